@@ -1,15 +1,17 @@
-//! Where observations come from: everything that speaks to AWS, or prepares to.
+//! AWS clients and pollers: the source of all observations, and clients for what is published to AWS.
 //!
-//! - [`connect`] makes one target's clients. Every request of theirs, retries included, waits its turn in one
+//! - [`connect`] creates the clients of one target. Every request, retries included, waits for its turn in one
 //!   [`Budget`] and is counted in one [`CallCounter`].
-//! - [`Poller`] asks the target's queues and sends what it learns as observations, page by page.
-//! - [`JobEvents`] say between polls which jobs to look at, if the target has a queue of events.
-//! - `page` reads pages of jobs: a list of a million is read in the SDK's place.
-//! - `translate` turns answers into `model` types. No other module sees an SDK type of Batch, SageMaker or metrics read.
+//! - [`Poller`] queries the target's queues and sends observations page by page.
+//! - [`JobEvents`] receives events that tell which jobs to describe between polls, if the target has an event
+//!   queue.
+//! - `page` parses pages of jobs instead of the SDK, since a list may have a million entries.
+//! - `translate` converts responses to `model` types. No other module sees the SDK types of Batch, SageMaker or
+//!   metric reads.
 //!
-//! Invariants: an answer that did not come is an observation too ([`trainspotter_core::model::Observation::Failed`]); what is not
-//! understood is a value ([`trainspotter_core::model::Observation::UnknownValue`]), never a guess and never a panic; a throttle slows
-//! the calls, never the process.
+//! Invariants: a failed request is an observation too ([`trainspotter_core::model::Observation::Failed`]); an
+//! unknown value is kept as a value ([`trainspotter_core::model::Observation::UnknownValue`]) and causes neither a
+//! guess nor a panic; throttling slows down calls, never the process.
 
 mod answer_body;
 mod call_counter;

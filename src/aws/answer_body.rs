@@ -1,4 +1,4 @@
-//! Looking into the body of an answer before the SDK reads it, and giving it another one to read.
+//! Rewrites response bodies before the SDK parses them.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 
-/// What reads answers before the SDK does.
+/// Rewrites the bodies of responses.
 pub(crate) trait RewriteBody: fmt::Debug + Send + Sync + 'static {
-    /// The body that the SDK is to read instead of the one of an answer that succeeded; `None` leaves it as it is.
+    /// Returns the body that the SDK parses instead of that of a successful response; `None` leaves it unchanged.
     fn rewrite(&self, operation: &str, body: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// Lets something read the answers to a call, or to all calls of a client.
+/// SDK interceptor that applies a [`RewriteBody`] to the responses of one call, or of all calls of a client.
 #[derive(Debug)]
 pub(crate) struct AnswerBody<T>(pub(crate) T);
 
@@ -33,7 +33,7 @@ impl<T: RewriteBody> Intercept for AnswerBody<T> {
     ) -> Result<(), BoxError> {
         let operation = cfg.load::<Metadata>().map_or("", Metadata::name);
         let response = context.response_mut();
-        // The budget's client hands over whole bodies.
+        // The budget's HTTP client has buffered the whole body.
         let body = response.body().bytes().filter(|_| response.status().is_success());
         if let Some(body) = body.and_then(|body| self.0.rewrite(operation, body)) {
             *response.body_mut() = SdkBody::from(body);

@@ -1,4 +1,4 @@
-//! Counting of calls: every attempt of every client of a target, by service, operation and outcome.
+//! Counts API calls: every attempt of every client of a target, by service, operation and outcome.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::aws::Budget;
 use trainspotter_core::model::CallOutcome;
 use trainspotter_core::model::Calls;
 
-/// Every operation that any room calls; another one is counted as [`OTHER`].
+/// Every operation this program calls; any other is counted as [`OTHER`].
 const OPERATIONS: [&str; 15] = [
     "DescribeJobQueues",
     "DescribeSchedulingPolicies",
@@ -36,14 +36,14 @@ const OPERATIONS: [&str; 15] = [
 ];
 const OTHER: &str = "other";
 
-/// How many attempts each operation took, by outcome. Clones share the counts.
+/// Attempts per operation and outcome. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct CallCounter(Arc<Mutex<Counts>>);
 
 type Counts = BTreeMap<(&'static str, &'static str, CallOutcome), u64>;
 
 impl CallCounter {
-    /// The calls since the last time this was asked, ordered by service, operation and outcome.
+    /// Returns and resets the counts, ordered by service, operation and outcome.
     pub fn drain(&self) -> Vec<Calls> {
         let counts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         counts
@@ -58,13 +58,13 @@ impl CallCounter {
     }
 }
 
-/// Watches the attempts of one service's client: counts them and reports their outcomes to the budget.
+/// SDK interceptor for one service's client: counts attempts and reports their outcomes to the budget.
 #[derive(Debug)]
 pub(crate) struct Watch {
     /// `batch`, `sagemaker`, `cloudwatch` or `sns`.
     pub(crate) service: &'static str,
     pub(crate) counter: CallCounter,
-    /// None for what does not wait for the budget of polling.
+    /// `None` for clients outside the polling budget.
     pub(crate) budget: Option<Budget>,
 }
 
@@ -91,7 +91,7 @@ impl Intercept for Watch {
     }
 }
 
-/// What counts as a throttle is for the classifiers to say: the SDK's know every spelling of every service.
+/// Uses the SDK's retry classifiers to detect throttling: they know the error codes of every service.
 fn outcome(context: &InterceptorContext, components: &RuntimeComponents) -> CallOutcome {
     if matches!(context.output_or_error(), Some(Ok(_))) {
         CallOutcome::Ok
@@ -106,8 +106,8 @@ fn is_throttle(action: &RetryAction) -> bool {
     matches!(action, RetryAction::RetryIndicated(RetryReason::RetryableError { kind: ErrorKind::ThrottlingError, .. }))
 }
 
-/// Knows a throttle by its HTTP status. The SDK's own classifiers go by error codes, and would take a bare 429, as a
-/// gateway sends it, for an error not worth a retry.
+/// Classifies HTTP status 429 as throttling. The SDK's own classifiers go by error codes and would not retry a bare
+/// 429, as sent by a gateway.
 #[derive(Debug)]
 pub(crate) struct TooManyRequests;
 

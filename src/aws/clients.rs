@@ -1,4 +1,4 @@
-//! The AWS clients of one target: where they call, as whom, how patiently, and behind which budget.
+//! The AWS clients of one target: endpoint, credentials, timeouts, retries and call budget.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -27,15 +27,15 @@ use crate::config::Target;
 use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
 
-/// Wall time in which a connection must be made.
+/// Wall time limit to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Wall time in which an answer must begin.
+/// Wall time limit until the first byte of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
-/// Attempts of a call, the first included. The waits between them are jittered.
+/// Attempts per call, including the first. Backoff is jittered.
 const ATTEMPTS: u32 = 3;
-/// The endpoint of all services, if the target does not name one.
+/// Endpoint for all services, unless the target sets one.
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL";
-/// Any of these set means that someone configured credentials on purpose.
+/// If any of these is set, credentials were configured on purpose.
 const CREDENTIAL_VARIABLES: [&str; 5] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
@@ -44,18 +44,18 @@ const CREDENTIAL_VARIABLES: [&str; 5] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
-/// One target's AWS clients, all behind one budget and one counter. Cheap to clone.
+/// The AWS clients of one target, with a shared budget and counter. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clients {
     /// Queues and jobs.
     pub batch: aws_sdk_batch::Client,
     /// Training jobs.
     pub sagemaker: aws_sdk_sagemaker::Client,
-    /// Limits of the account.
+    /// Account limits.
     pub quotas: aws_sdk_servicequotas::Client,
     /// GPU metrics.
     pub cloudwatch: aws_sdk_cloudwatch::Client,
-    /// Which account this is. Not behind the budget, as credentials are not.
+    /// Looks up the account id. Outside the budget, like requests for credentials.
     pub(super) sts: aws_sdk_sts::Client,
     budget: Budget,
     calls: CallCounter,
@@ -63,37 +63,37 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The budget that every request waits for.
+    /// The call budget of all clients.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// The counter of every attempt. [`crate::aws::Poller`] drains it into observations.
+    /// Counts every attempt. [`crate::aws::Poller`] drains it into observations.
     pub fn calls(&self) -> &CallCounter {
         &self.calls
     }
 
-    /// The counter of what built-in limits cut off, drained as the calls are.
+    /// Counts how often built-in limits were hit; drained like the calls.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 }
 
-/// Why a target's clients could not be made.
+/// Why the clients of a target could not be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectError {
     /// The endpoint is not an HTTP URL.
     Endpoint {
-        /// The text that was meant to be a URL.
+        /// The configured text.
         endpoint: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The environment names a proxy that cannot be used. Says which variable.
+    /// The environment names an unusable proxy; the error names the variable.
     Outbound(OutboundError),
-    /// AWS is to be reached over TLS, and this machine trusts no certificate authority.
+    /// AWS requires TLS, and this machine has no CA certificates.
     NoCaRoots,
-    /// The AWS SDK was switched to send requests unsigned.
+    /// The AWS SDK is configured to send unsigned requests.
     NoCredentials,
 }
 
@@ -124,10 +124,10 @@ impl std::error::Error for ConnectError {
     }
 }
 
-/// Makes the clients of `target`, which may make `calls_per_second` requests in clock time, all services together.
+/// Creates the clients of `target`, limited to `calls_per_second` requests in clock time over all services.
 ///
-/// Nothing is called yet unless a role's session needs a region: credentials are found when the first call is made.
-/// Requests for credentials are outside of the budget, since nothing else works without them.
+/// No request is made yet, unless the session of a role needs a region: credentials are loaded at the first call.
+/// Credential requests are outside the budget, since nothing works without them.
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
     let (sdk, http, renewal) = identified(Access::to(target), clock).await?;
     let budget = Budget::new(calls_per_second, clock);
@@ -135,15 +135,15 @@ pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Re
     Ok(clients(&sdk, budget, http, &renewal))
 }
 
-/// Where APIs are, and as whom to call them.
+/// Endpoint and credentials of API calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Access<'a> {
     pub(super) region: &'a str,
-    /// A role to assume first.
+    /// The role to assume.
     pub(super) role: Option<&'a str>,
-    /// What the role's trust policy asks for.
+    /// External id required by the role's trust policy.
     pub(super) external_id: Option<&'a str>,
-    /// Another endpoint than AWS's.
+    /// Overrides the AWS endpoint.
     pub(super) endpoint: Option<&'a str>,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Access<'a> {
     }
 }
 
-/// What clients are made of, and what has their credentials renewed.
+/// The SDK configuration for clients, and the interceptor that renews their credentials.
 pub(super) async fn identified(
     access: Access<'_>,
     clock: Clock,
@@ -174,8 +174,8 @@ pub(super) async fn identified(
     Ok((sdk, http, Renewal(renewed)))
 }
 
-/// Where and as whom to call, for whoever keeps credentials by itself. The HTTP client is guarded; what serves credentials is only asked
-/// for credentials.
+/// The SDK configuration and HTTP client, for callers that manage credentials themselves. Outbound requests are
+/// checked, except those to credential endpoints.
 pub(super) async fn with_credentials(
     access: Access<'_>,
     clock: Clock,
@@ -203,8 +203,8 @@ pub(super) async fn with_credentials(
     Ok((sdk, http))
 }
 
-/// A client for the queue of events at `queue`, in the target's account. It is not behind the budget: it waits for most of its time, and
-/// no API of jobs is called.
+/// Creates a client for the event queue at `queue`, with the target's credentials. Outside the budget: it mostly
+/// long-polls, and calls no job API.
 pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
     let url = parse_endpoint(queue)?;
     let (sdk, _, renewal) = identified(Access::to(target), clock).await?;
@@ -218,11 +218,11 @@ pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aw
     Ok(aws_sdk_sqs::Client::from_conf(config))
 }
 
-/// What all clients have in common.
+/// Settings common to all clients.
 ///
-/// There is no timeout over a whole operation, on purpose: it would cut off calls that wait for their turn in a slow
-/// budget. Each attempt is bounded instead: here by the timeouts to connect and to begin an answer, and behind the budget
-/// by one to end it. That one stands in for the SDK's protection from stalled streams, which measures in clock time.
+/// There is deliberately no timeout for a whole operation: it would cut off calls that wait for a slow budget. Each
+/// attempt is bounded instead: by the connect and read timeouts here and, behind the budget, by a timeout for the
+/// complete response. The latter replaces the SDK's stalled stream protection, which measures clock time.
 fn defaults(region: &str, clock: Clock) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(clock.of_wall(CONNECT_TIMEOUT))
@@ -241,7 +241,7 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
 fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Renewal) -> Clients {
     let (calls, limits) = (CallCounter::default(), Limits::default());
     let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
-    // Times of jobs are Batch's, so that its clock is the one that matters.
+    // Job timestamps come from Batch, so Batch's clock is the reference.
     let batch = aws_sdk_batch::config::Builder::from(sdk)
         .http_client(budget.guard_and_compare(http.clone()))
         .interceptor(watch("batch"))
@@ -288,7 +288,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Re
     }
 }
 
-/// Plain HTTP for an `http:` endpoint, TLS otherwise. CA roots are asked for only when they will be needed.
+/// Plain HTTP for `http:` endpoints, TLS otherwise. CA certificates are loaded only for TLS.
 fn http_client(endpoint: Option<&Url>) -> Result<SharedHttpClient, ConnectError> {
     let plain = is_plain(endpoint);
     if !plain && rustls_native_certs::load_native_certs().certs.is_empty() {
@@ -320,7 +320,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// An environment variable that is set to something.
+/// A non-empty environment variable.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,5 +1,5 @@
-//! An answer of 200 that lacks what the API promises is no answer: an error's body, an empty one, or a proxy's. The SDK would fill in an
-//! empty list, and everything would seem to be gone.
+//! Rejects responses with status 200 that lack required members: an error body, an empty body, or a proxy's page.
+//! The SDK would parse them as an empty list, and all jobs would seem to be gone.
 
 use std::error::Error;
 use std::fmt;
@@ -12,8 +12,8 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use serde_json::{Map, Value};
 
-/// What an answer must have at least one of, by operation: several rows of one operation must all be met. Operations that answer in
-/// another form than JSON are judged where they are called, and pages of jobs where they are read.
+/// Members of which a response must have at least one, by operation; if an operation has several rows, all must
+/// hold. Non-JSON operations are checked at their call, and pages of jobs in their parser.
 const REQUIRED: [(&str, &[&str]); 14] = [
     ("DescribeJobQueues", &["jobQueues"]),
     ("DescribeSchedulingPolicies", &["schedulingPolicies"]),
@@ -31,17 +31,17 @@ const REQUIRED: [(&str, &[&str]); 14] = [
     ("DeleteMessageBatch", &["Successful", "Failed"]),
 ];
 
-/// What marks the body of an error in every JSON protocol.
+/// Member that marks an error body in every JSON protocol.
 const ERROR_TYPE: &str = "__type";
 
-/// An answer of 200 that is none.
+/// A response with status 200 that is not a valid answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Incomplete {
-    /// An error's body.
+    /// The body is an error.
     Error { code: String, message: String },
-    /// A member is missing.
+    /// A required member is missing.
     Member(String),
-    /// The body is not in the form of the API.
+    /// The body is not in the API's format.
     Foreign { begins: String },
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Incomplete {
 
 impl Error for Incomplete {}
 
-/// Looks at each answer before the SDK reads it.
+/// SDK interceptor that checks each response before the SDK parses it.
 #[derive(Debug)]
 pub(crate) struct Completeness;
 
@@ -81,7 +81,7 @@ impl Intercept for Completeness {
     }
 }
 
-/// Whether the body of an answer of 200 has what it must have.
+/// Checks that the body of a response with status 200 has the required members.
 fn check(operation: &str, body: &[u8]) -> Result<(), Incomplete> {
     let mut required = REQUIRED.iter().filter(|(name, _)| *name == operation).map(|(_, any)| *any).peekable();
     if required.peek().is_none() && operation != "ReceiveMessage" {
@@ -98,12 +98,12 @@ fn check(operation: &str, body: &[u8]) -> Result<(), Incomplete> {
     Err(error(&members).unwrap_or_else(|| Incomplete::Member(missing.join(" or "))))
 }
 
-/// The error that a body speaks of.
+/// The error contained in a body, if any.
 fn error(members: &Map<String, Value>) -> Option<Incomplete> {
     let text = |names: &[&str]| names.iter().find_map(|name| members.get(*name)?.as_str()).map(str::to_owned);
     let code = text(&[ERROR_TYPE, "code", "Code"]);
     let message = text(&["message", "Message", "errorMessage"]);
-    // Codes may come with the namespace they are from.
+    // Codes may have a namespace prefix.
     let code = code.as_deref().map(|code| code.rsplit('#').next().unwrap_or(code).to_owned());
     match (code, message) {
         (None, None) => None,
@@ -114,7 +114,7 @@ fn error(members: &Map<String, Value>) -> Option<Incomplete> {
     }
 }
 
-/// What a body that is not AWS's begins with.
+/// Describes the beginning of a body that is not AWS's.
 pub(crate) fn foreign(body: &[u8]) -> Incomplete {
     const SHOWN: usize = 40;
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(check("GetJobQueueSnapshot", br#"{"queueUtilization": {}}"#), Ok(()));
         let job = check("DescribeServiceJob", br#"{"jobId": "a", "jobQueue": "q"}"#);
         assert_eq!(job, Err(Incomplete::Member("status".to_owned())));
-        // SQS leaves the list out if it is empty.
+        // SQS omits an empty list.
         assert_eq!(check("ReceiveMessage", b"{}"), Ok(()));
         assert!(check("ReceiveMessage", br#"{"__type": "QueueDoesNotExist", "message": "no"}"#).is_err());
         assert_eq!(check("PutMetricData", b"anything"), Ok(()));

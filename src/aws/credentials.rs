@@ -1,5 +1,5 @@
-//! Credentials that are had anew as soon as AWS calls them too old, and not only when their time is up: a session can be revoked, and one
-//! that was fresh when a request was signed may be over when it arrives.
+//! Renews credentials as soon as AWS reports them expired, not only at their expiry time: a session can be revoked,
+//! and credentials that were valid when a request was signed may have expired when it arrives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,20 @@ use tokio::sync::Mutex;
 
 use trainspotter_clock::Clock;
 
-/// Wall time in which credentials must be found.
+/// Wall time limit to load credentials.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Credentials are asked for anew so long before they expire, in clock time.
+/// Credentials are renewed this long before they expire, in clock time.
 const RENEWED_BEFORE: Duration = Duration::from_secs(60);
 
-/// What of an answer is searched for its error's code.
+/// Bytes of a response that are searched for the error code.
 const MAX_SEARCHED: usize = 4_096;
 
-/// How AWS's services call credentials that are too old.
+/// Error codes for expired credentials.
 const TOO_OLD: [&str; 3] = ["ExpiredToken", "RequestExpired", "TokenRefreshRequired"];
 
-/// Keeps the credentials of another provider until they expire or are [forgotten](Renewed::forget). Clones share them.
+/// Caches the credentials of a provider until they expire or are [forgotten](Renewed::forget). Clones share the
+/// cache.
 #[derive(Clone, Debug)]
 pub(super) struct Renewed {
     provider: SharedCredentialsProvider,
@@ -54,7 +55,7 @@ impl Renewed {
         }
         let found = tokio::time::timeout(TIMEOUT, self.provider.provide_credentials()).await;
         let found = found.map_err(|_| CredentialsError::provider_timed_out(TIMEOUT)).flatten();
-        // Until they are too old, the ones from before will do.
+        // If renewal fails, use the cached credentials until they expire.
         let is_of_use = |credentials: &&Credentials| credentials.expiry().is_none_or(|expiry| now < expiry);
         if let (Err(_), Some(credentials)) = (&found, known.as_ref().filter(is_of_use)) {
             return Ok(credentials.clone());
@@ -64,7 +65,7 @@ impl Renewed {
         Ok(found)
     }
 
-    /// What was known is of no use any more. While somebody asks for others, that is known already.
+    /// Clears the cache. Does nothing while a renewal is in progress.
     fn forget(&self) {
         if let Ok(mut known) = self.known.try_lock() {
             *known = None;
@@ -81,7 +82,7 @@ impl ProvideCredentials for Renewed {
     }
 }
 
-/// Forgets credentials that AWS calls too old, and lets the attempt be made again.
+/// Clears credentials that AWS reports as expired, and marks the attempt as retryable.
 #[derive(Clone, Debug)]
 pub(super) struct Renewal(pub(super) Option<Renewed>);
 

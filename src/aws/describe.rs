@@ -1,4 +1,4 @@
-//! Answering what the engine asks about single jobs, training jobs and hosts, within the time it has.
+//! Describes the jobs, training jobs and hosts that the engine asks about, within the time available.
 
 use std::future::ready;
 use std::time::Duration;
@@ -23,39 +23,39 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::model::TrainingJobSeen;
 
-/// Calls under way at once. More would only queue for the budget.
+/// Concurrent calls. More would only queue for the budget.
 const CONCURRENCY: usize = 8;
-/// The part of the time that goes to service jobs before training jobs have their turn.
+/// Share of the time for service jobs before training jobs are described.
 const SHARE_OF_JOBS: f64 = 0.75;
-/// Where SageMaker puts the metrics of training hosts, one dimension `Host`.
+/// CloudWatch namespace of SageMaker's training host metrics; their one dimension is `Host`.
 const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
-/// Percent summed over a host's GPUs.
+/// Percent, summed over a host's GPUs.
 const GPU_METRIC: &str = "GPUUtilization";
 const GET_METRICS: &str = "GetMetricData";
-/// The most queries that it takes.
+/// Maximum queries per `GetMetricData` call.
 const QUERIES_PER_CALL: usize = 500;
-/// Hosts whose utilisation is asked for at once: five calls.
+/// Maximum hosts per query round: five calls.
 const MAX_HOSTS: usize = 5 * QUERIES_PER_CALL;
-/// Pages of one answer of `GetMetricData`: all of it fits on one.
+/// Maximum pages of one `GetMetricData` query. A full result fits on one.
 const MAX_METRIC_PAGES: usize = 20;
-/// SageMaker's own resolution.
+/// SageMaker's metric resolution.
 const PERIOD: Duration = Duration::from_secs(60);
-/// How many of the latest whole minutes are averaged.
+/// Number of latest whole minutes to average.
 const MINUTES: u32 = 5;
 
-/// What came of one question: observations, or why there are none.
+/// Result of one question: observations, or why there are none.
 pub(super) type Answer = Result<Vec<Observation>, Failure>;
 
-/// How a list of questions was answered.
+/// Result of a list of questions.
 pub(super) struct Asked {
-    /// Whether one was at least.
+    /// Whether at least one succeeded.
     answered: bool,
-    /// The first failure and how many there were.
+    /// The first failure, with their number.
     pub(super) failure: Option<Failure>,
 }
 
 impl Asked {
-    /// A source of which a part fails is as old as its answers, and failing.
+    /// If only some questions fail, the source is reported both as answered and as failing.
     fn outcome(self, source: Source, at: Timestamp) -> Vec<Observation> {
         let answered =
             (self.answered || self.failure.is_none()).then_some(Observation::Answered { source, queue: None, at });
@@ -65,10 +65,10 @@ impl Asked {
 }
 
 impl Poller {
-    /// Describes what the engine asks about, most urgent first, until `deadline`: GPU utilisation if it is due, then
-    /// jobs, then training jobs. What is not asked now will be asked again. Calls under way at the deadline are waited
-    /// for, so that none is made in vain; and the first few of each kind are asked even after it, so that polls that take
-    /// all the time do not silence these questions for ever.
+    /// Answers the engine's questions until `deadline`, most urgent first: GPU utilisation if due, then jobs, then
+    /// training jobs. The rest is asked again in the next poll. Calls in flight at the deadline are awaited. The
+    /// first few of each kind are made even after the deadline, so that polls without spare time do not starve
+    /// them.
     pub async fn answer(&mut self, questions: &Questions, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         self.measure(&questions.hosts, deadline, out).await;
         let now = self.clock.now();
@@ -79,7 +79,7 @@ impl Poller {
         self.send_calls(out).await;
     }
 
-    /// Describes jobs to which something may have happened, until `deadline`. Those of queues that are not watched are none of ours.
+    /// Describes jobs that have events, until `deadline`. Jobs of unwatched queues are ignored.
     pub async fn look_at(&self, jobs: Vec<JobId>, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
         let describe = |id| async {
@@ -115,8 +115,8 @@ impl Poller {
         send(out, asked.outcome(Source::TrainingJobs, at)).await;
     }
 
-    /// Asks questions in order, a few at once, until `until`, and sends each answer as it comes. One that fails does not
-    /// keep the others from being asked.
+    /// Runs questions in order, with limited concurrency, until `until`, and sends each result as it arrives. A
+    /// failure does not stop the others.
     pub(super) async fn ask<Q, F>(
         &self,
         questions: Vec<Q>,
@@ -168,8 +168,8 @@ impl Poller {
         }
     }
 
-    /// A training job that is not there is answered with nothing known of it: Batch deletes those of attempts that found
-    /// no capacity.
+    /// A missing training job yields an empty result, not an error: Batch deletes the training jobs of attempts
+    /// that found no capacity.
     async fn describe_training_job(&self, job: JobId, name: TrainingJobName) -> Answer {
         match self.clients.sagemaker.describe_training_job().training_job_name(name.as_str()).send().await {
             Ok(answer) => {
@@ -192,8 +192,8 @@ impl Poller {
         }
     }
 
-    /// GPU utilisation of `hosts`, if it is due. Without hosts there is nothing to ask, and the next that comes up will
-    /// not have to wait.
+    /// Queries the GPU utilisation of `hosts` if it is due. Without hosts nothing is asked, and the next host that
+    /// starts is queried at once.
     async fn measure(&mut self, hosts: &[(JobId, String)], deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
         let source = Source::Utilisation;
@@ -224,8 +224,8 @@ impl Poller {
         send(out, vec![Observation::Answered { source, queue: None, at }]).await;
     }
 
-    /// The hosts that are asked for this time, from where the last time left off and round again: where there are more than can be asked
-    /// for at once, each has its turn.
+    /// The hosts to query this time, round robin from where the last query stopped, if there are more than one
+    /// round can hold.
     fn hosts_in_turn(&self, hosts: &[(JobId, String)]) -> Vec<(JobId, String)> {
         let mut turn = hosts.to_vec();
         turn.sort();
@@ -239,7 +239,7 @@ impl Poller {
         turn
     }
 
-    /// The utilisation of hosts, as far as it came, and why no more did.
+    /// Queries the utilisation of hosts. Returns what was received, and the failure if incomplete.
     async fn utilisation_of(
         &self,
         hosts: &[(JobId, String)],
@@ -252,7 +252,7 @@ impl Poller {
     }
 
     async fn read_metrics(&self, hosts: &[(JobId, String)], at: Timestamp, means: &mut Means) -> Result<(), Failure> {
-        // Whole minutes only: the one that is running would count as less than it is.
+        // Whole minutes only: the current minute has incomplete data.
         let end = at.millis() / 60_000 * 60;
         let start = end - i64::from(MINUTES) * 60;
         let queries: Vec<_> = hosts.iter().enumerate().map(|(n, (_, host))| query(n, host)).collect();
@@ -274,7 +274,7 @@ impl Poller {
     }
 }
 
-/// Query ids begin with a small letter and are unique in a call.
+/// Query ids must begin with a lowercase letter and be unique per call.
 fn query_id(n: usize) -> String {
     format!("h{n}")
 }

@@ -1,7 +1,7 @@
-//! Hints of what happened to jobs, from an SQS queue to which EventBridge sends Batch's events.
+//! Receives hints about job changes from an SQS queue that EventBridge sends Batch events to.
 //!
-//! A hint says which job to describe next, and nothing else is taken from an event: what is lost, doubled, late or made up changes no
-//! figure.
+//! A hint only says which job to describe next. No other data is taken from an event, so lost, duplicate, late or
+//! forged events change no figure.
 
 use std::time::Duration;
 
@@ -15,63 +15,63 @@ use crate::config::Target;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{JobId, Timestamp};
 
-/// How long one call waits for events, in wall time: as long as SQS and the timeouts of calls allow.
+/// Long polling wait of one call, in wall time: the maximum that SQS and the call timeouts allow.
 const WAIT_SECONDS: i32 = 10;
 
-/// The most messages that SQS gives at once.
+/// Maximum messages per SQS call.
 const MESSAGES: i32 = 10;
 
-/// The least wall time between two calls: whatever answers at once, though it should wait, is not asked again and again.
+/// Minimum wall time between two calls, for endpoints that return at once instead of long polling.
 const LEAST_BETWEEN: Duration = Duration::from_millis(200);
 
-/// How long to leave the queue alone after a failure, in wall time.
+/// Pause after a failure, in wall time.
 const PAUSE: Duration = Duration::from_secs(10);
 
 const DELETE: &str = "DeleteMessageBatch";
 
-/// Something happened to a job, as somebody says.
+/// A hint that a job changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobEvent {
-    /// To which job.
+    /// The job.
     pub job: JobId,
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
 }
 
-/// The queue that hints come from.
+/// The SQS queue of events.
 #[derive(Debug)]
 pub struct JobEvents {
     client: aws_sdk_sqs::Client,
     queue: String,
     clock: Clock,
-    /// When it may be asked next.
+    /// Earliest time of the next call.
     next_at: Timestamp,
 }
 
-/// What one look at the queue brought.
+/// Result of one call to the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// What happened to jobs.
+    /// The events received.
     pub events: Vec<JobEvent>,
-    /// When the queue was asked.
+    /// Time of the call.
     pub at: Timestamp,
-    /// What went wrong with the queue, if anything did: polls see what happens anyway.
+    /// The failure, if any. Polls still see every change.
     pub error: Option<String>,
 }
 
 impl JobEvents {
-    /// The queue of a target; `None` if it has none. Nothing is called yet.
+    /// Connects to the event queue of a target; `None` if it has none. Makes no request yet.
     ///
     /// # Errors
-    /// The client cannot be made.
+    /// The client cannot be created.
     pub async fn connect(target: &Target, clock: Clock) -> Result<Option<Self>, ConnectError> {
         let Some(queue) = target.events.clone() else { return Ok(None) };
         let client = sqs(target, &queue, clock).await?;
         Ok(Some(Self { client, queue, clock, next_at: clock.now() }))
     }
 
-    /// What the next look brings. Waits until the queue may be asked again, and then for events, but not for long. Whoever does not come
-    /// back for them loses them.
+    /// Receives the next batch of events. Waits for the pause to end, then long-polls. Not cancel-safe: events are
+    /// lost if the future is dropped.
     pub async fn next(&mut self) -> Heard {
         self.clock.sleep_until(self.next_at).await;
         let at = self.clock.now();
@@ -84,7 +84,7 @@ impl JobEvents {
         Heard { events, at, error: failure.map(|failure| failure.to_string()) }
     }
 
-    /// The events, and why they stay in the queue, if they do.
+    /// Receives events and deletes them from the queue. The failure, if any, says why they could not be deleted.
     async fn receive(&self) -> Result<(Vec<JobEvent>, Option<Failure>), Failure> {
         let receive = self.client.receive_message().queue_url(&self.queue).max_number_of_messages(MESSAGES);
         let answer = receive.wait_time_seconds(WAIT_SECONDS).send().await;
@@ -95,7 +95,7 @@ impl JobEvents {
         }
         let receipts = messages.iter().enumerate().filter_map(receipt).collect();
         let delete = self.client.delete_message_batch().queue_url(&self.queue).set_entries(Some(receipts));
-        // What is not deleted comes again, which does no harm but costs calls.
+        // Messages that are not deleted are delivered again: harmless, but it costs calls.
         let kept = match delete.send().await {
             Ok(answer) => answer.failed().first().map(stays),
             Err(error) => Some(Failure::new(DELETE, &error)),
@@ -104,7 +104,7 @@ impl JobEvents {
     }
 }
 
-/// Why a message stays in the queue.
+/// Why a message could not be deleted.
 fn stays(failed: &BatchResultErrorEntry) -> Failure {
     let why = failed.message().unwrap_or("AWS does not say why");
     Failure::of_answer(DELETE, format_args!("events stay in their queue: {}: {why}", failed.code()))
@@ -115,7 +115,7 @@ fn receipt((number, message): (usize, &Message)) -> Option<DeleteMessageBatchReq
     entry.receipt_handle(message.receipt_handle()?).build().ok()
 }
 
-/// An event of EventBridge, as far as it is read.
+/// The parsed part of an EventBridge event.
 #[derive(Deserialize)]
 struct Event {
     source: String,
@@ -127,11 +127,11 @@ struct Event {
 #[serde(rename_all = "camelCase")]
 struct Detail {
     job_id: Option<JobId>,
-    /// What preemptions name instead.
+    /// Preemption events have this instead.
     preempted_job_arn: Option<String>,
 }
 
-/// What an event hints at; `None` if it is none of Batch's, or of no job.
+/// Parses a message to a hint; `None` if it is not a Batch event or has no job.
 fn hint(body: &str) -> Option<JobEvent> {
     let Event { source, time, detail } = serde_json::from_str(body).ok()?;
     let of_arn = || Some(detail.preempted_job_arn.as_deref()?.rsplit_once('/')?.1.into());

@@ -1,4 +1,4 @@
-//! What went wrong with a call: an error with a type, whose text is for people.
+//! Errors of AWS calls, with texts for operators.
 
 use std::error::Error;
 use std::fmt;
@@ -11,46 +11,46 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use crate::aws::completeness::{self, Incomplete};
 use crate::aws::listing::Endless;
 
-/// How an answer is called that AWS has not given.
+/// Description of a response that is not from AWS.
 const FOREIGN: &str = "the answer is not AWS's";
 
-/// Characters that are shown of what AWS, or whatever answers in its place, says about a failure.
+/// Maximum characters shown of an error message from AWS or from a proxy in between.
 const MAX_MESSAGE: usize = 500;
 
-/// A question to AWS that was not answered, or not in full.
+/// A failed or incomplete AWS request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The call failed: AWS's own code and message if it answered, the chain of causes if it did not. What can be done about it follows
-    /// in brackets where that is known.
+    /// The call failed. Has AWS's error code and message if there is a response, the chain of causes if not, and
+    /// known advice in brackets.
     #[error("{operation}: {why}{}", advice(operation, why).map(|advice| format!(" ({advice})")).unwrap_or_default())]
     Call {
         operation: &'static str,
         why: String,
-        /// Whether AWS found fault with the request, so that to repeat it is of no use.
+        /// Whether AWS rejected the request, so that a retry is useless.
         is_refusal: bool,
     },
-    /// The answer is not what it must be.
+    /// The response is invalid.
     #[error("{operation}: {why}")]
     Answer { operation: &'static str, why: String },
-    /// One entry of a list is not what it must be; the others are read.
+    /// One entry of a list is invalid; the others are used.
     #[error("{operation}: {name} cannot be read: {problem}")]
     Entry { operation: &'static str, name: String, problem: String },
-    /// A list was given up.
+    /// The listing was abandoned.
     #[error(transparent)]
     Endless(#[from] Endless),
-    /// There was no time left to ask for the rest.
+    /// There was no time for the rest.
     #[error("{operation}: no time left for all {what}")]
     OutOfTime { operation: &'static str, what: &'static str },
-    /// About one of several things that were asked for.
+    /// The failure concerns one of several requested items.
     #[error("{failure}, about {what}")]
     About { failure: Box<Self>, what: String },
-    /// The first of several.
+    /// The first of several failures.
     #[error("{first} (and {more} more)")]
     Several { first: Box<Self>, more: usize },
 }
 
 impl Failure {
-    /// A call that failed.
+    /// Creates the failure of a call from its SDK error.
     pub(crate) fn new<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -66,17 +66,17 @@ impl Failure {
         Self::Call { operation, why, is_refusal }
     }
 
-    /// An answer that is not what it must be.
+    /// Creates the failure of an invalid response.
     pub(crate) fn of_answer(operation: &'static str, why: impl fmt::Display) -> Self {
         Self::Answer { operation, why: why.to_string() }
     }
 
-    /// The same, about one of several things that were asked for.
+    /// Adds which of several items the failure concerns.
     pub(crate) fn about(self, what: &str) -> Self {
         Self::About { failure: Box::new(self), what: what.to_owned() }
     }
 
-    /// The same as the first of `count` failures.
+    /// Adds the number of failures of which this is the first.
     pub(crate) fn first_of(self, count: usize) -> Self {
         match count {
             0 | 1 => self,
@@ -84,7 +84,7 @@ impl Failure {
         }
     }
 
-    /// Whether to repeat the request is of no use.
+    /// Whether a retry is useless.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Call { is_refusal, .. } => *is_refusal,
@@ -96,11 +96,11 @@ impl Failure {
 }
 
 fn code_and_message(code: &str, message: &str) -> String {
-    // Some messages begin with their code.
+    // Some messages already begin with their code.
     if message.starts_with(code) { one_line(message) } else { one_line(&format!("{code}: {message}")) }
 }
 
-/// What somebody else wrote, in a line that fits the log, a message and the page.
+/// Shortens a foreign text to one line that fits the log, notifications and pages.
 fn one_line(text: &str) -> String {
     let visible: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let words = visible.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -110,20 +110,20 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// What went wrong where AWS has not said so in its own form: a proxy's answer, a throttle without a body, or no answer at all.
+/// Describes a failure without a modelled AWS error: a proxy's response, a throttle without body, or no response.
 fn unmodelled(error: &(dyn Error + 'static), response: Option<&HttpResponse>) -> String {
     if let Some(incomplete) = chain(error).find_map(|cause| cause.downcast_ref::<Incomplete>()) {
         return incomplete.to_string();
     }
     match response {
         Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
-        // What the SDK says about bytes it cannot read is of use to nobody.
+        // The SDK's parse error is of no use to operators.
         Some(response) => completeness::foreign(response.body().bytes().unwrap_or_default()).to_string(),
         None => causes(error),
     }
 }
 
-/// What somebody can do about a failure.
+/// Advice for a known failure.
 fn advice(operation: &str, why: &str) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
     let fixed = |text: &str| Some(text.to_owned());
@@ -171,7 +171,7 @@ fn advice(operation: &str, why: &str) -> Option<String> {
     }
 }
 
-/// The prefix of an operation's IAM action.
+/// IAM action prefix of an operation.
 fn service_of(operation: &str) -> &'static str {
     match operation {
         "DescribeTrainingJob" | "ListTrainingJobs" | "ListTrainingPlans" => "sagemaker",
@@ -183,8 +183,8 @@ fn service_of(operation: &str) -> &'static str {
     }
 }
 
-/// Whether AWS says that what was asked for does not exist. Batch has no error of its own for that: it sends a general
-/// `ClientException` and says so in its message. SageMaker does the same with `ValidationException`.
+/// Whether the error means that the resource does not exist. Neither Batch nor SageMaker has a specific error: they
+/// send `ClientException` or `ValidationException`, and only the message tells.
 pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let by_code = error.code().is_some_and(|code| code.contains("NotFound"));
     let by_message = || {
@@ -195,7 +195,7 @@ pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
     by_code || (is_refusal && by_message())
 }
 
-/// An error and what it came from, outermost first, each said once.
+/// The chain of causes of an error, outermost first, without repetitions.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in chain(error) {

@@ -1,4 +1,4 @@
-//! A scripted AWS endpoint on the loopback, for tests: each request is answered by a function of what was asked.
+//! A scripted AWS endpoint on the loopback interface, for tests: a function computes the response to each request.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,10 +19,10 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Observation;
 use trainspotter_core::model::Source;
 
-/// Requests by operation (`listservicejobs`, `DescribeTrainingJob`) and body, in the order they came.
+/// Requests by operation (`listservicejobs`, `DescribeTrainingJob`) and body, in order of arrival.
 pub(crate) type Log = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// Serves `script` on a free port until the runtime ends. Returns the endpoint's URL and the log of requests.
+/// Serves `script` on a free port until the runtime ends. Returns the endpoint's URL and the request log.
 pub(crate) async fn serve(
     script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (String, Log) {
@@ -55,7 +55,7 @@ fn reply(
     let body: Value = match (body.is_empty(), cbor) {
         (true, _) => Value::Null,
         (false, true) => Value::Null,
-        // STS is asked in forms.
+        // STS requests are form-encoded.
         (false, false) => serde_json::from_slice(body).unwrap_or_default(),
     };
     let (status, answer) = script(operation, &body);
@@ -70,7 +70,7 @@ fn reply(
     (status, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
 }
 
-/// JSON as CBOR, where a text `@1700000000` becomes a time.
+/// Encodes JSON as CBOR; a text `@1700000000` becomes a timestamp.
 fn cbor_of(value: &Value) -> ciborium::Value {
     use ciborium::Value as Cbor;
     match value {
@@ -88,7 +88,7 @@ fn cbor_of(value: &Value) -> ciborium::Value {
     }
 }
 
-/// The topology of one healthy FIFO queue `q`, for scripts that are about something else.
+/// The topology of one healthy FIFO queue `q`, for scripts that test something else.
 pub(crate) fn one_queue(operation: &str) -> Option<Value> {
     match operation {
         "describejobqueues" => Some(json!({"jobQueues": [{
@@ -105,7 +105,7 @@ pub(crate) fn one_queue(operation: &str) -> Option<Value> {
     }
 }
 
-/// Clock time runs this much faster than the wall, so that backoffs take no time.
+/// Clock speed relative to wall time, so that backoffs take no time.
 pub(crate) const SPEED: f64 = 1000.0;
 
 pub(crate) fn target(endpoint: &str) -> Target {
@@ -122,7 +122,7 @@ pub(crate) fn poll_config() -> Poll {
     }
 }
 
-/// A poller of the endpoint, with its clients and clock.
+/// Creates a poller of the endpoint, with its clients and clock.
 pub(crate) async fn poller(endpoint: &str, poll: Poll) -> (Poller, Clients, Clock) {
     let clock = Clock::fast(SPEED);
     let clients = connect(&target(endpoint), poll.calls_per_second, clock).await.unwrap();
@@ -131,12 +131,12 @@ pub(crate) async fn poller(endpoint: &str, poll: Poll) -> (Poller, Clients, Cloc
     (poller, clients, clock)
 }
 
-/// A channel wide enough that tests need not drain it while they poll.
+/// A channel large enough that tests need not drain it while polling.
 pub(crate) fn channel() -> (mpsc::Sender<Vec<Observation>>, mpsc::Receiver<Vec<Observation>>) {
     mpsc::channel(10_000)
 }
 
-/// All that has been sent so far.
+/// All observations sent so far.
 pub(crate) fn received(from: &mut mpsc::Receiver<Vec<Observation>>) -> Vec<Observation> {
     let mut all = Vec::new();
     while let Ok(observations) = from.try_recv() {
@@ -145,7 +145,7 @@ pub(crate) fn received(from: &mut mpsc::Receiver<Vec<Observation>>) -> Vec<Obser
     all
 }
 
-/// A summary of a job.
+/// A job summary.
 pub(crate) fn job(id: &str, status: &str, created_at: i64) -> Value {
     json!({"jobId": id, "jobArn": format!("arn:{id}"), "jobName": id, "serviceJobType": "SAGEMAKER_TRAINING",
            "status": status, "createdAt": created_at})
@@ -159,24 +159,24 @@ pub(crate) fn page(jobs: &[Value], next: Option<&str>) -> (u16, Value) {
     }
 }
 
-/// An error in AWS's form.
+/// An error in AWS's format.
 pub(crate) fn error(status: u16, code: &str, message: &str) -> (u16, Value) {
     (status, json!({"__type": code, "code": code, "message": message}))
 }
 
-/// The status and the page that a ListServiceJobs asks for; the status of arrivals is `ARRIVALS`.
+/// Status and page token of a ListServiceJobs request; the status of arrivals is `ARRIVALS`.
 pub(crate) fn asked(body: &Value) -> (String, Option<&str>) {
     let status = body.get("jobStatus").and_then(Value::as_str).unwrap_or("ARRIVALS");
     (status.to_owned(), body.get("nextToken").and_then(Value::as_str))
 }
 
-/// Statuses in the order they were asked for.
+/// Requested statuses, in order.
 pub(crate) fn lists(log: &Log) -> Vec<String> {
     let log = log.lock().unwrap();
     log.iter().filter(|(operation, _)| operation == "listservicejobs").map(|(_, body)| asked(body).0).collect()
 }
 
-/// Observations in short, one word or two each; those of topology and calls are left out.
+/// Observations as short texts; those of topology and calls are left out.
 pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
     observations
         .iter()

@@ -1,4 +1,4 @@
-//! Which account a target is: STS says it and, where STS cannot be reached, the ARNs of queues do.
+//! Finds the account id of a target: from STS or, if STS is unreachable, from queue ARNs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::aws::Clients;
 use crate::aws::failure::Failure;
 use trainspotter_core::model::{Observation, Place, Queue};
 
-/// Asks until it is known, beside polls: none waits for it.
+/// Queries STS in the background until the account is known. Polls never wait for it.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     asking: Option<JoinHandle<()>>,
@@ -18,15 +18,15 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Asks, unless it is being asked already, or is known.
+    /// Starts a request, unless one is in progress or the account is known.
     pub(super) fn ask(&mut self, clients: &Clients, queues: &[Queue], out: &mpsc::Sender<Vec<Observation>>) {
-        // Whoever takes in the queues reads it there, too.
+        // The account is read from the ARNs elsewhere, so one attempt at STS is enough.
         let is_in_arns = queues.iter().any(|queue| Place::account_of(&queue.arn).is_some());
         let is_asked = self.asking.as_ref().is_some_and(|asking| is_in_arns || !asking.is_finished());
         if is_asked || self.is_known.load(Ordering::Relaxed) {
             return;
         }
-        // Whoever waits for the last observation does not wait for this.
+        // A weak sender, so that this task does not keep the channel open.
         let (sts, out, is_known) = (clients.sts.clone(), out.downgrade(), Arc::clone(&self.is_known));
         self.asking = Some(tokio::spawn(async move {
             match sts.get_caller_identity().send().await {
@@ -56,7 +56,7 @@ impl Drop for Identity {
 
 #[cfg(test)]
 impl Identity {
-    /// One that asks nothing, for tests that count calls.
+    /// An instance that makes no requests, for tests that count calls.
     pub(super) fn known() -> Self {
         Self { asking: None, is_known: Arc::new(AtomicBool::new(true)) }
     }

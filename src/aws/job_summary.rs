@@ -1,11 +1,11 @@
-//! One entry of `ListServiceJobs` as it stands in the answer, borrowed from it where it can be.
+//! One entry of a `ListServiceJobs` response, borrowed from the body where possible.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-/// What is needed of `ServiceJobSummary`.
+/// The used members of `ServiceJobSummary`.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary<'a> {
@@ -55,7 +55,7 @@ pub(crate) struct ResourceId<'a> {
     pub(crate) value: Option<Text<'a>>,
 }
 
-/// A text of an answer, copied only if it has escapes.
+/// A JSON string, copied only if it has escapes.
 #[derive(serde::Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
@@ -65,7 +65,7 @@ impl Text<'_> {
     }
 }
 
-/// A whole number, however it is spelt: `1e3` is one.
+/// An integer in any notation: `1e3` is accepted.
 #[derive(Clone, Copy, serde::Deserialize)]
 #[serde(try_from = "serde_json::Number")]
 pub(crate) struct Millis(pub(crate) i64);
@@ -81,7 +81,7 @@ impl TryFrom<serde_json::Number> for Millis {
     }
 }
 
-/// A number; one that is not finite is a text.
+/// A number; non-finite numbers are strings in the response.
 #[derive(Clone, Copy)]
 pub(crate) struct Quantity(pub(crate) f64);
 

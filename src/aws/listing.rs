@@ -1,33 +1,34 @@
-//! The end of a listing. AWS says where the next page begins, and nothing promises that this ever ends: tokens may come round in a
-//! circle, or always be new ones for pages that bring nothing. Every loop over pages goes through a [`Listing`].
+//! Bounds listings. AWS returns a token for the next page, and nothing guarantees that it ever stops: tokens may
+//! repeat, or keep changing while the pages have nothing new. Every pagination loop uses a [`Listing`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Pages in a row that bring nothing new, before a listing is given up. AWS may cut a page before it filters it, so some may be empty.
+/// Consecutive pages without new entries before a listing is abandoned. AWS may paginate before it filters, so some
+/// pages may be empty.
 const MAX_FRUITLESS_PAGES: usize = 100;
 
-/// The limit that is counted when a listing is given up.
+/// Name of the limit that counts abandoned listings.
 pub(crate) const LIST_PAGES: &str = "list_pages";
 
-/// How often built-in limits cut something off. Clones share the counts.
+/// How often built-in limits were hit. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Limits(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Limits {
-    /// Counts one.
+    /// Counts one hit.
     pub(crate) fn hit(&self, limit: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
     }
 
-    /// What was cut off since the last time this was asked.
+    /// Returns and resets the counts.
     pub fn drain(&self) -> BTreeMap<&'static str, u64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// One listing under way: which pages have come, as far as it takes to see that they will not end.
+/// A listing in progress, with what is needed to detect that it will not end.
 #[derive(Clone, Debug)]
 pub(crate) struct Listing {
     operation: &'static str,
@@ -35,27 +36,27 @@ pub(crate) struct Listing {
     limits: Limits,
     pages: usize,
     fruitless: usize,
-    /// Hashes of tokens, and of the ids at both ends of each page: a listing may have ten thousand pages.
+    /// Hashes of page tokens, and of the first and last id of each page: a listing may have ten thousand pages.
     tokens: HashSet<u64>,
     ends: HashSet<u64>,
 }
 
-/// Why a listing was given up.
+/// Why a listing was abandoned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Endless {
-    /// The token of a page came a second time.
+    /// A page token was repeated.
     #[error("{operation}: the list has no end: after {pages} pages one comes again that came before")]
     Circle { operation: &'static str, pages: usize },
-    /// Page after page brought nothing new.
+    /// Too many consecutive pages without new entries.
     #[error("{operation}: the list has no end: {MAX_FRUITLESS_PAGES} pages in a row bring nothing new")]
     Fruitless { operation: &'static str },
-    /// More pages than there can be.
+    /// More pages than possible.
     #[error("{operation}: the list goes on after {pages} pages; no more are read")]
     TooMany { operation: &'static str, pages: usize },
 }
 
 impl Listing {
-    /// A listing of at most `max_pages` pages.
+    /// Starts a listing of at most `max_pages` pages.
     pub(crate) fn new(operation: &'static str, max_pages: usize, limits: &Limits) -> Self {
         Self {
             operation,
@@ -68,7 +69,7 @@ impl Listing {
         }
     }
 
-    /// Takes note of a page with these ids and returns the token of the next one; `None` at the end of the list.
+    /// Records a page with these ids and returns the token of the next page; `None` at the end of the list.
     pub(crate) fn next<'a>(
         &mut self,
         token: Option<String>,
@@ -106,7 +107,7 @@ fn hash(text: &str) -> u64 {
 mod tests {
     use super::*;
 
-    /// How many pages are read of a list whose page `n` says this, and how that ends.
+    /// Reads a list whose page `n` is `page(n)`. Returns the number of pages read and how it ended.
     fn read(page: impl Fn(usize) -> (Option<String>, Vec<String>)) -> (usize, Option<String>, u64) {
         let limits = Limits::default();
         let mut listing = Listing::new("ListThings", 1_000, &limits);

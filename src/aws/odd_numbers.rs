@@ -1,18 +1,19 @@
-//! Numbers that no answer can hold: `1e400`, a time of creation of `1e30`, seven billion instances. The SDK would refuse the whole answer
-//! for one of them; here such a number stands for a value that is not known, and the rest is read.
+//! Removes numbers that no response type can hold, such as `1e400`, a creation time of `1e30` or seven billion
+//! instances. The SDK would reject the whole response; here the number becomes null, an unknown value, and the rest
+//! is used.
 
 use crate::aws::Limits;
 use crate::aws::answer_body::RewriteBody;
 
-/// Operations whose answers are corrected. Lists of the topology are left to those who take the entry out that cannot be read, and pages of
-/// jobs to their reader.
+/// Operations whose responses are corrected. Topology lists are handled by `unreadable_entries`, and pages of jobs
+/// by their own parser.
 const OPERATIONS: [&str; 5] =
     ["DescribeServiceJob", "DescribeTrainingJob", "GetJobQueueSnapshot", "ListTrainingJobs", "ListTrainingPlans"];
 
-/// The limit that is counted when numbers are left out.
+/// Name of the limit that counts removed numbers.
 const NUMBERS: &str = "numbers_out_of_range";
 
-/// Members that hold a whole number of 64 bits.
+/// Members with 64-bit integers.
 const LONG: [&str; 8] = [
     "DurationHours",
     "DurationMinutes",
@@ -24,7 +25,7 @@ const LONG: [&str; 8] = [
     "stoppedAt",
 ];
 
-/// Members that hold a whole number of 32 bits.
+/// Members with 32-bit integers.
 const SHORT: [&str; 21] = [
     "AvailableInstanceCount",
     "AvailableSpareInstanceCount",
@@ -49,10 +50,10 @@ const SHORT: [&str; 21] = [
     "schedulingPriority",
 ];
 
-/// The latest time in seconds that SageMaker can mean: the year 5138.
+/// Latest plausible time in seconds: the year 5138.
 const MAX_SECONDS: f64 = 1e11;
 
-/// Mends the answers of a client.
+/// Corrects the responses of a client.
 #[derive(Debug)]
 pub(crate) struct OddNumbers(pub(crate) Limits);
 
@@ -64,7 +65,8 @@ impl RewriteBody for OddNumbers {
     }
 }
 
-/// A body in which null stands for each number that its member cannot hold, and what the first of them was; `None` if there is none.
+/// Replaces each number that its member cannot hold by null. Returns the body and the first such number; `None` if
+/// there is none.
 pub(crate) fn without(body: &[u8]) -> Option<(Vec<u8>, String)> {
     let (mut corrected, mut first) = (Vec::with_capacity(body.len()), None);
     let (mut rest, mut text, mut key): (&[u8], &[u8], &[u8]) = (body, b"", b"");
@@ -89,7 +91,7 @@ pub(crate) fn without(body: &[u8]) -> Option<(Vec<u8>, String)> {
     Some((corrected, first?))
 }
 
-/// Whether a member can hold what stands there. What is no number is left to whoever reads it.
+/// Whether a member can hold the value. Non-numbers are left to the parser.
 fn fits(key: &[u8], number: &str) -> bool {
     let Ok(value) = number.parse::<f64>() else { return true };
     let key = std::str::from_utf8(key).unwrap_or_default().trim_matches('"');
@@ -105,7 +107,7 @@ fn fits(key: &[u8], number: &str) -> bool {
     }
 }
 
-/// How long the text, number, word or sign at the beginning is.
+/// Length of the JSON string, number, word or punctuation at the beginning.
 pub(super) fn token_length(body: &[u8]) -> usize {
     match body.first() {
         Some(b'"') => text_length(body),
@@ -113,7 +115,7 @@ pub(super) fn token_length(body: &[u8]) -> usize {
     }
 }
 
-/// How long the text at the beginning is, quotes included.
+/// Length of the JSON string at the beginning, including quotes.
 fn text_length(body: &[u8]) -> usize {
     let mut is_escaped = false;
     let end = body.iter().skip(1).position(|byte| {

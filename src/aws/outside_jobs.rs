@@ -1,4 +1,5 @@
-//! Training jobs outside of the queues: the account's limits count them, too. Asked for where the target names limits.
+//! Training jobs outside the queues, which also count against the account's limits. Queried if the target names
+//! limits.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,17 +16,18 @@ use crate::aws::poller::{Out, send};
 use crate::aws::translate::{self, Unknowns, present};
 use trainspotter_core::model::{Observation, Source, Timestamp, TrainingJobName};
 
-/// No training job runs for longer: SageMaker's limit is 28 days, and it may wait before that.
+/// Longer than any training job runs: SageMaker's limit is 28 days, plus time to wait before the start.
 const CREATED_WITHIN: Duration = Duration::from_secs(35 * 86_400);
 
-/// Pages of training jobs that are read in search of those that run: SageMaker may cut a page before it filters.
+/// Maximum pages read to find running training jobs: SageMaker may paginate before it filters.
 const MAX_PAGES: usize = 50;
 
-/// Entries of a page.
+/// Entries per page.
 const PER_PAGE: i32 = 100;
 
 impl Poller {
-    /// Lists the training jobs that run, the latest first. Beyond the last page that is read there may be more, which is said.
+    /// Lists running training jobs, latest first, and reports whether the list is complete: there may be more
+    /// beyond the last page read.
     pub(super) async fn list_training_jobs(&self, at: Timestamp, out: &Out) -> Result<(), Failure> {
         const OPERATION: &str = "ListTrainingJobs";
         let since = DateTime::from_secs((at - CREATED_WITHIN).millis() / 1_000);
@@ -43,7 +45,7 @@ impl Poller {
             match listing.next(page.next_token.clone(), all) {
                 Ok(None) => break true,
                 Ok(next) => token = next,
-                // What was cut off is counted as a limit that was hit.
+                // The listing counts the limit as hit.
                 Err(_) => break false,
             }
         };
@@ -51,7 +53,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Describes training jobs that belong to no known service job.
+    /// Describes training jobs without a known service job.
     pub(super) async fn describe_outside_jobs(
         &self,
         names: &[TrainingJobName],

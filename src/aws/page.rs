@@ -1,12 +1,13 @@
-//! Pages of `ListServiceJobs`, read straight into what the ledger takes in.
+//! Parses pages of `ListServiceJobs` directly to the types of the ledger.
 //!
-//! There are a hundred thousand listed jobs to any other answer, and the SDK's reading of them would cost more than all else that is
-//! done with them: see `docs/adr/0006-pages.md`. The SDK makes the calls as ever: it signs, waits, retries, and reads errors. Of a page
-//! it is shown an empty answer, once [`PageReader`] has read it. What cannot be read here the SDK reads, and says what is wrong with it.
+//! A list may have a hundred thousand jobs, and the SDK's parser would cost more than all other processing: see
+//! `docs/adr/0006-pages.md`. The SDK still makes the call: it signs, waits, retries and parses errors. After
+//! [`PageReader`] has parsed a page, the SDK gets an empty response instead. If [`PageReader`] cannot parse a page,
+//! the SDK parses it and reports what is wrong.
 //!
-//! Invariant: a page is read as the SDK would have read it. Members that are null count as left out, those that no one needs are
-//! skipped, and a member of another type than the API's makes the page unreadable. Only a number that no member can hold, which the SDK
-//! would refuse the page for, is taken for one that is not known.
+//! Invariant: the result is the same as the SDK's. Null members count as absent, unused members are skipped, and a
+//! member of the wrong type makes the page unreadable. The only difference: a number that no member can hold, for
+//! which the SDK would reject the page, counts as unknown.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,14 +26,14 @@ use trainspotter_core::model::QueueName;
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) jobs: Vec<JobSeen>,
-    /// Where the next page begins; `None` if this is the last one.
+    /// Token of the next page; `None` on the last page.
     pub(crate) next: Option<String>,
-    /// Whether the answer has a list at all. The API promises one, and an error's body has none.
+    /// Whether the response contains a list at all. The API guarantees one; an error body has none.
     pub(crate) is_list: bool,
     pub(crate) unknowns: Unknowns,
 }
 
-/// Reads the page in the answer to one call about a queue. Clones share it.
+/// Parses the response to one call for a queue. Clones share the result.
 #[derive(Clone, Debug)]
 pub(crate) struct PageReader {
     queue: QueueName,
@@ -44,7 +45,7 @@ impl PageReader {
         Self { queue, page: Arc::default() }
     }
 
-    /// The page; `None` if none has come that could be read.
+    /// Takes the parsed page; `None` if no page was parsed.
     pub(crate) fn take(&self) -> Option<Page> {
         self.page.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -72,7 +73,7 @@ fn read(body: &[u8], queue: &QueueName) -> serde_json::Result<Page> {
     Ok(page)
 }
 
-/// Takes in the members of an answer.
+/// Deserializes the members of a response.
 struct Answer<'p> {
     page: &'p mut Page,
     queue: &'p QueueName,
@@ -109,7 +110,7 @@ impl<'de> Visitor<'de> for Answer<'_> {
     }
 }
 
-/// Takes in a list of jobs, so that no more than one is held as it was read.
+/// Deserializes a list of jobs one entry at a time, so that only one raw entry is in memory.
 struct Jobs<'p>(&'p mut Page, &'p QueueName);
 
 impl<'de> DeserializeSeed<'de> for Jobs<'_> {

@@ -1,8 +1,8 @@
-//! Asking one target's queues, round by round.
+//! Polls the queues of one target, round by round.
 //!
-//! The order of the questions is what makes the answers fit together: the states of a job are listed in the order it
-//! passes through them, so that one that moves on meanwhile is seen twice and never missed; and that a list is complete
-//! is said only when its last page came.
+//! The order of requests keeps the results consistent. States are listed in the order jobs pass through them, so a
+//! job that changes state meanwhile is seen twice but never missed. A list is reported as complete only after its
+//! last page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,77 +33,77 @@ use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 
 const LIST_JOBS: &str = "ListServiceJobs";
-/// The most jobs that Batch lists on a page.
+/// Batch's maximum number of jobs per page.
 const JOBS_PER_PAGE: i32 = 100;
-/// The part of a poll's calls that full sweeps may take. A longer sweep goes on in the next poll, so that a queue with a
-/// million waiting jobs does not keep the others waiting.
+/// Share of a poll's calls for full sweeps. A longer sweep continues in the next poll, so that a queue with a
+/// million waiting jobs does not delay the others.
 const SWEEP_SHARE: f64 = 0.5;
 
-/// Calls that have begun when a round should be over, about.
+/// Approximate number of calls in flight at the end of a round.
 const CALLS_ON_THEIR_WAY: f64 = 2.0;
 
-/// Pages of one list of jobs, at most: twice the million of jobs that AWS lets wait.
+/// Maximum pages of one list of jobs: twice the million waiting jobs that AWS allows.
 const MAX_PAGES: usize = 20_000;
 
-/// Pages of jobs in one state in flight, at most: each holds an instance at least, and nobody has that many.
+/// Maximum pages of jobs in one active state: each job holds at least one instance, and no account has that many.
 const MAX_PAGES_IN_FLIGHT: usize = 1_000;
 
-/// Queues that are named when none of them is watched.
+/// Maximum queue names listed in the error that no queue matches.
 const MAX_NAMED: usize = 20;
 
-/// After this part of the time between two topologies one is tried again of which something could not be read.
+/// After a partial topology failure the next attempt follows after this fraction of the topology interval.
 const RETRY_PART: u32 = 5;
 
-/// Pages of the waiting jobs of a queue that are read at once where they are few. If there are more, the rest is swept.
+/// Maximum pages of waiting jobs read directly per queue. A longer list is swept.
 const FEW_PAGES: u64 = 20;
 
-/// Where observations go. When no one takes them any more the service is stopping, and whoever runs the poller drops it.
+/// Channel for observations. If it is closed the service is stopping, and the owner drops the poller.
 pub(crate) type Out = mpsc::Sender<Vec<Observation>>;
 
-/// Asks one target's queues and sends what it learns.
+/// Polls the queues of one target and sends observations.
 #[derive(Debug)]
 pub struct Poller {
     pub(crate) clients: Clients,
     pub(crate) poll: Poll,
     pub(crate) clock: Clock,
     pub(crate) target: Target,
-    /// The watched queues, as of the last topology.
+    /// The watched queues, from the last topology.
     queues: Vec<Queue>,
     topology_due: Timestamp,
     pub(crate) utilisation_due: Timestamp,
-    /// The host up to which utilisation was asked for last, where not all can be asked for at once.
+    /// The last host whose utilisation was queried, for round robin.
     pub(crate) measured_up_to: Option<(JobId, String)>,
     pub(crate) reserved_due: Timestamp,
     pub(crate) account_due: Timestamp,
     pub(crate) limits_due: Timestamp,
-    /// The warm pools of the last look.
+    /// The warm pools of the last poll.
     pub(crate) pools: Pools,
-    /// Sweeps that a poll did not finish.
+    /// Unfinished sweeps.
     sweeps: BTreeMap<QueueName, Sweep>,
-    /// Queues of which the urgent part of this round is done, and when it began.
+    /// Queues polled successfully in this round, with the start time of their poll.
     polled: Vec<(QueueName, Timestamp)>,
-    /// The queue whose sweep went on first in the last round.
+    /// The queue whose sweep ran first in the last round.
     swept_first: Option<QueueName>,
-    /// Queues whose arrivals were not read to the end, and since when they are owed.
+    /// Queues with unread arrivals, and the time from which they are missing.
     owed: BTreeMap<QueueName, Timestamp>,
-    /// Whether the round under way has [begun](Poller::begin).
+    /// Whether the current round has [begun](Poller::begin).
     begun: bool,
-    /// When this round should be over, if somebody said so.
+    /// When the sweeps of this round must stop, if set.
     ends_at: Option<Timestamp>,
-    /// Finds out which account this is.
+    /// Finds the account id.
     pub(super) identity: Identity,
 }
 
-/// A full listing of the waiting jobs of a queue, under way.
+/// A full listing of a queue's waiting jobs, in progress.
 #[derive(Clone, Debug)]
 struct Sweep {
     since: Timestamp,
     listing: Listing,
-    /// The next page; `None` is the first.
+    /// Token of the next page; `None` for the first.
     token: Option<String>,
 }
 
-/// What a job list is about.
+/// Filter of a job list.
 #[derive(Clone)]
 enum Ask {
     Status(JobStatus),
@@ -112,7 +112,7 @@ enum Ask {
 }
 
 impl Poller {
-    /// A poller that has asked nothing yet: its first poll reads the topology.
+    /// Creates a poller. Its first poll reads the topology.
     pub fn new(clients: Clients, target: Target, poll: Poll, clock: Clock) -> Self {
         let now = clock.now();
         Self {
@@ -138,7 +138,8 @@ impl Poller {
         }
     }
 
-    /// Begins a round: the topology, what is reserved and the limits of the account, if they are due. After it AWS's clock is known, if it ever is.
+    /// Begins a round: reads the topology, reservations and account limits, as far as they are due. These requests
+    /// also determine AWS's clock.
     pub async fn begin(&mut self, out: &Out) {
         self.identity.ask(&self.clients, &self.queues, out);
         self.poll_topology(out).await;
@@ -147,9 +148,9 @@ impl Poller {
         self.begun = true;
     }
 
-    /// The urgent part of a round, which is begun if it was not: of each queue its jobs in flight, its
-    /// arrivals, and its waiting jobs where they are few. Observations are sent page by page. A queue that fails is said to have
-    /// failed, and the next one is asked.
+    /// Runs the urgent part of a round, after [`Poller::begin`] if it was not called: for each queue its active
+    /// jobs, its arrivals, and its waiting jobs if they are few. Observations are sent page by page. A failing
+    /// queue is reported, and the next one is polled.
     #[tracing::instrument(name = "poll_sources", level = "debug", skip_all)]
     pub async fn poll(&mut self, questions: &Questions, out: &Out) {
         if !self.begun {
@@ -168,9 +169,9 @@ impl Poller {
         }
     }
 
-    /// The rest of a round, for which single jobs may well be described first: full lists of waiting jobs, of each queue that was polled
-    /// and where they are due or under way, and what each queue says of itself. A list that does not fit in goes on in the next round,
-    /// and another queue is the first to go on then.
+    /// Runs the rest of a round; describe single jobs first. For each polled queue: its full list of waiting jobs,
+    /// if due or in progress, and its snapshot. A list that does not fit continues in the next round, and another
+    /// queue goes first then.
     #[tracing::instrument(level = "debug", skip_all)]
     pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
         let mut pages = SweepPages::new(self.sweep_pages(), self.ends_at.take());
@@ -181,7 +182,7 @@ impl Poller {
         for (queue, at) in polled {
             if self.is_to_sweep(&queue, questions) {
                 self.swept_first.get_or_insert_with(|| queue.clone());
-                // SUBMITTED and PENDING belong to it, and were listed at once.
+                // SUBMITTED and PENDING belong to the full list too, and were listed by `poll`.
                 if let Err(failure) = self.sweep(&queue, at, &mut pages, out).await {
                     send(out, vec![failed(queue, at, failure)]).await;
                     continue;
@@ -193,13 +194,14 @@ impl Poller {
         self.send_calls(out).await;
     }
 
-    /// When single jobs should have been described, of a round that should end at `end`: full lists have their part of it.
+    /// Deadline for describing single jobs in a round that should end at `end`; it leaves time for full lists.
     pub(crate) fn reconcile_from(&self, questions: &Questions, end: Timestamp) -> Timestamp {
         let sweeps = self.polled.iter().any(|(queue, _)| self.is_to_sweep(queue, questions));
         if sweeps { end - self.poll.every.mul_f64(SWEEP_SHARE) } else { end }
     }
 
-    /// Full lists of this round stop in time for it to end then, but for a few pages. After them each queue says something of itself.
+    /// Makes the full lists of this round stop early enough for it to end at about `end`, with time for each
+    /// queue's snapshot.
     pub(crate) fn end_round_at(&mut self, end: Timestamp) {
         let calls = self.polled.len() as f64 + CALLS_ON_THEIR_WAY;
         self.ends_at = Some(end - Duration::from_secs_f64(calls / self.poll.calls_per_second));
@@ -209,12 +211,12 @@ impl Poller {
         questions.reconcile.contains(queue) || self.sweeps.contains_key(queue)
     }
 
-    /// Whether a queue is watched, as of the last topology.
+    /// Whether a queue is watched, by the last topology.
     pub(crate) fn watches(&self, queue: &QueueName) -> bool {
         self.queues.iter().any(|watched| watched.name == *queue)
     }
 
-    /// Sends the calls made and the limits hit since the last time.
+    /// Sends the calls and limit hits since the last time.
     pub(crate) async fn send_calls(&self, out: &Out) {
         let hit = |(limit, times)| Observation::LimitHit { limit, times };
         send(out, self.clients.limits().drain().into_iter().map(hit).collect()).await;
@@ -255,7 +257,7 @@ impl Poller {
         }
     }
 
-    /// The topology, of which queues it is complete, and what is wrong with the others.
+    /// Observations of a topology: the queues, which of them are complete, and the failures of the others.
     fn learnt(&self, topology: Topology, at: Timestamp) -> Vec<Observation> {
         let source = Source::Topology;
         let Topology { queues, others, failures } = topology;
@@ -277,7 +279,7 @@ impl Poller {
         observations
     }
 
-    /// What was looked for in vain, and what there is instead.
+    /// Error text that no queue matches: the filter, and the queues that exist.
     fn nothing_matches(&self, others: &BTreeSet<String>) -> String {
         let globs = self.target.queues.join(", ");
         let region = &self.target.region;
@@ -292,7 +294,7 @@ impl Poller {
         }
     }
 
-    /// How many pages the sweeps of one poll may take, all queues together.
+    /// Pages for the sweeps of one poll, over all queues.
     fn sweep_pages(&self) -> u64 {
         let calls = self.poll.calls_per_second * self.poll.every.as_secs_f64();
         #[expect(
@@ -341,8 +343,8 @@ impl Poller {
         }
     }
 
-    /// Lists RUNNABLE from where the last poll left off, as far as `pages` reach. What fails is tried again from the
-    /// same page, unless AWS refuses it: then the sweep begins anew.
+    /// Continues the list of RUNNABLE jobs from the last poll, as far as `pages` allow. A failed page is retried in
+    /// the next poll, unless AWS rejects it: then the sweep restarts.
     async fn sweep(
         &mut self,
         queue: &QueueName,
@@ -373,8 +375,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Lists what was created after `asked`, newest first. If that fails half-way the older part is owed: the next poll
-    /// goes back as far as this one should have, whatever newer jobs have been seen since.
+    /// Lists jobs created after `asked`, newest first. If the list fails half-way, the older part is remembered:
+    /// the next poll starts from this `asked` again, whatever newer jobs have been seen since.
     async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
         let after = self.owed.get(queue).map_or(asked, |owed| asked.min(*owed));
         self.owed.insert(queue.clone(), after);
@@ -391,7 +393,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Asks for one page of jobs and sends it.
+    /// Requests one page of jobs and sends it.
     async fn page(
         &self,
         queue: &QueueName,
@@ -452,7 +454,8 @@ impl Poller {
     }
 }
 
-/// Whether it is time for what is to be done next at `due`. Further ahead than it ever is, that was set by a wrong clock.
+/// Whether the next run at `due` is reached. A `due` further ahead than `every` was set by a wrong clock, and
+/// counts as reached.
 pub(crate) fn is_due(now: Timestamp, due: Timestamp, every: Duration) -> bool {
     now >= due || due > now + every
 }
@@ -461,13 +464,13 @@ fn failed(queue: QueueName, at: Timestamp, failure: Failure) -> Observation {
     Observation::Failed { source: Source::Jobs, queue: Some(queue), at, error: failure.to_string() }
 }
 
-/// What a page says besides its jobs.
+/// The data of a page besides its jobs.
 struct Listed {
     next: Option<String>,
     newest: Option<Timestamp>,
 }
 
-/// Sends observations, if there are any. See [`Out`] for why a closed channel is no error.
+/// Sends observations, if any. A closed channel is not an error: see [`Out`].
 pub(crate) async fn send(out: &Out, observations: Vec<Observation>) {
     if !observations.is_empty() {
         let _closed = out.send(observations).await;

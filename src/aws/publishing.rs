@@ -1,7 +1,7 @@
-//! Clients for what leaves the service: notifications to SNS topics and figures to CloudWatch.
+//! Clients for publishing: notifications to SNS topics and metrics to CloudWatch.
 //!
-//! They are nobody's target: each has a region, credentials and timeouts of its own, and none waits for the budget of polling, so
-//! that a throttled account delays no page. Their calls are counted with the others.
+//! They belong to no target: each has its own region, credentials and timeouts, and none uses the polling budget,
+//! so that a throttled account delays no notification. Their calls are counted like all others.
 
 use url::Url;
 
@@ -13,10 +13,11 @@ use crate::config::{CloudWatch, Config};
 use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
 
-/// A client of the region that a topic's ARN names. The topic may be another account's, whose policy then has to allow it.
+/// Creates a client for the region in a topic's ARN. The topic may belong to another account, whose policy must
+/// allow it.
 ///
 /// # Errors
-/// The client cannot be made.
+/// The client cannot be created.
 pub async fn sns(
     config: &Config,
     topic: &str,
@@ -37,10 +38,10 @@ pub async fn sns(
     Ok(aws_sdk_sns::Client::from_conf(config))
 }
 
-/// A client of the region that gets figures.
+/// Creates a client for the region that metrics are published to.
 ///
 /// # Errors
-/// The client cannot be made.
+/// The client cannot be created.
 pub async fn cloudwatch(
     config: &Config,
     sink: &CloudWatch,
@@ -57,7 +58,8 @@ pub async fn cloudwatch(
     Ok(aws_sdk_cloudwatch::Client::from_conf(config))
 }
 
-/// Where CloudWatch takes OTLP, and the signature for it. The service's own credentials, or the sink's role; never a target's.
+/// CloudWatch's OTLP endpoint and the request signer, with the service's own credentials or the sink's role; never
+/// a target's.
 ///
 /// # Errors
 /// The endpoint or the proxies cannot be used.
@@ -75,19 +77,19 @@ pub async fn cloudwatch_otlp(config: &Config, sink: &CloudWatch, clock: Clock) -
     Ok(SignedEndpoint { url, signer })
 }
 
-/// Where a bucket is, and as whom it is asked.
+/// Location and credentials of a bucket.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BucketAccess<'a> {
     /// The bucket's region.
     pub region: Option<&'a str>,
-    /// Another endpoint than AWS's.
+    /// Overrides the AWS endpoint.
     pub endpoint: Option<&'a str>,
-    /// A role to assume for it; the service's own credentials otherwise.
+    /// A role to assume; by default the service's own credentials are used.
     pub role: Option<&'a str>,
 }
 
 impl<'a> BucketAccess<'a> {
-    /// The same, with the region and the endpoint of the first target where no other is given; never a target's role.
+    /// Fills in a missing region and endpoint from the first target; never a target's role.
     #[must_use]
     pub fn or_of_targets(self, config: &'a Config) -> Self {
         let region = config.targets.first().map(|target| target.region.as_str());
@@ -95,7 +97,7 @@ impl<'a> BucketAccess<'a> {
     }
 }
 
-/// Who asks S3 for a bucket, where, and in which region.
+/// Signer, endpoint and region for requests to a bucket.
 ///
 /// # Errors
 /// The endpoint or the proxies cannot be used.
@@ -122,7 +124,7 @@ fn access<'a>(config: &'a Config, sink: &'a CloudWatch) -> Access<'a> {
     }
 }
 
-/// Where the simulator is, say: an endpoint for all of AWS is given once.
+/// The endpoint of the targets, as for a simulator: it applies to all AWS services.
 fn endpoint_of_targets(config: &Config) -> Option<&str> {
     config.targets.first()?.endpoint.as_deref()
 }

@@ -1,4 +1,4 @@
-//! How many instances of a type the account may run for training jobs at a time, as Service Quotas says, where that is asked for.
+//! Account limits on concurrent training instances per type, from Service Quotas, if configured.
 
 use std::time::Duration;
 
@@ -7,15 +7,16 @@ use crate::aws::failure::Failure;
 use crate::aws::poller::{Out, is_due, send};
 use trainspotter_core::model::{Capacity, Observation, Source};
 
-/// Limits change by a request to AWS, which takes hours at least. What could not be read is tried again as often as utilisation.
+/// Limits change on request only, which takes hours at least. After a failure they are retried at the interval of
+/// utilisation.
 const ASK_EVERY: Duration = Duration::from_secs(3_600);
-/// The service whose quotas are asked for.
+/// Service code for Service Quotas.
 const SAGEMAKER: &str = "sagemaker";
 const OPERATION: &str = "GetServiceQuota";
 
 impl Poller {
-    /// The limits of the instance types that the target names, and the training jobs that run, if they are due. What can be read is
-    /// reported though the rest fails: a role need not be allowed all of it.
+    /// Reads the limits of the configured instance types and the running training jobs, if due. Partial results are
+    /// reported even if the rest fails: a role may lack some permissions.
     pub(crate) async fn poll_account(&mut self, out: &Out) {
         let (at, source) = (self.clock.now(), Source::Account);
         if self.target.quotas.is_empty() || !is_due(at, self.account_due, self.poll.utilisation_every) {

@@ -1,10 +1,10 @@
-//! The call budget of a target: who may call AWS, and when.
+//! The call budget of a target: a rate limiter for AWS calls.
 //!
-//! AWS does not document the rates of the calls used here, so the service keeps to its own. The bucket is kept as a
-//! schedule of turns: each caller is given the next free one and sleeps until then. That makes it first come, first
-//! served without a queue, and it costs nothing while the rate is not reached.
+//! AWS does not document the rate limits of the calls used here, so the service keeps to its own. The limiter is a
+//! schedule of turns: each caller takes the next free turn and sleeps until then. That is first come, first served
+//! without a queue, and costs nothing below the limit.
 //!
-//! A throttled call halves the rate, a successful one raises it by a fixed step: the rule that lets TCP share a wire.
+//! A throttled call halves the rate and a successful call raises it by a fixed step, as in TCP congestion control.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,22 +25,21 @@ use aws_smithy_types::date_time::Format;
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::Timestamp;
 
-/// Calls that may go at once after a pause.
+/// Burst size after an idle period.
 const BURST: f64 = 5.0;
-/// Throttles never slow the budget below this many calls per second (or what is configured, if that is less): a turn
-/// must come while a request's signature is still good, which is five minutes.
+/// Lower bound of the rate under throttling, in calls per second (or the configured rate, if lower): a turn must
+/// come within the five minutes that a request's signature is valid.
 const SLOWEST: f64 = 0.1;
-/// Throttles within this time of a slow-down belong to the same burst and do not slow the budget again.
+/// Further throttles within this time of a slow-down belong to the same burst and are ignored.
 const ONE_BURST: Duration = Duration::from_secs(1);
-/// After a slow-down, this many successful calls restore the configured rate in full.
+/// Number of successful calls that restore the configured rate.
 const CALLS_TO_RECOVER: f64 = 64.0;
-/// A timer cannot tell moments apart that are closer than this, in wall time. A clock that runs fast must not lose
-/// turns to that.
+/// Timer resolution in wall time. Turns missed within it are made up for, so that a fast clock loses none.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(2);
-/// Wall time in which a request must be answered to the end.
+/// Wall time limit for a complete response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The right to call AWS so many times a second, in clock time. Clones share it.
+/// Rate limiter for AWS calls, in calls per second of clock time. Clones share it.
 #[derive(Clone)]
 pub struct Budget {
     clock: Clock,
@@ -51,23 +50,23 @@ pub struct Budget {
 
 #[derive(Clone, Copy)]
 struct Turns {
-    /// Calls per second at present.
+    /// Current calls per second.
     rate: f64,
-    /// When the next free turn is due, in seconds since the budget began.
+    /// Time of the next free turn, in seconds since the budget was created.
     next: f64,
-    /// When the budget was last slowed, likewise.
+    /// Time of the last slow-down, likewise.
     slowed: f64,
 }
 
 impl Budget {
-    /// A budget of `calls_per_second`, which must be positive.
+    /// Creates a budget of `calls_per_second`, which must be positive.
     pub fn new(calls_per_second: f64, clock: Clock) -> Self {
         debug_assert!(calls_per_second > 0.0, "calls_per_second {calls_per_second}");
         let turns = Turns { rate: calls_per_second, next: f64::NEG_INFINITY, slowed: f64::NEG_INFINITY };
         Self { clock, began: clock.mark(), configured: calls_per_second, turns: Arc::new(Mutex::new(turns)) }
     }
 
-    /// Waits for the caller's turn. First come, first served; a caller that goes away loses its turn.
+    /// Waits for a turn, first come, first served. A cancelled caller loses its turn.
     pub async fn turn(&self) {
         let wait = self.take_turn();
         if wait > 0.0 {
@@ -88,29 +87,29 @@ impl Budget {
         tracing::warn!(calls_per_second = turns.rate, "AWS throttles: slowing down");
     }
 
-    /// Records a call that was answered: brings the rate a step back to what is configured.
+    /// Records a successful call: raises the rate a step towards the configured rate.
     pub fn answered(&self) {
         let mut turns = self.lock();
         turns.rate = (turns.rate + self.configured / CALLS_TO_RECOVER).min(self.configured);
     }
 
-    /// Calls per second at present.
+    /// Current calls per second.
     pub fn rate(&self) -> f64 {
         self.lock().rate
     }
 
-    /// An HTTP client whose every request, retries included, waits its turn here. No timeout counts the wait: the time
-    /// to answer begins when the request is made.
+    /// Wraps an HTTP client: every request, retries included, waits for its turn. The wait counts towards no
+    /// timeout.
     pub(crate) fn guard(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(GuardedClient { inner, budget: self.clone(), compares: false })
     }
 
-    /// The same, and the clock is compared with the `Date` of each answer.
+    /// As [`Budget::guard`], and compares the clock with the `Date` of each response.
     pub(crate) fn guard_and_compare(&self, inner: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(GuardedClient { inner, budget: self.clone(), compares: true })
     }
 
-    /// Takes the next free turn and says how many seconds away it is.
+    /// Takes the next free turn. Returns the seconds until then.
     fn take_turn(&self) -> f64 {
         let now = self.elapsed();
         let mut turns = self.lock();
@@ -126,7 +125,7 @@ impl Budget {
         self.clock.since(self.began).as_secs_f64()
     }
 
-    /// The turns are plain numbers, whole after any panic.
+    /// A poisoned lock is fine: the turns are plain numbers, valid after any panic.
     fn lock(&self) -> MutexGuard<'_, Turns> {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -180,14 +179,14 @@ impl HttpConnector for GuardedConnector {
     }
 }
 
-/// When an answer says that it was given.
+/// The `Date` of a response.
 fn date_of(answer: &HttpResponse) -> Option<Timestamp> {
     let date = DateTime::from_str(answer.headers().get("date")?, Format::HttpDate).ok()?;
     Some(Timestamp::from_millis(date.to_millis().ok()?))
 }
 
-/// Makes a request and reads the answer to its end: the SDK's own timeouts end where an answer begins, and one that
-/// stands still half-way would be waited for for ever. No operation used here streams.
+/// Sends a request and reads the whole response within a timeout: the SDK's timeouts end at the first byte, so a
+/// stalled body would block forever. No operation used here streams.
 async fn answer(connector: &SharedHttpConnector, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
     let mut response = connector.call(request).await?;
     let body = std::mem::replace(response.body_mut(), SdkBody::taken());
@@ -293,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Never answers.
+    /// Never responds.
     #[derive(Debug)]
     struct Silent;
 

@@ -1,4 +1,4 @@
-//! Asking for capacity that is paid for whether jobs use it or not: training plans and warm pools, where that is switched on.
+//! Capacity that is paid for whether or not jobs use it: training plans and warm pools, if enabled.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::aws::poller::{Out, is_due, send};
 use crate::aws::translate::{self, Pools, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
 
-/// A warm pool is kept for six hours at most, and then the training job that left it was last modified as long ago.
+/// Warm pools last six hours at most, and the training job that left one was last modified at its beginning.
 const POOLS_LEFT_WITHIN: Duration = Duration::from_secs(7 * 3_600);
 
-/// Pages of training jobs that are read in search of warm pools: SageMaker may cut a page before it filters.
+/// Maximum pages of training jobs read to find warm pools: SageMaker may paginate before it filters.
 const MAX_POOL_PAGES: usize = 20;
-/// Pages of active training plans, at most.
+/// Maximum pages of active training plans.
 const MAX_PLAN_PAGES: usize = 100;
 
 impl Poller {
-    /// Training plans and warm pools, if they are watched and due. If either fails nothing is said of both: half of it would look like
-    /// a change.
+    /// Reads training plans and warm pools, if watched and due. If either fails neither is reported: a partial
+    /// result would look like a change.
     pub(crate) async fn poll_reserved(&mut self, out: &Out) {
         let at = self.clock.now();
         let watched = self.target.reserved;
@@ -60,7 +60,7 @@ impl Poller {
         Ok(all)
     }
 
-    /// Plans by name, each once.
+    /// Training plans, unique by name.
     async fn training_plans(&self, unknowns: &mut Unknowns) -> Result<Vec<Reserved>, Failure> {
         const OPERATION: &str = "ListTrainingPlans";
         let active = TrainingPlanFilter::builder().name(TrainingPlanFilterName::Status).value("Active").build();
@@ -81,8 +81,8 @@ impl Poller {
         }
     }
 
-    /// The pools that wait for a job now, as far as they were found: beyond the last page that is read there may be more. One that a job
-    /// has taken again is that job's.
+    /// The warm pools available now. There may be more beyond the last page read. A pool that a job has reused
+    /// belongs to that job.
     async fn warm_pools(&self, at: Timestamp, unknowns: &mut Unknowns) -> Result<Pools, Failure> {
         const OPERATION: &str = "ListTrainingJobs";
         let since = DateTime::from_secs((at - POOLS_LEFT_WITHIN).millis() / 1_000);
@@ -103,7 +103,7 @@ impl Poller {
             let names = page.training_job_summaries().iter().filter_map(|job| job.training_job_name());
             token = match listing.next(page.next_token.clone(), names) {
                 Ok(Some(next)) => Some(next),
-                // What was cut off is counted as a limit that was hit.
+                // The listing counts the limit as hit.
                 Ok(None) | Err(_) => return Ok(pools),
             };
         }

@@ -1,26 +1,26 @@
-//! How many pages full lists of waiting jobs may take in one poll: so many, and none after the poll should be over.
+//! Limits the pages of full lists in one poll, by number and by time.
 
 use trainspotter_core::model::Timestamp;
 
-/// Pages in a poll at least, however small the budget and however late it is.
+/// Minimum pages per poll, however small the budget and however late it is.
 pub(super) const SWEEP_PAGES_MIN: u64 = 10;
 
-/// What is left for one poll.
+/// The remaining pages of one poll.
 #[derive(Debug)]
 pub(super) struct SweepPages {
     left: u64,
     taken: u64,
-    /// When no further page is begun.
+    /// No page starts after this time.
     until: Option<Timestamp>,
 }
 
 impl SweepPages {
-    /// So many, until a moment if there is one.
+    /// Creates a limit of `pages` pages, and of time if `until` is given.
     pub(super) fn new(pages: u64, until: Option<Timestamp>) -> Self {
         Self { left: pages, taken: 0, until }
     }
 
-    /// Takes a page if there is one left.
+    /// Takes one page, if any is left.
     pub(super) fn take(&mut self, now: Timestamp) -> bool {
         let is_late = self.taken >= SWEEP_PAGES_MIN && self.until.is_some_and(|until| now >= until);
         if self.left == 0 || is_late {

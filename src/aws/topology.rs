@@ -1,7 +1,7 @@
-//! The configured side of the queues: which there are, what they may use, how they divide it.
+//! The topology: configured queues, environments, policies and shares.
 //!
-//! Invariant: what cannot be read costs only what rests on it. A queue, environment, policy or share that could be read before stays as
-//! it was, and the queues it belongs to are reported.
+//! Invariant: a failure affects only what depends on it. A queue, environment, policy or share that was read before
+//! keeps its last value, and the queues that use it are reported as failing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,23 +21,25 @@ use trainspotter_core::model::QueueName;
 use trainspotter_core::model::QuotaShare;
 use trainspotter_core::model::ServiceEnvironment;
 
-/// `DescribeSchedulingPolicies` takes this many ARNs a call.
+/// Maximum ARNs per `DescribeSchedulingPolicies` call.
 const POLICIES_PER_CALL: usize = 100;
-/// Pages of queues, environments or shares. AWS allows fifty queues and environments in a Region and twenty shares in a queue.
+/// Maximum pages of queues, environments or shares. AWS allows fifty queues and environments per Region, and twenty
+/// shares per queue.
 const MAX_PAGES: usize = 1_000;
 
-/// What was read.
+/// The result of a topology poll.
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
     /// The watched queues, by name.
     pub(crate) queues: Vec<Queue>,
-    /// The names of all other queues of training jobs.
+    /// Names of all other training queues.
     pub(crate) others: BTreeSet<String>,
-    /// The queues of which something could not be read, and what. Some may not be watched yet.
+    /// Failures by queue. The queue may not be watched yet.
     pub(crate) failures: Vec<(QueueName, Failure)>,
 }
 
-/// Reads the queues that any of `globs` covers, and what hangs on them. `known` is what was read before.
+/// Reads the queues that match any of `globs`, with their environments, policies and shares. `known` is the
+/// previous result.
 pub(crate) async fn fetch(
     clients: &Clients,
     globs: &[String],
@@ -60,15 +62,15 @@ pub(crate) async fn fetch(
     Ok(topology)
 }
 
-/// What was found by name, and why the rest was not.
+/// Entries by name, with failures.
 #[derive(Debug)]
 struct Found<T> {
     entries: BTreeMap<String, T>,
-    /// What is wrong with single entries.
+    /// Failures of single entries.
     unreadable: BTreeMap<String, Failure>,
-    /// What AWS calls INVALID, in words.
+    /// Descriptions of entries with status INVALID.
     invalid: BTreeMap<String, Vec<String>>,
-    /// Why nothing was found, or not all.
+    /// Why the list is missing or incomplete.
     error: Option<Failure>,
 }
 
@@ -79,7 +81,7 @@ impl<T> Default for Found<T> {
 }
 
 impl<T> Found<T> {
-    /// Takes note of what a page had that could not be read.
+    /// Records the unreadable entries of a page.
     fn leave_out(&mut self, operation: &'static str, readable: &Readable) {
         for entry in readable.taken_out() {
             let Unreadable { name, problem } = entry;
@@ -87,24 +89,24 @@ impl<T> Found<T> {
         }
     }
 
-    /// Why an entry was not found; `None` if it was, or if it is not there.
+    /// Why an entry is missing; `None` if it was found, or does not exist.
     fn problem(&self, name: &str) -> Option<Failure> {
         let unreadable = || self.unreadable.get(name).or(self.error.as_ref()).cloned();
         if self.entries.contains_key(name) { None } else { unreadable() }
     }
 
-    /// Whether everything was found and read, and this was not among it.
+    /// Whether the list is complete and does not contain the entry.
     fn lacks(&self, name: &str) -> bool {
         !self.entries.contains_key(name) && self.problem(name).is_none()
     }
 }
 
-/// A topology under way.
+/// A topology poll in progress.
 struct Reading<'a> {
     clients: &'a Clients,
     known: &'a [Queue],
     unknowns: &'a mut Unknowns,
-    /// What AWS calls INVALID of the shares of the queue that is being read.
+    /// Descriptions of INVALID shares of the current queue.
     invalid_shares: Vec<String>,
 }
 
@@ -117,7 +119,8 @@ impl Reading<'_> {
         self.known.iter().find(|queue| queue.name.as_str() == name)
     }
 
-    /// The queues to watch, each once, on however many pages AWS lists it. Without the whole list nothing is known to be gone.
+    /// The queues to watch, without duplicates. An incomplete list is an error: it cannot show which queues are
+    /// gone.
     async fn watched_queues(
         &mut self,
         globs: &[String],
@@ -191,7 +194,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The policies of the queues, by ARN.
+    /// The scheduling policies of the queues, by ARN.
     async fn policies(&self, queues: &[JobQueueDetail]) -> Found<SchedulingPolicyDetail> {
         const OPERATION: &str = "DescribeSchedulingPolicies";
         let arns: BTreeSet<&str> = queues.iter().filter_map(translate::scheduling_policy).collect();
@@ -213,7 +216,7 @@ impl Reading<'_> {
         found
     }
 
-    /// A queue with what hangs on it, as it is now or else as it was known.
+    /// A queue with its dependencies, as read now or else as known before.
     async fn queue(
         &mut self,
         detail: &JobQueueDetail,
@@ -250,8 +253,8 @@ impl Reading<'_> {
         queue
     }
 
-    /// A policy that AWS names but does not describe is taken for what it was, or for a fair share without weights, and noted: jobs then
-    /// still count by the share they name.
+    /// The policy of a queue. If AWS does not describe it, the known policy is used, or else a fair-share policy
+    /// without weights, and the failure is recorded. Jobs then still count by the share they name.
     async fn policy(
         &mut self,
         queue: &str,
@@ -274,7 +277,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The shares of a queue, each once. Those that cannot be read stay as they were.
+    /// The shares of a queue, without duplicates. Unreadable shares keep their last value.
     async fn quota_shares(&mut self, queue: &str, failed: &mut impl FnMut(Failure)) -> Vec<QuotaShare> {
         const OPERATION: &str = "ListQuotaShares";
         let mut found = Found::default();

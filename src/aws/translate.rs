@@ -1,8 +1,8 @@
-//! From SDK answers to `model`: pure functions that never fail.
+//! Converts SDK responses to `model` types: pure functions that never fail.
 //!
-//! What an answer leaves out stays `None`; 0 and less is no time; an enum value, a capacity unit or an instance type that
-//! this build does not know is kept as it was spelt and noted in [`Unknowns`]. SDK enums are read through `as_str`, so
-//! that a variant the SDK adds one day is still understood.
+//! Missing values stay `None`; a time of 0 or less is absent; unknown enum values, capacity units and instance
+//! types keep their spelling and are recorded in [`Unknowns`]. SDK enums are read through `as_str`, so that
+//! variants the SDK adds later are still understood.
 
 mod job;
 mod reservations;
@@ -29,10 +29,10 @@ pub(crate) use topology::{
 };
 pub(crate) use training::{Means, outside_use, training_job};
 
-/// The most that a limit or a sum over jobs can be: what `maxCapacity` can hold.
+/// Upper bound of a limit or of a sum over jobs: the range of `maxCapacity`.
 const MAX_CAPACITY: f64 = i32::MAX as f64;
 
-/// Values that no one here knows, each once.
+/// Unknown values, without duplicates.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unknowns(BTreeSet<(&'static str, String)>);
 
@@ -46,7 +46,7 @@ impl Unknowns {
     }
 }
 
-/// The last part of a queue's or an environment's ARN; a name is its own.
+/// The name at the end of a queue's or environment's ARN; a plain name is returned as is.
 pub(crate) fn name_of(name_or_arn: &str) -> &str {
     if name_or_arn.starts_with("arn:") { name_or_arn.rsplit('/').next().unwrap_or(name_or_arn) } else { name_or_arn }
 }
@@ -55,25 +55,27 @@ fn queue_name(name_or_arn: &str) -> Option<QueueName> {
     present(Some(name_or_arn)).map(|text| name_of(text).into())
 }
 
-/// The SDK fills required texts that the service left out with the empty one.
+/// Treats an empty string as absent: the SDK fills in required strings that are missing.
 pub(super) fn present(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-/// As milliseconds a smaller number is before 1973, as seconds a larger one after the year 5000.
+/// Boundary between seconds and milliseconds: in milliseconds a smaller number is before 1973, in seconds a larger
+/// one is after the year 5000.
 const MAX_SECONDS: i64 = 100_000_000_000;
 
-/// The year 2100, in milliseconds: later than any time of a job. Times beyond the year 9999 could not even be written down.
+/// The year 2100 in milliseconds, later than any time of a job. Times beyond the year 9999 could not even be
+/// formatted.
 const MAX_MILLIS: i64 = 4_102_444_800_000;
 
-/// Milliseconds since the epoch, as the API reference has it, or seconds, as AWS's guide shows times of service jobs. The SDK fills a
-/// required time that the service left out with 0.
+/// Parses milliseconds since the epoch, as in the API reference, or seconds, as in AWS's guide to service jobs. 0
+/// is absent: the SDK fills in required times that are missing.
 fn time(number: Option<i64>) -> Option<Timestamp> {
     let millis = |number: i64| if number < MAX_SECONDS { number.saturating_mul(1_000) } else { number };
     number.map(millis).filter(is_time).map(Timestamp::from_millis)
 }
 
-/// A time in seconds and parts of them; what is too large for that was sent as milliseconds.
+/// Converts a time in fractional seconds; values too large for seconds are taken as milliseconds.
 fn date_time(at: Option<&DateTime>) -> Option<Timestamp> {
     let at = at?;
     let millis = if at.secs() < MAX_SECONDS { at.to_millis().ok()? } else { at.secs() };
@@ -92,7 +94,7 @@ fn status(text: Option<&str>, unknowns: &mut Unknowns) -> JobStatus {
     status
 }
 
-/// Amounts of capacity, as far as they are amounts: with a unit, not negative, and no more than [`MAX_CAPACITY`]. Others are noted.
+/// Valid capacity amounts: with a unit, not negative, and at most [`MAX_CAPACITY`]. Others are recorded as unknown.
 fn capacities<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,
@@ -109,8 +111,8 @@ fn capacities<'a>(
         .collect()
 }
 
-/// What one job has of each type, in order. With one amount that no job can have, which is noted, or that is missing, its size is not
-/// known: empty.
+/// A job's instances per type, sorted. Empty, for unknown, if any amount is missing or impossible; impossible ones
+/// are recorded.
 fn instances_of_job<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,

@@ -1,5 +1,5 @@
-//! Lists of queues, environments, policies and shares of which one entry cannot be read. The SDK would refuse the whole page; here that
-//! entry is taken out and reported, and the others are read.
+//! Removes unreadable entries from lists of queues, environments, policies and shares. The SDK would reject the
+//! whole page; here the bad entry is removed and reported, and the others are used.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use crate::aws::answer_body::RewriteBody;
 use crate::aws::odd_numbers::token_length;
 
-/// Members that hold a whole number of 32 bits.
+/// Members with 32-bit integers.
 const WHOLE: [&str; 7] =
     ["borrowLimit", "computeReservation", "maxCapacity", "maxTimeSeconds", "order", "priority", "shareDecaySeconds"];
-/// Members that hold a number, or `NaN`, `Infinity` or `-Infinity` as a text.
+/// Members with a number, or with `NaN`, `Infinity` or `-Infinity` as a string.
 const NUMBERS: [&str; 1] = ["weightFactor"];
-/// Members that hold a list of objects.
+/// Members with a list of objects.
 const LISTS: [&str; 5] = [
     "capacityLimits",
     "computeEnvironmentOrder",
@@ -21,10 +21,10 @@ const LISTS: [&str; 5] = [
     "serviceEnvironmentOrder",
     "shareDistribution",
 ];
-/// Members that hold an object of members known here.
+/// Members with an object whose members are known here.
 const OBJECTS: [&str; 4] =
     ["fairsharePolicy", "preemptionConfiguration", "quotaSharePolicy", "resourceSharingConfiguration"];
-/// Members that hold a text.
+/// Members with a string.
 const TEXTS: [&str; 25] = [
     "action",
     "arn",
@@ -53,20 +53,20 @@ const TEXTS: [&str; 25] = [
     "Value",
 ];
 
-/// An entry that was taken out of a list.
+/// An entry that was removed from a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable {
-    /// What names it, if that much can be read.
+    /// Its name, if readable.
     pub(crate) name: String,
     /// What is wrong with it.
     pub(crate) problem: String,
 }
 
-/// Takes entries that cannot be read out of one list. Clones share what was taken out.
+/// Removes unreadable entries from one list. Clones share the removed entries.
 #[derive(Clone, Debug)]
 pub(crate) struct Readable {
     list: &'static str,
-    /// The member of an entry that names it.
+    /// The member that names an entry.
     name: &'static str,
     taken_out: Arc<Mutex<Vec<Unreadable>>>,
 }
@@ -76,12 +76,12 @@ impl Readable {
         Self { list, name, taken_out: Arc::default() }
     }
 
-    /// What has been taken out since the last time this was asked.
+    /// Returns and clears the removed entries.
     pub(crate) fn taken_out(&self) -> Vec<Unreadable> {
         std::mem::take(&mut *self.taken_out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The body without its unreadable entries; `None` if it has none, or is in another form.
+    /// The body without unreadable entries; `None` if there are none, or the format is unknown.
     fn without(&self, body: &[u8]) -> Option<Vec<u8>> {
         let mut answer: Value =
             serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&in_texts(body))).ok()?;
@@ -107,7 +107,7 @@ impl RewriteBody for Readable {
     }
 }
 
-/// Whether an entry, or an object in it, has members of the types that the API gives them. Members that no one here knows may be anything.
+/// Checks the member types of an entry and its nested objects. Unknown members may have any type.
 fn check_object(object: &Value) -> Result<(), String> {
     let members = object.as_object().ok_or_else(|| format!("{} is not an object", short(object)))?;
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
@@ -145,8 +145,8 @@ fn is_whole(value: &Value) -> bool {
         || value.as_f64().is_some_and(|number| number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX))
 }
 
-/// A body in which what is meant as a number and is none that can be held (`1e400`, `NaN`, `-Infinity`) stands as a text: then the other
-/// entries can be read, and this one is known by what it is.
+/// Converts invalid numbers (`1e400`, `NaN`, `-Infinity`) to strings, so that the other entries parse and the bad
+/// one can be reported.
 fn in_texts(body: &[u8]) -> Vec<u8> {
     let mut readable = Vec::with_capacity(body.len());
     let mut rest = body;
@@ -168,7 +168,7 @@ fn in_texts(body: &[u8]) -> Vec<u8> {
     readable
 }
 
-/// A value, cut to what a message can hold.
+/// A value, shortened for an error message.
 fn short(value: &Value) -> String {
     const SHOWN: usize = 60;
     let text = value.to_string();

@@ -1,4 +1,4 @@
-//! Single questions against a scripted endpoint: what is there, what is gone, and what there is no time for.
+//! Single questions against a scripted endpoint: found, not found, and out of time.
 
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ async fn a_number_that_cannot_be_held_costs_no_description() {
             let id = body["jobId"].as_str().unwrap();
             let mut answer = job(id, "RUNNABLE", 10);
             answer["jobQueue"] = json!("q");
-            // Far more than 32 bits hold, or 64.
+            // Values beyond 32 and 64 bits.
             answer["schedulingPriority"] = json!(8_000_000_000_000_i64);
             answer["stoppedAt"] = json!(1e30);
             answer["attempts"] = json!([{"startedAt": 1e25, "statusReason": "no"}]);

@@ -1,4 +1,4 @@
-//! Pages read here against the same pages read by the SDK: of every answer, good or bad, both say the same.
+//! Compares this parser with the SDK's: for every response, valid or not, the results must be equal.
 
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ const FULL: &str = r#"{"jobSummaryList": [{
         "value": "arn:aws:sagemaker:us-east-1:123456789012:training-job/AWSBatchj1"}},
     "isTerminated": true, "of": {"tomorrow": [1, {"jobId": "j2"}, null]}}], "nextToken": "2", "also": [[]]}"#;
 
-/// Always answers the same.
+/// An HTTP client with a fixed response.
 #[derive(Clone, Debug)]
 struct Canned(u16, Vec<u8>);
 
@@ -52,7 +52,7 @@ impl HttpClient for Canned {
 
 type Answered = Result<ListServiceJobsOutput, SdkError<ListServiceJobsError, HttpResponse>>;
 
-/// What the SDK says of an answer, by itself and after a reader, and what the reader says.
+/// Returns the SDK's result alone, the SDK's result behind a [`PageReader`], and the reader's page.
 fn read_twice(status: u16, body: &str) -> (Answered, Answered, Option<Page>) {
     let config = aws_sdk_batch::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -74,7 +74,7 @@ fn read_twice(status: u16, body: &str) -> (Answered, Answered, Option<Page>) {
     (alone, after, reader.take())
 }
 
-/// A page as the SDK has read it.
+/// Converts the SDK's response to a page.
 fn page_of(answer: &ListServiceJobsOutput) -> Page {
     let (queue, mut unknowns) = ("q".into(), Unknowns::default());
     let mut translate = ListedJobs::new(&queue);
@@ -113,7 +113,7 @@ fn summary_of(job: &ServiceJobSummary) -> Summary<'_> {
 
 fn check(body: &str) {
     let (alone, after, page) = read_twice(200, body);
-    // The SDK fills in an empty list where there is none.
+    // The SDK substitutes an empty list for a missing one.
     let page = page.map(|page| Page { is_list: true, ..page });
     match (alone, after) {
         (Ok(alone), Ok(after)) => {
@@ -137,7 +137,7 @@ fn a_page_in_full_is_read_as_by_the_sdk() {
     assert_eq!(job.training_job, Some("AWSBatchj1".into()));
     assert_eq!((job.share.clone(), job.started_at, job.demand.len()), (Some("research".into()), None, 0));
     assert_eq!(page.next.as_deref(), Some("2"));
-    // One amount is none, so the size is not known.
+    // One amount is invalid, so the size is unknown.
     let unknown = Observation::UnknownValue { kind: "instance_count", value: "NaN".to_owned() };
     assert_eq!(page.unknowns.into_observations().collect::<Vec<Observation>>(), vec![unknown]);
 
@@ -183,7 +183,7 @@ fn a_number_that_cannot_be_held_costs_no_page() {
         };
         for member in ["scheduledAt", "startedAt", "stoppedAt", "ofTomorrow"] {
             let page = read_twice(200, &text(member)).2;
-            // What no one needs need not be a number.
+            // Unused members may have any numeric value.
             let Some(page) = page else { panic!("{member} {odd}: the page is lost") };
             let jobs: Vec<_> = page.jobs.iter().map(|job| (job.id.as_str(), job.started_at)).collect();
             assert_eq!(
@@ -225,7 +225,7 @@ fn errors_are_left_to_the_sdk() {
     }
 }
 
-/// A member of this name with one of these values, with null, or, seldom, with a value of another type.
+/// A member with this name and one of these values, null or, rarely, a value of another type.
 fn member(name: &'static str, values: &'static [&'static str]) -> impl Strategy<Value = String> {
     let others = select(&["true", "1", "1.5", "\"text\"", "{}", "[1]", "[{\"a\": [\"b\"]}]"][..]);
     let value = prop_oneof![60 => select(values), 3 => Just("null"), 1 => others];
@@ -251,7 +251,7 @@ fn summary() -> impl Strategy<Value = String> {
     let usage = object(vec![member("capacityUnit", UNITS).boxed(), member("quantity", QUANTITIES).boxed()]);
     let usage = prop::collection::vec(usage, 0..3);
     let usage = usage.prop_map(|all| format!("\"capacityUsage\":[{}]", all.join(" , ")));
-    // The SDK insists on the type of the name, which no one needs.
+    // The SDK checks the type of the name although it is unused.
     let name = select(TEXTS).prop_map(|text| format!("\"name\":{text}"));
     let resource = object(vec![name.boxed(), member("value", ARNS).boxed()]);
     let attempt = resource.prop_map(|id| format!("\"latestAttempt\": {{\"a\": 1, \"serviceResourceId\": {id}}}"));

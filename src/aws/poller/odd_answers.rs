@@ -1,5 +1,5 @@
-//! The poller against answers that AWS should not give: lists without an end, doubled entries, errors with status 200, and entries that
-//! cannot be read.
+//! The poller against invalid responses: endless lists, duplicate entries, errors with status 200, and unparseable
+//! entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +64,7 @@ fn failures(observations: &[Observation]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_list_of_jobs_without_an_end_keeps_no_other_queue_waiting() {
-    // Tokens that go round in circles of two, and tokens that are always new for the same jobs, or for none.
+    // Tokens that repeat in cycles of two, and tokens that keep changing for the same jobs or for none.
     for (kind, jobs) in [("circle", 1), ("fresh", 1), ("fresh", 0)] {
         let calls = Arc::new(AtomicUsize::new(0));
         let observations = poll(move |operation, body| match (operation, asked(body)) {
@@ -123,7 +123,7 @@ async fn every_list_of_the_topology_has_an_end() {
         let observations = poll(circle).await;
         let failures = failures(&observations);
         assert!(failures.iter().all(|one| one.contains("the list has no end")), "{endless}: {failures:?}");
-        // What was found of environments is as it is, with or without an end.
+        // The environments found are complete, even if the list has no end.
         assert_eq!(failures.is_empty(), endless == "describeserviceenvironments", "{endless}");
         assert!(shown(&observations).contains(&"limit list_pages 1".to_owned()), "{endless}");
     }

@@ -1,4 +1,4 @@
-//! The poller against a scripted endpoint: what is asked, in which order, and what is concluded from it.
+//! The poller against a scripted endpoint: the requests, their order, and the resulting observations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ fn sweep(after: i64) -> Questions {
     Questions { reconcile: ["q".into()].into(), ..known(after) }
 }
 
-/// Polls once, and returns what was observed.
+/// Polls once and returns the observations.
 async fn poll_once(poller: &mut Poller, questions: &Questions) -> Vec<Observation> {
     let (out, mut from) = fake::channel();
     poller.poll(questions, &out).await;
@@ -267,7 +267,7 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
         }
         ("describeserviceenvironments", _) => (200, json!({"serviceEnvironments": []})),
         ("getjobqueuesnapshot", _) => (200, json!({"frontOfQueue": {"jobs": []}})),
-        // A list that never ends.
+        // An endless list.
         (_, (status, token)) if status == "RUNNABLE" => {
             let next = token.map_or(1, |token| token.parse::<u32>().unwrap() + 1).to_string();
             page(&[], Some(&next))
@@ -298,7 +298,7 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
     }
     assert_eq!(swept, ["p", "q", "p"]);
 
-    // Descriptions leave time for them.
+    // Descriptions leave time for the sweep.
     let (out, _from) = fake::channel();
     poller.poll(&questions, &out).await;
     let end = Timestamp::from_millis(1_000);
@@ -420,7 +420,7 @@ async fn an_answer_that_stands_still_is_given_up() {
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let polled = tokio::spawn(async move { poll_once(&mut poller, &Questions::default()).await });
     answer_has_begun.await.unwrap();
-    // From here on nothing comes, so that time may as well pass at once.
+    // Nothing arrives from here on, so time can be skipped.
     tokio::time::pause();
     let observations = tokio::time::timeout(Duration::from_secs(600), polled).await.expect("a timeout").unwrap();
     let shown = shown(&observations);

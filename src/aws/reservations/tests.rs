@@ -1,4 +1,5 @@
-//! Training plans and warm pools against a scripted endpoint: what counts, what is asked once, and what half an answer is worth.
+//! Training plans and warm pools against a scripted endpoint: what counts, which requests are made once, and
+//! partial responses.
 
 use serde_json::{Value, json};
 
@@ -53,13 +54,13 @@ fn answer(operation: &str, body: &Value) -> (u16, Value) {
     }
 }
 
-/// Looks when it is due, when it is due again, and once when it is not. Gives what was reserved each time, or why that is not known.
+/// Polls when due, when due again, and once when not due. Returns the reservations or the failure each time.
 async fn look_twice(
     watched: Watched,
     script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Vec<String>, fake::Log) {
     let (endpoint, log) = fake::serve(script).await;
-    // It never becomes due by itself, however slow this machine is.
+    // It is never due by time, however slow the machine.
     let poll = Poll { utilisation_every: Duration::from_secs(365 * 86_400), ..fake::poll_config() };
     let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
     poller.target.reserved = watched;
@@ -114,7 +115,7 @@ async fn half_an_answer_is_none() {
     };
     let both = Watched { training_plans: true, warm_pools: true };
     let (shown, _) = look_twice(both, refused).await;
-    // It is tried again at once, since nothing came.
+    // It is retried at once, since it failed.
     assert_eq!(shown.len(), 3);
     assert!(shown.iter().all(|one| one.starts_with("ListTrainingJobs: AccessDeniedException: not you")), "{shown:?}");
 }

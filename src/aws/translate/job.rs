@@ -1,4 +1,4 @@
-//! Service jobs and queue snapshots.
+//! Converts service jobs and queue snapshots.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use trainspotter_core::model::StoppedAttempt;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 
-/// Translates the jobs of a page about one queue, one by one: the next often has a share or a demand in common with the one before,
-/// and then shares it.
+/// Converts the jobs of a page one by one. A job often has the same share or demand as the one before, and then
+/// shares the allocation.
 pub(crate) struct ListedJobs<'q> {
     queue: &'q QueueName,
     share: Option<ShareName>,
@@ -41,7 +41,7 @@ impl<'q> ListedJobs<'q> {
         Self { queue, share: None, demand: Demand::default() }
     }
 
-    /// The next job. An entry without an id or a time of creation is no job one could follow; it is left out and noted.
+    /// Converts the next job. An entry without id or creation time is skipped and recorded.
     pub(crate) fn next(&mut self, job: &Summary<'_>, unknowns: &mut Unknowns) -> Option<JobSeen> {
         let (id, created_at) = identity(text(&job.job_id), job.created_at.map(|at| at.0), unknowns)?;
         let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
@@ -96,7 +96,8 @@ fn odd_arn(arn: Option<&str>, id: &str) -> Option<Box<str>> {
     present(arn).filter(|arn| arn.rsplit('/').next() != Some(id)).map(Box::from)
 }
 
-/// The answer of `DescribeServiceJob`; `None`, and noted, if it does not say which job, of which queue, since when.
+/// Converts a `DescribeServiceJob` response; `None`, and recorded, if it lacks the job's id, queue or creation
+/// time.
 pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> Option<JobSeen> {
     let (id, created_at) = identity(job.job_id(), job.created_at(), unknowns)?;
     let Some(queue) = job.job_queue().and_then(queue_name) else {
@@ -129,8 +130,8 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
     })
 }
 
-/// The answer of `GetJobQueueSnapshot`. Of quota shares it lists the first job each; those follow the front of the whole
-/// queue, longest in place first.
+/// Converts a `GetJobQueueSnapshot` response. With quota shares it lists the first jobs of each share; these are
+/// appended to the front of the whole queue, longest in place first.
 pub(crate) fn snapshot(
     answer: &GetJobQueueSnapshotOutput,
     queue: &QueueName,
@@ -205,7 +206,7 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
     let counted = summary.and_then(|summary| summary.preempted_attempt_count());
     let mut attempts: Vec<_> = job.attempts().iter().map(attempt).collect();
     let mut preempted: Vec<_> = preempted.iter().map(stopped_attempt).collect();
-    // AWS does not say in which order it lists them. What never started sorts by its end.
+    // AWS does not document the order. Attempts that never started sort by their end.
     attempts.sort_by_key(|attempt| attempt.started_at.or(attempt.stopped_at));
     preempted.sort_by_key(|attempt| attempt.stopped_at.or(attempt.started_at));
     let owner = job.tags().and_then(|tags| tags.get(JobDetails::OWNER_TAG));
@@ -231,7 +232,7 @@ fn details(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> JobDetail
     }
 }
 
-/// By when the job should start, as its tag says; one that cannot be read is noted.
+/// Start deadline of a job, from its tag; an unparseable tag is recorded.
 fn start_by(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> Option<Timestamp> {
     let tag = job.tags()?.get(JobDetails::START_BY_TAG)?;
     let start_by = JobDetails::start_by(tag, time(Some(job.created_at()?))?);
@@ -241,7 +242,8 @@ fn start_by(job: &DescribeServiceJobOutput, unknowns: &mut Unknowns) -> Option<T
     start_by
 }
 
-/// How often a job was preempted. A count that is none, or that no job can have, is noted; then the attempts that are listed count.
+/// Number of preemptions. If the count is missing or impossible, the listed attempts are counted; an impossible count
+/// is recorded.
 fn preemptions(counted: Option<i32>, listed: usize, unknowns: &mut Unknowns) -> u32 {
     let possible = |counted: i32| u32::try_from(counted).ok().filter(|count| *count <= JobDetails::MAX_PREEMPTIONS);
     match counted.map(|counted| possible(counted).ok_or(counted)) {
@@ -275,14 +277,16 @@ fn training_job(resource: Option<&ServiceResourceId>) -> Option<TrainingJobName>
     training_job_name(resource?.value()?)
 }
 
-/// The name at the end of a training job's ARN. Names are never built from the job's own: AWS shows two forms of them.
+/// The name at the end of a training job's ARN. It is never derived from the job's name: AWS uses two different
+/// forms.
 fn training_job_name(arn: &str) -> Option<TrainingJobName> {
     let (_, name) = arn.split_once(":training-job/")?;
     present(Some(name)).map(TrainingJobName::from)
 }
 
-/// Instances per type from the request that Batch will make of SageMaker, in the order of its instance groups; `None` if it does not say
-/// both, as when the job leaves the choice of type to SageMaker (`InstancePreferences`), or says what no job can have, which is noted.
+/// Instances per type from the SageMaker request payload, in the order of its instance groups. `None` if type or
+/// count is missing, as when SageMaker chooses the type (`InstancePreferences`), or if a value is impossible, which
+/// is recorded.
 fn instances_of_payload(payload: &str, unknowns: &mut Unknowns) -> Option<Vec<(String, f64)>> {
     let request: Value = serde_json::from_str(payload).ok()?;
     let config = request.get("ResourceConfig")?;
@@ -298,7 +302,7 @@ fn instances_of_payload(payload: &str, unknowns: &mut Unknowns) -> Option<Vec<(S
             unknowns.note("instance_count", &format!("{count:?}"));
             return None;
         }
-        // A group may have no instances.
+        // A group may have zero instances.
         if count > 0.0 {
             instances.push((name.to_owned(), count));
         }

@@ -1,4 +1,4 @@
-//! Training plans and warm pools.
+//! Converts training plans and warm pools.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use crate::aws::translate::training::instances;
 use crate::aws::translate::{Unknowns, date_time, present};
 use trainspotter_core::model::{Capacity, InstanceType, Reserved, ReservedKind, accelerators_of};
 
-/// What a plan must be for to be capacity of training jobs; one for HyperPod alone is none.
+/// Target resource that makes a plan usable for training jobs; plans for HyperPod only are skipped.
 const FOR_TRAINING_JOBS: &str = "training-job";
 
-/// What a warm pool consists of, by the training job that left it: that never changes.
+/// Capacity of warm pools by the training job that left them. It never changes.
 pub(crate) type Pools = BTreeMap<String, Vec<Capacity>>;
 
-/// A training plan, if it is active and training jobs may use it: one that does not say for what it is may be for them. A count that is missing is not
-/// known.
+/// Converts an active training plan for training jobs. A plan without a target resource may be for training jobs
+/// and is kept. A missing count is unknown.
 pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns) -> Option<Reserved> {
     let name = present(plan.training_plan_name())?;
     if plan.status().is_none_or(|status| status.as_str() != "Active") {
@@ -43,18 +43,18 @@ pub(crate) fn training_plan(plan: &TrainingPlanSummary, unknowns: &mut Unknowns)
     })
 }
 
-/// The name of a training job whose warm pool waits for another one.
+/// Name of a training job whose warm pool is available.
 pub(crate) fn waiting_pool(job: &TrainingJobSummary) -> Option<&str> {
     let waits = job.warm_pool_status()?.status().is_some_and(|status| status.as_str() == "Available");
     present(job.training_job_name()).filter(|_| waits)
 }
 
-/// What the warm pool of a training job consists of.
+/// Capacity of a training job's warm pool.
 pub(crate) fn pool(answer: &DescribeTrainingJobOutput, unknowns: &mut Unknowns) -> Vec<Capacity> {
     answer.resource_config().map(|config| instances(config, unknowns)).unwrap_or_default()
 }
 
-/// The instances of a warm pool, all idle, one entry for each type.
+/// The instances of a warm pool, all idle, one entry per type.
 pub(crate) fn warm_pool(name: &str, instances: &[Capacity]) -> impl Iterator<Item = Reserved> {
     instances.iter().map(move |Capacity { unit, quantity }| Reserved {
         kind: ReservedKind::WarmPool,

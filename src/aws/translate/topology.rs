@@ -1,4 +1,4 @@
-//! Queues, environments, policies and shares.
+//! Converts queues, environments, policies and shares.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,24 +21,24 @@ use trainspotter_core::model::TimeLimit;
 use trainspotter_core::model::WeightedShare;
 use trainspotter_core::model::matches_glob;
 
-/// Whether this is a queue of training jobs, still there, and covered by one of the globs.
+/// Whether the queue is for training jobs, not deleted, and matches a glob.
 pub(crate) fn is_watched(queue: &JobQueueDetail, globs: &[String]) -> bool {
     is_of_training_jobs(queue) && is_covered(queue.job_queue_name().unwrap_or_default(), globs)
 }
 
-/// Whether this is a queue of training jobs, and still there.
+/// Whether the queue is for training jobs and not deleted.
 pub(crate) fn is_of_training_jobs(queue: &JobQueueDetail) -> bool {
     let deleted = queue.status().is_some_and(|status| status.as_str() == "DELETED");
     let of_training_jobs = queue.job_queue_type().is_some_and(|kind| kind.as_str() == "SAGEMAKER_TRAINING");
     of_training_jobs && !deleted && present(queue.job_queue_name()).is_some()
 }
 
-/// Whether one of the globs covers the name of a queue.
+/// Whether a queue name matches any of the globs.
 pub(crate) fn is_covered(name: &str, globs: &[String]) -> bool {
     !name.is_empty() && globs.iter().any(|glob| matches_glob(glob, name))
 }
 
-/// A watched queue, with what hangs on it.
+/// Converts a watched queue with its policy and environment.
 pub(crate) fn queue(queue: &JobQueueDetail, policy: Policy, environment: Option<ServiceEnvironment>) -> Queue {
     Queue {
         name: queue.job_queue_name().unwrap_or_default().into(),
@@ -63,7 +63,7 @@ fn time_limit(action: &JobStateTimeLimitAction) -> Option<TimeLimit> {
     Some(TimeLimit { reason: present(action.reason())?.to_owned(), after: Duration::from_secs(seconds) })
 }
 
-/// What to say of something that AWS calls INVALID; nothing of all else.
+/// Description of an entry with status INVALID; empty for any other status.
 pub(crate) fn invalid(kind: &str, name: Option<&str>, status: Option<&str>, reason: Option<&str>) -> Vec<String> {
     if status != Some("INVALID") {
         return Vec::new();
@@ -73,18 +73,18 @@ pub(crate) fn invalid(kind: &str, name: Option<&str>, status: Option<&str>, reas
     vec![format!("{kind} {} is INVALID; {reason}.", name.unwrap_or_default())]
 }
 
-/// The name of the environment a queue draws on: AWS allows one.
+/// Name of the queue's environment: AWS allows one.
 pub(crate) fn environment_name(queue: &JobQueueDetail) -> Option<&str> {
     let first = queue.service_environment_order().iter().min_by_key(|entry| entry.order().unwrap_or(i32::MAX));
     present(first.and_then(|entry| entry.service_environment())).map(name_of)
 }
 
-/// The ARN of a queue's scheduling policy; `None` means FIFO.
+/// ARN of the queue's scheduling policy; `None` means FIFO.
 pub(crate) fn scheduling_policy(queue: &JobQueueDetail) -> Option<&str> {
     present(queue.scheduling_policy_arn())
 }
 
-/// A service environment.
+/// Converts a service environment.
 pub(crate) fn environment(environment: &ServiceEnvironmentDetail, unknowns: &mut Unknowns) -> ServiceEnvironment {
     let limits = environment.capacity_limits().iter();
     let limits = limits.map(|limit| (limit.capacity_unit(), limit.max_capacity().map(f64::from)));
@@ -95,7 +95,7 @@ pub(crate) fn environment(environment: &ServiceEnvironmentDetail, unknowns: &mut
     }
 }
 
-/// Limits, one of each unit: a unit that is named twice counts once.
+/// Limits, one per unit: duplicates are ignored.
 fn limits_by_unit<'a>(
     entries: impl Iterator<Item = (Option<&'a str>, Option<f64>)>,
     unknowns: &mut Unknowns,
@@ -106,12 +106,12 @@ fn limits_by_unit<'a>(
     limits
 }
 
-/// Whether queues under this policy have quota shares of their own.
+/// Whether the policy gives its queues quota shares.
 pub(crate) fn is_quota_policy(policy: &SchedulingPolicyDetail) -> bool {
     policy.quota_share_policy().is_some()
 }
 
-/// A fair-share policy. One without weights is valid: all shares are equal.
+/// Converts a fair-share policy. Without weights all shares are equal.
 pub(crate) fn fair_share(policy: &SchedulingPolicyDetail, unknowns: &mut Unknowns) -> Policy {
     let fair = policy.fairshare_policy();
     let seconds = fair.and_then(|fair| fair.share_decay_seconds()).and_then(|seconds| u64::try_from(seconds).ok());
@@ -131,7 +131,7 @@ fn weights(policy: &SchedulingPolicyDetail, unknowns: &mut Unknowns) -> Vec<Weig
         .filter(|share| names.insert(share.share_identifier()))
         .filter_map(|share| {
             let name = present(share.share_identifier())?;
-            // Through text, so that 0.1 stays 0.1 on its way from single to double precision.
+            // Convert through text, so that single-precision 0.1 becomes double-precision 0.1.
             let weight = share.weight_factor().map_or(Some(1.0), |weight| weight.to_string().parse().ok());
             let weight = weight.filter(|weight| WeightedShare::is_weight(*weight));
             if weight.is_none() {
@@ -142,7 +142,7 @@ fn weights(policy: &SchedulingPolicyDetail, unknowns: &mut Unknowns) -> Vec<Weig
         .collect()
 }
 
-/// A quota share; `None` if it has no name.
+/// Converts a quota share; `None` without a name.
 pub(crate) fn quota_share(share: &QuotaShareDetail, unknowns: &mut Unknowns) -> Option<QuotaShare> {
     let limits = share.capacity_limits().iter();
     let limits = limits.map(|limit| (limit.capacity_unit(), limit.max_capacity().map(f64::from)));
@@ -152,7 +152,7 @@ pub(crate) fn quota_share(share: &QuotaShareDetail, unknowns: &mut Unknowns) -> 
         Some("RESERVE") => Sharing::Reserve,
         Some("LEND") => Sharing::Lend,
         Some("LEND_AND_BORROW") => {
-            // -1, and by default, is no limit.
+            // -1, the default, means unlimited.
             let limit = config.and_then(|config| config.borrow_limit());
             Sharing::LendAndBorrow { borrow_limit: limit.and_then(|percent| u32::try_from(percent).ok()) }
         }

@@ -1,4 +1,4 @@
-//! Training jobs and the utilisation of their hosts.
+//! Converts training jobs and the utilisation of their hosts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::model::TrainingJobSeen;
 
-/// Secondary statuses after which nothing follows.
+/// Final secondary statuses.
 const ENDS: [&str; 5] = ["Completed", "Failed", "Stopped", "MaxRuntimeExceeded", "MaxWaitTimeExceeded"];
 
-/// The answer of `DescribeTrainingJob` about the training job `name` of the service job `job`.
+/// Converts the `DescribeTrainingJob` response for training job `name` of service job `job`.
 pub(crate) fn training_job(
     answer: &DescribeTrainingJobOutput,
     job: &JobId,
@@ -44,8 +44,8 @@ pub(crate) fn training_job(
     }
 }
 
-/// What a training job holds of the account's limit for training jobs: nothing once it is not in progress, and nothing on spot instances
-/// or a training plan, which have limits of their own.
+/// Capacity that a training job uses of the account's training limit: none unless in progress, and none on spot
+/// instances or a training plan, which have separate limits.
 pub(crate) fn outside_use(answer: &DescribeTrainingJobOutput, unknowns: &mut Unknowns) -> Vec<Capacity> {
     let is_over = answer.training_job_status().is_some_and(|status| *status != TrainingJobStatus::InProgress);
     let is_spot = answer.enable_managed_spot_training() == Some(true);
@@ -57,7 +57,7 @@ pub(crate) fn outside_use(answer: &DescribeTrainingJobOutput, unknowns: &mut Unk
     }
 }
 
-/// What the job runs on: what SageMaker chose, or was asked to use; nothing while it has yet to choose.
+/// Instances of the job, as chosen by SageMaker or as requested; empty while SageMaker has not chosen yet.
 pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec<Capacity> {
     let selected = (config.selected_instance_type(), config.selected_instance_count());
     let shown = (config.instance_type(), config.instance_count());
@@ -71,16 +71,16 @@ pub(super) fn instances(config: &ResourceConfig, unknowns: &mut Unknowns) -> Vec
     instances_of_job(all, unknowns)
 }
 
-/// The most percent that a host can report, summed over its GPUs: no instance type has a hundred.
+/// Upper bound of a host's percentage, summed over its GPUs: no instance type has a hundred GPUs.
 const MAX_PERCENT: f64 = 10_000.0;
 
-/// Means of the datapoints of many hosts, gathered over the pages of `GetMetricData`. A datapoint counts once, on however many pages it
-/// comes.
+/// Averages the datapoints of many hosts over the pages of `GetMetricData`. A datapoint that is on several pages
+/// counts once.
 #[derive(Debug, Default)]
 pub(crate) struct Means(BTreeMap<String, BTreeMap<Timestamp, f64>>);
 
 impl Means {
-    /// Adds a page of results. What is no percentage is no datapoint.
+    /// Adds a page of results. Values that are not valid percentages are ignored.
     pub(crate) fn add(&mut self, results: &[MetricDataResult]) {
         for result in results {
             let Some(id) = present(result.id()) else { continue };
@@ -93,7 +93,7 @@ impl Means {
         }
     }
 
-    /// The mean of the query `id`, on `host` of `job`; `None` if no datapoint came: unknown, not idle.
+    /// The mean for query `id`, of `host` of `job`; `None` without datapoints: unknown, not idle.
     pub(crate) fn host(&self, id: &str, job: &JobId, host: &str, period: Duration) -> Option<HostUtilisation> {
         let points = self.0.get(id)?;
         let (newest, _) = points.last_key_value()?;

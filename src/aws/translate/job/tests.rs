@@ -1,4 +1,4 @@
-//! Jobs and snapshots as AWS might send them, in good order and in bad.
+//! Jobs and snapshots as AWS might send them, valid and invalid.
 
 use aws_sdk_batch::types::{
     FairshareCapacityUsage, FairshareCapacityUtilization, FairshareUtilizationDetail, FrontOfQueueDetail,
@@ -271,7 +271,7 @@ fn attempts_and_preemptions_come_oldest_first() {
     assert_eq!(details.attempts[2].training_job, Some("AWSBatchnightly0123".into()));
     assert_eq!(details.preemptions, 12);
     assert_eq!(details.preempted.iter().map(|a| a.stopped_at).collect::<Vec<_>>(), vec![at(200), at(900)]);
-    // Three of five attempts are over and one is under way.
+    // Three of five attempts are over and one is running.
     assert_eq!((details.retries_left(), details.preemptions_left()), (Some(1), Some(8)));
     assert_eq!(details.preempted[1].started_at, None);
     assert_eq!(details.owner.as_deref(), Some("vision"));
