@@ -1,8 +1,9 @@
-//! Notifies people of alerts: at least once, under one id, in order, whatever the receivers do.
+//! Alert notifications: delivered at least once, under a stable id and in order, even while receivers fail.
 //!
-//! A transition becomes one outbox row per receiver ([`outbox`]), stored in the transaction of the transition itself.
-//! One [`Notifier`] per receiver takes its rows from there, puts them into words ([`message`]) and sends them through a
-//! [`Integration`] until the receiver took them or it is given up. Nothing that is not committed is ever sent.
+//! A transition becomes one outbox row per receiver ([`outbox`]), stored in the same transaction as the transition.
+//! Each receiver has a [`Notifier`] that reads its rows, formats them ([`message`]) and sends them through an
+//! [`Integration`] until the receiver accepts them or the notifier gives up. Nothing is sent before it is
+//! committed.
 
 mod alertmanager;
 mod digest;
@@ -43,20 +44,21 @@ pub use slack::Slack;
 pub use sns::Sns;
 pub use webhook::Webhook;
 
-/// Whatever brings messages to one receiver.
+/// Sends messages to one receiver.
 pub trait Deliver: fmt::Debug + Send + Sync + 'static {
-    /// Sends a message once.
+    /// Makes one attempt to send a message.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send;
 
-    /// How many alerts a message lists at most, where several go together; the others follow in the next.
+    /// Maximum number of alerts per message; further alerts go into the next message.
     fn most_together(&self) -> usize {
         100
     }
 
-    /// How often a receiver has to be notified of what fires, so that it does not take it for over; in clock time, never if `None`.
+    /// Interval at which firing alerts must be sent again, in clock time, because the receiver would otherwise
+    /// consider them resolved; `None` if never.
     fn repeats_every(&self, _clock: &Clock) -> Option<Duration> {
         None
     }
@@ -76,7 +78,7 @@ impl<D: Deliver> Deliver for Arc<D> {
     }
 }
 
-/// How a receiver is reached.
+/// The integration of a receiver.
 #[derive(Debug)]
 pub enum Integration {
     /// An HTTP endpoint.
@@ -92,10 +94,10 @@ pub enum Integration {
 }
 
 impl Integration {
-    /// Prepares a channel; for a topic `sns` is a client of its region.
+    /// Creates the integration of a channel. For a topic, `sns` is a client of its region.
     ///
     /// # Errors
-    /// The channel cannot be used. Says why, without secrets.
+    /// The channel cannot be used. The reason contains no secrets.
     pub fn new(channel: &Channel, sns: Option<aws_sdk_sns::Client>) -> Result<Self, IntegrationError> {
         match channel {
             Channel::Webhook { endpoint, keys, headers } => {
@@ -139,18 +141,18 @@ impl Deliver for Integration {
     fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
         match self {
             Self::Alertmanager(_) => Some(alertmanager::repeat_interval(clock)),
-            // These keep what they got until its end comes.
+            // These keep an alert until it is resolved.
             Self::Webhook(_) | Self::Sns(_) | Self::Slack(_) | Self::PagerDuty(_) => None,
         }
     }
 }
 
-/// A message was delivered.
+/// Result of a successful delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// What the receiver said, for people who test it.
+    /// The receiver's response, shown by tests of the receiver.
     pub said: String,
-    /// What the receiver calls the message, if it has a name for it.
+    /// The receiver's id of the message, if it has one.
     pub reference: Option<String>,
 }
 
@@ -160,26 +162,26 @@ impl From<http::Answer> for Receipt {
     }
 }
 
-/// A message was not delivered.
+/// A failed delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Why, without secrets.
+    /// The reason, without secrets.
     pub reason: String,
-    /// What to do next.
+    /// How to proceed.
     pub remedy: RetryClass,
 }
 
-/// What to do about a message that was not delivered.
+/// How to proceed after a failed delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryClass {
-    /// Try again, with backoff; the receiver as a whole is in trouble.
+    /// Retry with backoff: the receiver as a whole is failing.
     Retry {
-        /// How long the receiver asks to be left alone, in clock time.
+        /// Pause requested by the receiver, in clock time.
         after: Option<Duration>,
     },
-    /// Leave the receiver alone and try it now and then: repeating is of no use until someone has changed something.
+    /// Retry the receiver rarely: further attempts fail until someone changes the setup.
     Park,
-    /// As [`RetryClass::Park`], but for this message alone: the receiver takes others.
+    /// As [`RetryClass::Park`], but for this message only: the receiver accepts others.
     SetAside,
 }
 

@@ -1,8 +1,8 @@
-//! An Alertmanager, by its API v2, so that routing that exists can stay.
+//! Sends alerts to Alertmanager (API v2), so that existing routing can stay.
 //!
-//! Alertmanager keeps nothing for long: it takes an alert for resolved when its end has passed, and a restart may lose it. So
-//! what fires is posted again every minute, as Prometheus does, each time with an end a few minutes away; the resolve comes with
-//! the true end. Whatever is down for a minute or two, on either side, ends nothing.
+//! Alertmanager does not store alerts: it resolves an alert once its end time has passed, and may lose it in a
+//! restart. Firing alerts are therefore posted again every minute, as Prometheus does, with an end time a few
+//! minutes ahead; the resolve carries the actual end. An outage of a minute or two on either side resolves nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,13 +23,14 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
-/// How often what fires is posted again, in clock time.
+/// Interval for posting firing alerts again, in clock time.
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
-/// Under a fast clock not more often than this, in wall time.
+/// Lower bound of that interval in wall time, for a fast clock.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A firing is said to end after so many repetitions that did not come. Prometheus says four; a deployment of this service takes longer.
+/// An alert's end time is this many intervals ahead. Prometheus uses four; a deployment of this service takes
+/// longer.
 const REPETITIONS_MISSED: u32 = 5;
 
 /// See [`crate::notify::Deliver::repeats_every`].
@@ -37,25 +38,25 @@ pub(super) fn repeat_interval(clock: &Clock) -> Duration {
     REPEAT_EVERY.max(clock.of_wall(LEAST_PAUSE))
 }
 
-/// An Alertmanager that gets alerts.
+/// An Alertmanager receiver.
 #[derive(Debug)]
 pub struct Alertmanager {
     http: Http,
 }
 
 impl Alertmanager {
-    /// An Alertmanager by its root.
+    /// Creates a client from Alertmanager's root URL.
     ///
     /// # Errors
-    /// The URL cannot be used. Says why, without the URL.
+    /// The URL cannot be used. The reason does not contain the URL.
     pub fn new(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)? })
     }
 
-    /// With headers of the configuration, which go with every request.
+    /// Adds the configured headers to every request.
     ///
     /// # Errors
-    /// One of them cannot be sent. Says which, without its value.
+    /// A header is invalid. The error names it, without its value.
     pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         Ok(Self { http: self.http.with_headers(headers)? })
     }
@@ -63,7 +64,7 @@ impl Alertmanager {
     /// Posts the alerts of a message once.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         let firing_until = clock.now() + repeat_interval(clock) * REPETITIONS_MISSED;
         let body = serde_json::to_vec(&alerts(message, firing_until)).map_err(|error| Failure::unwritable(&error))?;
@@ -82,7 +83,7 @@ fn posted(message: &Message, transition: &Transition, firing_until: Timestamp) -
         TransitionKind::Fired => firing_until.max(starts_at),
         TransitionKind::Resolved(_) => transition.at,
     };
-    // Alertmanager refuses labels whose names it does not know how to write; an empty value is an absent label to it.
+    // Alertmanager refuses invalid label names, and treats an empty value as an absent label.
     let labels: BTreeMap<String, &str> = alert
         .labels
         .iter()
@@ -101,7 +102,7 @@ fn posted(message: &Message, transition: &Transition, firing_until: Timestamp) -
     posted
 }
 
-/// A name of letters, digits and underscores that does not begin with a digit.
+/// Converts to a valid label name: letters, digits and underscores, not starting with a digit.
 fn label_name(name: &str) -> String {
     let mut legal: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
     if legal.starts_with(|c: char| c.is_ascii_digit()) {

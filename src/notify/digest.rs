@@ -1,4 +1,4 @@
-//! Reports as notifications: one each for its time and receiver, whose id is the same however often it is made.
+//! Reports as notifications: one per period and receiver, with an id that is the same however often it is built.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use crate::notify::outbox::{OutboxRow, row};
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, AlertId, AlertState, REPORT, Transition, TransitionKind, Unit};
 
-/// A report to be sent.
+/// A report to send.
 #[derive(Clone, Debug)]
 pub struct Digest {
-    /// What it is called: `weekly by share`.
+    /// Its name, as in `weekly by share`.
     pub name: String,
-    /// When its time begins: part of its identity.
+    /// Beginning of its period; part of its identity.
     pub from: Timestamp,
-    /// It in a sentence or two.
+    /// Summary of a sentence or two.
     pub summary: String,
-    /// All of it.
+    /// The full text.
     pub text: String,
 }
 
-/// The notification of a report to a receiver.
+/// Creates the notification of a report for a receiver.
 pub fn notification(digest: &Digest, receiver: &str, now: Timestamp) -> OutboxRow {
     let by = BTreeMap::from([("report".to_owned(), digest.name.clone())]);
     let mut labels = by.clone();
@@ -35,7 +35,7 @@ pub fn notification(digest: &Digest, receiver: &str, now: Timestamp) -> OutboxRo
         by,
         labels,
         annotations,
-        // An episode of its own for each time that it is about.
+        // Each period is a separate episode.
         state: AlertState::Firing { active_at: digest.from, fired_at: digest.from, keep_since: None },
         recent: Vec::new(),
         value: None,

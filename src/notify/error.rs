@@ -1,33 +1,33 @@
-//! Why a receiver cannot be used as it is configured. No text shows a URL or another secret.
+//! Errors of receiver configurations. No text contains a URL or another secret.
 
 use crate::outbound::OutboundError;
 
-/// Why a receiver cannot be used as it is configured.
+/// Why a receiver cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrationError {
-    /// Its URL is none.
+    /// The URL is invalid.
     #[error("the URL cannot be read: {0}")]
     Url(#[from] url::ParseError),
-    /// Its URL must not or cannot be called.
+    /// The URL's address is not allowed or not reachable.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// There is no HTTP client for it, for example because this machine has no CA certificates.
+    /// The HTTP client cannot be created, for example because this machine has no CA certificates.
     #[error("no client for {host}: {causes}")]
     Client {
         /// Its host.
         host: String,
-        /// All causes in a line.
+        /// The chain of causes in one line.
         causes: String,
-        /// The same as it came.
+        /// The original error.
         source: reqwest::Error,
     },
-    /// A header that goes with each request has a name that headers cannot have.
+    /// The name of a configured header is invalid.
     #[error("{0:?} is no header's name")]
     HeaderName(String),
-    /// The value of a header that goes with each request cannot be sent.
+    /// The value of a configured header is invalid.
     #[error("the value of the header {0:?} holds a character that headers cannot carry")]
     HeaderValue(String),
-    /// It is a topic, and nobody made a client for those.
+    /// The receiver is a topic, and there is no SNS client.
     #[error("there is no client for SNS")]
     NoSnsClient,
 }

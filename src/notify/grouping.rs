@@ -1,4 +1,4 @@
-//! Which notifications leave in one message, and when. PURE.
+//! Groups notifications into messages, and decides when to send them. PURE.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::notify::routing::value;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::AlertId;
 
-/// Of rows that are free to go, in their order, those of the first message whose time has come, `most` at most; and if there is none,
-/// when it will.
+/// Returns the rows of the first message that is due, at most `most`, from `rows` in order; without one, when the
+/// next is due.
 ///
-/// A row that was sent before goes as it is. All rows of an alert go where its first one does.
+/// A row that was attempted before keeps its message. All rows of an alert go into the message of its first row.
 pub(crate) fn grouped<'a>(
     group: &Group,
     most: usize,

@@ -1,6 +1,6 @@
-//! One POST to a receiver over HTTP, and what its answer means.
+//! Posts to an HTTP receiver and interprets its response.
 //!
-//! The URL is a secret, for many receivers put their token into it: logs and errors show its host only.
+//! The URL is a secret, since many receivers have their token in it: logs and errors contain only its host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,26 +23,26 @@ use crate::outbound::http_client;
 use crate::outbound::retry_after;
 use trainspotter_clock::Clock;
 
-/// Wall time for a connection to come up; DNS and TLS included.
+/// Wall time limit to connect, including DNS and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer is read, in bytes. What a receiver says beyond that, nobody needs.
+/// Maximum bytes read of a response body. More is not needed.
 const MAX_ANSWER: usize = 16 * 1_024;
 
-/// Wall time for reading an answer's body. What counts is its head: a body that does not come makes nothing a failure.
+/// Wall time limit to read a response body. Only the status matters: a missing body does not make a delivery fail.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A client for one receiver.
+/// HTTP client of one receiver.
 #[derive(Debug)]
 pub(super) struct Http {
     url: Secret,
     host: String,
-    /// Sent with each request; none by default.
+    /// Sent with each request; empty by default.
     headers: HeaderMap,
     http: reqwest::Client,
 }
 
-/// What a receiver said to a message that it took.
+/// A successful response of a receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Status, such as `202 Accepted`.
@@ -52,11 +52,11 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    /// Prepares a client for this endpoint alone.
+    /// Creates a client for this endpoint only.
     ///
     /// # Errors
-    /// The URL is not `http` or `https` with a host, its literal address is refused, or it is `https` and this machine
-    /// has no CA certificates. Says which, without the URL.
+    /// The URL is not `http` or `https` with a host, its literal address is refused, or it is `https` and this
+    /// machine has no CA certificates. The error does not contain the URL.
     pub(super) fn new(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Self::with_guard(endpoint, Guard::new(endpoint.allow_loopback))
     }
@@ -71,10 +71,10 @@ impl Http {
         }
     }
 
-    /// With headers that go with every request.
+    /// Adds headers to every request.
     ///
     /// # Errors
-    /// One of them cannot be sent. Says which, without its value.
+    /// A header is invalid. The error names it, without its value.
     pub(super) fn with_headers(mut self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         for (name, value) in headers {
             let key =
@@ -87,10 +87,10 @@ impl Http {
         Ok(self)
     }
 
-    /// Posts once, to the endpoint's URL with `path` added. A redirect is not followed.
+    /// Posts once, to the endpoint's URL with `path` appended. Redirects are not followed.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn post(
         &self,
         path: &str,
@@ -132,7 +132,7 @@ impl Http {
         }
     }
 
-    /// Who this is, without secrets.
+    /// The host, which is no secret.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -145,7 +145,7 @@ impl Http {
     }
 }
 
-/// What an answer's status means: `None` if the message was taken.
+/// Interprets a response status: `None` if the message was accepted.
 ///
 /// `after` and `date` are the headers `Retry-After` and `Date`.
 pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, clock: &Clock) -> Option<Failure> {
@@ -160,14 +160,14 @@ pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, c
     let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     if code.is_server_error() || again.contains(&code) {
         let asked = after.and_then(|after| retry_after(after, date, clock.now()));
-        // The receiver counts in wall time, however fast our clock runs.
+        // The header is in wall time, whatever the speed of the clock.
         return Some(Failure::retry(said, asked.map(|wall| clock.of_wall(wall))));
     }
     let closed = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];
     Some(if closed.contains(&code) { Failure::park(said) } else { Failure::set_aside(said) })
 }
 
-/// An error and what caused it, outermost first.
+/// An error and its causes, outermost first.
 fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -256,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn of_mixed_answers_only_the_allowed_ones_are_called() {
         let failure = attempt(&asking(&["169.254.169.254", "127.0.0.1"], true)).await;
-        // Loopback was called, and nothing listens there.
+        // The loopback address was called, and nothing listens there.
         assert!(matches!(failure.remedy, RetryClass::Retry { after: None }), "{failure:?}");
         assert!(failure.reason.contains("refused"), "{failure:?}");
         assert!(!failure.reason.contains(TOKEN), "{failure:?}");

@@ -1,4 +1,4 @@
-//! What people read: plain words, the same for every channel that shows text. PURE.
+//! Text of notifications: plain language, the same for every channel that shows text. PURE.
 
 mod links;
 mod text;
@@ -16,43 +16,42 @@ use trainspotter_core::rules::{REPORT, Transition};
 
 use links::linked;
 
-/// SNS takes subjects of less than 100 characters; mail clients show fewer.
+/// SNS accepts subjects of less than 100 characters; mail clients show fewer.
 const SUBJECT_CHARS: usize = 99;
 
-/// Stands at the end of what is cut.
+/// Marks text that was cut.
 const ELLIPSIS: char = '…';
 
-/// A notification, ready to be put into a channel's own form.
+/// A notification, before it is formatted for a channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// The row's identity.
+    /// Id of the outbox row.
     pub id: NotificationId,
-    /// Who is notified.
+    /// Name of the receiver.
     pub receiver: String,
-    /// What happened; of several alerts, to the first.
+    /// The transition; of several alerts, that of the first.
     pub transition: Transition,
-    /// What happened to the others, in order; of each episode only the latest.
+    /// Transitions of the other alerts, in order; only the latest of each episode.
     pub others: Vec<Transition>,
-    /// What the alerts of a message have in common by the receiver's wish, labels and their values; `None` if each alert has its own
-    /// messages.
+    /// Labels and values by which the receiver groups alerts; `None` if each alert has its own message.
     pub group: Option<BTreeMap<String, String>>,
-    /// What the receiver calls its message of the firing, if it said.
+    /// The receiver's id of the firing message, if known.
     pub reference: Option<String>,
-    /// Where the service's page can be reached, without a slash at its end.
+    /// Base URL of the service's pages, without a trailing slash.
     pub external_url: Option<String>,
     /// One line of printable ASCII, at most 99 characters.
     pub subject: String,
-    /// The whole story in plain text.
+    /// The complete message in plain text.
     pub text: String,
 }
 
 impl Message {
-    /// Puts a row into words.
+    /// Formats a row.
     pub fn of(row: &OutboxRow, external_url: Option<&str>) -> Self {
         Self::of_group(row, external_url, None)
     }
 
-    /// Puts a row into words, and those that go with it. `by` are the labels in which alerts agree that go together.
+    /// Formats a row and the rows grouped with it. `by` are the labels they are grouped by.
     pub fn of_group(row: &OutboxRow, external_url: Option<&str>, by: Option<&[String]>) -> Self {
         let external_url = external_url.map(|url| url.trim_end_matches('/').to_owned());
         let mut transitions: Vec<&Transition> = Vec::new();
@@ -85,18 +84,19 @@ impl Message {
         message
     }
 
-    /// All that happened, in order: at least one.
+    /// All transitions in order; at least one.
     pub fn transitions(&self) -> impl Iterator<Item = &Transition> {
         std::iter::once(&self.transition).chain(&self.others)
     }
 
-    /// `firing` while any of the alerts does.
+    /// `firing` while any of the alerts is firing.
     pub fn status(&self) -> Kind {
         let fires = |transition: &Transition| Kind::of(transition) == Kind::Fired;
         if self.transitions().any(fires) { Kind::Fired } else { Kind::Resolved }
     }
 
-    /// How bad the worst of the alerts is that fire, or was of those that ended: as the rule's label `severity` says.
+    /// Highest severity of the firing alerts or, if there are none, of the resolved ones, from the label
+    /// `severity`.
     pub fn severity(&self) -> Option<&str> {
         let fires = self.status();
         let of_status = self.transitions().filter(|transition| Kind::of(transition) == fires);
@@ -104,7 +104,7 @@ impl Message {
         severities.map(String::as_str).filter(|severity| !severity.is_empty()).max_by_key(|severity| rank(severity))
     }
 
-    /// The summaries, those of alerts that fire first, in one line.
+    /// The summaries in one line, those of firing alerts first.
     pub fn summaries(&self) -> String {
         let of = |kind| self.transitions().filter(move |transition| Kind::of(transition) == kind);
         let summary =
@@ -113,7 +113,7 @@ impl Message {
         readable_line(&all.join("; ")).into_owned()
     }
 
-    /// The subject without the limits of mail: every label in full, in any script.
+    /// The subject without the limits of mail: all labels in full, in any script.
     pub fn title(&self) -> String {
         readable_line(&self.title_as_it_is()).into_owned()
     }
@@ -144,7 +144,7 @@ impl Message {
     }
 }
 
-/// A summary is a line: a name in it cannot begin another that looks like one of the message's own.
+/// Joins a summary into one line, so that a name in it cannot imitate a line of the message.
 fn in_one_line(words: &str) -> String {
     words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -158,7 +158,7 @@ fn titled(transition: &Transition) -> String {
     line
 }
 
-/// The higher the worse. Words that nobody knows count as a warning.
+/// Rank of a severity; higher is worse. Unknown words count as a warning.
 fn rank(severity: &str) -> u8 {
     match severity {
         "page" | "critical" => 3,
@@ -167,7 +167,7 @@ fn rank(severity: &str) -> u8 {
     }
 }
 
-/// Printable ASCII, as short as a subject must be.
+/// Converts to printable ASCII within the length of a subject.
 fn one_line(line: &str) -> String {
     let line: String = line.chars().map(printable).collect();
     if line.len() <= SUBJECT_CHARS { line } else { format!("{}...", &line[..SUBJECT_CHARS - 3]) }
@@ -195,7 +195,7 @@ fn push_str(text: &mut String, words: std::fmt::Arguments<'_>) {
     let _ = text.write_fmt(words);
 }
 
-/// A text that fits into so many bytes, in whole characters. What is left out shows as an ellipsis.
+/// Cuts a text to at most `bytes`, at a character boundary, with an ellipsis if anything is left out.
 pub(super) fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     if text.len() <= bytes {
         return Cow::Borrowed(text);
@@ -203,7 +203,7 @@ pub(super) fn cut(text: &str, bytes: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{ELLIPSIS}", head(text, bytes.saturating_sub(ELLIPSIS.len_utf8()))))
 }
 
-/// As much of the beginning as fits into so many bytes, in whole characters.
+/// The beginning of a text, at most `bytes`, cut at a character boundary.
 pub(super) fn head(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

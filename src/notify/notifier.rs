@@ -1,11 +1,11 @@
-//! One task per receiver: takes what is due from the outbox, sends it, records how that went.
+//! One task per receiver: reads due rows from the outbox, sends them, and records the results.
 //!
 //! Invariants:
-//! - Receivers share nothing but the store, so that one in trouble delays no other.
-//! - A receiver in trouble is left alone as a whole, with growing pauses; the row that failed goes to the back of the
-//!   queue, so that one message that a receiver chokes on does not hold up the rest. The other receivers are notified.
-//! - A mute window, a silence or an inhibition holds back firings, never the resolve of a firing that was sent.
-//! - What was taken is recorded before anything else is sent, however long the store takes to recover.
+//! - Receivers share only the store, so a failing receiver delays no other.
+//! - A failing receiver is paused as a whole, with growing backoff. The failed row goes to the end of the queue, so
+//!   that a message the receiver cannot process does not block the rest. The other receivers are notified.
+//! - A mute window, silence or inhibition holds back firings, never the resolve of a firing that was sent.
+//! - A delivery is recorded before anything else is sent, however long the store takes to recover.
 
 mod repeat;
 
@@ -42,32 +42,33 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// Rows taken from the store at once.
+/// Rows read from the store at once.
 const BATCH: usize = 64;
 
-/// Wall time for one attempt, after which it counts as failed.
+/// Wall time limit for one attempt.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long to wait when the store does not answer.
+/// Pause when the store fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether this replica may send, in wall time, while it may not.
+/// Interval, in wall time, to check whether this replica may send, while it may not.
 const FENCED: Duration = Duration::from_millis(500);
 
-/// How often what is held back is looked at again, in clock time: a silence may have been ended.
+/// Interval to check held notifications again, in clock time: a silence may have been ended.
 const HELD: Duration = Duration::from_secs(60);
 
-/// How long a receiver has to fail before the others are notified, in clock time. What is parked is reported at once.
+/// How long a receiver must fail before the others are notified, in clock time. A parked receiver is reported at
+/// once.
 const TROUBLE_AFTER: Duration = Duration::from_secs(300);
 
-/// How an attempt ended, as metrics count it.
+/// Outcome of an attempt, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// The receiver took it.
+    /// Accepted by the receiver.
     Delivered,
-    /// It will be tried again.
+    /// Will be retried.
     Retried,
-    /// It was given up.
+    /// Given up: a dead letter.
     Dead,
 }
 
@@ -84,7 +85,7 @@ impl Outcome {
 
 type Counts = Arc<Mutex<BTreeMap<(String, Outcome), u64>>>;
 
-/// What the runtime keeps of its notifiers: a bell to ring and counts to read. Cheap to clone.
+/// Handle to all notifiers: wakes them and reads their counts. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Notifiers {
     commits: watch::Sender<()>,
@@ -92,7 +93,7 @@ pub struct Notifiers {
 }
 
 impl Notifiers {
-    /// To be called after each commit that wrote to the outbox: what is due is sent at once.
+    /// Wakes the notifiers; call it after each commit that wrote to the outbox.
     pub fn committed(&self) {
         self.commits.send_replace(());
     }
@@ -103,35 +104,35 @@ impl Notifiers {
     }
 }
 
-/// The task of one receiver.
+/// The delivery task of one receiver.
 #[derive(Debug)]
 pub struct Notifier<O, C> {
     receiver: Receiver,
-    /// All receivers, which are notified when this one is in trouble.
+    /// All receivers, which are notified when this one fails.
     all: Arc<[String]>,
     integration: C,
     external_url: Option<String>,
     outbox: O,
     clock: Clock,
     commits: watch::Receiver<()>,
-    /// Rung when this one wrote rows for the others.
+    /// Wakes the other notifiers after this one wrote rows for them.
     bell: watch::Sender<()>,
     counts: Counts,
     attempt_timeout: Duration,
-    /// Failures in a row that were the receiver's own.
+    /// Consecutive failures of the receiver itself.
     failures: u32,
-    /// When the first of them was.
+    /// Time of the first of them.
     failing_since: Timestamp,
-    /// Until when the receiver is left alone.
+    /// End of the current pause.
     paused_until: Timestamp,
-    /// When what fires was last sent again; `None` before the first time.
+    /// When firing alerts were last sent again; `None` before the first time.
     repeated_at: Option<Timestamp>,
 }
 
 impl Notifiers {
-    /// One notifier per receiver. Each does nothing until its [`Notifier::run`] is spawned.
+    /// Creates one notifier per receiver. Each is idle until its [`Notifier::run`] is spawned.
     ///
-    /// `external_url` is where the service's page can be reached; messages link to it.
+    /// `external_url` is the base URL of the service's pages; messages link to it.
     pub fn new<O: Outbox, C: Deliver>(
         receivers: Vec<(Receiver, C)>,
         external_url: Option<&str>,
@@ -162,16 +163,16 @@ impl Notifiers {
     }
 }
 
-/// What comes after an attempt to send a message for several alerts.
+/// How to proceed after a message for several alerts.
 enum Grouped {
     GoOn,
-    /// Nothing was to be sent yet.
+    /// Nothing is due before this time.
     LookAgain(Timestamp),
     Stopped,
 }
 
 impl<O: Outbox, C: Deliver> Notifier<O, C> {
-    /// Another wall time for one attempt: 15 s otherwise.
+    /// Sets the wall time limit of one attempt; the default is 15 s.
     #[must_use]
     pub fn with_attempt_timeout(self, attempt_timeout: Duration) -> Self {
         Self { attempt_timeout, ..self }
@@ -182,7 +183,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         &self.receiver.name
     }
 
-    /// Delivers until `stop`. What is due by then is still sent, up to the first failure; the rest stays in the outbox.
+    /// Delivers until `stop`. Rows due by then are still sent, up to the first failure; the rest stays in the
+    /// outbox.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let stopping = stop.is_cancelled();
@@ -201,8 +203,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
     }
 
-    /// Sends what is due, until there is nothing more or the receiver fails. Says when to look again: `None` for not
-    /// before the next commit.
+    /// Sends due rows until there are none left or the receiver fails. Returns when to check again; `None` means
+    /// after the next commit.
     async fn deliver_due(&mut self, stop: &CancellationToken) -> Option<Timestamp> {
         loop {
             let now = self.clock.now();
@@ -250,7 +252,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
     }
 
-    /// Sends one message: of the alerts whose time has come together.
+    /// Sends one message with the alerts that are due together.
     async fn deliver_group(&mut self, group: &Group, due: &Due, firing: &[Alert], stop: &CancellationToken) -> Grouped {
         let mut free = Vec::new();
         let mut waiting = BTreeSet::new();
@@ -261,7 +263,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             match self.held(row, due, firing) {
                 None => free.push(row),
                 Some(verdict) => {
-                    // What comes later of the same alert waits behind it.
+                    // Later rows of the same alert wait behind it.
                     waiting.insert(row.alert());
                     if !self.record(row, verdict, stop).await {
                         return Grouped::Stopped;
@@ -271,11 +273,11 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let (ready, at) = grouping::grouped(group, self.integration.most_together(), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
-            // What is held back is no longer due, so that the next look may find more.
+            // Held rows are no longer due, so the next read may return more.
             return at.filter(|_| waiting.is_empty()).map_or(Grouped::GoOn, Grouped::LookAgain);
         };
         let mut row = (*first).clone();
-        // One that was sent before goes alone, with those that went with it then.
+        // A row that was attempted before keeps its message: `others` is empty then.
         row.together.extend(others.iter().map(|row| (*row).clone()));
         if !self.attempt(&row, stop).await && stop.is_cancelled() {
             return Grouped::Stopped;
@@ -283,7 +285,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         Grouped::GoOn
     }
 
-    /// The alerts that may hold back others: none where nothing is inhibited.
+    /// Firing alerts that may inhibit others; empty if nothing is inhibited.
     async fn inhibitors(&self) -> Result<Vec<Alert>, OutboxError> {
         if self.receiver.inhibit.is_empty() {
             return Ok(Vec::new());
@@ -292,9 +294,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         firing.inspect_err(|error| tracing::warn!(receiver = self.receiver.name, %error, "cannot read the alerts"))
     }
 
-    /// What becomes of a firing that is not to be sent now.
+    /// The verdict for a firing that must not be sent now.
     fn held(&self, row: &OutboxRow, due: &Due, firing: &[Alert]) -> Option<Verdict> {
-        // A firing that was sent may have arrived, and then its resolve has to.
+        // A firing that was attempted may have arrived, so its resolve must follow.
         if row.kind() == Kind::Resolved || row.begun_at.is_some() {
             return None;
         }
@@ -318,14 +320,14 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         })
     }
 
-    /// Sends one row and records how that went. Says whether to go on with this receiver.
+    /// Sends one row and records the result. Returns whether to continue with this receiver.
     async fn attempt(&mut self, row: &OutboxRow, stop: &CancellationToken) -> bool {
         if row.begun_at.is_none() && !self.begin(row).await {
             return false;
         }
         let by = self.receiver.group.as_ref().map(|group| &group.by[..]);
         let message = Message::of_group(row, self.external_url.as_deref(), by);
-        // Nothing comes between this and the first byte.
+        // The last check before the request.
         if !self.outbox.may_send() {
             self.paused_until = self.clock.now() + self.clock.of_wall(FENCED);
             return false;
@@ -340,7 +342,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             biased;
             result = self.integration.deliver(&message, &self.clock).instrument(trace::of_delivery(row)) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                // Exact: tests have timeouts of less than a second.
+                // Exact formatting: tests have timeouts below one second.
                 let wait = humantime::format_duration(self.attempt_timeout);
                 Err(Failure::retry(format!("no answer within {wait}"), None))
             }
@@ -360,7 +362,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         recorded && self.clock.now() >= self.paused_until
     }
 
-    /// Notes durably that a row is about to be sent: whatever comes in between, its id then stands for this and nothing else.
+    /// Records durably that a row is about to be sent: from then on its id stands for this content only.
     async fn begin(&mut self, row: &OutboxRow) -> bool {
         let others: Vec<NotificationId> = row.together.iter().map(|other| other.id.clone()).collect();
         let now = self.clock.now();
@@ -398,8 +400,8 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 retry::backoff(attempts, fraction).max(at_least)
             }
         };
-        // While a receiver is down its rows take turns, so its own failures count for each of them.
-        if retry::is_hopeless(self.tried_for(row, now), attempts.max(self.failures), self.receiver.give_up_after) {
+        // The rows of a failing receiver take turns, so its failures count for each of them.
+        if retry::should_give_up(self.tried_for(row, now), attempts.max(self.failures), self.receiver.give_up_after) {
             tracing::error!(receiver = self.receiver.name, id = %row.id, error, "notification given up");
             return (Outcome::Dead, Verdict::Dead { at: now, error });
         }
@@ -409,14 +411,14 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             RetryClass::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
             RetryClass::SetAside => false,
         };
-        // One bad message must not take along those that are sent with it.
+        // One bad message must not block those grouped with it.
         let apart = remedy == RetryClass::SetAside && !row.together.is_empty();
         let next_attempt_at = if apart { now } else { now + wait };
         (Outcome::Retried, Verdict::Later { at: now, next_attempt_at, error, trouble, apart })
     }
 
-    /// For how long it has been tried to deliver a row: since it was sent first or, where rows take turns, since the receiver began to
-    /// fail. What waited for others, or for the end of a silence, was not tried meanwhile.
+    /// How long delivery of a row has been tried: since its first attempt or, when rows take turns, since the
+    /// receiver began to fail. Time spent waiting for other rows or for the end of a silence does not count.
     fn tried_for(&self, row: &OutboxRow, now: Timestamp) -> Duration {
         let own = now.since(row.begun_at.unwrap_or(now));
         let receivers = if self.failures > 0 { now.since(self.failing_since) } else { Duration::ZERO };
@@ -435,7 +437,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         *counts.entry((self.receiver.name.clone(), outcome)).or_default() += 1;
     }
 
-    /// Records a verdict, again and again until the store takes it: sending the row once more would be worse. Says
+    /// Records a verdict, with retries until the store accepts it: sending the row again would be worse. Returns
     /// whether it was recorded.
     async fn record(&self, row: &OutboxRow, verdict: Verdict, stop: &CancellationToken) -> bool {
         loop {

@@ -1,10 +1,12 @@
-//! The outbox: one row per transition and receiver, written in the transaction of the transition itself. PURE.
+//! The outbox: one row per transition and receiver, written in the same transaction as the transition. PURE.
 //!
-//! Invariants, kept by whatever stores the rows:
-//! - A row is settled (delivered or dead) once, and until then it is tried again and again under one id.
-//! - Per alert and receiver, rows are tried in the order in which they were written.
-//! - A resolve is only sent to a receiver that was notified of the firing; a firing is not dropped because it resolved.
-//! - When a receiver is in trouble the others are notified, in the transaction that records the trouble; and of its end, too.
+//! Invariants, kept by the store:
+//! - A row is settled (delivered or dead) once; until then it is retried under the same id.
+//! - Per alert and receiver, rows are attempted in the order in which they were written.
+//! - A resolve is only sent to a receiver that was notified of the firing; a firing is not dropped because its
+//!   alert was resolved.
+//! - When a receiver fails, the others are notified in the transaction that records the failure; likewise when it
+//!   recovers.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -21,19 +23,19 @@ use crate::runbooks;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 
-/// Identity of a notification: 64 hex digits, the same over retries, restarts and replicas.
+/// Id of a notification: 64 hex digits, the same over retries, restarts and replicas.
 ///
-/// It is the `webhook-id` header and the deduplication id of a FIFO topic.
+/// It is the `webhook-id` header, and the deduplication id of a FIFO topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NotificationId(String);
 
 impl NotificationId {
-    /// Hashes the rule, the alert, the episode, what happened and who is notified.
+    /// Hashes the rule, alert, episode, kind of transition and receiver.
     pub fn of(transition: &Transition, receiver: &str) -> Self {
         Self::hashed(transition, receiver, None)
     }
 
-    /// The id of the reminder with this number, from 1: each is a notification of its own.
+    /// The id of the reminder with this number, from 1: each reminder is a separate notification.
     fn of_reminder(transition: &Transition, receiver: &str, number: u32) -> Self {
         Self::hashed(transition, receiver, Some(number))
     }
@@ -52,7 +54,7 @@ impl NotificationId {
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// An id as it was stored.
+    /// An id from the store.
     pub fn stored(id: String) -> Self {
         Self(id)
     }
@@ -62,7 +64,7 @@ impl NotificationId {
         &self.0
     }
 
-    /// A number in `0..1` that looks random but is the same for the same id and attempt: jitter that a test can repeat.
+    /// A pseudo-random number in `0..1` that depends only on the id and the attempt: reproducible jitter.
     pub(crate) fn fraction(&self, attempt: u32) -> f64 {
         let mut hash = Sha256::new();
         hash.update(&self.0);
@@ -78,12 +80,12 @@ impl fmt::Display for NotificationId {
     }
 }
 
-/// Which end of an episode a notification is about.
+/// Whether a notification is about the beginning or the end of an episode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The alert fired.
     Fired,
-    /// It ended, for whatever reason.
+    /// The alert was resolved, for any reason.
     Resolved,
 }
 
@@ -108,67 +110,67 @@ impl Kind {
 /// One notification to one receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxRow {
-    /// Identity.
+    /// Its id.
     pub id: NotificationId,
-    /// The receiver's name.
+    /// Name of the receiver.
     pub receiver: String,
-    /// What happened.
+    /// The transition.
     pub transition: Transition,
-    /// When the row was made; of an escalation, when it is to be sent.
+    /// When the row was created; for an escalation, when it is to be sent.
     pub created_at: Timestamp,
-    /// Only to be sent while the alert fires: an escalation or a reminder, which after the end would say nothing new.
+    /// Send only while the alert is firing: escalations and reminders are pointless after its end.
     pub while_firing: bool,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// Not to be tried before this.
+    /// Earliest time of the next attempt.
     pub next_attempt_at: Timestamp,
-    /// Why the last attempt failed, without secrets.
+    /// Error of the last attempt, without secrets.
     pub last_error: Option<String>,
-    /// What the receiver calls its message of the firing, so that the resolve can change that one; most have no such name.
+    /// The receiver's id of the firing message, so that the resolve can update it; most receivers have none.
     pub reference: Option<String>,
-    /// When it was first sent, whether or not it arrived; `None` before that.
+    /// When it was first attempted, successful or not; `None` before.
     pub begun_at: Option<Timestamp>,
-    /// Others that are sent in the same message, under this one's id, in order: what becomes of this one becomes of them.
+    /// Rows sent in the same message under this row's id, in order. They share its outcome.
     pub together: Vec<OutboxRow>,
-    /// Where it stands.
+    /// Its state.
     pub state: RowState,
 }
 
 impl OutboxRow {
-    /// The alert it is about.
+    /// The alert.
     pub fn alert(&self) -> &AlertId {
         &self.transition.alert.id
     }
 
-    /// Which end of the episode it is about.
+    /// The kind of transition.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.transition)
     }
 
-    /// When the episode began: what a firing and its resolve have in common.
+    /// Beginning of the episode; the same for a firing and its resolve.
     pub fn episode(&self) -> Timestamp {
         episode(&self.transition)
     }
 }
 
-/// Where a row stands.
+/// State of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowState {
-    /// To be delivered.
+    /// Not delivered yet.
     Pending,
-    /// The receiver took it.
+    /// Accepted by the receiver.
     Delivered {
-        /// When.
+        /// When it was accepted.
         at: Timestamp,
     },
-    /// Given up; kept for people to look at.
+    /// Given up; kept for inspection.
     Dead {
-        /// When.
+        /// When it was given up.
         at: Timestamp,
     },
-    /// Never sent: its episode began and ended while the receiver was muted, or before it was to be sent.
+    /// Never sent: the episode began and ended while muted, or before the row was due.
     Muted {
-        /// When.
+        /// When this was decided.
         at: Timestamp,
     },
 }
@@ -185,10 +187,11 @@ impl RowState {
     }
 }
 
-/// The rows of a tick's transitions, in their order.
+/// Creates the rows for a tick's transitions, in order.
 ///
-/// A receiver is notified of the firings that its matchers take, and later of those that another escalates to it. A resolve goes
-/// to every receiver: whoever keeps the rows drops it where the firing was not sent, for labels may have changed in between.
+/// A receiver gets the firings that its matchers accept, and later those that another receiver escalates to it. A
+/// resolve is created for every receiver, since labels may have changed in between: the store drops it for
+/// receivers that did not get the firing.
 pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
     let notified_after = |transition: &Transition, receiver: &Receiver| match Kind::of(transition) {
         Kind::Fired => routing::notified_after(receiver, receivers, &transition.alert.labels),
@@ -206,8 +209,8 @@ pub fn rows(transitions: &[Transition], receivers: &[Receiver], now: Timestamp) 
     rows
 }
 
-/// The reminders that are due of alerts that fire. Those that were written before have the same ids, and whoever keeps the
-/// rows leaves out a reminder while an earlier notification of the firing waits.
+/// Creates the due reminders of firing alerts. Their ids are stable, so the store skips known ones; it also skips a
+/// reminder while an earlier notification of the firing is waiting.
 pub fn reminders(alerts: &[Alert], receivers: &[Receiver], now: Timestamp) -> Vec<OutboxRow> {
     let mut rows = Vec::new();
     for alert in alerts {
@@ -222,15 +225,15 @@ pub fn reminders(alerts: &[Alert], receivers: &[Receiver], now: Timestamp) -> Ve
     rows
 }
 
-/// The rule that alerts of a receiver in trouble are said to be of.
+/// Name of the pseudo-rule for alerts about failing receivers.
 pub use trainspotter_core::rules::RECEIVER_IN_TROUBLE;
 
-/// The alert that says that a receiver cannot be reached.
+/// Id of the alert that a receiver is unreachable.
 pub fn trouble_id(receiver: &str) -> AlertId {
     AlertId::of(RECEIVER_IN_TROUBLE, &BTreeMap::from([("receiver".to_owned(), receiver.to_owned())]))
 }
 
-/// What the other receivers are sent about one that is in trouble since `since`, or was.
+/// Creates the rows for the other receivers about one that has been failing since `since`, or has recovered.
 pub fn trouble(
     receiver: &str,
     kind: Kind,
@@ -274,7 +277,7 @@ pub fn trouble(
     others.iter().filter(|other| *other != receiver).map(|other| row(&transition, other, now)).collect()
 }
 
-/// A row that was never tried.
+/// A new row without attempts.
 pub(crate) fn row(transition: &Transition, receiver: &str, now: Timestamp) -> OutboxRow {
     OutboxRow {
         id: NotificationId::of(transition, receiver),
@@ -293,18 +296,18 @@ pub(crate) fn row(transition: &Transition, receiver: &str, now: Timestamp) -> Ou
 }
 
 fn episode(transition: &Transition) -> Timestamp {
-    // An alert that ends keeps its state, so this falls back only for a transition that contradicts itself.
+    // An ended alert keeps its state, so the fallback is only for an inconsistent transition.
     transition.alert.state.fired_at().unwrap_or(transition.at)
 }
 
-/// What a notifier needs of the store. Every call is durable when it returns.
+/// The store interface of a notifier. Every call is durable when it returns.
 pub trait Outbox: Clone + Send + Sync + 'static {
-    /// Whether an attempt may begin now, which no other replica makes.
+    /// Whether this replica may send now, so that no other does.
     fn may_send(&self) -> bool {
         true
     }
 
-    /// The rows that may be sent to a receiver now: at most `limit`, at most one per alert, longest due first.
+    /// The rows to send to a receiver now: at most `limit`, at most one per alert, longest due first.
     fn due(
         &self,
         receiver: &str,
@@ -312,12 +315,12 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
-    /// The rows that may be sent to a receiver now, one message for several: all of them up to a limit, in their order. A row that
-    /// [goes with others](Self::begin) comes with them; what came later of the same alerts is left out.
+    /// The rows to send to a grouping receiver now, up to a limit and in order. Rows [bound to the message of
+    /// another](Self::begin) come with it; later rows of the same alerts are left out.
     fn due_together(&self, receiver: &str, now: Timestamp) -> impl Future<Output = Result<Due, OutboxError>> + Send;
 
-    /// Notes that a row is about to be sent, and binds the others to it: from now on they are sent in its message, however often that
-    /// is tried, and nothing holds it back.
+    /// Records that a row is about to be sent, and binds `others` to it: from then on they share its message in
+    /// every attempt, and nothing holds it back.
     fn begin(
         &self,
         first: &NotificationId,
@@ -325,15 +328,15 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), OutboxError>> + Send;
 
-    /// The alerts that fire.
+    /// The firing alerts.
     fn firing(&self) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send;
 
-    /// The alerts that a receiver was notified of and that have not ended, as they are now: what has to be repeated to receivers that forget.
+    /// Unresolved alerts that a receiver was notified of, in their current state, for receivers that expire alerts.
     fn notified(&self, _receiver: &str) -> impl Future<Output = Result<Vec<Alert>, OutboxError>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
 
-    /// Notifies `others` that a receiver is in trouble, or with `None` that it no longer is.
+    /// Notifies `others` that a receiver is failing or, with `None`, that it has recovered.
     fn note_trouble(
         &self,
         _receiver: &str,
@@ -344,7 +347,8 @@ pub trait Outbox: Clone + Send + Sync + 'static {
         std::future::ready(Ok(()))
     }
 
-    /// Records how an attempt ended, of a row and of those that go with it. `others` are the receivers that are notified of this one's trouble and of its end.
+    /// Records the result of an attempt, for a row and those bound to it. `others` are the receivers to notify when
+    /// this one fails or recovers.
     fn settle(
         &self,
         id: &NotificationId,
@@ -353,66 +357,66 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), OutboxError>> + Send;
 }
 
-/// What is due.
+/// Due rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Due {
-    /// To be sent now.
+    /// Rows to send now.
     pub rows: Vec<OutboxRow>,
-    /// Of the firings among them those whose alert has ended meanwhile.
+    /// Ids of firings whose alert has been resolved meanwhile.
     pub ended: BTreeSet<NotificationId>,
-    /// Silences that are in force.
+    /// Active silences.
     pub silences: Vec<Silence>,
-    /// When the next row becomes due that is not yet; `None` when there is none.
+    /// When the next row becomes due; `None` if there is none.
     pub next_at: Option<Timestamp>,
 }
 
-/// How an attempt ended.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The receiver took it.
+    /// Accepted by the receiver.
     Delivered {
-        /// When.
+        /// When it was accepted.
         at: Timestamp,
-        /// What the receiver calls the message, if it said.
+        /// The receiver's id of the message, if it has one.
         reference: Option<String>,
     },
-    /// To be tried again.
+    /// To be retried.
     Later {
-        /// When it was tried.
+        /// Time of the attempt.
         at: Timestamp,
-        /// Not before this.
+        /// Earliest time of the next attempt.
         next_attempt_at: Timestamp,
-        /// Why.
+        /// The error.
         error: String,
-        /// Whether the receiver as a whole is in trouble, so that the others should be notified.
+        /// Whether the receiver as a whole is failing, so that the others should be notified.
         trouble: bool,
-        /// Whether rows that went together go on their own from now on.
+        /// Whether rows that were sent together are now sent separately.
         apart: bool,
     },
-    /// Not tried, for the receiver is muted: to be looked at again.
+    /// Held back without an attempt; to be checked again.
     Held {
-        /// Not before this.
+        /// Earliest time of the next check.
         next_attempt_at: Timestamp,
-        /// By what.
+        /// What holds it back.
         because: String,
     },
-    /// Never to be sent, together with the resolve of the same episode: all of it happened while the receiver was muted.
+    /// Never to be sent, together with the resolve of the same episode: all of it happened while muted.
     Muted {
-        /// When.
+        /// When this was decided.
         at: Timestamp,
-        /// By what.
+        /// What muted it.
         because: String,
     },
-    /// Given up, together with the resolve of the same episode if this is a firing.
+    /// Given up; for a firing, together with its resolve.
     Dead {
-        /// When.
+        /// When it was given up.
         at: Timestamp,
-        /// Why.
+        /// The error.
         error: String,
     },
 }
 
-/// The store did not answer. Says why.
+/// The store failed; contains the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxError(pub String);
 

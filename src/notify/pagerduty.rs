@@ -1,5 +1,5 @@
-//! PagerDuty, by Events API v2: a firing triggers an incident, its resolve ends it. Both carry the alert's id, by which
-//! PagerDuty also recognises what is sent twice. A report is a change event, which wakes nobody.
+//! PagerDuty, by Events API v2: a firing triggers an incident, and its resolve resolves it. Both carry the alert's
+//! id, which PagerDuty also uses for deduplication. A report is a change event, which pages nobody.
 
 use std::collections::BTreeMap;
 
@@ -21,29 +21,29 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::REPORT;
 
-/// The longest summary that PagerDuty takes, in characters.
+/// Maximum characters of a PagerDuty summary.
 const MAX_SUMMARY: usize = 1_024;
 
-/// PagerDuty refuses events of more than 512 KB; no annotation needs a hundredth of that.
+/// Maximum characters per annotation: PagerDuty refuses events of more than 512 KB.
 const MAX_DETAIL: usize = 4_096;
 
-/// Why a report is not sent.
+/// Error for a report that cannot be sent.
 const NO_CHANGES: &str = "a report is a change event, and where those go is known only of a URL that ends in /enqueue";
 
-/// A PagerDuty service that gets alerts.
+/// A PagerDuty receiver.
 #[derive(Debug)]
 pub struct PagerDuty {
     http: Http,
-    /// For change events, beside the other endpoint; none where the URL is not as PagerDuty's.
+    /// Client for change events; `None` if the URL does not have PagerDuty's form.
     changes: Option<Http>,
     routing_key: Secret,
 }
 
 impl PagerDuty {
-    /// A service by its integration's key.
+    /// Creates a client for an integration key.
     ///
     /// # Errors
-    /// The URL cannot be used. Says why, without the URL.
+    /// The URL cannot be used. The reason does not contain the URL.
     pub fn new(endpoint: &Endpoint, routing_key: &Secret) -> Result<Self, IntegrationError> {
         let changes = of_changes(endpoint).map(|endpoint| Http::new(&endpoint)).transpose()?;
         Ok(Self { http: Http::new(endpoint)?, changes, routing_key: routing_key.clone() })
@@ -52,7 +52,7 @@ impl PagerDuty {
     /// Sends an event once.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         let is_report = message.transition.alert.rule == REPORT;
         let (http, mut event) = match &self.changes {
@@ -66,7 +66,7 @@ impl PagerDuty {
     }
 }
 
-/// Where change events go: `/v2/change/enqueue` beside `/v2/enqueue`; `None` beside another path.
+/// URL for change events: `/v2/change/enqueue` instead of `/v2/enqueue`; `None` for another path.
 fn of_changes(endpoint: &Endpoint) -> Option<Endpoint> {
     let mut url = Url::parse(endpoint.url.expose()).ok()?;
     if url.path_segments()?.next_back() != Some("enqueue") {
@@ -76,7 +76,7 @@ fn of_changes(endpoint: &Endpoint) -> Option<Endpoint> {
     Some(Endpoint { url: Secret::new(url.as_str()), ..endpoint.clone() })
 }
 
-/// All of a change event but the key that lets it in.
+/// A change event without its routing key.
 fn change(message: &Message) -> Value {
     let alert = &message.transition.alert;
     let summary = alert.annotations.get("summary").unwrap_or(&message.subject);
@@ -98,7 +98,7 @@ fn change(message: &Message) -> Value {
     change
 }
 
-/// All of an event but the key that lets it in.
+/// An event without its routing key.
 fn event(message: &Message) -> Value {
     let transition = &message.transition;
     let alert = &transition.alert;
@@ -108,7 +108,7 @@ fn event(message: &Message) -> Value {
     };
     let annotations: BTreeMap<_, _> =
         alert.annotations.iter().map(|(name, words)| (name, cut(words, MAX_DETAIL))).collect();
-    // PagerDuty refuses an event without a summary.
+    // PagerDuty refuses events without a summary.
     let summary = alert.annotations.get("summary").filter(|summary| !summary.trim().is_empty());
     let summary = readable_line(summary.unwrap_or(&message.subject));
     let label = |name: &str| alert.labels.get(name).filter(|value| !value.trim().is_empty());
@@ -147,7 +147,7 @@ fn event(message: &Message) -> Value {
     event
 }
 
-/// PagerDuty knows four severities; what people write besides them is mapped to the nearest, and unknown words to `error`.
+/// Maps a severity to one of PagerDuty's four; unknown words become `error`.
 fn severity(ours: &str) -> &'static str {
     match ours {
         "page" | "critical" => "critical",

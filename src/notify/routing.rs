@@ -1,6 +1,7 @@
-//! Who hears of an alert, and when: matchers on labels, escalation, reminders, inhibition and mute windows. PURE.
+//! Routing: which receiver gets an alert and when, by label matchers, escalation, reminders, inhibition and mute
+//! windows. PURE.
 //!
-//! Whatever holds back or adds a firing here, resolves pass: they go to whoever was notified.
+//! All of these affect firings only; a resolve goes to every receiver that was notified.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use crate::config::Receiver;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// How long after the firing a receiver is notified of an alert with these labels: at once if its matchers take it, later if another receiver
-/// that takes it escalates to this one, `None` if never. Escalations are not chained.
+/// Delay between the firing and the notification of a receiver: zero if its matchers accept the labels, longer if
+/// another receiver that accepts them escalates to it, `None` if never. Escalations are not chained.
 pub(crate) fn notified_after(
     receiver: &Receiver,
     all: &[Receiver],
@@ -26,7 +27,7 @@ pub(crate) fn notified_after(
     escalations.filter(|escalation| escalation.to == receiver.name).map(|escalation| escalation.after).min()
 }
 
-/// The latest reminder that is due of an alert that fires: its number, from 1, and since when.
+/// The latest due reminder of a firing alert: its number, from 1, and the time it became due.
 pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Option<(u32, Timestamp)> {
     let (interval, fired_at) = (receiver.repeat_interval?, alert.state.fired_at()?);
     let number = now.since(fired_at).as_millis().checked_div(interval.as_millis())?;
@@ -34,8 +35,8 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
     receiver.matchers.matches(&alert.labels).then(|| (number, fired_at + interval * number))
 }
 
-/// The alert that keeps another from being sent, if one of those that fire does. None inhibits itself, and of alerts that are both cause
-/// and consequence none inhibits another: else nobody would hear of either.
+/// The firing alert that inhibits `alert`, if any. An alert never inhibits itself. Two alerts that each match both
+/// sides of a rule do not inhibit each other: otherwise neither would be sent.
 pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
     let is_both =
         |rule: &Inhibition, alert: &Alert| rule.when.matches(&alert.labels) && rule.mute.matches(&alert.labels);
@@ -49,7 +50,7 @@ pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a 
     firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
 }
 
-/// The name of a window in which `now` lies, if any.
+/// Name of the mute window that contains `now`, if any.
 pub(crate) fn muted_by(windows: &[Mute], now: Timestamp) -> Option<String> {
     windows.iter().find(|window| window.covers(now)).map(|window| format!("the mute window {window}"))
 }
@@ -112,7 +113,7 @@ mod tests {
         check(1, "info", Some(0));
         check(2, "page", Some(20));
         check(2, "never", Some(0));
-        // Nobody who takes a page escalates to the board: escalations are not chained.
+        // No receiver that accepts `page` escalates to the board: escalations are not chained.
         check(3, "page", None);
         check(3, "never", Some(0));
     }

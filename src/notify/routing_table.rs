@@ -1,5 +1,5 @@
-//! Which alerts reach whom, worked out from rules and configuration before there are any, and what in a configuration can never mean
-//! anything. PURE.
+//! Static analysis of routing: which receivers the alerts of each rule reach, and which parts of a configuration
+//! can never match. PURE.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use trainspotter_core::model::{LabelValue, Matcher, Matchers, Overlap, PLACE_LAB
 use trainspotter_core::rules::{Rule, usual_labels};
 use trainspotter_core::yaml::nearest;
 
-/// Labels that alerts can have whatever the rules are.
+/// Labels that alerts can have regardless of the rules.
 const BUILT_IN: [&str; 3] = ["alertname", "overflow", "receiver"];
 
-/// The label that rules customarily have.
+/// The conventional severity label of rules.
 const SEVERITY: &str = "severity";
 
-/// How far apart the moments are at which a mute window is looked at: a minute, in a week.
+/// Step at which a week of a mute window is checked.
 const MINUTE: Duration = Duration::from_secs(60);
 const MINUTES_OF_A_WEEK: u32 = 7 * 24 * 60;
 
-/// One rule and whom its alerts reach.
+/// A rule and the receivers of its alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The rule.
+    /// Name of the rule.
     pub rule: String,
-    /// Those who hear of it, with the condition or delay if there is one. Empty if nobody does.
+    /// Receivers, with condition or delay if any. Empty if there is none.
     pub receivers: Vec<String>,
-    /// Rules whose alerts hold these back.
+    /// Rules whose alerts inhibit this rule's.
     pub held_back_by: Vec<String>,
 }
 
-/// Which rules reach which receivers, in the order of the rules.
+/// Receivers per rule, in the order of the rules.
 pub fn routes(config: &Config, rules: &[Rule]) -> Vec<Route> {
     let of_rule = |rule: &Rule| Route {
         rule: rule.name().to_owned(),
@@ -41,7 +41,7 @@ pub fn routes(config: &Config, rules: &[Rule]) -> Vec<Route> {
     rules.iter().map(of_rule).collect()
 }
 
-/// How a receiver hears of a rule's alerts, if it does.
+/// How a receiver is notified of a rule's alerts; `None` if never.
 fn heard(receiver: &Receiver, all: &[Receiver], rule: &Rule) -> Option<String> {
     let name = &receiver.name;
     match overlap(&receiver.matchers, rule) {
@@ -66,7 +66,7 @@ fn held_back_by(config: &Config, rules: &[Rule], rule: &Rule) -> Vec<String> {
     rules.iter().filter(holds).map(|other| other.name().to_owned()).collect()
 }
 
-/// Everything in a configuration that can never mean anything with these rules: where it stands, and why.
+/// Parts of a configuration that can never match with these rules: location and reason.
 pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if rules.is_empty() && !config.receivers.is_empty() {
@@ -113,7 +113,7 @@ fn met<'a>(matchers: &'a Matchers, rules: &'a [Rule]) -> impl Iterator<Item = &'
     rules.iter().filter(|rule| overlap(matchers, rule) != Overlap::Never)
 }
 
-/// Why an inhibition holds nothing back, if cause and consequence are the same alerts.
+/// Why an inhibition has no effect, if cause and consequence are the same alerts.
 fn mutes_itself(Inhibition { when, mute, .. }: &Inhibition, rules: &[Rule]) -> Option<String> {
     let within = |one: &Matchers, other: &Matchers| met(one, rules).all(|rule| overlap(other, rule) == Overlap::Always);
     let is_same = when == mute || (within(when, mute) && within(mute, when));
@@ -124,7 +124,7 @@ fn mutes_itself(Inhibition { when, mute, .. }: &Inhibition, rules: &[Rule]) -> O
     })
 }
 
-/// Why causes and consequences never agree in a label, if they never do.
+/// Why causes and consequences can never have the same value of a label, if so.
 fn never_same(Inhibition { when, mute, .. }: &Inhibition, label: &str, rules: &[Rule]) -> Option<String> {
     let (causes, follow) = (met(when, rules), met(mute, rules));
     let agree = |one: &Rule, other: &Rule| match (one.value_of(label), other.value_of(label)) {
@@ -150,16 +150,16 @@ fn never_same(Inhibition { when, mute, .. }: &Inhibition, label: &str, rules: &[
     })
 }
 
-/// Why no alert can ever meet matchers, if none can.
+/// Why no alert can ever match, if so.
 pub fn never(matchers: &Matchers, rules: &[Rule]) -> Option<String> {
     problem_of(matchers, rules, &labels_of(rules)).map(|wrong| wrong.message)
 }
 
-/// Why matchers mean nothing.
+/// Why matchers never match.
 struct Wrong {
-    /// The label at fault, if it is one.
+    /// The label that causes it, if it is one.
     label: Option<String>,
-    /// Whether that is not there at all.
+    /// Whether no alert has the label at all.
     unknown: bool,
     message: String,
 }
@@ -179,7 +179,7 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
     let about_trouble = matchers.iter().any(|matcher| ["alertname", "receiver"].contains(&matcher.label()));
     let reached = rules.iter().any(|rule| overlap(matchers, rule) != Overlap::Never)
         || (about_trouble && matchers.overlap(of_trouble) != Overlap::Never);
-    // Without rules nothing is known of values.
+    // Without rules the possible values are unknown.
     if rules.is_empty() || reached {
         return None;
     }
@@ -206,7 +206,8 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
     Some(Wrong { label: Some(label.to_owned()), unknown: false, message })
 }
 
-/// Why no target is meant, if none is: by its region, or by its account where every target names a role and so its account.
+/// Why no target matches, if so: by its region, or by its account if every target names a role and thereby its
+/// account.
 fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Wrong> {
     let regions = config.targets.iter().map(|target| Some(target.region.as_str())).collect();
     let accounts = config.targets.iter().map(|target| Place::account_of(target.role.as_deref()?)).collect();
@@ -232,12 +233,13 @@ fn overlap(matchers: &Matchers, rule: &Rule) -> Overlap {
     matchers.overlap(|label| value_of(rule, label))
 }
 
-/// What is known of a label of a rule's alerts; one that stands for those over the rule's limit has `overflow`.
+/// Possible values of a label on a rule's alerts. An alert that stands for those over the rule's limit has
+/// `overflow`.
 fn value_of<'a>(rule: &'a Rule, label: &str) -> LabelValue<'a> {
     if label == "overflow" { LabelValue::Within(Vec::new()) } else { rule.value_of(label) }
 }
 
-/// What is known of the alert about a receiver in trouble.
+/// Possible values of a label on the alert about a failing receiver.
 fn of_trouble(label: &str) -> LabelValue<'static> {
     match label {
         "alertname" => LabelValue::Known(RECEIVER_IN_TROUBLE),
@@ -247,7 +249,7 @@ fn of_trouble(label: &str) -> LabelValue<'static> {
     }
 }
 
-/// The labels that alerts of these rules can have; without rules, those that alerts of any rule usually have.
+/// Labels that alerts of these rules can have; without rules, the usual ones.
 fn labels_of(rules: &[Rule]) -> BTreeSet<&str> {
     let mut labels: BTreeSet<&str> = BUILT_IN.into_iter().chain(PLACE_LABELS).collect();
     for rule in rules {

@@ -1,4 +1,4 @@
-//! An alert that nobody had: to try receivers with, and for tests.
+//! Sample alerts, to test receivers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,35 +16,35 @@ use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
-/// What a test sends.
+/// Kind of sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sample {
-    /// An alert that fires.
+    /// A firing alert.
     Firing,
-    /// The end of the same alert.
+    /// The resolve of the same alert.
     Resolved,
-    /// Several that fire, in one message.
+    /// Several firing alerts in one message.
     Group,
-    /// Several of all severities, some of which have ended, in one message.
+    /// Several alerts of all severities in one message, some of them resolved.
     Digest,
-    /// An alert about a single job that has an owner, and its end.
+    /// An alert about a single job with an owner, and its resolve.
     Job,
 }
 
-/// What a test says it is about.
+/// Labels and values of a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scene {
-    /// The region that is watched.
+    /// Region in the sample.
     pub region: String,
-    /// The owner that the job of the test has, so that a mention can be tried.
+    /// Owner of the sample's job, to test mentions.
     pub owner: String,
 }
 
 impl Sample {
-    /// All kinds, in the order in which they make sense to a receiver: what fires is ended.
+    /// All kinds, in a sensible order for a receiver: alerts fire before they resolve.
     pub const ALL: [Self; 5] = [Self::Firing, Self::Resolved, Self::Job, Self::Group, Self::Digest];
 
-    /// The word on the command line.
+    /// Name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Firing => "firing",
@@ -55,7 +55,7 @@ impl Sample {
         }
     }
 
-    /// The labels in which alerts of the message agree; `None` if an alert has a message of its own.
+    /// Grouping labels of the message; `None` if the alert has its own message.
     pub fn group(self) -> Option<Vec<String>> {
         match self {
             Self::Group => Some(vec!["queue".to_owned()]),
@@ -64,7 +64,7 @@ impl Sample {
         }
     }
 
-    /// The messages, in order. Each says that it is a test.
+    /// The messages in order. Each says that it is a test.
     pub fn rows(self, receiver: &str, scene: &Scene, now: Timestamp) -> Vec<OutboxRow> {
         let one = |kind, by: &[(&str, &str)], severity| of(tested(kind, by, severity, scene, now), receiver);
         let (fired, ended) = (TransitionKind::Fired, TransitionKind::Resolved(ResolveReason::Recovered));
@@ -94,25 +94,25 @@ impl Sample {
     }
 }
 
-/// An id that no job has.
+/// Id that no real job has.
 const JOB: &str = "00000000-0000-0000-0000-000000000000";
 
-/// How long the tested alert has lasted when it ends.
+/// Duration of the sample alert.
 const LASTED: Duration = Duration::from_secs(300);
 
-/// What `trainspotter notify test` sends first: a firing that says that it is a test.
+/// First message of `trainspotter notify test`: a firing marked as a test.
 pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
     let scene = Scene { region: "us-east-1".to_owned(), owner: "nobody".to_owned() };
     let by = [("queue", "test-queue"), ("share", "test")];
     of(tested(TransitionKind::Fired, &by, "info", &scene, now), receiver)
 }
 
-/// The label that a test of a rule has beside those of its alerts: it must be none of them to any receiver, or its end would end a real
-/// one.
+/// Label that marks samples of a rule, so that no receiver takes them for a real alert: otherwise their resolve
+/// would resolve the real one.
 const TEST_LABEL: &str = "test";
 
-/// The test of a rule: the labels by which its alert is routed, and an alert that fires and ends. What distinguishes the rule's alerts
-/// is as `given`, as the rule says, or as in other tests.
+/// Sample of a rule: its routing labels, and an alert that fires and resolves. The labels that distinguish the
+/// rule's alerts are as `given`, from the rule, or default values.
 pub fn of_rule(
     rule: &Rule,
     given: &BTreeMap<String, String>,
@@ -188,13 +188,13 @@ fn tested(kind: TransitionKind, by: &[(&str, &str)], severity: &str, scene: &Sce
     transition
 }
 
-/// A long wait of the share `research`, for the receiver `oncall`.
+/// A row about a long wait of the share `research`, for the receiver `oncall`.
 #[cfg(test)]
 pub(crate) fn row(kind: TransitionKind) -> OutboxRow {
     of(transition(kind), "oncall")
 }
 
-/// The row that notifies a receiver of a transition.
+/// The row of a transition for a receiver.
 fn of(transition: Transition, receiver: &str) -> OutboxRow {
     let at = transition.at;
     OutboxRow {
@@ -249,7 +249,7 @@ fn transition(kind: TransitionKind) -> Transition {
     Transition { alert, kind, at }
 }
 
-/// Rows of alerts whose names are what nobody hopes for, each with the name: in a label, as an owner and in the summary.
+/// Rows with hostile names, each with the name: in a label, as an owner and in the summary.
 #[cfg(test)]
 pub(in crate::notify) fn hostile_rows() -> Vec<(String, OutboxRow)> {
     let mut names: Vec<String> = [

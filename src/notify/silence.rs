@@ -1,7 +1,7 @@
-//! Silences: for a set time, alerts with certain labels notify nobody. Pure.
+//! Silences: suppress notifications of matching alerts for a set time. PURE.
 //!
-//! A silence holds firings back. Of what was sent before it began, the resolve passes. A firing that lasts longer than the
-//! silence is sent when it ends; one that does not is never sent.
+//! A silence holds back firings. Resolves of firings sent before it began are still sent. A firing that outlasts
+//! the silence is sent when the silence ends; one that is resolved before is never sent.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,30 @@ use serde::Serialize;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
-/// Alerts that nobody is notified of for a while.
+/// A silence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
-    /// Given by the store, counting from 1.
+    /// Assigned by the store, from 1.
     pub id: i64,
-    /// Which alerts are meant. Never empty.
+    /// Matching alerts. Never empty.
     pub matchers: Matchers,
-    /// From when.
+    /// Begin.
     pub starts_at: Timestamp,
-    /// Until when.
+    /// End.
     pub ends_at: Timestamp,
-    /// Who wants it.
+    /// Who added it.
     pub author: String,
-    /// Why.
+    /// The reason.
     pub comment: String,
 }
 
 impl Silence {
-    /// Whether it is in force at a moment.
+    /// Whether it is active at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.starts_at <= now && now < self.ends_at
     }
 
-    /// Whether it is about an alert with these labels.
+    /// Whether it matches these labels.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.matchers.matches(labels)
     }

@@ -1,5 +1,5 @@
-//! Slack: blocks in a channel. An app changes its message when the alert resolves; an incoming webhook cannot, and posts
-//! a second one.
+//! Slack: blocks in a channel. An app updates its message when the alert resolves; an incoming webhook cannot, and
+//! posts a second one.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -24,35 +24,35 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::Alert;
 
-/// Slack refuses blocks of text of more than 3,000 characters.
+/// Maximum characters of a text block; Slack's limit is 3,000.
 const MAX_BLOCK: usize = 2_900;
 
-/// Slack takes 50 blocks; nobody reads more text than this.
+/// Maximum text blocks; Slack's limit is 50, which is more than anybody reads.
 const MAX_SECTIONS: usize = 12;
 
-/// Slack refuses headers of more than 150 characters.
+/// Slack's limit on the characters of a header.
 const MAX_HEADER: usize = 150;
 
-/// Of the text that phones and lists of channels show.
+/// Maximum characters of the notification preview.
 const MAX_PREVIEW: usize = 1_000;
 
-/// The longest severity and link that are shown: Slack refuses the whole message for a longer one.
+/// Maximum characters of a severity or link: Slack refuses the whole message if one is too long.
 const MAX_SEVERITY: usize = 100;
 const MAX_LINK: usize = 800;
 
-/// Owners mentioned in one message: their ids have to fit beside [`MAX_BLOCK`].
+/// Maximum owners mentioned per message: their ids must fit beside [`MAX_BLOCK`].
 const MAX_MENTIONED: usize = 5;
 
-/// A Slack channel that gets alerts.
+/// A Slack receiver.
 #[derive(Debug)]
 pub struct Slack {
     http: Http,
     app: Option<App>,
-    /// User ids by owner.
+    /// Slack user ids by owner.
     owners: BTreeMap<String, String>,
 }
 
-/// An app, which can change what it wrote.
+/// An app, which can update its messages.
 #[derive(Debug)]
 struct App {
     token: Secret,
@@ -60,33 +60,33 @@ struct App {
 }
 
 impl Slack {
-    /// An incoming webhook.
+    /// Creates a client for an incoming webhook.
     ///
     /// # Errors
-    /// The URL cannot be used. Says why, without the URL.
+    /// The URL cannot be used. The reason does not contain the URL.
     pub fn webhook(endpoint: &Endpoint) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)?, app: None, owners: BTreeMap::new() })
     }
 
-    /// An app with a bot's token, in a channel. `endpoint` is the root of Slack's Web API.
+    /// Creates a client for an app with a bot token and a channel. `endpoint` is the root of Slack's Web API.
     ///
     /// # Errors
-    /// The URL cannot be used. Says why, without the URL.
+    /// The URL cannot be used. The reason does not contain the URL.
     pub fn app(endpoint: &Endpoint, token: &Secret, channel: &str) -> Result<Self, IntegrationError> {
         let app = App { token: token.clone(), channel: channel.to_owned() };
         Ok(Self { http: Http::new(endpoint)?, app: Some(app), owners: BTreeMap::new() })
     }
 
-    /// With ids of Slack users by owner: whoever an alert's label `owner` names is mentioned.
+    /// Sets the Slack user ids by owner; the user in an alert's label `owner` is mentioned.
     #[must_use]
     pub fn with_owners(self, owners: &BTreeMap<String, String>) -> Self {
         Self { owners: owners.clone(), ..self }
     }
 
-    /// Posts a message once, or changes the one that reported the firing.
+    /// Posts a message once, or updates the firing message.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
         let mut body = body(message, &self.owners);
         let Some(app) = &self.app else {
@@ -97,7 +97,7 @@ impl Slack {
             .map_err(|_| Failure::park("the Slack token holds characters that no header can".to_owned()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        // The channel's id and the message's timestamp, as Slack answered to the firing.
+        // Channel id and message timestamp, from Slack's response to the firing.
         let path = match message.reference.as_deref().and_then(|reference| reference.split_once(' ')) {
             Some((channel, ts)) if message.others.is_empty() && message.status() == Kind::Resolved => {
                 body["channel"] = channel.into();
@@ -116,13 +116,13 @@ impl Slack {
         }
         let reference =
             said["channel"].as_str().zip(said["ts"].as_str()).map(|(channel, ts)| format!("{channel} {ts}"));
-        // A message of several alerts is no single one's to be changed.
+        // A message with several alerts cannot be updated for a single one.
         let reference = reference.filter(|_| message.others.is_empty());
         Ok(Receipt { said: answer.status, reference })
     }
 }
 
-/// Slack says 200 to everything and puts errors into the body.
+/// Slack responds with 200 always, and puts errors into the body.
 fn refused(host: &str, said: &Value) -> Failure {
     let Some(error) = said["error"].as_str() else {
         return Failure::retry(format!("{host} answered 200 OK without saying whether it took the message"), None);
@@ -188,11 +188,11 @@ fn body(message: &Message, owners: &BTreeMap<String, String>) -> Value {
     json!({ "text": preview(message), "blocks": blocks, "unfurl_links": false })
 }
 
-/// What phones and lists of channels show in the place of blocks: all that one needs to decide whether to get up.
+/// Text for phone notifications and channel lists: enough to decide whether to act.
 fn preview(message: &Message) -> String {
     let severity = message.severity().map(|severity| format!(" ({severity})")).unwrap_or_default();
     let summaries = message.summaries();
-    // A summary speaks of the present, and this may be over.
+    // A summary describes the current state, which may no longer hold.
     let colon = match (summaries.is_empty(), message.status()) {
         (true, _) => "",
         (false, Kind::Fired) => " – ",
@@ -202,7 +202,7 @@ fn preview(message: &Message) -> String {
     cut(&escaped(&preview), MAX_PREVIEW).into_owned()
 }
 
-/// One look shows how bad it is, and whether it is over.
+/// Emoji that shows severity and state at a glance.
 fn mark(message: &Message) -> &'static str {
     match (message.status(), message.severity()) {
         (Kind::Resolved, _) => ":white_check_mark:",
@@ -213,7 +213,7 @@ fn mark(message: &Message) -> &'static str {
     }
 }
 
-/// A story in texts that fit into a block each: paragraphs stay whole where they can.
+/// Splits a text into blocks, at paragraphs where possible.
 fn sections(story: &str) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     let mut is_cut = false;
@@ -237,7 +237,7 @@ fn sections(story: &str) -> Vec<String> {
     texts
 }
 
-/// The three characters that mean something in Slack's text. What a label says can mention nobody.
+/// Escapes the three special characters of Slack's markup, so that a label cannot mention anybody.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -264,7 +264,7 @@ mod tests {
         let body = body(&Message::of(&row, None), &BTreeMap::new());
         let blocks = body["blocks"].as_array().unwrap();
         let texts: Vec<&str> = blocks[1..].iter().filter_map(|block| block["text"]["text"].as_str()).collect();
-        // A header is plain text to Slack; everything else is markup.
+        // Headers are plain text in Slack; everything else is markup.
         assert!(!texts.concat().contains("<!channel>") && !body["text"].to_string().contains("<!channel>"), "{body}");
         assert!(texts.iter().all(|text| text.len() <= 3_000) && texts.concat().ends_with("[cut]"), "{texts:?}");
         assert!(body["blocks"][0]["text"]["text"].as_str().unwrap().len() <= MAX_HEADER);
@@ -276,7 +276,7 @@ mod tests {
             let message = Message::of(&row, Some("https://spotter.example"));
             let body = body(&message, &BTreeMap::new());
             let blocks = body["blocks"].as_array().unwrap();
-            // A header is plain text to Slack; everything else is markup.
+            // Headers are plain text in Slack; everything else is markup.
             let header = blocks[0]["text"]["text"].as_str().unwrap();
             let of_block = |block: &Value| {
                 let elements = block["elements"].as_array().into_iter().flatten().chain([&block["text"]]);

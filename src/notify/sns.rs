@@ -19,25 +19,25 @@ use crate::notify::webhook::body;
 use trainspotter_core::model::readable_line;
 use trainspotter_core::rules::Transition;
 
-/// SNS takes at most 256 KiB, attributes included.
+/// SNS's size limit, including attributes.
 const MAX_BYTES: usize = 256 * 1_024;
 
-/// Alerts in one message, at most: the JSON body is in it five times.
+/// Maximum alerts per message: it contains the JSON body five times.
 pub(super) const MAX_TOGETHER: usize = 25;
 
-/// The longest attribute value: filter policies match names, not essays.
+/// Maximum bytes of an attribute value: filter policies match names.
 const MAX_ATTRIBUTE_BYTES: usize = 1_024;
 
-/// The longest list of values: that many names of the longest kind, one for each alert of a message.
+/// Maximum bytes of a list value: room for one longest name per alert of a message.
 const MAX_LIST_BYTES: usize = 8_192;
 
-/// What an attribute's type is, and counts towards the size.
+/// Data type of a single-value attribute; counts towards the size.
 const STRING: &str = "String";
 
-/// Of one with several values, of which a filter policy has to match any.
+/// Data type of a list attribute; a filter policy matches any of its values.
 const LIST: &str = "String.Array";
 
-/// A topic that is notified of alerts.
+/// An SNS topic as a receiver.
 #[derive(Debug)]
 pub struct Sns {
     topic: String,
@@ -45,15 +45,15 @@ pub struct Sns {
 }
 
 impl Sns {
-    /// A topic by its ARN, and a client of the topic's region.
+    /// Creates a receiver from the topic's ARN and a client of its region.
     pub fn new(topic: impl Into<String>, client: aws_sdk_sns::Client) -> Self {
         Self { topic: topic.into(), client }
     }
 
-    /// Publishes a message once, as far as this side can tell: the client has retries of its own.
+    /// Publishes a message. The SDK client retries by itself.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn deliver(&self, message: &Message) -> Result<Receipt, Failure> {
         let Publication { text, structure, attributes } = publication(message);
         let mut request = self
@@ -72,7 +72,8 @@ impl Sns {
             request = request.message_attributes(name, value);
         }
         if self.topic.ends_with(".fifo") {
-            // One alert's messages in order; a message that is sent again within 5 min is dropped by SNS.
+            // The message group keeps an alert's messages in order; SNS drops a message that is sent again within 5
+            // min.
             request = request.message_group_id(fifo_group(message)).message_deduplication_id(message.id.as_str());
         }
         let published = request.send().await.map_err(|error| judge(&error))?;
@@ -81,12 +82,13 @@ impl Sns {
     }
 }
 
-/// One alert's messages in order; where alerts go together, all of them: one may go alone today and with others tomorrow.
+/// Message group of a FIFO topic: one per alert or, if alerts are grouped, one for all, since an alert may be sent
+/// alone now and in a group later.
 fn fifo_group(message: &Message) -> &str {
     if message.group.is_some() { "grouped" } else { message.transition.alert.id.as_str() }
 }
 
-/// What SNS refuses for good is parked; throttling, its own errors and whatever kept the call from arriving are retried.
+/// Permanent errors are parked; throttling, SNS's internal errors and transport errors are retried.
 fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
     let reason = match error.as_service_error() {
         Some(refusal) => {
@@ -103,12 +105,12 @@ fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
     }
 }
 
-/// Codes that speak of this message and perhaps not of the next.
+/// Error codes that concern this message only.
 fn concerns_message(code: &str) -> bool {
     ["InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "ValidationException"].contains(&code)
 }
 
-/// Codes that another attempt a second later does not change.
+/// Error codes that a retry does not change.
 fn is_final(code: &str) -> bool {
     [
         "AccessDenied",
@@ -130,14 +132,14 @@ fn is_final(code: &str) -> bool {
     .contains(&code)
 }
 
-/// Protocols that programs read: they get the JSON body, people the text.
+/// Protocols with programs as subscribers: they get the JSON body; others get the text.
 const FOR_PROGRAMS: [&str; 5] = ["sqs", "http", "https", "lambda", "firehose"];
 
-/// What is published: text and attributes, within SNS's size.
+/// Text and attributes of a message, within SNS's size limit.
 #[derive(Debug, PartialEq)]
 struct Publication {
     text: String,
-    /// `json` if the text holds one text per protocol.
+    /// `json` if the text contains one text per protocol.
     structure: Option<&'static str>,
     attributes: BTreeMap<&'static str, String>,
 }
@@ -147,7 +149,7 @@ fn publication(message: &Message) -> Publication {
     let mut is_cut = false;
     for name in ["severity", "state", "rule", "queue", "share", "owner"] {
         let values = message.transitions().map(|transition| readable_line(attribute(transition, name)));
-        // SNS refuses empty values, and characters that XML has not.
+        // SNS refuses empty values, and characters that are invalid in XML.
         let values: BTreeSet<Cow<'_, str>> = values.filter(|value| !value.is_empty()).collect();
         if let Some((value, whole)) = as_attribute(&values.iter().map(Cow::as_ref).collect()) {
             attributes.insert(name, value);
@@ -161,7 +163,7 @@ fn publication(message: &Message) -> Publication {
     if let Some(text) = per_protocol(message).filter(|text| text.len() <= room) {
         return Publication { text, structure: Some("json"), attributes };
     }
-    // No room for every protocol's own, so all get the text.
+    // Not enough room for one text per protocol, so all get the same text.
     if message.text.len() <= room {
         return Publication { text: message.text.clone(), structure: None, attributes };
     }
@@ -181,10 +183,11 @@ fn attribute<'a>(transition: &'a Transition, name: &str) -> &'a str {
     }
 }
 
-/// One value as it is, several as a list of as many as there is room for, and whether that is all of it; `None` if there is none.
+/// Formats one value as it is and several as a list, with as many as fit. Returns whether it is complete; `None`
+/// without values.
 fn as_attribute(values: &BTreeSet<&str>) -> Option<(String, bool)> {
     let (first, many) = (values.first()?, values.len() > 1);
-    // What looks like a list would be taken for one.
+    // A value that begins with `[` would be parsed as a list.
     if !many && !first.starts_with('[') {
         return Some((head(first, MAX_ATTRIBUTE_BYTES).to_owned(), first.len() <= MAX_ATTRIBUTE_BYTES));
     }
@@ -199,17 +202,17 @@ fn as_attribute(values: &BTreeSet<&str>) -> Option<(String, bool)> {
     Some((serde_json::to_string(&shown).ok()?, shown.len() == values.len()))
 }
 
-/// One text per protocol: plain for people, one line for phones, Alertmanager's body for programs.
+/// One text per protocol: plain text for mail, one line for SMS, Alertmanager's body for programs.
 fn per_protocol(message: &Message) -> Option<String> {
     let body = serde_json::to_string(&body::of(message)).ok()?;
-    // Two characters that JSON has and XML has not, and SNS therefore refuses.
+    // Two characters that are valid in JSON but not in XML, so SNS refuses them.
     let body = body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
     let mut texts = BTreeMap::from([("default", message.text.as_str()), ("sms", message.subject.as_str())]);
     texts.extend(FOR_PROGRAMS.map(|protocol| (protocol, body.as_str())));
     serde_json::to_string(&texts).ok()
 }
 
-/// Names, types and values all count.
+/// Size of attributes: names, types and values count.
 fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
     attributes.iter().map(|(name, value)| name.len() + LIST.len() + value.len()).sum()
 }
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_what_sns_takes_and_change_nothing_for_programs() {
-        // Characters that XML has; SNS refuses the others.
+        // Characters valid in XML; SNS refuses others.
         let is_taken = |letter: char| {
             matches!(letter, '\t' | '\n' | '\r') || letter >= ' ' && !matches!(letter, '\u{fffe}' | '\u{ffff}')
         };

@@ -1,7 +1,8 @@
-//! An alert's way as a trace of the service itself: from the tick in which it fires or ends to each attempt to deliver that.
+//! Traces of alerts in the service's own telemetry: from the tick in which an alert fires or resolves to each
+//! delivery attempt.
 //!
-//! The parts happen in tasks and, after a restart, in processes of their own. So the trace has an id that follows from the alert's: whoever
-//! works on the alert knows it.
+//! The spans come from different tasks and, after a restart, from different processes. The trace id is therefore
+//! derived from the alert's id.
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use sha2::{Digest, Sha256};
@@ -11,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::notify::outbox::OutboxRow;
 use trainspotter_core::rules::{Alert, AlertState, Transition, TransitionKind};
 
-/// The tick in which an alert fires or ends.
+/// Span of the tick in which an alert fires or resolves.
 pub fn of_transition(transition: &Transition) -> Span {
     let alert = &transition.alert;
     let kind = match transition.kind {
@@ -21,7 +22,7 @@ pub fn of_transition(transition: &Transition) -> Span {
     within(tracing::debug_span!("alert.transition", alert = %alert.rule, id = %alert.id, kind), alert)
 }
 
-/// An attempt to deliver a notification.
+/// Span of a delivery attempt.
 pub(crate) fn of_delivery(row: &OutboxRow) -> Span {
     let alert = &row.transition.alert;
     let span = tracing::debug_span!(
@@ -37,13 +38,13 @@ pub(crate) fn of_delivery(row: &OutboxRow) -> Span {
 fn within(span: Span, alert: &Alert) -> Span {
     if !span.is_disabled() {
         let parent = opentelemetry::Context::new().with_remote_span_context(trace_of(alert));
-        // Fails only where no traces are kept.
+        // Fails only if tracing is off.
         let _ = span.set_parent(parent);
     }
     span
 }
 
-/// The trace of an alert from when its condition began to hold.
+/// Trace context of an alert, from the time its condition became true.
 fn trace_of(alert: &Alert) -> SpanContext {
     let (AlertState::Pending { active_at } | AlertState::Firing { active_at, .. }) = alert.state;
     let digest = Sha256::digest(format!("alert {} {}", alert.id, active_at.millis()));

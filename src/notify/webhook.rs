@@ -1,4 +1,4 @@
-//! A webhook: Alertmanager's version 4 body, with the headers of Standard Webhooks.
+//! Webhook receiver: Alertmanager's body, version 4, with the headers of Standard Webhooks.
 
 pub(in crate::notify) mod body;
 
@@ -23,7 +23,7 @@ use crate::notify::http::Http;
 use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
-/// An HTTP endpoint that gets alerts.
+/// A webhook receiver.
 #[derive(Debug)]
 pub struct Webhook {
     http: Http,
@@ -31,18 +31,18 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Prepares a client for this URL alone. Every one of `keys` signs each body.
+    /// Creates a client for this URL only. Each of `keys` signs every body.
     ///
     /// # Errors
-    /// The URL cannot be used. Says why, without the URL.
+    /// The URL cannot be used. The reason does not contain the URL.
     pub fn new(endpoint: &Endpoint, keys: &[SigningKey]) -> Result<Self, IntegrationError> {
         Ok(Self { http: Http::new(endpoint)?, keys: keys.to_vec() })
     }
 
-    /// With headers of the configuration, which go with every request.
+    /// Adds the configured headers to every request.
     ///
     /// # Errors
-    /// One of them cannot be sent. Says which, without its value.
+    /// A header is invalid. The error names it, without its value.
     pub fn with_headers(self, headers: &BTreeMap<String, Secret>) -> Result<Self, IntegrationError> {
         Ok(Self { http: self.http.with_headers(headers)?, ..self })
     }
@@ -50,9 +50,9 @@ impl Webhook {
     /// Posts a message once.
     ///
     /// # Errors
-    /// What to do next, and why.
+    /// Why it failed, and how to proceed.
     pub(super) async fn deliver(&self, message: &Message, clock: &Clock) -> Result<Receipt, Failure> {
-        // The moment of the attempt, by which receivers refuse what someone recorded and plays back.
+        // Time of the attempt, which lets receivers refuse replayed requests.
         let timestamp = clock.now().millis().div_euclid(1_000);
         let body = serde_json::to_vec(&body::of(message)).map_err(|error| Failure::unwritable(&error))?;
         let mut headers = HeaderMap::new();
@@ -70,8 +70,8 @@ impl Webhook {
     }
 }
 
-/// The header `webhook-signature` of Standard Webhooks: one `v1` signature per key, so that a receiver that knows any of them
-/// takes the message.
+/// The Standard Webhooks header `webhook-signature`: one `v1` signature per key, so that a receiver with any of the
+/// keys accepts the message.
 fn signatures(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> String {
     let sign = |key: &SigningKey| {
         let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).ok()?;
@@ -79,7 +79,7 @@ fn signatures(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> Str
         mac.update(body);
         Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
     };
-    // HMAC takes keys of any length, so none is left out.
+    // HMAC accepts keys of any length, so no signature is skipped.
     keys.iter().filter_map(sign).collect::<Vec<_>>().join(" ")
 }
 

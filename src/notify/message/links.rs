@@ -1,4 +1,4 @@
-//! Where a message leads: to the alert on the service's page, to its runbook, and to the AWS console.
+//! Links in messages: to the alert's page, its runbook and the AWS console.
 
 use crate::notify::message::Message;
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
@@ -7,15 +7,15 @@ use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::{Alert, REPORT};
 
 impl Message {
-    /// The alert's page.
+    /// Link to the alert's page.
     pub fn link(&self) -> Option<String> {
         self.link_of(&self.transition.alert)
     }
 
-    /// The page of one of the alerts.
+    /// Link to the page of one of the alerts.
     pub fn link_of(&self, alert: &Alert) -> Option<String> {
         let url = self.external_url.as_ref()?;
-        // Alerts are what rules raise; a receiver in trouble is part of the service's own health.
+        // Rules raise alerts; a failing receiver is shown on the health page.
         Some(if alert.rule == RECEIVER_IN_TROUBLE {
             format!("{url}/health")
         } else if alert.rule == REPORT {
@@ -25,19 +25,19 @@ impl Message {
         })
     }
 
-    /// The runbook, if it is a page that can be opened.
+    /// Link to the runbook, if it has a URL.
     pub fn runbook(&self) -> Option<String> {
         let annotations = &self.transition.alert.annotations;
         let link = annotations.get("runbook_url").or_else(|| annotations.get("runbook"))?;
         link.starts_with("http").then(|| link.clone())
     }
 
-    /// The job or the queue in the AWS console.
+    /// Link to the job or the queue in the AWS console.
     pub fn console(&self) -> Option<String> {
         Self::console_of(&self.transition.alert)
     }
 
-    /// What one of the alerts is about in the AWS console: a job, or else a queue.
+    /// Link to an alert's job, or else its queue, in the AWS console.
     pub fn console_of(alert: &Alert) -> Option<String> {
         let arn = alert.queue_arn.as_ref()?;
         let mut parts = arn.split(':').skip(1);
@@ -57,7 +57,7 @@ impl Message {
     }
 }
 
-/// A transition whose runbook is a link, if it is one that the service serves and its address is known; otherwise it is its path there.
+/// Replaces the runbook of a transition by its link, if the service serves it; without an external URL, by its path.
 pub(super) fn linked(transition: &Transition, external_url: Option<&str>) -> Transition {
     let mut transition = transition.clone();
     for key in ["runbook", "runbook_url"] {

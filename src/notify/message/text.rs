@@ -1,4 +1,4 @@
-//! Plain-text messages: one alert, or a paragraph each for several.
+//! Plain-text messages: one alert, or a paragraph per alert.
 
 use crate::notify::message::Message;
 use crate::notify::message::{in_one_line, push_str};
@@ -12,11 +12,11 @@ use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::in_words;
 
-/// Annotations that say nothing any more once an alert has ended.
+/// Annotations that are meaningless once an alert has been resolved.
 const OF_THE_PRESENT: [&str; 3] = ["likely_reason", "next_step", "jobs"];
 
 impl Message {
-    /// A paragraph each, those that fire first.
+    /// One paragraph per alert, firing alerts first.
     pub(super) fn write_all(&self) -> String {
         let mut text = format!("{}\n", self.counted().to_lowercase());
         for kind in [Kind::Fired, Kind::Resolved] {
@@ -58,7 +58,7 @@ impl Message {
                 }
                 text.push('\n');
             }
-            // A summary speaks of the present, and this is over.
+            // A summary describes the current state, which no longer holds.
             Kind::Resolved => {
                 text.push('\n');
                 if let Some(words) = alert.annotations.get("summary") {
@@ -82,7 +82,8 @@ impl Message {
     }
 }
 
-/// The annotations besides those that stand elsewhere, and `besides`; of an alert that has ended none that speaks of the present.
+/// Writes the annotations that are not shown elsewhere or in `besides`; for a resolved alert, without those about
+/// the current state.
 fn write_annotations(text: &mut String, transition: &Transition, besides: &[&str]) {
     for (key, words) in &transition.alert.annotations {
         let elsewhere =
@@ -90,7 +91,7 @@ fn write_annotations(text: &mut String, transition: &Transition, besides: &[&str
         let past = Kind::of(transition) == Kind::Resolved && OF_THE_PRESENT.contains(&key.as_str());
         if !elsewhere && !past {
             let name = capitalised(key.strip_suffix("_url").unwrap_or(key));
-            // Where the service is reached is not configured, so that this cannot be a link.
+            // The external URL is not configured, so this cannot be a link.
             let path = words.starts_with(runbooks::PATH);
             fact(text, &name, &if path { format!("{words} on the service's page") } else { words.clone() });
         }
@@ -138,7 +139,7 @@ fn write_values(text: &mut String, transition: &Transition) {
     }
 }
 
-/// Why an alert ended, in words that never claim more than is known.
+/// Why an alert was resolved, without claiming more than is known.
 fn because(ending: ResolveReason) -> &'static str {
     match ending {
         ResolveReason::Recovered => "the condition no longer holds",
@@ -149,7 +150,7 @@ fn because(ending: ResolveReason) -> &'static str {
     }
 }
 
-/// A line, or several under each other where the value has several.
+/// One line, or several if the value has several.
 fn fact(text: &mut String, name: &str, value: &str) {
     let mut lines = value.lines();
     push(text, format_args!("{:<15}{}", format!("{name}:"), lines.next().unwrap_or_default()));

@@ -1,8 +1,8 @@
-//! Sending again what fires, to receivers that forget what nobody repeats.
+//! Sends firing alerts again, to receivers that expire alerts.
 //!
-//! This is no notification of its own: nobody hears of it, it has no row in the outbox, and whatever went wrong with it is made
-//! good by the next time. What is sent again is what the receiver was notified of and what has not ended, as the state file has it:
-//! so it goes on after a restart, and nothing comes back whose end was sent.
+//! These repetitions are not notifications: they have no outbox row, nobody is paged, and a failure is made up for
+//! by the next repetition. The state file determines what is sent: alerts that the receiver was notified of and
+//! that are not resolved. Repetition therefore continues after a restart, and never revives a resolved alert.
 
 use crate::notify::Deliver;
 use crate::notify::Failure;
@@ -22,7 +22,7 @@ use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 
 impl<O: Outbox, C: Deliver> Notifier<O, C> {
-    /// Sends again what fires, if it is time and the receiver is one that forgets. Says when to look again.
+    /// Sends firing alerts again, if due and needed by the receiver. Returns when to check again.
     pub(super) async fn repeat(&mut self) -> Option<Timestamp> {
         let every = self.integration.repeats_every(&self.clock)?;
         let now = self.clock.now();
@@ -75,7 +75,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
     }
 
-    /// Says whether the rest is to be sent all the same.
+    /// Handles a failure. Returns whether to continue with the remaining alerts.
     async fn goes_on_after(&mut self, failure: Failure) -> bool {
         let now = self.clock.now();
         let Failure { reason: error, remedy } = failure;
@@ -83,7 +83,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             tracing::warn!(receiver = self.receiver.name, error, "alerts that fire could not be sent again");
         }
         let wait = match remedy {
-            // These alerts alone are not taken.
+            // Only these alerts are refused.
             RetryClass::SetAside => return true,
             RetryClass::Park => retry::PARKED,
             RetryClass::Retry { after } => retry::backoff(self.failures + 1, 1.0).max(after.unwrap_or_default()),
@@ -96,7 +96,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         false
     }
 
-    /// Notifies the other receivers of this one's trouble, or of its end.
+    /// Notifies the other receivers that this one is failing, or has recovered.
     async fn note_trouble(&self, error: Option<&str>) {
         let noted = self.outbox.note_trouble(&self.receiver.name, error, self.clock.now(), &self.all).await;
         match noted {

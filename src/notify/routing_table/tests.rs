@@ -1,4 +1,4 @@
-//! Who would hear of what, and what can never be heard.
+//! Routes, and matchers that can never match.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The body: what Alertmanager's webhook receiver would post for a group of alerts, plus fields of our own, which
-//! its readers skip. PURE.
+//! Webhook body: as Alertmanager's webhook receiver posts it for a group of alerts, with extra fields that its
+//! clients ignore. PURE.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::Unit;
 
-/// What Alertmanager writes for the end of an alert that has not ended: Go's zero time.
+/// Alertmanager's end time of an alert that has not ended: Go's zero time.
 const NOT_ENDED: &str = "0001-01-01T00:00:00Z";
 
-/// The body for one message.
+/// The body of a message.
 pub(in crate::notify) fn of(message: &Message) -> Body<'_> {
     let first = &message.transition.alert;
-    // The same for all messages of a group, however many alerts are in one.
+    // The same for all messages of a group, however many alerts each contains.
     let group_labels = match &message.group {
         Some(group) => texts(group),
         None => texts(&first.by).into_iter().chain([("alertname", first.rule.as_str())]).collect(),
@@ -73,7 +73,7 @@ fn texts(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).collect()
 }
 
-/// What all alerts have.
+/// Labels or annotations that all alerts share.
 fn common<'a>(
     message: &'a Message,
     of: impl Fn(&'a Alert) -> &'a BTreeMap<String, String>,
@@ -85,7 +85,7 @@ fn common<'a>(
     first.map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// `{}:{alertname="Waits", queue="prod"}`: the root route, then the group's labels as Alertmanager spells them.
+/// `{}:{alertname="Waits", queue="prod"}`: the root route, then the group's labels in Alertmanager's format.
 fn group_key(labels: &BTreeMap<&str, &str>) -> String {
     let pairs: Vec<_> = labels.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
     format!("{{}}:{{{}}}", pairs.join(", "))
@@ -119,7 +119,7 @@ struct BodyAlert<'a> {
     #[serde(rename = "generatorURL")]
     generator_url: String,
     fingerprint: &'a str,
-    // Ours: Alertmanager sends no values.
+    // An extension: Alertmanager sends no values.
     value: Option<f64>,
     value_at_fire: Option<f64>,
     unit: Unit,
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::notify::sample;
 
-    /// Fields that Alertmanager does not have.
+    /// Extension fields that Alertmanager does not have.
     const OURS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         same_shape("", &captured("webhook_resolved.json"), &resolved);
     }
 
-    /// Same keys in the same order with values of the same type; maps of labels may hold any strings.
+    /// Checks that keys, order and value types are equal; label maps may hold any strings.
     fn same_shape(path: &str, theirs: &Value, ours: &Value) {
         match (theirs, ours) {
             (Value::Object(theirs), Value::Object(ours)) if path.ends_with("abels") || path.ends_with("nnotations") => {
