@@ -39,7 +39,7 @@ mod watched_exporter;
 pub use live_check::{Look, LookError, look};
 pub use logs::{ExportError, Logs, LogsError, SentLogs, start_logs};
 pub use problems::in_a_line;
-pub use rule_files::{RuleSources, files_of, is_test_file, load_rules, read_file};
+pub use rule_files::{RuleSources, RulesError, files_of, is_test_file, load_rules, read_file};
 pub use signals::stop_on_signals;
 pub use state_files::state_files_beside;
 pub use test_notification::{Undelivered, test_receiver};

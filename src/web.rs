@@ -73,7 +73,7 @@ pub use job_context::JobAround;
 pub use jobs::{Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
-pub use past::{PastQuery, ReadFrames};
+pub use past::{InvalidReport, PastQuery, ReadFrames};
 pub use silences::SilenceRow;
 pub use start::StartView;
 pub use targets::{Targets, WatchedTarget};

@@ -40,8 +40,8 @@ impl Source {
     pub(super) async fn rules(&self) -> Result<Vec<Rule>, Failure> {
         let mut sources = RuleSources::of(&self.config, Clock::real());
         let missing = sources.problems().await.into_iter();
-        self.refuse(missing.map(|(index, problem)| (format!("rules[{index}]"), problem)).collect())?;
-        let rules = sources.load().await.map_err(Failure::Usage)?;
+        self.refuse(missing.map(|(index, problem)| (format!("rules[{index}]"), problem.to_string())).collect())?;
+        let rules = sources.load().await.map_err(Failure::usage)?;
         self.refuse(routing_table::problems(&self.config, &rules))?;
         Ok(rules)
     }
@@ -155,14 +155,14 @@ fn variable(name: &str) -> Option<String> {
 
 /// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
-    service::load_rules(paths).map_err(Failure::Usage)
+    service::load_rules(paths).map_err(Failure::usage)
 }
 
 /// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
 pub(super) fn load_rule_tests(paths: &[PathBuf]) -> Result<Vec<(PathBuf, RuleTests, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
-    for file in service::files_of(paths, service::is_test_file).map_err(Failure::Usage)? {
-        let text = service::read_file(&file).map_err(Failure::Usage)?;
+    for file in service::files_of(paths, service::is_test_file).map_err(Failure::usage)? {
+        let text = service::read_file(&file).map_err(Failure::usage)?;
         let rule_tests_file = parse_rule_tests(&file.display().to_string(), &text);
         let rule_tests_file = rule_tests_file.map_err(|problems| Failure::Usage(problems.to_string()))?;
         let folder = file.parent().unwrap_or(Path::new("."));

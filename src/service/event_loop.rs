@@ -245,7 +245,7 @@ impl EventLoop {
 
     fn change_rules(&mut self, news: News) {
         self.engine.service().rules_broken = news.is_err();
-        self.memory.problems.set_rules(news.as_ref().err().map(String::as_str));
+        self.memory.problems.set_rules(news.as_ref().err().map(ToString::to_string).as_deref());
         match news {
             Ok(rules) => {
                 tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");

@@ -13,7 +13,7 @@ use crate::service::report::{ReportError, Sources, objectives, report};
 use crate::service::shared::{RulesNow, Shared};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
-use crate::web::{PastQuery, Snapshot};
+use crate::web::{InvalidReport, PastQuery, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::Engine;
 use trainspotter_core::metrics::Frame;
@@ -75,7 +75,7 @@ async fn make_report(
     past: &Past,
     span: (Timestamp, Timestamp),
     by: &[String],
-    reply: oneshot::Sender<Result<serde_json::Value, String>>,
+    reply: oneshot::Sender<Result<serde_json::Value, InvalidReport>>,
 ) {
     // The client may have disconnected while earlier queries ran.
     if reply.is_closed() {
@@ -87,8 +87,11 @@ async fn make_report(
         report(&sources, span, by, &past.config.tags, objectives(&rules)).await
     };
     match made.await {
-        Ok(report) => _ = reply.send(serde_json::to_value(report).map_err(|error| error.to_string())),
-        Err(ReportError::Usage(message)) => _ = reply.send(Err(message)),
+        Ok(report) => match serde_json::to_value(report) {
+            Ok(report) => _ = reply.send(Ok(report)),
+            Err(error) => tracing::error!(%error, "a report cannot be written as JSON"),
+        },
+        Err(ReportError::Usage(message)) => _ = reply.send(Err(InvalidReport(message))),
         Err(error) => tracing::warn!(%error, "a report cannot be made"),
     }
 }

@@ -22,6 +22,55 @@ const SETTING: Setting = Setting { place: "rules", region: "rules[].region", rig
 /// Rule texts by file path or object address.
 pub(super) type RuleTexts = BTreeMap<PathBuf, String>;
 
+/// Why rules cannot be loaded; the text says what to change.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RulesError {
+    /// The file system refuses to open, list or read a path.
+    #[error("cannot read {}: {problem}{}", path.display(), glob_hint(path, *is_missing))]
+    Unreadable {
+        /// A file or folder.
+        path: PathBuf,
+        /// Error of the file system.
+        problem: String,
+        /// Whether nothing exists at the path.
+        is_missing: bool,
+    },
+    /// Not a regular file.
+    #[error("{} is {kind}, where a file of rules is needed", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead, with an article.
+        kind: &'static str,
+    },
+    /// A file above [`MAX_BYTES`].
+    #[error("{} is larger than {MAX_BYTES} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// More than [`MAX_FILES`] in one set of rules.
+    #[error("more than {MAX_FILES} files")]
+    TooManyFiles,
+    /// A folder without a file of the wanted kind.
+    #[error("{} holds no file of that kind: *.yaml or *.yml, tests *.test.yaml", .0.display())]
+    EmptyFolder(PathBuf),
+    /// A bucket that cannot be opened, or an object that cannot be read.
+    #[error("{0}")]
+    Bucket(String),
+    /// Files without a single rule.
+    #[error("there are no rules in {}", .0.join(", "))]
+    NoRules(Vec<String>),
+    /// All errors of all files, each with its line.
+    #[error("{}", .0.join("\n\n"))]
+    Invalid(Vec<String>),
+}
+
+fn glob_hint(path: &Path, is_missing: bool) -> &'static str {
+    if is_missing && path.to_string_lossy().contains(['*', '?', '[']) {
+        "; this is no glob: name the folder, of which all *.yaml and *.yml are read"
+    } else {
+        ""
+    }
+}
+
 /// The configured rule locations; can be read repeatedly.
 #[derive(Debug)]
 pub struct RuleSources {
@@ -42,7 +91,7 @@ struct InBucket {
     /// The bucket client, after the first request.
     opened: Option<Texts>,
     /// Result of the last request.
-    last: Result<RuleTexts, String>,
+    last: Result<RuleTexts, RulesError>,
 }
 
 impl RuleSources {
@@ -63,12 +112,12 @@ impl RuleSources {
     ///
     /// # Errors
     /// All errors of all files.
-    pub async fn load(&mut self) -> Result<Vec<Rule>, String> {
+    pub async fn load(&mut self) -> Result<Vec<Rule>, RulesError> {
         parsed(&self.texts(true).await?)
     }
 
     /// Errors per location, by index: it does not exist, cannot be read, or has no rules.
-    pub async fn problems(&mut self) -> Vec<(usize, String)> {
+    pub async fn problems(&mut self) -> Vec<(usize, RulesError)> {
         let mut found = Vec::new();
         for (index, source) in self.sources.iter_mut().enumerate() {
             let problem = match source {
@@ -84,7 +133,7 @@ impl RuleSources {
     }
 
     /// Reads all texts; buckets are queried only if `with_buckets`, and otherwise their last result is used.
-    pub(super) async fn texts(&mut self, with_buckets: bool) -> Result<RuleTexts, String> {
+    pub(super) async fn texts(&mut self, with_buckets: bool) -> Result<RuleTexts, RulesError> {
         let (mut paths, mut found) = (Vec::new(), RuleTexts::new());
         for source in &mut self.sources {
             match source {
@@ -98,8 +147,10 @@ impl RuleSources {
             }
         }
         // File reads block.
-        let of_files = tokio::task::spawn_blocking(move || texts_of(&paths)).await;
-        found.extend(of_files.map_err(|error| error.to_string())??);
+        match tokio::task::spawn_blocking(move || texts_of(&paths)).await {
+            Ok(of_files) => found.extend(of_files?),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
         Ok(found)
     }
 }
@@ -116,18 +167,18 @@ impl InBucket {
 
     async fn read(&mut self, clock: Clock) {
         self.last = match self.opened(clock).await {
-            Ok(()) => self.found().await.map_err(|error| error.to_string()),
+            Ok(()) => self.found().await.map_err(|error| RulesError::Bucket(error.to_string())),
             Err(error) => Err(error),
         };
     }
 
-    async fn opened(&mut self, clock: Clock) -> Result<(), String> {
+    async fn opened(&mut self, clock: Clock) -> Result<(), RulesError> {
         if self.opened.is_none() {
             let RulesBucket { bucket, region, endpoint, role, .. } = &self.of;
             let access =
                 BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
             let opened = Texts::open(bucket, access, SETTING, clock).await;
-            self.opened = Some(opened.map_err(|error| format!("s3://{bucket}: {error}"))?);
+            self.opened = Some(opened.map_err(|error| RulesError::Bucket(format!("s3://{bucket}: {error}")))?);
         }
         Ok(())
     }
@@ -151,15 +202,15 @@ impl InBucket {
 ///
 /// # Errors
 /// All errors of all files.
-pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, String> {
+pub fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, RulesError> {
     parsed(&texts_of(paths)?)
 }
 
 /// What is wrong with a configured path: it does not exist, or is a folder without rules.
-fn path_problem(path: &Path) -> Option<String> {
+fn path_problem(path: &Path) -> Option<RulesError> {
     match files_of(&[path.to_path_buf()], is_rule_file) {
         Ok(files) => files.iter().find_map(|file| regular(file).err()),
-        Err(message) => Some(message),
+        Err(problem) => Some(problem),
     }
 }
 
@@ -181,31 +232,31 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
 ///
 /// # Errors
 /// It is not a regular file, cannot be read, or is too large.
-pub fn read_file(path: &Path) -> Result<String, String> {
+pub fn read_file(path: &Path) -> Result<String, RulesError> {
     regular(path)?;
     let mut text = String::new();
     let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
     file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(|error| cannot_read(path, &error))?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(format!("{} is larger than {MAX_BYTES} bytes", path.display()));
+        return Err(RulesError::TooLarge(path.to_owned()));
     }
     Ok(text)
 }
 
-fn regular(path: &Path) -> Result<(), String> {
+fn regular(path: &Path) -> Result<(), RulesError> {
     let found = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?;
     if found.is_file() {
         return Ok(());
     }
     let kind = if found.is_dir() { "a folder" } else { "a pipe, a socket or a device" };
-    Err(format!("{} is {kind}, where a file of rules is needed", path.display()))
+    Err(RulesError::NotAFile { path: path.to_owned(), kind })
 }
 
 /// Expands a list of paths: files as they are, folders to the files whose name is `wanted`, sorted by name.
 ///
 /// # Errors
 /// A folder cannot be read or has no such file; too many files.
-pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, String> {
+pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, RulesError> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -216,23 +267,23 @@ pub fn files_of(paths: &[PathBuf], wanted: impl Fn(&str) -> bool) -> Result<Vec<
         let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         inside.retain(|file| wanted(&file.file_name().unwrap_or_default().to_string_lossy()));
         if inside.is_empty() {
-            return Err(format!("{} holds no file of that kind: *.yaml or *.yml, tests *.test.yaml", path.display()));
+            return Err(RulesError::EmptyFolder(path.clone()));
         }
         inside.sort();
         files.extend(inside);
     }
     if files.len() > MAX_FILES {
-        return Err(format!("more than {MAX_FILES} files"));
+        return Err(RulesError::TooManyFiles);
     }
     Ok(files)
 }
 
-fn texts_of(paths: &[PathBuf]) -> Result<RuleTexts, String> {
+fn texts_of(paths: &[PathBuf]) -> Result<RuleTexts, RulesError> {
     let files = files_of(paths, is_rule_file)?;
     files.into_iter().map(|file| read_file(&file).map(|text| (file, text))).collect()
 }
 
-pub(super) fn parsed(texts: &RuleTexts) -> Result<Vec<Rule>, String> {
+pub(super) fn parsed(texts: &RuleTexts) -> Result<Vec<Rule>, RulesError> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut problems = Vec::new();
@@ -252,19 +303,14 @@ pub(super) fn parsed(texts: &RuleTexts) -> Result<Vec<Rule>, String> {
     }
     if problems.is_empty() && rules.is_empty() && !texts.is_empty() {
         let files: Vec<String> = texts.keys().map(|file| file.display().to_string()).collect();
-        return Err(format!("there are no rules in {}", files.join(", ")));
+        return Err(RulesError::NoRules(files));
     }
-    if problems.is_empty() { Ok(rules) } else { Err(problems.join("\n\n")) }
+    if problems.is_empty() { Ok(rules) } else { Err(RulesError::Invalid(problems)) }
 }
 
-fn cannot_read(path: &Path, error: &std::io::Error) -> String {
-    let shown = path.display().to_string();
-    let hint = if shown.contains(['*', '?', '[']) && error.kind() == std::io::ErrorKind::NotFound {
-        "; this is no glob: name the folder, of which all *.yaml and *.yml are read"
-    } else {
-        ""
-    };
-    format!("cannot read {shown}: {error}{hint}")
+fn cannot_read(path: &Path, error: &std::io::Error) -> RulesError {
+    let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+    RulesError::Unreadable { path: path.to_owned(), problem: error.to_string(), is_missing }
 }
 
 #[cfg(test)]
@@ -280,20 +326,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let loaded = || load_rules(&[folder.path().to_path_buf()]).map(|rules| rules.len());
-        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        assert!(loaded().unwrap_err().to_string().contains("holds no file of that kind"));
         std::fs::write(at("my.test.yaml"), "not rules").unwrap();
         std::fs::write(at("readme.md"), "not rules").unwrap();
-        assert!(loaded().unwrap_err().contains("holds no file of that kind"));
+        assert!(loaded().unwrap_err().to_string().contains("holds no file of that kind"));
         std::fs::write(at("empty.yaml"), "rules: []\n").unwrap();
-        assert!(loaded().unwrap_err().contains("there are no rules in"));
+        assert!(loaded().unwrap_err().to_string().contains("there are no rules in"));
         std::fs::write(at("my.yml"), rule("A")).unwrap();
         assert_eq!(loaded(), Ok(1));
 
         assert!(std::process::Command::new("mkfifo").arg(at("pipe.yaml")).status().unwrap().success());
-        assert!(loaded().unwrap_err().contains("pipe.yaml is a pipe, a socket or a device"));
+        assert!(loaded().unwrap_err().to_string().contains("pipe.yaml is a pipe, a socket or a device"));
         std::fs::remove_file(at("pipe.yaml")).unwrap();
         std::fs::create_dir(at("folder.yaml")).unwrap();
-        assert!(loaded().unwrap_err().contains("folder.yaml is a folder"));
+        assert!(loaded().unwrap_err().to_string().contains("folder.yaml is a folder"));
         std::fs::remove_dir(at("folder.yaml")).unwrap();
         // Symbolic links: to themselves, to each other, to their own folder, and dangling.
         let link = |to: &str, name: &str| std::os::unix::fs::symlink(at(to), at(name)).unwrap();
@@ -304,24 +350,24 @@ mod tests {
             (&[("nothing", "nothing.yaml")], "cannot read"),
         ] {
             links.iter().for_each(|(to, name)| link(to, name));
-            assert!(loaded().unwrap_err().contains(says), "{links:?}: {:?}", loaded());
+            assert!(loaded().unwrap_err().to_string().contains(says), "{links:?}: {:?}", loaded());
             links.iter().for_each(|(_, name)| std::fs::remove_file(at(name)).unwrap());
         }
         link(".", "here");
         link("my.yml", "linked");
         assert_eq!(loaded(), Ok(1), "folders in folders are not looked into");
         std::fs::write(at("latin.yaml"), b"rules: [] # \xe9").unwrap();
-        assert!(loaded().unwrap_err().contains("latin.yaml"));
+        assert!(loaded().unwrap_err().to_string().contains("latin.yaml"));
         std::fs::remove_file(at("latin.yaml")).unwrap();
         std::fs::write(at("large.yaml"), vec![b'#'; 2 << 20]).unwrap();
-        assert!(loaded().unwrap_err().contains("is larger than"));
+        assert!(loaded().unwrap_err().to_string().contains("is larger than"));
         std::fs::remove_file(at("large.yaml")).unwrap();
         assert_eq!(loaded(), Ok(1), "it goes on");
         assert_eq!(path_problem(folder.path()), None);
-        assert!(path_problem(Path::new("/nowhere")).unwrap().contains("cannot read /nowhere"));
+        assert!(path_problem(Path::new("/nowhere")).unwrap().to_string().contains("cannot read /nowhere"));
         for glob in ["*.yaml", "rules-?.yml", "[a-c].yaml"] {
-            assert!(path_problem(&at(glob)).unwrap().contains("no glob: name the folder"), "{glob}");
+            assert!(path_problem(&at(glob)).unwrap().to_string().contains("no glob: name the folder"), "{glob}");
         }
-        assert!(path_problem(Path::new("/dev/zero")).unwrap().contains("a device"));
+        assert!(path_problem(Path::new("/dev/zero")).unwrap().to_string().contains("a device"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::rule_files::{RuleSources, RuleTexts, parsed};
+use crate::service::rule_files::{RuleSources, RuleTexts, RulesError, parsed};
 use trainspotter_core::rules::Rule;
 
 /// Wall time between reads of the rule files.
@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const LOOKS_PER_LIST: u32 = 6;
 
 /// Result of a change: new rules, or all errors in them.
-pub(super) type News = Result<Vec<Rule>, String>;
+pub(super) type News = Result<Vec<Rule>, RulesError>;
 
 /// Watches files and buckets until `stop`, and sends changes.
 pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<News>, stop: CancellationToken) {
@@ -47,9 +47,9 @@ pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<News>, stop:
 struct Watch {
     sources: RuleSources,
     /// Texts of the rules in effect, or of the errors last reported.
-    known: Result<RuleTexts, String>,
+    known: Result<RuleTexts, RulesError>,
     /// Texts of the last read.
-    seen: Result<RuleTexts, String>,
+    seen: Result<RuleTexts, RulesError>,
 }
 
 impl Watch {
@@ -93,7 +93,8 @@ mod tests {
     }
 
     fn names(news: Option<News>) -> Option<Result<Vec<String>, String>> {
-        news.map(|news| news.map(|rules| rules.iter().map(|rule| rule.name().to_owned()).collect()))
+        let names = |rules: Vec<Rule>| rules.iter().map(|rule| rule.name().to_owned()).collect();
+        news.map(|news| news.map(names).map_err(|error| error.to_string()))
     }
 
     #[tokio::test]

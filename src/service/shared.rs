@@ -13,6 +13,7 @@ use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
 use crate::service::forecasting::Turns;
+use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::News;
 use crate::service::{StartError, senders};
 use crate::web::{Access, Snapshot, Targets, WatchedTarget};
@@ -52,7 +53,7 @@ pub(super) struct Shared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct RulesNow {
     pub(super) rules: Arc<[Rule]>,
-    pub(super) mistakes: Option<Arc<str>>,
+    pub(super) mistakes: Option<RulesError>,
 }
 
 impl Shared {
@@ -96,7 +97,7 @@ impl Shared {
         // The rules of the start are not a change, but errors are reported.
         let mut known = self.rules.borrow_and_update().clone();
         if let Some(mistakes) = &known.mistakes {
-            let _ = news.send(Err(mistakes.to_string())).await;
+            let _ = news.send(Err(mistakes.clone())).await;
         }
         loop {
             let changed = tokio::select! {
@@ -108,7 +109,7 @@ impl Shared {
             }
             let now = self.rules.borrow_and_update().clone();
             let found = match &now.mistakes {
-                Some(mistakes) => Err(mistakes.to_string()),
+                Some(mistakes) => Err(mistakes.clone()),
                 None if now.mistakes != known.mistakes || !Arc::ptr_eq(&now.rules, &known.rules) => {
                     Ok(now.rules.to_vec())
                 }

@@ -73,7 +73,7 @@ async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: 
         while let Some(found) = inbox.recv().await {
             now.send_modify(|now| match found {
                 Ok(rules) => *now = RulesNow { rules: rules.into(), mistakes: None },
-                Err(mistakes) => now.mistakes = Some(mistakes.into()),
+                Err(mistakes) => now.mistakes = Some(mistakes),
             });
         }
     };

@@ -39,8 +39,8 @@ pub enum PastQuery {
         to: Timestamp,
         /// What it is broken down by.
         by: Vec<String>,
-        /// Where the answer goes; what makes no sense is an error.
-        reply: oneshot::Sender<Result<serde_json::Value, String>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<serde_json::Value, InvalidReport>>,
     },
     /// What fired between two moments, the latest first.
     Alerts {
@@ -58,6 +58,10 @@ pub enum PastQuery {
         reply: oneshot::Sender<Vec<Transition>>,
     },
 }
+
+/// A report cannot be made as requested; the text says what to change in the request.
+#[derive(Debug)]
+pub struct InvalidReport(pub String);
 
 /// What is made of frames.
 pub trait ReadFrames: fmt::Debug + Send {
