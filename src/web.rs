@@ -1,14 +1,15 @@
-//! What people and programs see of the service: a JSON API, probes, `/metrics`, and pages that draw what it says.
+//! The HTTP interface: a JSON API, probes, `/metrics`, and pages that render the API's data.
 //!
-//! Readers get an immutable [`Snapshot`] after each tick, over a watch channel: no request ever holds up the engine, and
-//! a slow reader holds up nobody. Only questions about single jobs go to the ledger's owner, as a [`JobQuery`] with a
-//! place for the answer.
+//! Handlers read an immutable [`Snapshot`] of the last tick from a watch channel, so no request blocks the engine
+//! and a slow client blocks nobody. Only queries about single jobs go to the owner of the ledger, as a [`JobQuery`]
+//! with a reply channel.
 //!
-//! What changes something is a POST with a token that may operate, and goes to the owner of silences and outbox as an [`Operation`].
+//! Requests that change something are POSTs with an operator token. They go to the owner of silences and outbox as
+//! an [`Operation`].
 //!
-//! Invariants: nothing here knows a secret, since no configuration comes in, and of tokens only hashes; every answer
-//! under `/api` is JSON, errors too; every answer carries the headers of `guard`; each request and each connection has
-//! an end. Without tokens whoever reaches the port may read, which is why it is on loopback by default.
+//! Invariants: no secret is known here, since no configuration comes in and tokens are hashed; every response under
+//! `/api` is JSON, including errors; every response has the headers of `guard`; every request and connection has a
+//! time limit. Without tokens everybody who reaches the port may read, so the default address is loopback.
 
 mod access;
 mod alert_detail;
@@ -81,81 +82,82 @@ pub use test_notifications::{TestRequest, TestResult};
 pub(crate) use what_if::KeptPasts;
 pub use why::{EvidenceView, WhyView};
 
-/// How long open requests may take to finish once the server was asked to stop, in wall time.
+/// Grace period for open requests after the server was asked to stop, in wall time.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// The state of the service after one tick. Cheap to clone: readers share it.
+/// The state of the service after a tick. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Which target it is of.
+    /// The target.
     pub place: Place,
     /// The figures.
     pub frame: Arc<Frame>,
-    /// All pending and firing alerts.
+    /// Pending and firing alerts.
     pub alerts: Arc<[Alert]>,
-    /// What was resolved lately, newest first, as far back as the engine's owner cares to show. Other kinds of
-    /// transition are not shown.
+    /// Recently resolved alerts, newest first, as many as the engine's owner provides. Other transitions are not
+    /// included.
     pub resolved: Arc<[Transition]>,
-    /// Whether a first complete poll has been made: figures before it are not the whole truth.
+    /// Whether a first complete poll has finished: figures before it are incomplete.
     pub ready: bool,
-    /// Why not, if it is not and the engine has ticked.
+    /// Why it is not ready, once the engine has ticked.
     pub not_ready: Option<String>,
-    /// When the engine last ticked; `None` before the first tick.
+    /// Time of the last tick; `None` before the first.
     pub ticked_at: Option<Timestamp>,
-    /// Why the state is kept in memory only; `None` if all is well.
+    /// Why state is kept in memory only; `None` if the store works.
     pub store_error: Option<String>,
-    /// What else is wrong beside the sources, each in a line: with rule files, limits of the account, and sinks.
+    /// Other problems, one line each: with rule files, account limits, and sinks.
     pub problems: Arc<[String]>,
-    /// Which of several replicas this is; `None` where there is one service.
+    /// Status of this replica; `None` for a single service.
     pub replica: Option<ReplicaView>,
 }
 
-/// How this replica stands among several.
+/// Status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReplicaView {
-    /// Whether it leads: it asks AWS, publishes and notifies. The others show what its log says.
+    /// Whether it is the leader, which polls AWS, publishes and notifies. Followers show the contents of the
+    /// leader's log.
     pub leads: bool,
-    /// Which one it is, another with each start.
+    /// Id of this replica; new with each start.
     pub replica: String,
-    /// Which one leads; null if none does.
+    /// Id of the leader; null if there is none.
     pub leader: Option<String>,
-    /// The last record of the log that it has.
+    /// The last log record applied.
     pub record: u64,
-    /// When that was written, by the clock of whoever wrote it; null before the first.
+    /// When that record was written, by the clock of its writer; null before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub written_at: Option<Timestamp>,
-    /// Whether the leader's configuration says the same as this one's.
+    /// Whether the leader has the same configuration.
     pub same_config: bool,
     /// Why the log cannot be read or written; null if all is well.
     pub trouble: Option<String>,
-    /// Whether changes are kept by this replica only, until the log takes them.
+    /// Whether this replica has changes that the log does not have yet.
     pub is_ahead: bool,
 }
 
-/// Everything the routes draw on.
+/// State of all routes.
 #[derive(Clone, Debug)]
 pub struct Pages {
-    /// What is watched, and who answers for it.
+    /// The targets, with their query channels.
     pub targets: Targets,
-    /// Who may read and who may act.
+    /// Access control.
     pub access: Access,
     /// The service's clock.
     pub clock: Clock,
     /// When the service started.
     pub started_at: Timestamp,
-    /// How often the engine is meant to tick, in clock time: what "has not ticked for long" is measured by.
+    /// Intended interval between ticks, in clock time; used to detect a stalled engine.
     pub tick_every: Duration,
-    /// Writes the frames of all targets in Prometheus' text format (`publish::prometheus_text`).
+    /// Formats the frames of all targets in Prometheus' text format (`publish::prometheus_text`).
     pub metrics: fn(&[Arc<Frame>]) -> String,
-    /// Whether the figures of all targets were complete once: one that comes later is not waited for.
+    /// Whether all targets have been ready once: targets added later do not affect readiness.
     pub was_ready: Arc<AtomicBool>,
-    /// Why the configuration that stands there now is not in effect, if it is not.
+    /// Why the current configuration file is not in effect, if it is invalid.
     pub configuration: watch::Receiver<Option<Arc<str>>>,
-    /// The pasts that were asked about lately.
+    /// Recently queried recordings, for what-if replays.
     pub(crate) pasts: KeptPasts,
 }
 
-/// All routes, with their limits and headers.
+/// All routes, with limits and headers.
 pub fn router(pages: Pages) -> Router {
     let (api, _) = openapi::routes().split_for_parts();
     let access = pages.access.clone();
@@ -168,12 +170,12 @@ pub fn openapi_document() -> &'static str {
     openapi::document()
 }
 
-/// Serves until `stop`, then lets open requests finish for at most [`GRACE`]. `external_url` is where the page can be reached from
-/// outside: under its host and its path, too, requests are answered.
+/// Serves until `stop`, then lets open requests finish for at most [`GRACE`]. `external_url` is the URL from
+/// outside; its host and path are accepted too.
 ///
 /// # Errors
 ///
-/// The listener does not know its own address.
+/// The listener's local address is unavailable.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,7 +1,7 @@
-//! Who may read and who may act, by the token of a request.
+//! Access control: who may read and who may act, by the request's token.
 //!
-//! Without tokens everybody may read and nobody may act. With one that may read, reading needs a token, too: but for probes, and for the
-//! files that pages are drawn with, which are the same everywhere. See docs/adr/0008-tokens.md.
+//! Without tokens everybody may read and nobody may act. Once a token for reading is configured, reading requires a
+//! token too, except for probes and the static files of the pages. See docs/adr/0008-tokens.md.
 
 mod failed_attempts;
 mod sign_in;
@@ -20,14 +20,14 @@ use subtle::ConstantTimeEq as _;
 use crate::web::access::failed_attempts::FailedAttempts;
 use crate::web::error::ApiError;
 
-/// Paths that never need a token: probes, and files that hold nothing of the service.
+/// Paths that never require a token: probes, and static files without data.
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/favicon.svg"];
 const OPEN_BELOW: &str = "/assets/";
 
-/// What is configured for whoever wants to act.
+/// Configuration hint for callers without a token for acting.
 const HOW: &str = "give somebody a token in the configuration: `api: { tokens: [{ name: NAME, token: \"${VARIABLE}\", may: operate }] }`";
 
-/// A token that is known, without its text.
+/// A configured token, as a hash.
 #[derive(Clone)]
 pub struct Token {
     name: Arc<str>,
@@ -36,7 +36,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// Keeps the hash of a token. Its name is the author of what is done with it.
+    /// Hashes a token. Its name is recorded as the author of its actions.
     pub fn new(name: &str, token: &str, may_operate: bool) -> Self {
         Self { name: name.into(), hash: Sha256::digest(token).into(), may_operate }
     }
@@ -49,38 +49,39 @@ impl fmt::Debug for Token {
     }
 }
 
-/// All tokens, and who sent wrong ones. Cheap to clone.
+/// All tokens, and the addresses that sent wrong ones. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     tokens: Arc<[Token]>,
     failed: Arc<FailedAttempts>,
 }
 
-/// The address that a request came from.
+/// Remote address of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Debug)]
 pub(super) enum Caller {
     /// No token was sent.
     Anonymous {
-        /// Whether there is one with which it could act.
+        /// Whether a token for acting is configured.
         could_act: bool,
     },
-    /// Somebody who may read.
+    /// A caller who may read.
     Reader(Arc<str>),
-    /// Somebody who may act, by the name of the token.
+    /// A caller who may act, by the name of the token.
     Operator(Arc<str>),
 }
 
 impl Access {
-    /// Knows these tokens.
+    /// Access control with these tokens.
     pub fn new(tokens: impl IntoIterator<Item = Token>) -> Self {
         Self { tokens: tokens.into_iter().collect(), failed: Arc::default() }
     }
 
-    /// Requests that were refused since the last call: for a wrong token, and because their address had sent too many.
+    /// Refused requests since the last call: with a wrong token, and after too many wrong tokens from their
+    /// address.
     pub fn take_refused(&self) -> [(&'static str, u64); 2] {
         self.failed.take_counts()
     }
@@ -89,10 +90,10 @@ impl Access {
         self.tokens.iter().any(|token| !token.may_operate)
     }
 
-    /// Who sends a request with these headers.
+    /// Determines the caller from the headers.
     fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, ApiError> {
         let could_act = self.tokens.iter().any(|token| token.may_operate);
-        // A proxy may have a login of its own; where there are no tokens none can be wrong.
+        // The header may be for a proxy's login; without configured tokens no token is wrong.
         let Some(sent) = bearer(headers)?.filter(|_| !self.tokens.is_empty()) else {
             return Ok(Caller::Anonymous { could_act });
         };
@@ -110,7 +111,7 @@ impl Access {
         }
     }
 
-    /// Compares hashes, each to its end, so that the time it takes reveals nothing of a token.
+    /// Compares hashes in constant time, so that timing reveals nothing about a token.
     fn known(&self, sent: &str) -> Option<&Token> {
         let hash: [u8; 32] = Sha256::digest(sent).into();
         let mut known = None;
@@ -123,7 +124,7 @@ impl Access {
     }
 }
 
-/// The token of a request, if it has one. Other schemes are for somebody else.
+/// The bearer token of a request, if any. Other schemes are ignored.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut found = None;
     for value in headers.get_all(header::AUTHORIZATION) {
@@ -140,7 +141,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     Ok(found)
 }
 
-/// Lets a request through that may read, with who sent it.
+/// Middleware that admits callers who may read, and adds the caller to the request.
 pub(super) async fn readers_only(State(access): State<Access>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if OPEN.contains(&path) || path.starts_with(OPEN_BELOW) {
@@ -161,7 +162,7 @@ pub(super) async fn readers_only(State(access): State<Access>, mut request: Requ
     }
 }
 
-/// Lets a request through that may act.
+/// Middleware that admits callers who may act.
 pub(super) async fn operators_only(request: Request, next: Next) -> Response {
     let refusal = match request.extensions().get::<Caller>() {
         Some(Caller::Operator(_)) => None,
@@ -179,7 +180,7 @@ pub(super) async fn operators_only(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether a request changes something, by its method.
+/// Whether the method changes something.
 pub(super) fn is_act(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }

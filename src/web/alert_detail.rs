@@ -1,4 +1,4 @@
-//! One alert: what it is about, when it fired and how that ended, and how its figure was before and since.
+//! One alert: its state, its firings, and its value before and since.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -24,44 +24,44 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, Condition, KEEP_ENDED, PastValues, Transition, Unit};
 
-/// How much of the time before an alert its figure shows.
+/// Time before the firing that is shown.
 const BEFORE: Duration = Duration::from_secs(6 * 3_600);
 
-/// How much of the time after its end.
+/// Time after the end that is shown.
 const AFTER: Duration = Duration::from_secs(3_600);
 
-/// Alerts of one answer.
+/// Maximum alerts per response.
 const MAX_LISTED: u32 = 1_000;
 
 /// One alert.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AlertDetail {
-    /// As it is, or as it ended.
+    /// The alert, in its current or final state.
     alert: AlertRow,
-    /// What its rule asks for; null if the rule is gone or is another now.
+    /// Its rule; null if the rule was removed or changed.
     rule: Option<RuleView>,
-    /// What it is about in the AWS console; null if that is not known.
+    /// Link to its subject in the AWS console; null if unknown.
     console: Option<String>,
-    /// When it fired, the latest first: what is kept of the last 30 days.
+    /// Its firings, latest first, of the last 30 days.
     episodes: Vec<Episode>,
 }
 
-/// The condition that an alert's value is of.
+/// The condition that an alert's value is compared with.
 #[derive(Debug, Serialize, ToSchema)]
 struct RuleView {
     /// As in `docs/METRICS.md`.
     #[schema(value_type = String)]
     metric: &'static str,
-    /// Whether the value must be above the threshold, or else below it.
+    /// Whether the value must be above the threshold; otherwise below.
     above: bool,
     threshold: f64,
-    /// Where a firing alert ends.
+    /// Value at which a firing alert resolves.
     recover: f64,
-    /// For how long the condition must hold before the alert fires.
+    /// How long the condition must hold before the alert fires.
     for_seconds: f64,
 }
 
-/// A time during which an alert fired.
+/// A period in which an alert was firing.
 #[derive(Debug, Serialize, ToSchema)]
 struct Episode {
     #[schema(value_type = String, format = DateTime)]
@@ -69,13 +69,13 @@ struct Episode {
     /// Null while it fires.
     #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
-    /// Why it ended; null while it fires.
+    /// Why it was resolved; null while it fires.
     #[schema(value_type = Option<String>)]
     ending: Option<trainspotter_core::rules::ResolveReason>,
     value_at_fire: Option<f64>,
 }
 
-/// How the figure behind an alert was.
+/// The value behind an alert over time.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AlertFigure {
     #[schema(value_type = String, format = DateTime)]
@@ -88,20 +88,20 @@ pub(super) struct AlertFigure {
     #[schema(value_type = String)]
     unit: Unit,
     threshold: Option<f64>,
-    /// Where a firing alert ends; null if the rule is gone.
+    /// Value at which a firing alert resolves; null if the rule is gone.
     recover: Option<f64>,
-    /// How far values are apart, at least.
+    /// Minimum interval between values.
     step_seconds: f64,
-    /// The moments of frames that were kept.
+    /// Times of the stored frames.
     #[schema(value_type = Vec<String>)]
     at: Vec<Timestamp>,
-    /// One for each moment, of its step the one nearest to firing; null where there was none.
+    /// One value per time: in each step the one nearest to firing; null if there was none.
     values: Vec<Option<f64>>,
-    /// Why there are no values; null if there are.
+    /// Why there are no values; null if there are some.
     why_none: Option<&'static str>,
 }
 
-/// One alert, as it is or as it ended.
+/// One alert, in its current or final state.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}", tag = "alerts",
     params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it")),
@@ -122,18 +122,18 @@ pub(super) async fn alert(
     Ok(Json(AlertDetail { alert: row, rule, console, episodes: episodes.iter().map(Episode::from).collect() }))
 }
 
-/// What an alert's figure shows.
+/// Parameters of an alert's values.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "what the document says; `times` reads it")]
 struct FigureParameters {
-    /// The first moment, as in `/api/v1/history`; six hours before it last fired by default.
+    /// Start time, as in `/api/v1/history`; six hours before it last fired by default.
     from: Option<String>,
-    /// The last one; an hour after its end, or now, by default.
+    /// End time; an hour after its end, or now, by default.
     to: Option<String>,
 }
 
-/// How the figure behind an alert was, from six hours before it fired.
+/// The value behind an alert over time, by default from six hours before it fired.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}/figure", tag = "alerts",
     params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it"), FigureParameters),
@@ -228,26 +228,26 @@ impl ReadFrames for Reader {
     }
 
     fn finish(self: Box<Self>) {
-        // A reader that went away does not want the answer.
+        // The client may have disconnected.
         let _ = self.reply.send(self.figure);
     }
 }
 
-/// Which alerts of the past are listed.
+/// Parameters of the list of past alerts.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct PastParameters {
-    /// The first moment, as in `/api/v1/history`; a day before `to` by default.
+    /// Start time, as in `/api/v1/history`; a day before `to` by default.
     from: Option<String>,
-    /// The last one; now by default.
+    /// End time; now by default.
     to: Option<String>,
-    /// Only those of this queue.
+    /// Only alerts of this queue.
     queue: Option<String>,
-    /// Only those of this share, and those of the whole queue.
+    /// Only alerts of this share, and those of the whole queue.
     share: Option<String>,
 }
 
-/// Alerts that fired between two moments, or had fired before and not ended: the latest first, at most 1,000.
+/// Alerts that were firing at any time between `from` and `to`: latest first, at most 1,000.
 #[utoipa::path(
     get, path = "/api/v1/alerts/past", tag = "alerts", params(PastParameters, PlaceFilter),
     responses((status = 200, body = Vec<AlertRow>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -295,7 +295,7 @@ pub(super) async fn past(
     Ok(Json(found.iter().map(AlertRow::of).collect()))
 }
 
-/// An alert, and which target it is of.
+/// An alert with its target.
 struct Found {
     row: AlertRow,
     alert: Alert,
@@ -303,7 +303,7 @@ struct Found {
     target: WatchedTarget,
 }
 
-/// An alert by its id: as it is now or ended lately, or else as it is kept.
+/// Finds an alert by its id: current or recently resolved, or else from the stored history.
 async fn find(pages: &Pages, id: Result<Path<String>, PathRejection>) -> Result<Found, ApiError> {
     let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not readable text"))?;
     let targets = pages.watched(&PlaceFilter::default());
@@ -342,7 +342,7 @@ async fn find(pages: &Pages, id: Result<Path<String>, PathRejection>) -> Result<
     Err(failed.unwrap_or_else(|| ApiError::not_found(message)))
 }
 
-/// What those say that answered; an error if none did.
+/// The combined answers of the targets; an error if none answered.
 fn answered<T>(answers: Vec<Result<Vec<T>, ApiError>>) -> Result<Vec<T>, ApiError> {
     let (mut all, mut any, mut failed) = (Vec::new(), false, None);
     for answer in answers {
@@ -361,7 +361,7 @@ async fn rule_of(target: &WatchedTarget, alert: Alert) -> Result<Option<PastValu
     ask_engine(&target.jobs, |reply| JobQuery::PastValues { alert: Box::new(alert), reply }).await
 }
 
-/// Whether above, the threshold, and where it ends.
+/// Direction (`true` is above), threshold, and value at which the alert resolves.
 fn parts(condition: Condition) -> (bool, f64, f64) {
     match condition {
         Condition::Above { threshold, recover } => (true, threshold, recover),

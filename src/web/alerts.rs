@@ -25,30 +25,30 @@ use trainspotter_core::rules::Unit;
 /// One alert.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AlertRow {
-    /// The same over ticks and restarts: made of the rule and what the alert is about.
+    /// Stable over ticks and restarts: derived from the rule and the alert's labels.
     id: String,
     /// The rule's name.
     rule: String,
-    /// The AWS account that it is about; null while that is not known.
+    /// AWS account of the alert; null while unknown.
     account: Option<String>,
     /// The AWS region.
     region: Option<String>,
     state: Standing,
-    /// All labels, `alertname` too.
+    /// All labels, including `alertname`.
     labels: BTreeMap<String, String>,
-    /// The rule's annotations with the latest values.
+    /// The rule's annotations with current values.
     annotations: BTreeMap<String, String>,
-    /// The latest value, in the metric's unit; null when there was no data.
+    /// The latest value, in the metric's unit; null without data.
     value: Option<f64>,
     /// The value when it fired; null while pending.
     value_at_fire: Option<f64>,
-    /// What the values and the threshold are in: `count`, `seconds`, `gpus`, `gpu_seconds`, `instances`, `ratio`, `bytes` or
+    /// Unit of values and threshold: `count`, `seconds`, `gpus`, `gpu_seconds`, `instances`, `ratio`, `bytes` or
     /// `dollars`.
     #[schema(value_type = String)]
     unit: Unit,
-    /// What the value is compared with; null before the condition held.
+    /// The threshold; null before the condition first held.
     threshold: Option<f64>,
-    /// Since when the condition has held.
+    /// When the condition became true.
     #[schema(value_type = String, format = DateTime)]
     active_at: Timestamp,
     /// When it fired; null while pending.
@@ -57,20 +57,20 @@ pub(super) struct AlertRow {
     /// When it was last evaluated.
     #[schema(value_type = String, format = DateTime)]
     evaluated_at: Timestamp,
-    /// When it was resolved; null unless it is.
+    /// When it was resolved; null if it is not.
     #[schema(value_type = Option<String>, format = DateTime)]
     resolved_at: Option<Timestamp>,
-    /// Why it was resolved: `recovered`, `gone`, `no_data`, `rule_removed` or `target_removed`; null unless it is.
+    /// Why it was resolved: `recovered`, `gone`, `no_data`, `rule_removed` or `target_removed`; null if it is not.
     #[schema(value_type = Option<String>)]
     ending: Option<ResolveReason>,
-    /// Until when silences hold its notifications back; null if none does.
+    /// End of the silences that hold back its notifications; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     silenced_until: Option<Timestamp>,
-    /// The silences that hold its notifications back now, the one that lasts longest first; empty once it is resolved.
+    /// Active silences for it, the longest-lasting first; empty once resolved.
     silences: Vec<SilenceOfAlert>,
 }
 
-/// Where an alert stands.
+/// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Standing {
@@ -79,7 +79,7 @@ enum Standing {
     Resolved,
 }
 
-/// Alerts, firing ones first and the longest-firing first among them; what was resolved recently comes last.
+/// Alerts: firing ones first, the longest-firing at the top, then pending ones, then recently resolved ones.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "alerts", params(PlaceFilter), responses((status = 200, body = Vec<AlertRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn alerts(
     State(pages): State<Pages>,
@@ -103,7 +103,7 @@ fn rows(snapshots: &[Snapshot], silences: &[Silence], now: Timestamp) -> Vec<Ale
     live
 }
 
-/// The silences in force, the one that lasts longest first.
+/// Active silences, the longest-lasting first.
 fn active(silences: &[Silence], now: Timestamp) -> Vec<&Silence> {
     let mut active: Vec<&Silence> = silences.iter().filter(|silence| silence.is_active(now)).collect();
     active.sort_by_key(|silence| Reverse(silence.ends_at));
@@ -111,7 +111,7 @@ fn active(silences: &[Silence], now: Timestamp) -> Vec<&Silence> {
 }
 
 impl AlertRow {
-    /// When it fired, or since when its condition holds.
+    /// When it fired, or when its condition became true.
     pub(super) fn began_at(&self) -> Timestamp {
         self.fired_at.unwrap_or(self.active_at)
     }
@@ -124,12 +124,12 @@ impl AlertRow {
         self.ending
     }
 
-    /// An alert that is pending or firing, with the silences that hold it back.
+    /// The row of a pending or firing alert, with its silences.
     pub(super) fn now(alert: &Alert, silences: &[Silence], now: Timestamp) -> Self {
         Self::live(alert).silenced_by(&active(silences, now))
     }
 
-    /// As it was when it fired, or ended.
+    /// The row of an alert as it was when it fired or was resolved.
     pub(super) fn of(transition: &Transition) -> Self {
         Self::resolved(transition).unwrap_or_else(|| Self::live(&transition.alert))
     }
@@ -162,7 +162,7 @@ impl AlertRow {
         }
     }
 
-    /// `active` in the order in which they are shown.
+    /// `active` in display order.
     fn silenced_by(self, active: &[&Silence]) -> Self {
         let of_it: Vec<&&Silence> = active.iter().filter(|silence| silence.matches(&self.labels)).collect();
         Self {

@@ -1,5 +1,5 @@
-//! Answers that have not changed are not sent again: each answer of the API says what it is by a hash, and a reader that has it gets
-//! `304` and nothing else.
+//! Conditional requests: every API response has an ETag, and a client that already has the response gets `304`
+//! without a body.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::web::error::ApiError;
 
-/// Where answers are hashed.
+/// Prefix of the paths with ETags.
 const BELOW: &str = "/api/";
 
-/// Digits of a hash: two answers of a path differ in them for all that anybody will see.
+/// Hex digits of an ETag; enough to tell the responses of a path apart.
 const DIGITS: usize = 10;
 
-/// Answers a request, with nothing but a `304` where the reader has the answer already.
+/// Handles a request, and replaces the response by `304` if the client has it already.
 pub(super) async fn conditional(request: Request, next: Next) -> Response {
     let known = request.headers().get_all(IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let is_asked = request.method() == Method::GET && request.uri().path().starts_with(BELOW);
@@ -26,7 +26,7 @@ pub(super) async fn conditional(request: Request, next: Next) -> Response {
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    // The whole answer is there already: none under `/api` is made bit by bit.
+    // The body is complete already: no route under `/api` streams.
     let Ok(body) = to_bytes(body, usize::MAX).await else {
         return ApiError::unavailable("no_answer", "the answer was not complete; try again").into_response();
     };
@@ -48,7 +48,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(b"application/json"))
 }
 
-/// Whether a list of tags holds one, or any.
+/// Whether a list of ETags contains `tag` or is `*`.
 fn names(known: &HeaderValue, tag: &str) -> bool {
     let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     known.to_str().is_ok_and(|known| known.trim() == "*" || known.split(',').any(|known| strong(known) == strong(tag)))

@@ -1,4 +1,4 @@
-//! A place in the list of all jobs.
+//! Pagination cursors for the list of all jobs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use serde::{Serialize, Serializer};
 
 use trainspotter_core::model::{JobId, Timestamp};
 
-/// A place in the list of all jobs, which is ordered by creation; jobs created at the same moment have an order of their own. Jobs that
-/// come and go do not shift it.
+/// A position in the list of all jobs, ordered by creation time with a stable order among equal times. Added and
+/// removed jobs do not shift it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the job was created.
+    /// Creation time of the job.
     pub created_at: Timestamp,
     /// The job.
     pub id: JobId,
@@ -39,7 +39,7 @@ impl Serialize for Cursor {
     }
 }
 
-/// A text that is no [`Cursor`].
+/// The text is not a valid [`Cursor`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCursor;
 

@@ -10,132 +10,132 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// The code of an answer to a token that is not known.
+/// Error code of an unknown token.
 const WRONG_TOKEN: &str = "wrong_token";
 
-/// Why a request was not answered.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
     jobs: Vec<Value>,
-    /// In how many seconds it may be tried again.
+    /// Seconds after which the request may be retried.
     retry_after: Option<u64>,
 }
 
-/// The body of every answer that is not a success.
+/// Body of every error response.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
     error: ErrorDetail,
-    /// The jobs that are meant, when a text means several.
+    /// The candidates, if the text matches several jobs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     jobs: Vec<Value>,
 }
 
-/// What went wrong.
+/// The error.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorDetail {
-    /// A word for programs; stable.
+    /// Stable, machine-readable code.
     #[schema(value_type = String)]
     code: &'static str,
-    /// A sentence for people; not stable.
+    /// Message for people; may change.
     message: String,
 }
 
 impl ApiError {
-    /// 400: the request makes no sense; the message says what would.
+    /// 400: invalid request; the message says what is valid.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    /// 404: there is no such thing.
+    /// 404: not found.
     pub(super) fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// 405: this is not done here.
+    /// 405: method not supported.
     pub(super) fn method_not_allowed() -> Self {
         let message = "this path does not take this method; see /api/v1/openapi.json";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
-    /// 403: asked under a name that is not the service's.
+    /// 403: requested under a host name that is not the service's.
     pub(super) fn forbidden_host(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden_host", message)
     }
 
-    /// 403: sent by a page that is not the service's.
+    /// 403: sent by a page of another site.
     pub(super) fn forbidden_origin(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden_origin", message)
     }
 
-    /// 401: nobody knows who asks.
+    /// 401: no token.
     pub(super) fn token_needed() -> Self {
         let message = "this needs a token of `api.tokens`: send it as `Authorization: Bearer TOKEN`";
         Self::new(StatusCode::UNAUTHORIZED, "token_needed", message)
     }
 
-    /// 401: the token is not known.
+    /// 401: unknown token.
     pub(super) fn wrong_token() -> Self {
         let message = "the token is none of `api.tokens`; it may have been replaced";
         Self::new(StatusCode::UNAUTHORIZED, WRONG_TOKEN, message)
     }
 
-    /// 429: an address sent so many wrong tokens that its tokens are not looked at for now.
+    /// 429: too many wrong tokens from the address; its tokens are ignored for now.
     pub(super) fn too_many_attempts(seconds: u64) -> Self {
         let message = format!("too many wrong tokens came from this address; try again in {seconds} s");
         Self { retry_after: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", message) }
     }
 
-    /// 403: whoever asks may not act.
+    /// 403: the caller may not act.
     pub(super) fn may_not_act(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "may_not_act", message)
     }
 
-    /// 409: it cannot be done to what is there.
+    /// 409: not possible in the current state.
     pub(super) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
-    /// 409: it was done in a part of the targets; the message says in which.
+    /// 409: done in some of the targets only; the message says which.
     pub(super) fn not_everywhere(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "not_everywhere", message)
     }
 
-    /// 415: the body is something else.
+    /// 415: the body is not JSON.
     pub(super) fn not_json() -> Self {
         let message = "send JSON, with `Content-Type: application/json`; `{}` where there is nothing to say";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)
     }
 
-    /// 422: the body is JSON and yet not what is needed.
+    /// 422: the body is JSON of the wrong form.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message)
     }
 
-    /// 409: several jobs are meant.
+    /// 409: several jobs match.
     pub(super) fn several(message: impl Into<String>, jobs: Vec<Value>) -> Self {
         Self { jobs, ..Self::new(StatusCode::CONFLICT, "ambiguous", message) }
     }
 
-    /// 414: no path with its parameters needs to be so long.
+    /// 414: the URI is too long.
     pub(super) fn uri_too_long(most: usize) -> Self {
         Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", format!("path and parameters take more than {most} bytes"))
     }
 
-    /// 413: no body needs to be so large.
+    /// 413: the body is too large.
     pub(super) fn too_large(most: u64) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body takes {most} bytes at most"))
     }
 
-    /// 503: not now; `code` says why.
+    /// 503: temporarily unavailable; `code` says why.
     pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 
-    /// 504: the answer took too long.
+    /// 504: the response took too long.
     pub(super) fn timed_out() -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", "the service is too busy to answer; try again")
     }
@@ -145,7 +145,7 @@ impl ApiError {
         Self { status, code, message: message.into(), jobs: Vec::new(), retry_after }
     }
 
-    /// The status of the answer.
+    /// HTTP status.
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }
@@ -162,7 +162,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Says with an answer that needs a token how one is sent.
+/// Adds the `WWW-Authenticate` header to a response that asks for a token.
 pub(super) fn challenge(mut response: Response, code: Option<&str>) -> Response {
     let challenge = match (response.status(), code) {
         (StatusCode::UNAUTHORIZED, Some(WRONG_TOKEN)) => "Bearer realm=\"trainspotter\", error=\"invalid_token\"",

@@ -1,4 +1,4 @@
-//! The tables of the latest frame: queues, shares, waits, waterfall.
+//! Tables of the latest frame: queues, shares, waits, waterfall.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ use trainspotter_core::model::Reserved;
 use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Timestamp;
 
-/// A queue now.
+/// Current state of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct QueueRow {
     #[serde(flatten)]
@@ -40,13 +40,13 @@ pub(super) struct QueueRow {
     /// `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
     #[schema(value_type = String)]
     policy: Cow<'static, str>,
-    /// Jobs by state (lower case), zeros included; ended ones as far as the service remembers.
+    /// Jobs by state (lower case), including zeros; ended jobs as far as the service remembers them.
     jobs: BTreeMap<String, u64>,
-    /// Age of the longest-waiting job; null when none waits.
+    /// Age of the longest-waiting job; null without waiting jobs.
     oldest_wait_seconds: Option<f64>,
 }
 
-/// A share's capacity of one instance type now, in instances.
+/// A share's current capacity of one instance type, in instances.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ShareRow {
     #[serde(flatten)]
@@ -59,33 +59,35 @@ pub(super) struct ShareRow {
     /// The instance type that is counted; `NUM_INSTANCES` for any.
     #[schema(value_type = String)]
     unit: InstanceType,
-    /// The share's own; null where the policy sets no quota.
+    /// The share's quota; null if the policy sets none.
     quota: Option<f64>,
-    /// Held by the share's in-flight jobs.
+    /// Held by the share's jobs in flight.
     used: f64,
     /// Used beyond the quota.
     borrowed: f64,
-    /// Of the quota, used by other shares.
+    /// Unused quota that other shares use.
     lent: f64,
-    /// Of the quota, used by nobody.
+    /// Unused quota that nobody uses.
     idle: f64,
-    /// The most it may use, borrowed instances included; null where nothing limits it.
+    /// Maximum usage including borrowed instances; null if unlimited.
     most: Option<f64>,
-    /// The largest job that can ever run in the share; null where the policy sets no quota.
+    /// The largest job that can ever run in the share; null if the policy sets no quota.
     largest_job: Option<f64>,
-    /// The weight of a share identifier of a fair-share queue, of which less gets more; null in other queues.
+    /// Weight of the share identifier in a fair-share queue; a lower weight gets more. Null in other queues.
     weight: Option<f64>,
-    /// GPUs, of all types, that the share identifier is due by the weights of those that have jobs now; null where it has none.
+    /// GPUs of all types that the share identifier is entitled to, by the weights of those with jobs now; null
+    /// without jobs.
     target_gpus: Option<f64>,
-    /// GPUs, of all types, in use: recent mean; null where it has no jobs.
+    /// GPUs of all types in use, recent mean; null without jobs.
     recent_gpus: Option<f64>,
-    /// Jobs of the share, of all types, by state (lower case); empty where the share has no series of its own.
+    /// Jobs of the share, of all types, by state (lower case); empty if the share has no series of its own.
     jobs: BTreeMap<String, u64>,
-    /// Age of its longest-waiting job, of all types; null when none waits, or where the share has no series of its own.
+    /// Age of its longest-waiting job, of all types; null without waiting jobs, or if the share has no series of
+    /// its own.
     oldest_wait_seconds: Option<f64>,
 }
 
-/// First waits of a share since the service began to count.
+/// First waits of a share since counting began.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WaitRow {
     #[serde(flatten)]
@@ -95,7 +97,7 @@ pub(super) struct WaitRow {
     /// Empty for jobs without a share.
     #[schema(value_type = String)]
     share: ShareName,
-    /// How many jobs were dispatched.
+    /// Number of dispatched jobs.
     count: u64,
     mean_seconds: f64,
     p50_seconds: f64,
@@ -105,14 +107,14 @@ pub(super) struct WaitRow {
     max_seconds: f64,
 }
 
-/// Where a queue's GPUs are now.
+/// Current use of a queue's GPUs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WaterfallRow {
     #[serde(flatten)]
     place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
-    /// What the queue's service environment allows; null when its GPU capacity is unknown.
+    /// Capacity of the queue's service environment; null if its GPUs are unknown.
     capacity_gpus: Option<f64>,
     /// GPUs by part; they sum to the capacity.
     #[schema(value_type = BTreeMap<String, f64>)]
@@ -120,33 +122,33 @@ pub(super) struct WaterfallRow {
     /// Dollars per hour by part; empty unless all prices are configured.
     #[schema(value_type = BTreeMap<String, f64>)]
     dollars_per_hour: BTreeMap<&'static str, f64>,
-    /// The unallocated GPUs by cause: `provider_has_none`, `quota_bound`, `shape_does_not_fit`, `being_placed`,
-    /// `no_demand`; they sum to the part `unallocated`. Empty where the capacity is not known.
+    /// Unallocated GPUs by cause: `provider_has_none`, `quota_bound`, `shape_does_not_fit`, `being_placed`,
+    /// `no_demand`; they sum to the part `unallocated`. Empty if the capacity is unknown.
     #[schema(value_type = BTreeMap<String, f64>)]
     unallocated: BTreeMap<&'static str, f64>,
 }
 
-/// GPUs of one share's quota on which another works: in proportion to what each lends and borrows, since AWS does not say
-/// whose they are. Pairs that are even now stay, for their past.
+/// GPUs of one share's quota that another share uses. Estimated in proportion to what each lends and borrows, since
+/// AWS does not report it. Pairs without a current loan are kept for their history.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoanRow {
     #[serde(flatten)]
     place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
-    /// Whose quota it is.
+    /// The share that owns the quota.
     #[schema(value_type = String)]
     lender: ShareName,
-    /// Who works on it.
+    /// The share that uses it.
     #[schema(value_type = String)]
     borrower: ShareName,
-    /// Now.
+    /// Current GPUs.
     gpus: f64,
-    /// Since counting began, in GPU-hours.
+    /// GPU-hours since counting began.
     gpu_hours: f64,
 }
 
-/// What a share identifier of a fair-share queue is due, and what it has, in GPUs.
+/// Entitlement and use of a share identifier in a fair-share queue, in GPUs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FairShareRow {
     #[serde(flatten)]
@@ -155,9 +157,9 @@ pub(super) struct FairShareRow {
     queue: QueueName,
     #[schema(value_type = String)]
     share: ShareName,
-    /// Due by the weights of the share identifiers that have jobs now.
+    /// Entitlement by the weights of the share identifiers that have jobs now.
     target: f64,
-    /// Held by its in-flight jobs.
+    /// Held by its jobs in flight.
     used: f64,
     /// Exponentially weighted mean of GPUs in use; its half-life is half the decay window.
     recent: f64,
@@ -171,21 +173,21 @@ pub(super) struct ReservedRow {
     /// `training_plan` or `warm_pool`.
     #[schema(value_type = String)]
     kind: &'static str,
-    /// The name of the plan, or of the training job that left the pool.
+    /// Name of the plan, or of the training job that left the pool.
     name: String,
     #[schema(value_type = String)]
     instance_type: InstanceType,
     total: Option<f64>,
     in_use: Option<f64>,
-    /// On which something could run, and nothing does.
+    /// Available and unused.
     idle: Option<f64>,
-    /// When a plan ends; null for warm pools, and where AWS does not say.
+    /// End of a plan; null for warm pools, and if AWS does not report it.
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
 }
 
-/// How long a job of a share waits, by Kaplan and Meier over the last day: jobs that still wait, or were cancelled before
-/// they started, count as waits of at least so long.
+/// Waiting time of a share's jobs, as a Kaplan-Meier estimate over the last day: jobs that still wait, or were
+/// cancelled before they started, are right-censored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EstimateRow {
     #[serde(flatten)]
@@ -201,7 +203,7 @@ pub(super) struct EstimateRow {
     p99_seconds: f64,
 }
 
-/// Jobs of a share that wait for one reason.
+/// Waiting jobs of a share by reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReasonRow {
     #[serde(flatten)]
@@ -214,13 +216,13 @@ pub(super) struct ReasonRow {
     /// As in `why.reason` of a job.
     #[schema(value_type = String)]
     reason: &'static str,
-    /// How many.
+    /// Number of jobs.
     jobs: u64,
-    /// GPUs that they ask for, as far as their instance types are known.
+    /// GPUs they request, as far as their instance types are known.
     gpus: f64,
 }
 
-/// Jobs of one owner that failed for one kind of reason in the last day.
+/// Failed jobs of one owner by category, in the last day.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FailureRow {
     #[serde(flatten)]
@@ -236,29 +238,29 @@ pub(super) struct FailureRow {
     /// `account_quota`.
     #[schema(value_type = String)]
     category: &'static str,
-    /// How many.
+    /// Number of jobs.
     jobs: u64,
     /// GPU-hours of their last attempts, as far as known.
     gpu_hours: f64,
 }
 
-/// Something that is wrong with the set-up of a queue.
+/// A problem in the set-up of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FindingRow {
     #[serde(flatten)]
     place: PlaceRow,
     #[schema(value_type = String)]
     queue: QueueName,
-    /// Null when it is not about one share.
+    /// Null if it does not concern a single share.
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
     /// `over_promised`, `job_too_large`, `nobody_borrows`, `share_unused`, `no_time_limit`, `account_quota`, `invalid` or
     /// `clock_skew`.
     #[schema(value_type = String)]
     problem: &'static str,
-    /// What is wrong, with numbers.
+    /// The problem, with numbers.
     what: String,
-    /// What would mend it.
+    /// How to fix it.
     #[schema(value_type = String)]
     advice: Cow<'static, str>,
 }
@@ -277,7 +279,7 @@ in_place!(
     FindingRow
 );
 
-/// Rows of all targets that a request is about.
+/// Rows of all requested targets.
 type Rows<T> = Result<Json<Vec<T>>, ApiError>;
 
 fn rows<T: InPlace>(pages: &Pages, RawQuery(query): &RawQuery, of: impl Fn(&Frame) -> Vec<T>) -> Rows<T> {
@@ -292,7 +294,7 @@ pub(super) async fn queues(State(pages): State<Pages>, query: RawQuery) -> Rows<
     rows(&pages, &query, |frame| frame.queues.iter().map(QueueRow::from).collect())
 }
 
-/// Shares with their quota and what they use, borrow and lend.
+/// Shares with quota, usage, borrowing and lending.
 #[utoipa::path(get, path = "/api/v1/shares", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ShareRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn shares(State(pages): State<Pages>, query: RawQuery) -> Rows<ShareRow> {
     let row = |frame: &Frame, share: &ShareFigures| {
@@ -304,19 +306,19 @@ pub(super) async fn shares(State(pages): State<Pages>, query: RawQuery) -> Rows<
     rows(&pages, &query, |frame| frame.shares.iter().map(|share| row(frame, share)).collect())
 }
 
-/// Which share works on whose quota.
+/// Which share uses whose quota.
 #[utoipa::path(get, path = "/api/v1/loans", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<LoanRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn loans(State(pages): State<Pages>, query: RawQuery) -> Rows<LoanRow> {
     rows(&pages, &query, |frame| frame.loans.iter().map(LoanRow::from).collect())
 }
 
-/// What the share identifiers of fair-share queues are due, and what they have.
+/// Entitlement and use of the share identifiers in fair-share queues.
 #[utoipa::path(get, path = "/api/v1/fair_shares", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FairShareRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn fair_shares(State(pages): State<Pages>, query: RawQuery) -> Rows<FairShareRow> {
     rows(&pages, &query, |frame| frame.fair_shares.iter().map(FairShareRow::from).collect())
 }
 
-/// Capacity that is paid for whether jobs use it or not, where it is watched.
+/// Capacity that is paid for whether or not jobs use it, if it is watched.
 #[utoipa::path(get, path = "/api/v1/reserved", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ReservedRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn reserved(State(pages): State<Pages>, query: RawQuery) -> Rows<ReservedRow> {
     rows(&pages, &query, |frame| frame.reserved.iter().map(ReservedRow::from).collect())
@@ -328,31 +330,31 @@ pub(super) async fn waits(State(pages): State<Pages>, query: RawQuery) -> Rows<W
     rows(&pages, &query, |frame| frame.waits.iter().map(WaitRow::from).collect())
 }
 
-/// How long jobs wait, those that still wait included, by share.
+/// Waiting time by share, including jobs that still wait.
 #[utoipa::path(get, path = "/api/v1/estimates", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<EstimateRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn estimates(State(pages): State<Pages>, query: RawQuery) -> Rows<EstimateRow> {
     rows(&pages, &query, |frame| frame.estimates.iter().map(EstimateRow::from).collect())
 }
 
-/// Why jobs wait, by share: one reason for each job.
+/// Why jobs wait, by share: one reason per job.
 #[utoipa::path(get, path = "/api/v1/reasons", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<ReasonRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn reasons(State(pages): State<Pages>, query: RawQuery) -> Rows<ReasonRow> {
     rows(&pages, &query, |frame| frame.reasons.iter().map(ReasonRow::from).collect())
 }
 
-/// Where each queue's GPUs are.
+/// Current use of each queue's GPUs.
 #[utoipa::path(get, path = "/api/v1/waterfall", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<WaterfallRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn waterfall(State(pages): State<Pages>, query: RawQuery) -> Rows<WaterfallRow> {
     rows(&pages, &query, |frame| frame.waterfall.iter().map(WaterfallRow::from).collect())
 }
 
-/// Jobs that failed in the last day, by owner and category, the most frequent first.
+/// Failed jobs of the last day by owner and category, most frequent first.
 #[utoipa::path(get, path = "/api/v1/failures", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FailureRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn failures(State(pages): State<Pages>, query: RawQuery) -> Rows<FailureRow> {
     rows(&pages, &query, |frame| frame.failures.iter().map(FailureRow::from).collect())
 }
 
-/// What is wrong with the set-up of queues, shares and environments.
+/// Problems in the set-up of queues, shares and environments.
 #[utoipa::path(get, path = "/api/v1/setup", tag = "figures", params(PlaceFilter), responses((status = 200, body = Vec<FindingRow>), (status = 400, body = ErrorBody)))]
 pub(super) async fn setup(State(pages): State<Pages>, query: RawQuery) -> Rows<FindingRow> {
     rows(&pages, &query, |frame| frame.setup.iter().map(FindingRow::from).collect())

@@ -1,4 +1,4 @@
-//! How figures were: series of one metric over time, from the frames that are kept.
+//! History of metrics: series over time, from the stored frames.
 
 mod targets;
 
@@ -28,25 +28,25 @@ use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::parse_duration;
 
-/// What is shown unless the request says otherwise.
+/// Default time span.
 const DEFAULT_SPAN: Duration = Duration::from_secs(86_400);
 
-/// Moments in an answer unless the request says otherwise.
+/// Default number of values per series.
 const DEFAULT_MOMENTS: u32 = 200;
 
-/// The most moments in an answer: each is a frame to read.
+/// Maximum number of values per series: each requires reading a frame.
 pub(super) const MAX_MOMENTS: u32 = 500;
 
-/// Frames that one answer reads, at most. Where there are more between `from` and `to`, some are passed over, evenly.
+/// Maximum frames read per response. If there are more between `from` and `to`, they are sampled evenly.
 pub(super) const MAX_FRAMES: u32 = 3_000;
 
-/// The statistics of a distribution's last hour.
+/// Statistics of a distribution's last hour.
 const STATS: [&str; 7] = ["count", "mean", "p50", "p90", "p95", "p99", "max"];
 
-/// Metrics of one answer.
+/// Maximum metrics per response.
 const MAX_METRICS: usize = 24;
 
-/// Takes series of several metrics from frames in one pass.
+/// Extracts the series of several metrics from frames in one pass.
 #[derive(Debug)]
 struct Reader {
     views: Vec<HistoryView>,
@@ -59,7 +59,7 @@ impl ReadFrames for Reader {
     }
 
     fn finish(self: Box<Self>) {
-        // A reader that went away does not want the answer.
+        // The client may have disconnected.
         let _ = self.reply.send(self.views);
     }
 }
@@ -70,20 +70,20 @@ pub struct HistoryView {
     /// As in `docs/METRICS.md`.
     #[schema(value_type = String)]
     metric: &'static str,
-    /// The statistic over the last hour, for distributions; null for others.
+    /// The statistic over the last hour, for distributions; null for other metrics.
     #[schema(value_type = Option<String>)]
     stat: Option<&'static str>,
-    /// How the values of a step become one: `max`, `mean` or `last`.
+    /// How the values of a step are aggregated: `max`, `mean` or `last`.
     fold: Fold,
-    /// How far apart the values are that were looked at, at least; those between are passed over where that is more than the time
-    /// between two ticks.
+    /// Minimum interval between the values read; if it is longer than the tick interval, values in between are
+    /// skipped.
     looked_every_seconds: f64,
-    /// How far the moments are apart, at least.
+    /// Minimum interval between times.
     step_seconds: f64,
-    /// The moments, oldest first: of each step the last one that is known.
+    /// Times, oldest first: in each step the last known one.
     #[schema(value_type = Vec<String>)]
     at: Vec<Timestamp>,
-    /// One per set of labels, by labels.
+    /// One per label set, ordered by labels.
     #[schema(value_type = Vec<PastSeries>)]
     #[serde(serialize_with = "listed")]
     series: BTreeMap<BTreeMap<String, String>, Vec<Option<Folded>>>,
@@ -93,12 +93,12 @@ pub struct HistoryView {
     from: Timestamp,
     #[serde(skip)]
     step: Duration,
-    /// The step of the last moment.
+    /// The current step.
     #[serde(skip)]
     current: Option<u128>,
 }
 
-/// How the values of a step become one.
+/// Aggregation of the values of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Fold {
@@ -110,8 +110,8 @@ enum Fold {
 impl Fold {
     const ALL: [(&'static str, Self); 3] = [("max", Self::Max), ("mean", Self::Mean), ("last", Self::Last)];
 
-    /// What is meant where nothing is said: of a wait or an age the peak, which is what hurts; of a counter, which only grows, where it
-    /// ended; of other figures the mean.
+    /// The default aggregation: the maximum for waits and ages, since the peak matters; the last value for
+    /// counters; otherwise the mean.
     fn of(metric: &Metric) -> Self {
         match metric.kind {
             catalogue::Kind::Counter => Self::Last,
@@ -122,7 +122,7 @@ impl Fold {
     }
 }
 
-/// The values of a step so far.
+/// Aggregate of a step so far.
 #[derive(Clone, Copy, Debug)]
 struct Folded {
     value: f64,
@@ -146,12 +146,12 @@ impl Folded {
 struct PastSeries {
     /// All labels of the metric.
     labels: BTreeMap<String, String>,
-    /// One for each moment, in the metric's unit; null where it had none.
+    /// One value per time, in the metric's unit; null if there was none.
     values: Vec<Option<f64>>,
 }
 
 impl HistoryView {
-    /// Takes what this is about from the frame that comes next.
+    /// Reads the next frame.
     fn take(&mut self, frame: &Frame) {
         let step = frame.at.since(self.from).as_nanos() / self.step.as_nanos().max(1);
         match self.at.last_mut() {
@@ -196,7 +196,7 @@ fn listed<S: serde::Serializer>(
     }))
 }
 
-/// How a metric was: its series from `from` to `to`, a value for each `step`.
+/// History of a metric: its series from `from` to `to`, one value per `step`.
 #[utoipa::path(
     get, path = "/api/v1/history", tag = "figures", params(HistoryParameters),
     responses((status = 200, body = HistoryView), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -213,7 +213,7 @@ pub(super) async fn history(
     views.pop().map(Json).ok_or_else(|| ApiError::unavailable("no_answer", "history cannot be read now; try again"))
 }
 
-/// How several metrics were, in one pass over what was recorded: as `/api/v1/history` says each, in this order.
+/// History of several metrics in one pass: each as in `/api/v1/history`, in this order.
 #[utoipa::path(
     get, path = "/api/v1/histories", tag = "figures", params(HistoriesParameters),
     responses((status = 200, body = Vec<HistoryView>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -237,7 +237,7 @@ pub(super) async fn histories(
         let parameters = HistoryParameters::parse_of(&query, metric)?;
         watched = parameters.targets(&pages);
         let (one, view) = parameters.asked(now)?;
-        // What one needs to look at, all look at.
+        // Read the frames at the shortest interval that any metric needs.
         asked = Some(asked.map_or(one, |asked| Asked { every: asked.every.min(one.every), ..asked }));
         views.push(view);
     }
@@ -248,7 +248,7 @@ pub(super) async fn histories(
     Ok(Json(targets::read(watched, asked, views).await?))
 }
 
-/// Which frames are looked at.
+/// Which frames to read.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     from: Timestamp,
@@ -256,38 +256,39 @@ struct Asked {
     every: Duration,
 }
 
-/// What is asked for of several metrics.
+/// Parameters for the history of several metrics.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "what the document says; `HistoryParameters` is what is read")]
 struct HistoriesParameters {
-    /// Metrics by their names in `docs/METRICS.md`, with commas; of distributions with the statistic behind a colon, such as
-    /// `queue.wait:p95`. At most 24.
+    /// Metric names from `docs/METRICS.md`, comma-separated; for distributions with the statistic after a colon, as
+    /// in `queue.wait:p95`. At most 24.
     #[param(required = true)]
     metrics: Option<String>,
-    /// Only series of this AWS account, as `account`, and of this AWS region.
+    /// Only series of this AWS account.
     account: Option<String>,
-    /// See `account`.
+    /// Only series of this AWS region.
     region: Option<String>,
     /// Only series of this queue.
     queue: Option<String>,
-    /// Only series of this share, of metrics that have shares; empty for jobs without one.
+    /// Only series of this share, for metrics with shares; empty for jobs without a share.
     share: Option<String>,
-    /// As in `/api/v1/history`, as are the following; but of parts of a whole, such as `gpu.part`, always the mean, and of counters the last.
+    /// As in `/api/v1/history`, like the following parameters; parts of a whole, such as `gpu.part`, always use the
+    /// mean, and counters the last value.
     fold: Option<String>,
-    /// The first moment.
+    /// Start time.
     from: Option<String>,
-    /// The last one.
+    /// End time.
     to: Option<String>,
-    /// How far values are apart.
+    /// Interval between values.
     step: Option<String>,
 }
 
-/// What is asked for.
+/// Parameters for the history of a metric.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct HistoryParameters {
-    /// The metric by its name in `docs/METRICS.md`, such as `queue.wait.oldest`.
+    /// Metric name from `docs/METRICS.md`, such as `queue.wait.oldest`.
     #[param(required = true)]
     metric: Option<String>,
     /// Only series of this AWS account.
@@ -296,23 +297,23 @@ struct HistoryParameters {
     region: Option<String>,
     /// Only series of this queue.
     queue: Option<String>,
-    /// Only series of this share; empty for jobs without one.
+    /// Only series of this share; empty for jobs without a share.
     share: Option<String>,
-    /// Of distributions: `count`, `mean`, `p50`, `p90`, `p95`, `p99` or `max` of the last hour; `p95` by default.
+    /// For distributions: `count`, `mean`, `p50`, `p90`, `p95`, `p99` or `max` of the last hour; `p95` by default.
     stat: Option<String>,
-    /// How the values of a step become one: `max`, `mean` or `last`. By default `max` for waits, ages and distributions, `last` for
-    /// counters and `mean` for everything else.
+    /// How the values of a step are aggregated: `max`, `mean` or `last`. By default `max` for waits, ages and
+    /// distributions, `last` for counters and `mean` for everything else.
     fold: Option<String>,
-    /// The first moment: as in RFC 3339, or `-6h` for six hours ago; a day before `to` by default.
+    /// Start time: RFC 3339, or relative such as `-6h`; a day before `to` by default.
     from: Option<String>,
-    /// The last moment, written likewise; now by default.
+    /// End time, in the same form; now by default.
     to: Option<String>,
-    /// How far values are apart, such as `5m`. At least what makes 500 values; what makes 200 by default.
+    /// Interval between values, such as `5m`. The minimum yields 500 values, the default 200.
     step: Option<String>,
 }
 
 impl HistoryParameters {
-    /// The targets that have what is asked for: of those that are meant, the ones with the queue, if any has it now.
+    /// The targets to read: of those that the filter matches, the ones with the queue, if any has it now.
     fn targets(&self, pages: &Pages) -> Vec<WatchedTarget> {
         let meant = pages.watched(&PlaceFilter { account: self.account.clone(), region: self.region.clone() });
         let Some(queue) = &self.queue else { return meant };
@@ -323,7 +324,7 @@ impl HistoryParameters {
         if having.is_empty() { meant } else { having }
     }
 
-    /// Reads a query string; refuses what it does not know.
+    /// Parses a query string; unknown parameters are refused.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut read = Self::default();
         for (key, value) in pairs(query)? {
@@ -350,7 +351,8 @@ impl HistoryParameters {
         Ok(read)
     }
 
-    /// The same for one of several metrics, which may come with a statistic. A label that it has not leaves it as it is.
+    /// As [`Self::parse`], for one of several metrics, optionally with a statistic. Filters on labels that the
+    /// metric lacks are ignored.
     fn parse_of(query: &str, metric: &str) -> Result<Self, ApiError> {
         let rest = pairs(query)?.into_iter().filter(|(key, _)| key != "metrics");
         let rest: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish();
@@ -362,7 +364,8 @@ impl HistoryParameters {
         let has = |label: &&str| catalogue::find(name).is_none_or(|metric| metric.labels.contains(label));
         read.queue = read.queue.filter(|_| has(&"queue"));
         read.share = read.share.filter(|_| has(&"share"));
-        // What only grows is read at the end of a step, and parts add up to their whole only as means, whatever is made of other values.
+        // Counters always use the last value of a step, and parts of a whole the mean, since only means add up to
+        // the whole.
         let is_fixed = |metric: &Metric| metric.kind == catalogue::Kind::Counter || is_part_of_a_whole(metric);
         read.fold = read.fold.filter(|_| !catalogue::find(name).is_some_and(is_fixed));
         Ok(Self { metric: Some(name.to_owned()), stat: stat.map(str::to_owned), ..read })
@@ -422,7 +425,7 @@ impl HistoryParameters {
     }
 }
 
-/// Whether series are shown on top of each other, so that their peaks at different moments would add up to what never was.
+/// Whether series are stacked, so that their peaks at different times would add up to a total that never occurred.
 fn is_part_of_a_whole(metric: &Metric) -> bool {
     let parts = ["part", "cause", "reason"];
     metric.kind == catalogue::Kind::Gauge
@@ -445,7 +448,7 @@ fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>
     known.map(Some).ok_or_else(message)
 }
 
-/// A moment as people write it: a time, or how long ago.
+/// Parses a time: absolute, or relative to `now`.
 pub(super) fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
     let message = || {
         let form = "write it like 2026-03-01T12:00:00Z, or -6h for six hours ago";
@@ -461,7 +464,7 @@ pub(super) fn moment(key: &str, text: &str, now: Timestamp) -> Result<Timestamp,
     }
 }
 
-/// A duration; nobody who writes `M` means months.
+/// Parses a duration; `M` is not accepted for months.
 fn span(text: &str) -> Option<Duration> {
     parse_duration(text).ok()
 }

@@ -1,10 +1,11 @@
-//! Under which names and at which path the service may be asked.
+//! Checks of the host name, path and origin of requests.
 //!
-//! A page from anywhere can have its own name point to 127.0.0.1 and then read what a service on loopback says (DNS rebinding). A
-//! browser names whom it asks, so a service on loopback answers only to names that nobody else can have.
+//! DNS rebinding: any web page can point its own host name to 127.0.0.1 and then read a service on loopback.
+//! Browsers send the host name, so a service on loopback answers only to names that nobody else can own.
 //!
-//! Nor may a page of another site send requests by whoever looks at it: a browser says which page a request comes from, and one that comes
-//! from elsewhere is refused, whatever it asks for. Where the service is reached from outside, acts are taken only under its own names.
+//! Cross-site requests: browsers send the origin of the requesting page, and requests from other sites are refused,
+//! whatever they ask for. If the service is reachable from outside, acting requests are accepted only under its own
+//! names.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,18 +19,18 @@ use crate::web::access::is_act;
 use crate::web::error::ApiError;
 use crate::web::query::shown;
 
-/// Browsers say in it whether the page that sends a request is of the same site.
+/// Browsers say here whether the requesting page is of the same site.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names and the path of the service.
+/// The service's own host names and path.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts {
     listens_at: SocketAddr,
-    /// The host of `external_url`.
+    /// Host of `external_url`.
     external: Option<String>,
-    /// The origin of `external_url`, as browsers write it.
+    /// Origin of `external_url`, in browser format.
     origin: Option<String>,
-    /// The path of `external_url` without a `/` at its end; empty if it has none.
+    /// Path of `external_url` without a trailing `/`; empty if it has none.
     path: String,
 }
 
@@ -42,7 +43,7 @@ impl Hosts {
         Self { listens_at, external, origin, path }
     }
 
-    /// The request as the routes take it. A proxy may pass the path of `external_url` on or leave it out.
+    /// Checks a request and strips the path of `external_url`, which a proxy may forward or remove.
     pub(super) fn admit(&self, mut request: Request) -> Result<Request, Box<Response>> {
         let named = request.headers().get_all(HOST).iter().map(|name| name.to_str().unwrap_or("\u{fffd}"));
         let named = named.chain(request.uri().authority().map(|authority| authority.as_str()));
@@ -67,7 +68,7 @@ impl Hosts {
         Ok(request)
     }
 
-    /// Refuses what a page of another site sends, and acts under a name that is not known to be the service's.
+    /// Refuses requests of other sites' pages, and acting requests under unknown host names.
     fn check_sender(&self, request: &Request) -> Result<(), ApiError> {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = request.uri().authority().map_or(host, |authority| authority.as_str());
@@ -90,14 +91,14 @@ impl Hosts {
                 "a page of another site sent this request, and only the service's own pages may",
             ));
         }
-        // Without `external_url` nobody knows the names under which it is reached from outside.
+        // Without `external_url` the external host names are unknown.
         if self.external.is_some() && !self.is_own_name(host) {
             return Err(self.refusal(host));
         }
         Ok(())
     }
 
-    /// Whether an `Origin` is that of the service's own pages.
+    /// Whether an `Origin` is the service's own.
     fn is_own(&self, origin: &str, host: &str) -> bool {
         if self.origin.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin)) {
             return true;
@@ -112,12 +113,14 @@ impl Hosts {
         !at.is_empty() && bare(at) == bare(host)
     }
 
-    /// Whether a `Host` names this service, as far as that can be said of one that is reached from outside.
+    /// Whether a `Host` is the service's, as far as that can be decided for a service that is reachable from
+    /// outside.
     fn has(&self, host: &str) -> bool {
         !self.listens_at.ip().is_loopback() || self.is_own_name(host)
     }
 
-    /// Whether a name is one that nobody else can have. Only a name can be pointed elsewhere, so every address is.
+    /// Whether a name cannot belong to anyone else. Only host names can be pointed elsewhere, so every IP address
+    /// is fine.
     fn is_own_name(&self, host: &str) -> bool {
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => name,
@@ -141,7 +144,7 @@ impl Hosts {
         ))
     }
 
-    /// Files of the page are named relative to it, so that its path must end with a `/`.
+    /// Redirects to the path with a trailing `/`, since pages load their files by relative paths.
     fn to_folder(&self) -> Response {
         let to = HeaderValue::try_from(format!("{}/", self.path)).unwrap_or(HeaderValue::from_static("/"));
         (StatusCode::PERMANENT_REDIRECT, [(LOCATION, to)]).into_response()

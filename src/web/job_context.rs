@@ -1,4 +1,4 @@
-//! What is around a job: who goes before it, who holds what it needs, what jobs like it waited, its hosts, attempts and links.
+//! The context of a job: queue position, holders of its capacity, waits of similar jobs, hosts, attempts and links.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -14,30 +14,30 @@ use crate::web::targets::{PlaceFilter, ask_each};
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::{InstanceType, JobId, JobStatus, ShareName, Timestamp, TrainingJobName};
 
-/// What is around a job.
+/// The context of a job.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ContextBody {
-    /// Waiting jobs that go before it, the next one first: at most 20.
+    /// Waiting jobs ahead of it, the next one first: at most 20.
     ahead: Vec<NeighbourRow>,
-    /// Jobs in flight that hold what it waits for, those that hold most first: at most 20.
+    /// Jobs in flight that hold the capacity it waits for, largest first: at most 20.
     holders: Vec<NeighbourRow>,
-    /// How many hold it in all.
+    /// Total number of such jobs.
     holders_in_all: usize,
-    /// What of it they hold; null if it does not wait.
+    /// The instance type they hold; null if the job does not wait.
     #[schema(value_type = Option<String>)]
     held_unit: Option<InstanceType>,
-    /// First waits of jobs of its share that ask for the same; null where fewer than three were dispatched.
+    /// First waits of jobs in its share with the same demand; null if fewer than three were dispatched.
     alike: Option<AlikeBody>,
-    /// Its hosts that have reported lately.
+    /// Its hosts with recent reports.
     hosts: Vec<HostRow>,
-    /// Its attempts as AWS lists them, oldest first.
+    /// Its attempts as listed by AWS, oldest first.
     attempts: Vec<AttemptRow>,
-    /// Why it failed; null unless it has.
+    /// Why it failed; null if it did not.
     failure: Option<FailureBody>,
     links: Links,
 }
 
-/// A job beside another.
+/// A job ahead of another, or holding its capacity.
 #[derive(Debug, Serialize, ToSchema)]
 struct NeighbourRow {
     #[schema(value_type = String)]
@@ -46,32 +46,32 @@ struct NeighbourRow {
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
     owner: Option<String>,
-    /// Where it stands by AWS Batch, in lower case.
+    /// State in AWS Batch, in lower case.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String)]
     state: JobStatus,
-    /// The same under its former name, which the release after the next no longer has.
+    /// Deprecated name of `state`, removed in the release after the next.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String, deprecated)]
     status: JobStatus,
-    /// Since when it has waited, or held its instances.
+    /// Since when it has been waiting, or holding its instances.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
-    /// Instances of `held_unit`; null for jobs that wait.
+    /// Instances of `held_unit`; null for waiting jobs.
     quantity: Option<f64>,
-    /// GPUs it asks for; null when not known.
+    /// GPUs it requests; null if unknown.
     gpus: Option<f64>,
 }
 
-/// First waits of jobs like one.
+/// First waits of similar jobs.
 #[derive(Debug, Serialize, ToSchema)]
 struct AlikeBody {
-    /// How many.
+    /// Number of jobs.
     jobs: usize,
     p50_seconds: f64,
     p90_seconds: f64,
     max_seconds: f64,
-    /// When the first of them was submitted.
+    /// Submission time of the earliest.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
 }
@@ -82,29 +82,29 @@ struct HostRow {
     /// `<training job>/algo-<n>`.
     host: String,
     gpus: f64,
-    /// How busy its GPUs are, from 0 to 1.
+    /// GPU utilisation, from 0 to 1.
     utilisation: f64,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
 }
 
-/// How an attempt went.
+/// An attempt.
 #[derive(Debug, Serialize, ToSchema)]
 struct AttemptRow {
-    /// When it began to run; null if it never did.
+    /// When it started to run; null if it never did.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     stopped_at: Option<Timestamp>,
-    /// Why it ended, in AWS's words.
+    /// Why it ended, as reported by AWS.
     status_reason: Option<String>,
     #[schema(value_type = Option<String>)]
     training_job: Option<TrainingJobName>,
-    /// Whether it was stopped to give its capacity to others.
+    /// Whether it was preempted.
     preempted: bool,
 }
 
-/// Why a job failed.
+/// Failure of a job.
 #[derive(Debug, Serialize, ToSchema)]
 struct FailureBody {
     /// As in `/api/v1/failures`.
@@ -112,23 +112,23 @@ struct FailureBody {
     category: &'static str,
     #[schema(value_type = String)]
     words: &'static str,
-    /// What can be done.
+    /// Recommended action.
     #[schema(value_type = String)]
     next_step: &'static str,
 }
 
-/// Where else a job can be looked at; null where the queue's region is not known, or there is nothing yet.
+/// Links to a job in the AWS console; null if the queue's region is unknown, or nothing exists yet.
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct Links {
-    /// The AWS Batch console.
+    /// AWS Batch console.
     batch: Option<String>,
-    /// Its latest training job in the SageMaker console.
+    /// Latest training job in the SageMaker console.
     training_job: Option<String>,
-    /// The log streams of that training job in CloudWatch.
+    /// Log streams of that training job in CloudWatch.
     logs: Option<String>,
 }
 
-/// What is around a job, by its id: who goes before it, who holds what it needs, what jobs like it waited.
+/// The context of a job, by its id: jobs ahead of it, holders of the capacity it needs, and waits of similar jobs.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/context", tag = "jobs",
     params(("id" = String, Path, description = "`jobId`")),
@@ -148,14 +148,14 @@ pub(super) async fn context(
     Ok(Json(ContextBody { links: Links::of(&id, queue_arn.as_deref(), training_job.as_ref()), ..context.into() }))
 }
 
-/// A job with what is around it.
+/// A job with its context.
 #[derive(Clone, Debug, Default)]
 pub struct JobAround {
-    /// The ARN of its queue, if that is known.
+    /// ARN of its queue, if known.
     pub queue_arn: Option<String>,
-    /// Its latest training job.
+    /// Latest training job.
     pub training_job: Option<TrainingJobName>,
-    /// What is around it.
+    /// The context.
     pub context: JobContext,
 }
 
@@ -175,7 +175,7 @@ impl Links {
         let name = training_job.map(TrainingJobName::as_str).filter(|name| is_plain(name));
         let to = |service: &str, rest: String| format!("https://{domain}/{service}/home?region={region}#{rest}");
         let streams = |name: &str| {
-            // The console encodes what stands behind `#` twice, with `$` for `%`.
+            // The console encodes the part after `#` twice, with `$` for `%`.
             format!(
                 "logsV2:log-groups/log-group/$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3D{name}"
             )

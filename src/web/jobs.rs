@@ -1,4 +1,4 @@
-//! Jobs one by one: the only routes that ask the ledger's owner.
+//! Single jobs: the only routes that query the owner of the ledger.
 
 use std::collections::BTreeMap;
 
@@ -37,120 +37,120 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::rules::{Alert, PastValues, Rule};
 
-/// Jobs on a page unless the request says otherwise.
+/// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
-/// The most jobs on a page: the ledger's owner answers between ticks and must not be held up.
+/// Maximum page size: queries are answered between ticks and must not delay them.
 const MAX_LIMIT: usize = 500;
 
-/// Jobs that are named when a text means several.
+/// Maximum jobs listed when a text is ambiguous.
 pub const MAX_MEANT: usize = 20;
 
-/// A question to the ledger's owner. Dropping `reply` unanswered makes the answer 503: try again later.
+/// A query to the owner of the ledger. If `reply` is dropped the response is 503: try again later.
 #[derive(Debug)]
 pub enum JobQuery {
-    /// Jobs that match all given conditions, oldest or newest first (by [`Cursor`]).
+    /// Jobs that match all filters, oldest or newest first (by [`Cursor`]).
     List {
-        /// The conditions.
+        /// Filters.
         filter: Filter,
-        /// Of those that wait only those with this reason.
+        /// Only waiting jobs with this reason.
         reason: Option<Reason>,
-        /// The newest first.
+        /// Sort by newest first.
         newest_first: bool,
-        /// Only jobs that come after this place.
+        /// Only jobs after this position.
         after: Option<Cursor>,
-        /// At most this many: 1 to 500.
+        /// Maximum number: 1 to 500.
         limit: usize,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<JobPage>,
     },
-    /// Jobs that match all given conditions and wait, those first that have waited longest until now.
+    /// Waiting jobs that match all filters, longest wait first.
     WaitingLongest {
-        /// The conditions.
+        /// Filters.
         filter: Filter,
-        /// Only those with this reason.
+        /// Only jobs with this reason.
         reason: Option<Reason>,
-        /// At most this many: 1 to 500.
+        /// Maximum number: 1 to 500.
         limit: usize,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<JobPage>,
     },
     /// One job, with its spans.
     One {
-        /// Its id, its name, how one of these begins, or its owner.
+        /// Id, name, prefix of either, or owner.
         words: String,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Meant>,
     },
-    /// What is around one job; `None` if it is not known.
+    /// The context of a job; `None` if the job is unknown.
     Context {
         /// Its id.
         id: JobId,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Option<Box<JobAround>>>,
     },
-    /// The present, with a job that is not submitted as the last one that waits: `None` while it is not known, and in words what there is no queue or
-    /// share for.
+    /// The forecast world with a hypothetical job at the end of the queue. `None` while the state is unknown; an
+    /// error says which queue or share does not exist.
     Present {
-        /// The job.
+        /// The hypothetical job.
         asked: Box<Hypothetical>,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Result<Option<Box<World>>, String>>,
     },
-    /// When the last job of such a present starts.
+    /// Estimated start of the last job of such a world.
     Outlook {
-        /// The present.
+        /// The world.
         world: Box<World>,
-        /// When its waiting jobs start, run by run.
+        /// Simulated start times of its waiting jobs, by run.
         starts: Box<Starts>,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Outlook>,
     },
-    /// What is kept of the past for a replay, by name, and dollars per instance and hour.
+    /// The recorded past for a replay, by name, and the prices per instance-hour.
     Past {
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<(BTreeMap<String, String>, Prices)>,
     },
-    /// The rules that are evaluated.
+    /// Rules in effect.
     Rules {
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Vec<Rule>>,
     },
-    /// How the value behind an alert can be read off earlier frames; `None` if its rule is gone.
+    /// How to compute an alert's value from earlier frames; `None` if its rule is gone.
     PastValues {
         /// The alert.
         alert: Box<Alert>,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Option<PastValues>>,
     },
 }
 
-/// The jobs that a text may mean.
+/// The jobs that match a text.
 #[derive(Clone, Debug)]
 pub enum Meant {
-    /// No job that is known.
+    /// No known job.
     None,
     /// One job.
     One(Box<JobView>),
-    /// More than one: at most [`MAX_MEANT`] of them, and whether there are others.
+    /// More than one: at most [`MAX_MEANT`] of them, and whether there are more.
     Several(Vec<JobView>, bool),
 }
 
-/// Some jobs, oldest first.
+/// A page of jobs, oldest first.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<JobView>,
-    /// What to give as `after` to get the jobs that follow; null at the end. A page may hold fewer jobs than its limit, even none,
-    /// and others still follow: one page looks at no more than 10,000 jobs.
+    /// Value of `after` for the next page; null at the end. A page may have fewer jobs than its limit, or none,
+    /// although more follow: at most 10,000 jobs are examined per page.
     #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
-    /// Targets that did not answer now, so that their jobs are missing; left out if all did.
+    /// Targets that did not answer, so that their jobs are missing; omitted if all did.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
-/// What is known of one job.
+/// A job.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JobView {
     /// `jobId`.
@@ -158,32 +158,32 @@ pub struct JobView {
     pub id: JobId,
     /// `jobName`; not unique.
     pub name: String,
-    /// The AWS account; null while it is not known.
+    /// AWS account; null while unknown.
     pub account: Option<String>,
     /// The AWS region.
     pub region: Option<String>,
     /// The queue.
     #[schema(value_type = String)]
     pub queue: QueueName,
-    /// The share; null for jobs without one.
+    /// The share; null without one.
     #[schema(value_type = Option<String>)]
     pub share: Option<ShareName>,
-    /// Where it stands by AWS Batch, in lower case: `runnable`.
+    /// State in AWS Batch, in lower case, such as `runnable`.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String)]
     pub state: JobStatus,
-    /// The same under its former name, which the release after the next no longer has.
+    /// Deprecated name of `state`, removed in the release after the next.
     #[serde(serialize_with = "lower_case")]
     #[schema(value_type = String, deprecated)]
     pub status: JobStatus,
-    /// Why, in AWS's words.
+    /// Status reason reported by AWS.
     pub status_reason: Option<String>,
-    /// Higher goes first; null when not known.
+    /// Higher goes first; null if unknown.
     pub priority: Option<i32>,
     /// When the job was submitted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// When the job was handed to SageMaker.
+    /// When the job was dispatched to SageMaker.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub scheduled_at: Option<Timestamp>,
     /// When the job started to run.
@@ -192,65 +192,66 @@ pub struct JobView {
     /// When the job ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub stopped_at: Option<Timestamp>,
-    /// The first wait: so far, or for good once the job was dispatched. Null when that is not known.
+    /// First wait: until now, or until the job was dispatched. Null if unknown.
     pub wait_seconds: Option<f64>,
-    /// For how long the job has been waiting now, without a break; null if it does not wait.
+    /// Duration of the current uninterrupted wait; null if the job does not wait.
     pub waiting_seconds: Option<f64>,
-    /// Attempts so far.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// How many of them were preempted; null when not known, before the job was described.
+    /// Number of preempted attempts; null before the job was described.
     pub preemptions: Option<u32>,
-    /// How many more attempts may fail before the job does; null when not known.
+    /// Number of further attempts that may fail before the job does; null if unknown.
     pub retries_left: Option<u32>,
-    /// How many more preemptions the job survives; null when without end, or not known.
+    /// Number of further preemptions the job survives; null if unlimited or unknown.
     pub preemptions_left: Option<u32>,
-    /// How long an attempt may run, in seconds; null when not known.
+    /// Maximum duration of an attempt in seconds; null if unknown.
     pub attempt_timeout_seconds: Option<f64>,
-    /// When a time limit of the queue ends the job if it goes on waiting for the same reason; null if none does, and in lists.
+    /// When a time limit of the queue will end the job if its reason to wait does not change; null without one, and
+    /// in lists.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time_limit_at: Option<Timestamp>,
-    /// GPUs the job needs in all; null when an instance type is not known.
+    /// GPUs the job needs in total; null if an instance type is unknown.
     pub gpus: Option<f64>,
-    /// What the job needs, by instance type.
+    /// Demand by instance type.
     pub demand: Vec<Demand>,
-    /// Who the job belongs to, from its tags.
+    /// Owner, from its tags.
     pub owner: Option<String>,
-    /// Those of its other tags that `tags` of the configuration names.
+    /// Its other tags that are listed in `tags` of the configuration.
     pub tags: BTreeMap<String, String>,
-    /// The training job of the latest attempt.
+    /// Training job of the latest attempt.
     #[schema(value_type = Option<String>)]
     pub training_job: Option<TrainingJobName>,
-    /// What it does or did, a sentence or two a line: why it waits, how long it waited and ran, why it failed, what to do next. Empty in
-    /// lists.
+    /// Explanation in lines of one or two sentences: why it waits, how long it waited and ran, why it failed, what
+    /// to do. Empty in lists.
     pub story: Vec<String>,
-    /// Why it waits; null if it does not. In lists without its place.
+    /// Why it waits; null if it does not. Without its queue position in lists.
     pub why: Option<WhyView>,
-    /// When it starts; null if it does not wait, and in lists.
+    /// Estimated start; null if it does not wait, and in lists.
     pub start: Option<StartView>,
-    /// By when it should start, from its tag `start-by`; null without one.
+    /// Start deadline from its tag `start-by`; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub start_by: Option<Timestamp>,
-    /// The job's life so far, oldest first. May be left empty in lists.
+    /// Timeline, oldest span first. May be empty in lists.
     pub spans: Vec<Span>,
 }
 
-/// An amount of instances.
+/// A number of instances.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Demand {
     /// The instance type, or `NUM_INSTANCES` for any.
     #[schema(value_type = String)]
     pub unit: InstanceType,
-    /// How many.
+    /// The number.
     pub quantity: f64,
 }
 
-/// A phase of a job's life.
+/// A phase of a job's timeline.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Span {
     /// `waiting`, `scheduled`, `starting` or `running`.
     #[schema(value_type = String)]
     pub phase: &'static str,
-    /// Which attempt it belongs to, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
@@ -258,18 +259,17 @@ pub struct Span {
     /// When it ended; null while it lasts.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
-    /// By how much earlier it may have begun, for only polls know; 0 where AWS gives the time.
+    /// How much earlier it may have begun, if only polls show it; 0 if AWS reports the time.
     pub from_uncertain_seconds: f64,
-    /// Likewise, its end; null while it lasts.
+    /// The same for its end; null while it lasts.
     pub to_uncertain_seconds: Option<f64>,
-    /// Of a wait that is over, its seconds by reason, as far as it was watched; left out of other phases. What a job waits for now is in
-    /// `why`.
+    /// For a finished wait, its seconds by reason, as far as observed; omitted for other phases. The current reason
+    /// is in `why`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waited_seconds: BTreeMap<String, f64>,
 }
 
-/// Jobs, oldest first, a page at a time; or the newest first, with `sort=newest`; or those that have waited longest until now, with
-/// `sort=waiting`.
+/// Jobs, oldest first, in pages; newest first with `sort=newest`; longest current wait first with `sort=waiting`.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(ListParameters),
     responses((status = 200, body = JobPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -296,8 +296,8 @@ pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     asked.await.map(|answers| Json(merged_jobs::in_order(answers, newest_first, limit)))
 }
 
-/// One job with its whole life: by its id, or else by its name, by how its id or name begins, or by its owner. The first of these that
-/// any job has counts; when several jobs have it, the answer is 409 and lists them.
+/// One job with its timeline: by id, name, prefix of id or name, or owner. The first of these that matches any job
+/// counts; if it matches several, the response is 409 and lists them.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs",
     params(("id" = String, Path, description = "`jobId`, or what else a job may be found by"), PlaceFilter),
@@ -336,7 +336,7 @@ fn several(words: &str, jobs: &[JobView], more: bool) -> ApiError {
     ApiError::several(message, jobs.iter().filter_map(|job| serde_json::to_value(job).ok()).collect())
 }
 
-/// What a list of jobs can be narrowed by.
+/// Filters of a list of jobs.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ListParameters {
@@ -347,37 +347,38 @@ struct ListParameters {
     /// Only jobs of this queue.
     #[param(value_type = Option<String>)]
     queue: Option<QueueName>,
-    /// Only jobs of this share; empty for jobs without one.
+    /// Only jobs of this share; empty for jobs without a share.
     #[param(value_type = Option<String>)]
     share: Option<ShareName>,
     /// Only jobs in this state, such as `runnable`.
     #[param(value_type = Option<String>)]
     state: Option<JobStatus>,
-    /// Only jobs whose id begins so.
+    /// Only jobs whose id has this prefix.
     id: Option<String>,
-    /// Only jobs whose name begins so.
+    /// Only jobs whose name has this prefix.
     name: Option<String>,
-    /// Only jobs of this owner, which is their tag `owner`; empty for jobs without one.
+    /// Only jobs of this owner, from their tag `owner`; empty for jobs without one.
     owner: Option<String>,
-    /// Only jobs that wait for this reason: `share_at_limit` and so on, as in `why.reason`.
+    /// Only jobs that wait for this reason, such as `share_at_limit`; see `why.reason`.
     #[param(value_type = Option<String>)]
     reason: Option<Reason>,
-    /// Only jobs that ask for this instance type.
+    /// Only jobs that request this instance type.
     #[param(rename = "type", value_type = Option<String>)]
     unit: Option<InstanceType>,
-    /// `created` (the default: oldest first), `newest` (the youngest first) or `waiting`: only jobs that wait, those first that have waited longest until now, on one page. Narrowed by
-    /// what very many jobs have, it looks only among the 10,000 that have waited longest.
+    /// `created` (default: oldest first), `newest` (newest first) or `waiting`: only waiting jobs, longest current
+    /// wait first, on one page. With filters that very many jobs match, only the 10,000 longest-waiting jobs are
+    /// examined.
     #[param(value_type = Option<String>)]
     sort: Option<Sort>,
-    /// Jobs on the page, 1 to 500; 100 by default.
+    /// Page size, 1 to 500; 100 by default.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
-    /// The `next` of the page before.
+    /// `next` of the previous page.
     #[param(value_type = Option<String>)]
     after: Option<Cursor>,
 }
 
-/// In which order jobs are listed.
+/// Sort order of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sort {
     Created,
@@ -395,7 +396,7 @@ fn parse_sort(value: &str) -> Result<Sort, ApiError> {
 }
 
 impl ListParameters {
-    /// Reads a query string; refuses what it does not know, so that a typing error is not an unfiltered list.
+    /// Parses a query string; unknown parameters are refused, so that a typo does not return an unfiltered list.
     fn parse(query: &str) -> Result<Self, ApiError> {
         let mut read = Self::default();
         for (key, value) in pairs(query)? {
@@ -453,7 +454,7 @@ fn stale_cursor(value: &str) -> ApiError {
     ApiError::bad_request(format!("after is {}; it must be the `next` of the page before", shown(value)))
 }
 
-/// Sends a question and waits for its answer; the guard's timeout bounds both.
+/// Sends a query and waits for its reply; the request timeout bounds both.
 pub(super) async fn ask<T>(
     questions: &mpsc::Sender<JobQuery>,
     question: impl FnOnce(oneshot::Sender<T>) -> JobQuery,

@@ -1,7 +1,7 @@
-//! Connections with a limit on their number and an end for each, so that no client can take the page, the figures or the probes away.
+//! Accepts connections with limits on their number and time, so that no client can block pages, API or probes.
 //!
-//! A new connection always finds a place: where all are taken, the one that has said nothing for longest goes. A probe says what it
-//! wants at once, so that it gets its answer however many others hold on to their connections.
+//! A new connection always finds a slot: if all are taken, the one that has been silent longest is closed. A probe
+//! sends its request at once, so it gets its response however many other connections are held open.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -33,29 +33,28 @@ use crate::web::access::Peer;
 use crate::web::host_names::Hosts;
 use crate::web::request_limits;
 
-/// How many connections may be open. A browser opens up to six.
+/// Maximum open connections. A browser opens up to six.
 const MAX_CONNECTIONS: usize = 256;
 
-/// How many of them may come from one address: behind a proxy all do.
+/// Maximum connections per address: behind a proxy all clients share one.
 const MAX_OF_ADDRESS: usize = 192;
 
-/// How long the head of a request may take, from the connection or from its first byte on.
+/// Time limit for the head of a request, from the connection or from its first byte.
 const MAX_READING: Duration = Duration::from_secs(10);
 
-/// How long a connection may rest between requests: above the 60 s that load balancers keep theirs by default, so that it is they
-/// who close first.
+/// Time limit between requests: above the default 60 s of load balancers, so that they close first.
 const MAX_IDLE: Duration = Duration::from_secs(75);
 
-/// How long an answer may take, from the head of its request to its last byte.
+/// Time limit for a response, from the head of its request to its last byte.
 const MAX_ANSWERING: Duration = Duration::from_secs(60);
 
-/// Whoever has begun a request and has not ended it after this long is the first to go where places are short.
+/// A connection whose request is incomplete after this long is the first to be closed when slots run out.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// The largest head of a request, in bytes.
+/// Maximum size of a request head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// How long nothing is accepted after that failed: most likely there are too many open files.
+/// Pause after a failed accept: most likely there are too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, then lets open requests finish for at most [`GRACE`].
@@ -82,7 +81,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
     }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection until it ends.
 async fn connection(
     stream: TcpStream,
     peer: Peer,
@@ -113,7 +112,7 @@ async fn connection(
     let mut stopping = false;
     loop {
         tokio::select! {
-            // A client that broke off has its reasons.
+            // The client disconnected.
             _ended = serving.as_mut() => return,
             () = overdue.as_mut() => return,
             () = place.closed.cancelled() => return,
@@ -132,7 +131,7 @@ async fn answered(service: TowerToHyperService<Router>, request: Request) -> Res
     }
 }
 
-/// Ends when a connection has taken too long for what it does.
+/// Completes when a connection exceeds the time limit of its state.
 async fn overdue(mut standing: watch::Receiver<Standing>) {
     loop {
         let deadline = standing.borrow_and_update().deadline();
@@ -143,14 +142,14 @@ async fn overdue(mut standing: watch::Receiver<Standing>) {
     }
 }
 
-/// What a connection does, and since when.
+/// State of a connection, and since when.
 #[derive(Clone, Copy, Debug)]
 enum Standing {
-    /// It is new, or has begun a request.
+    /// New, or reading a request.
     Reading(Instant),
-    /// Its request is being answered.
+    /// Responding.
     Answering(Instant),
-    /// Its last request was answered.
+    /// Waiting for the next request.
     Idle(Instant),
 }
 
@@ -163,7 +162,7 @@ impl Standing {
         }
     }
 
-    /// Who goes first where places are short: the lowest.
+    /// Order in which connections are closed when slots run out: lowest first.
     fn rank(self, now: Instant) -> (u8, Instant) {
         match self {
             Self::Reading(since) if now.duration_since(since) >= SLOW => (0, since),
@@ -191,7 +190,7 @@ struct Taken {
     closed: CancellationToken,
 }
 
-/// The place of a connection, until it is dropped.
+/// Slot of a connection, released on drop.
 #[derive(Debug)]
 struct Place {
     connections: Connections,
@@ -201,8 +200,8 @@ struct Place {
 }
 
 impl Connections {
-    /// A place for a new connection: that of another one where all are taken. `None` where every other connection is being answered
-    /// and none of them is slow.
+    /// Takes a slot for a new connection, closing another one if all are taken. `None` if all others are being
+    /// answered and none of them is slow.
     fn place_for(&self, peer: SocketAddr, closed: CancellationToken) -> Option<Place> {
         let (now, peer) = (Instant::now(), peer.ip());
         let mut open = self.lock();
@@ -225,7 +224,7 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the connection that can be missed most among some.
+    /// Closes the least important of the connections that match.
     fn make_room(&mut self, now: Instant, among: impl Fn(&Taken) -> bool) -> Option<()> {
         let rank = |(number, taken): (&u64, &Taken)| (taken.standing.borrow().rank(now), *number);
         let ((how, since), number) = self.places.iter().filter(|(_, taken)| among(taken)).map(rank).min()?;
@@ -244,7 +243,7 @@ impl Drop for Place {
     }
 }
 
-/// A stream that reports when a request begins.
+/// A stream that reports the beginning of a request.
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,
@@ -294,7 +293,7 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// The body of an answer. When it has gone, so has the answer, but for what waits to be sent.
+/// Body of a response. Once it is dropped the response is complete, except for buffered data.
 #[derive(Debug)]
 struct Sent {
     body: Body,

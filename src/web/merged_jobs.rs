@@ -1,4 +1,4 @@
-//! Jobs of several targets in one answer.
+//! Merges the jobs of several targets.
 
 use std::cmp::Reverse;
 
@@ -8,11 +8,11 @@ use crate::web::targets::Answers;
 use trainspotter_core::jobs::key_of;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// Where a job stands in the list of all jobs, in the order that every ledger has.
+/// Position of a job in the list of all jobs, in the order of every ledger.
 type At = (Timestamp, u64);
 
-/// The next jobs of all targets in the order of their creation. Where a target has looked at no more than a part, nothing that comes after
-/// that part is shown yet.
+/// Merges pages in order of creation. If a target has examined only part of its jobs, nothing after that part is
+/// included yet.
 pub(super) fn in_order(answers: Answers<JobPage>, newest_first: bool, limit: usize) -> JobPage {
     let at = |job: &JobView| (job.created_at, key_of(&job.id));
     let is_later = |one: &At, other: &At| if newest_first { one < other } else { one > other };
@@ -40,7 +40,7 @@ pub(super) fn in_order(answers: Answers<JobPage>, newest_first: bool, limit: usi
     JobPage { jobs, next: end.map(|(_, next)| next), missing: answers.missing }
 }
 
-/// Those that have waited longest.
+/// Merges the longest-waiting jobs.
 pub(super) fn longest(answers: Answers<JobPage>, limit: usize) -> JobPage {
     let is_alone = answers.given.len() == 1;
     let mut jobs: Vec<JobView> =
@@ -53,7 +53,7 @@ pub(super) fn longest(answers: Answers<JobPage>, limit: usize) -> JobPage {
     JobPage { jobs, next: None, missing: answers.missing }
 }
 
-/// The jobs that a text may mean: what is the id of one means that one.
+/// Merges the matches of a text: an exact id match takes precedence.
 pub(super) fn meant(answers: Answers<Meant>, words: &str) -> Meant {
     let (mut found, mut more) = (Vec::new(), false);
     for (target, meant) in answers.given {

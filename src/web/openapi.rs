@@ -1,4 +1,4 @@
-//! The API's routes and their documentation, registered together so that neither can lack the other.
+//! Routes of the API with their documentation, registered together so that they cannot diverge.
 
 use std::sync::LazyLock;
 
@@ -44,7 +44,7 @@ use crate::web::when;
 )]
 struct About;
 
-/// Every route but the page's own files.
+/// Every route except the static files.
 pub(super) fn routes() -> OpenApiRouter<Pages> {
     OpenApiRouter::with_openapi(About::openapi())
         .routes(routes!(figures::queues))
@@ -94,7 +94,7 @@ fn acts() -> OpenApiRouter<Pages> {
         .route_layer(from_fn(access::operators_only))
 }
 
-/// The document as JSON. It depends on nothing but the build.
+/// The document as JSON. Constant for a build.
 pub(super) fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| routes().into_openapi().to_pretty_json().unwrap_or_default());
     &DOCUMENT

@@ -1,4 +1,4 @@
-//! What an operator does over the API: as messages to whoever owns the outbox and the silences, and what every such request has in common.
+//! Operator actions over the API: messages to the owner of outbox and silences, and common parts of their requests.
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -15,88 +15,88 @@ use crate::web::outbox::{NotificationPage, OutboxFilter};
 use crate::web::request_limits::MAX_BODY;
 use crate::web::test_notifications::{TestRequest, TestResult};
 
-/// What an operation comes to.
+/// Result of an operation.
 pub type Outcome<T> = Result<T, Refusal>;
 
-/// Where the answer goes.
+/// Reply channel.
 pub type Reply<T> = oneshot::Sender<Outcome<T>>;
 
-/// Something to look up or to do. Dropping `reply` unanswered makes the answer 503: try again later.
+/// A lookup or an action. If `reply` is dropped the response is 503: try again later.
 #[derive(Debug)]
 pub enum Operation {
-    /// All silences that are kept, also those that are over.
+    /// All stored silences, including expired ones.
     ListSilences {
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<Vec<Silence>>,
     },
-    /// Begins a silence; with an id of 0 it gets one, with another it is refused where that is taken.
+    /// Adds a silence. With id 0 it gets a new id; with another id it is refused if that is taken.
     AddSilence {
         /// The silence, with its author.
         silence: Silence,
-        /// Whether it is taken though no alert of the present rules can match.
+        /// Whether to accept it although no alert of the current rules can match.
         allow_unmatched: bool,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<Silence>,
     },
     /// Ends a silence now.
     EndSilence {
-        /// Which one.
+        /// Id of the silence.
         id: i64,
-        /// The name of the token.
+        /// Name of the token.
         author: String,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<Silence>,
     },
-    /// Notifications, in the order in which they were written.
+    /// Notifications, in the order of creation.
     ListOutbox {
-        /// Which ones.
+        /// Filter.
         filter: OutboxFilter,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<NotificationPage>,
     },
-    /// Changes notifications that wait, or were given up; the answer is how many.
+    /// Changes notifications that are pending or dead; the reply is their number.
     ChangeOutbox {
-        /// What is done with them.
+        /// The change.
         change: Change,
-        /// Those of one receiver.
+        /// Only those of this receiver.
         receiver: Option<String>,
-        /// Those whose ids begin so; empty for all.
+        /// Only those whose id has one of these prefixes; empty for all.
         ids: Vec<String>,
-        /// The name of the token.
+        /// Name of the token.
         author: String,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<usize>,
     },
-    /// Sends samples.
+    /// Sends sample notifications.
     Test {
-        /// What to whom.
+        /// Samples and receiver.
         test: TestRequest,
-        /// The name of the token.
+        /// Name of the token.
         author: String,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: Reply<Vec<TestResult>>,
     },
 }
 
-/// What is done with notifications.
+/// A change of notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Tried again now, also those that were given up.
+    /// Retry now, including dead ones.
     Retry,
-    /// Given up.
+    /// Give up.
     Drop,
 }
 
-/// Why an operation was not done, in a sentence without secrets.
+/// Why an operation was refused, in a sentence without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no such thing.
+    /// Not found.
     NotFound(String),
-    /// It cannot be done to what is there.
+    /// Not possible in the current state.
     Conflict(String),
-    /// It makes no sense.
+    /// Invalid.
     Invalid(String),
-    /// Not now.
+    /// Temporarily unavailable.
     Unavailable(String),
 }
 
@@ -111,7 +111,8 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// Sends an operation and waits for its outcome; the guard's timeout bounds both. The outer refusal is that there is no answer.
+/// Sends an operation and waits for its result; the request timeout bounds both. The outer error means there was no
+/// reply.
 pub(super) async fn asked<T>(
     operations: &mpsc::Sender<Operation>,
     operation: impl FnOnce(Reply<T>) -> Operation,
@@ -122,7 +123,7 @@ pub(super) async fn asked<T>(
     answer.await.map_err(|_| no_answer())
 }
 
-/// Who acts. Only behind `access::operators_only`.
+/// Name of the caller. Only valid behind `access::operators_only`.
 pub(super) fn author(caller: &Extension<Caller>) -> Result<String, ApiError> {
     match &caller.0 {
         Caller::Operator(name) => Ok(name.to_string()),
@@ -130,7 +131,7 @@ pub(super) fn author(caller: &Extension<Caller>) -> Result<String, ApiError> {
     }
 }
 
-/// The body of a request that acts: JSON, as no form of another site can send it.
+/// JSON body of an acting request; a form of another site cannot send JSON.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
 
@@ -154,7 +155,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// Nothing at all is an empty object.
+/// An empty body counts as an empty object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
     let wrong = |error: serde_json::Error| ApiError::bad_request(format!("the body is no JSON: {error}"));

@@ -1,4 +1,4 @@
-//! What operators do, for all targets: a silence holds everywhere, and the outbox is that of all.
+//! Operator actions over all targets: silences apply everywhere, and the outbox is the union.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +13,21 @@ use crate::web::outbox::{NotificationPage, OutboxFilter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
 use crate::web::test_notifications::{TestRequest, TestResult};
 
-/// How long one target may take for what is asked of all, in wall time: less than half of what a request may take, for some are asked twice.
+/// Wall time limit per target for an operation on all: less than half of a request's, since some targets are asked
+/// twice.
 const ACT_WITHIN: Duration = Duration::from_secs(3);
 
-/// How often a new silence is given an id while others take theirs.
+/// Attempts to assign an id to a new silence while others are being added.
 const ATTEMPTS: usize = 3;
 
-/// Something of some targets, by their names.
+/// Values by target name.
 type Of<T> = Vec<(Arc<str>, T)>;
 
-/// What each target answered.
+/// Reply of each target.
 type Answers<T> = Of<Outcome<T>>;
 
 impl Pages {
-    /// One that does not answer hinders no other.
+    /// Sends the operation to all targets concurrently; one that does not reply delays no other.
     async fn each<T>(&self, operation: impl Fn(Reply<T>) -> Operation) -> Answers<T> {
         let targets = self.watched(&PlaceFilter::default());
         let answers = join_all(targets.iter().map(|target| asked_in_time(target, &operation))).await;
@@ -50,13 +51,13 @@ impl Pages {
         if let Some(refusal) = refused.filter(|_| !any) {
             return Err(refusal.into());
         }
-        // One that ended in some targets only, because others did not answer, still holds there.
+        // A silence that was ended in some targets only, because others did not reply, is still active there.
         all.sort_by_key(|silence| (silence.id, std::cmp::Reverse(silence.ends_at)));
         all.dedup_by_key(|silence| silence.id);
         Ok(all)
     }
 
-    /// Begins a silence in all targets.
+    /// Adds a silence in all targets.
     pub(super) async fn add_silence(&self, silence: Silence, allow_unmatched: bool) -> Result<Silence, ApiError> {
         let targets = self.watched(&PlaceFilter::default());
         if let [target] = targets.as_slice() {
@@ -74,7 +75,7 @@ impl Pages {
             }
             let is_added = answers.iter().any(|(_, answer)| answer.is_ok());
             match answers.into_iter().find_map(|(_, answer)| answer.err()) {
-                // Where it would silence nothing it is not needed.
+                // A target without anything to silence does not need it.
                 _ if is_added => return Ok(new),
                 None => return Err(nothing_yet().into()),
                 Some(refusal @ Refusal::Conflict(_)) => taken = refusal,
@@ -84,7 +85,7 @@ impl Pages {
         Err(taken.into())
     }
 
-    /// Ends a silence wherever it holds.
+    /// Ends a silence in every target that has it.
     pub(super) async fn end_silence(&self, id: i64, author: &str) -> Result<Silence, ApiError> {
         let end = |reply| Operation::EndSilence { id, author: author.to_owned(), reply };
         let (ended, refused) = parted(self.each(end).await);
@@ -99,7 +100,8 @@ impl Pages {
         done(ended, decisive(refused, &still))
     }
 
-    /// In which of these targets, that did not end a silence, it may still hold: all but those that say that it does not.
+    /// Of the targets that did not end a silence, those where it may still be active: all but those that report
+    /// they do not have it.
     async fn where_it_may_hold(&self, id: i64, targets: impl Iterator<Item = &(Arc<str>, Refusal)>) -> Vec<Arc<str>> {
         let now = self.clock.now();
         let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
@@ -110,14 +112,15 @@ impl Pages {
         join_all(asking).await.into_iter().flatten().collect()
     }
 
-    /// What one target answers to a question; `None` if it cannot.
+    /// Reply of one target; `None` on failure.
     async fn of_one<T>(&self, name: &str, question: impl FnOnce(Reply<T>) -> Operation) -> Option<T> {
         let targets = self.watched(&PlaceFilter::default());
         let target = targets.iter().find(|target| *target.place.target == *name)?;
         asked_in_time(target, question).await.ok()
     }
 
-    /// A page of the outbox of all targets, one after the other. The place of a page names the target, where there are several.
+    /// A page of the outbox of all targets, one after the other. With several targets the page token contains the
+    /// target's name.
     pub(super) async fn list_outbox(&self, filter: OutboxFilter) -> Result<NotificationPage, ApiError> {
         let targets = self.watched(&PlaceFilter { account: filter.account.clone(), region: filter.region.clone() });
         let several = self.targets.borrow().len() > 1;
@@ -147,7 +150,7 @@ impl Pages {
         Ok(page)
     }
 
-    /// Changes notifications of all targets: says how many.
+    /// Changes notifications of all targets. Returns their number.
     pub(super) async fn change_outbox(
         &self,
         change: Change,
@@ -179,12 +182,12 @@ impl Pages {
         if total > 0 {
             return Ok(total);
         }
-        // That there is nothing in one place is no answer where another one does not say.
+        // "Not found" in one target is no final answer while another has not replied.
         let changed = if unchanged.is_empty() { changed } else { Vec::new() };
         done(changed, decisive(refused, &unchanged))
     }
 
-    /// Whether a target that did not change notifications may have some that were meant: not if it says that it has none.
+    /// Whether a target that did not change notifications may have matching ones: not if it reports none.
     async fn may_have(&self, name: &str, change: Change, receiver: Option<&str>, ids: &[String]) -> bool {
         let states = match change {
             Change::Retry => vec!["pending", "dead"],
@@ -202,7 +205,7 @@ impl Pages {
         false
     }
 
-    /// Sends test notifications. Receivers are nobody's target: the first one that answers does.
+    /// Sends test notifications. Receivers belong to no target, so the first target that replies does it.
     pub(super) async fn send_tests(&self, test: &TestRequest, author: &str) -> Result<Vec<TestResult>, ApiError> {
         let mut unanswered = nothing_yet();
         for target in &self.watched(&PlaceFilter::default()) {
@@ -216,7 +219,7 @@ impl Pages {
     }
 }
 
-/// What a target answers to an operation; a refusal if it does not in time.
+/// Reply of a target to an operation; a refusal after the time limit.
 async fn asked_in_time<T>(target: &WatchedTarget, operation: impl FnOnce(Reply<T>) -> Operation) -> Outcome<T> {
     let asking = asked(&target.operations, operation);
     match tokio::time::timeout(ACT_WITHIN, asking).await {
@@ -231,12 +234,12 @@ fn nothing_yet() -> Refusal {
     Refusal::Unavailable("nothing is watched yet; try again".to_owned())
 }
 
-/// Whether what was refused may be done later, or by another replica.
+/// Whether a refusal is temporary, or for another replica to handle.
 fn is_not_now(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Unavailable(_))
 }
 
-/// What was done, and what was not.
+/// Splits replies into successes and refusals.
 fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
@@ -248,7 +251,7 @@ fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
     (done, refused)
 }
 
-/// The refusals that count: not those of targets that could not do it, and need not, as long as there are others.
+/// The relevant refusals: those of targets that were not needed are ignored, as long as there are others.
 fn decisive(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
     let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_not_now(refusal) || needed.contains(name);
     let decisive: Vec<_> = refused.iter().filter(counts).cloned().collect();
@@ -259,7 +262,8 @@ fn names<T>(of: &[(Arc<str>, T)]) -> String {
     of.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", ")
 }
 
-/// That a silence was added in some targets only, if it was: others may be led by another replica. Whoever tries again adds another one.
+/// The error that a silence was added in some targets only, if so: others may be led by another replica. A retry
+/// adds another silence.
 fn partly(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
     let (mut added, mut lacking) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
@@ -279,7 +283,7 @@ fn partly(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
     (!added.is_empty() && !lacking.is_empty()).then(|| ApiError::not_everywhere(message()))
 }
 
-/// What was done; if nothing was, the refusal that says most: what may be done later, what is done already, what is not there.
+/// The result; if all targets refused, the most informative refusal: temporary, conflict, then not found.
 fn done<T>(done: Of<T>, refused: Of<Refusal>) -> Result<T, ApiError> {
     if let Some((_, done)) = done.into_iter().next() {
         return Ok(done);

@@ -1,4 +1,4 @@
-//! The outbox over the API: notifications that wait, and those that were given up.
+//! The outbox over the API: pending and dead notifications.
 
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
@@ -15,45 +15,45 @@ use crate::web::operations::{Body, Change, author};
 use crate::web::query::{pairs, shown};
 use trainspotter_core::model::Timestamp;
 
-/// Notifications on a page unless the request says otherwise.
+/// Default page size.
 const DEFAULT_LIMIT: usize = 100;
 
-/// The most on a page.
+/// Maximum page size.
 const MAX_LIMIT: usize = 500;
 
-/// Ids in one request, at most.
+/// Maximum ids per request.
 const MAX_IDS: usize = 500;
 
-/// Where a notification can stand.
+/// States of a notification.
 const STATES: [&str; 4] = ["pending", "dead", "delivered", "muted"];
 
-/// Which notifications are listed. What is `None` or empty leaves out nothing.
+/// Filter of notifications. `None` or empty means no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutboxFilter {
-    /// Of this AWS account.
+    /// AWS account.
     pub account: Option<String>,
-    /// Of this AWS region.
+    /// AWS region.
     pub region: Option<String>,
-    /// Of one receiver.
+    /// Receiver.
     pub receiver: Option<String>,
-    /// In these states.
+    /// States.
     pub states: Vec<&'static str>,
-    /// By how their ids begin.
+    /// Prefix of the id.
     pub id: Option<String>,
-    /// Of one alert, by its id.
+    /// Id of the alert.
     pub alert: Option<String>,
-    /// After this place.
+    /// Position after which to start.
     pub after: Option<String>,
-    /// At most this many.
+    /// Maximum number.
     pub limit: usize,
 }
 
-/// Some notifications, in the order in which they were written.
+/// A page of notifications, in order of creation.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct NotificationPage {
     /// The notifications.
     pub notifications: Vec<NotificationRow>,
-    /// What to give as `after` to get those that follow; null at the end.
+    /// Value of `after` for the next page; null at the end.
     #[schema(value_type = Option<String>)]
     pub next: Option<String>,
 }
@@ -61,17 +61,17 @@ pub struct NotificationPage {
 /// A notification to one receiver.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NotificationRow {
-    /// The same over retries and restarts.
+    /// Stable over retries and restarts.
     id: String,
-    /// Who gets it.
+    /// Receiver.
     receiver: String,
-    /// `pending`, `dead` (given up), `delivered` or `muted` (never sent, because its episode was over before).
+    /// `pending`, `dead` (given up), `delivered` or `muted` (never sent, because its episode ended before).
     #[schema(value_type = String)]
     state: &'static str,
-    /// Which end of the alert it is about: `fired` or `resolved`.
+    /// `fired` or `resolved`.
     #[schema(value_type = String)]
     kind: &'static str,
-    /// The AWS account that the alert is about; null while it is not known.
+    /// AWS account of the alert; null while unknown.
     account: Option<String>,
     /// The AWS region.
     region: Option<String>,
@@ -83,15 +83,15 @@ pub struct NotificationRow {
     labels: BTreeMap<String, String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// How often it was tried.
+    /// Number of attempts.
     attempts: u32,
-    /// When it is tried next; null unless it is pending.
+    /// Time of the next attempt; null unless pending.
     #[schema(value_type = Option<String>, format = DateTime)]
     next_attempt_at: Option<Timestamp>,
-    /// When it was delivered or given up; null while it is pending.
+    /// When it was delivered or given up; null while pending.
     #[schema(value_type = Option<String>, format = DateTime)]
     settled_at: Option<Timestamp>,
-    /// Why the last attempt failed, or what holds it back.
+    /// Error of the last attempt, or what holds it back.
     last_error: Option<String>,
 }
 
@@ -120,31 +120,31 @@ impl From<OutboxRow> for NotificationRow {
     }
 }
 
-/// What a list of notifications can be narrowed by.
+/// Filters of a list of notifications.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "what the document says; `OutboxFilter` is what is read")]
 struct OutboxParameters {
-    /// Only those of this AWS account.
+    /// Only notifications of this AWS account.
     account: Option<String>,
-    /// Only those of this AWS region.
+    /// Only notifications of this AWS region.
     region: Option<String>,
-    /// Only those of this receiver.
+    /// Only notifications of this receiver.
     receiver: Option<String>,
-    /// `pending`, `dead`, `delivered` or `muted`, or several with commas; pending and dead ones by default.
+    /// `pending`, `dead`, `delivered` or `muted`, or several, comma-separated; pending and dead by default.
     state: Option<String>,
-    /// Only those whose ids begin so.
+    /// Only notifications whose id has this prefix.
     id: Option<String>,
-    /// Only those of this alert.
+    /// Only notifications of this alert.
     alert: Option<String>,
-    /// Notifications on the page, 1 to 500; 100 by default.
+    /// Page size, 1 to 500; 100 by default.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
-    /// The `next` of the page before.
+    /// `next` of the previous page.
     after: Option<String>,
 }
 
-/// Notifications that are not delivered, or others by `state`.
+/// Undelivered notifications, or others by `state`.
 #[utoipa::path(
     get, path = "/api/v1/outbox", tag = "operation", params(OutboxParameters),
     responses((status = 200, body = NotificationPage), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -207,25 +207,25 @@ fn limit(value: &str) -> Result<usize, ApiError> {
     })
 }
 
-/// Which notifications are meant: of those that can be changed, all that both fields take.
+/// Selects notifications that can be changed: those that match both fields.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
-    /// Those of one receiver.
+    /// Only those of this receiver.
     receiver: Option<String>,
-    /// Those whose ids begin so; all by default.
+    /// Only those whose id has one of these prefixes; all by default.
     #[serde(default)]
     ids: Vec<String>,
 }
 
-/// How many notifications were changed.
+/// Number of changed notifications.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Changed {
-    /// With the resolves that belong to them.
+    /// Including their resolves.
     changed: usize,
 }
 
-/// Tries notifications again now, also those that were given up. Without `receiver` and `ids`, all of them.
+/// Retries notifications now, including dead ones. Without `receiver` and `ids`, all of them.
 #[utoipa::path(
     post, path = "/api/v1/outbox/retry", tag = "operation", request_body = Chosen,
     responses(
@@ -242,7 +242,7 @@ pub(super) async fn retry(
     change(&pages, &caller, Change::Retry, chosen).await
 }
 
-/// Gives up notifications that wait. They are kept for a week and can be retried.
+/// Gives up pending notifications. They are kept for a week and can be retried.
 #[utoipa::path(
     post, path = "/api/v1/outbox/drop", tag = "operation", request_body = Chosen,
     responses(
@@ -269,7 +269,7 @@ async fn change(
     chosen: Chosen,
 ) -> Result<Json<Changed>, ApiError> {
     let Chosen { receiver, ids } = chosen;
-    // An empty text is how every id begins.
+    // An empty prefix would match every id.
     if ids.iter().any(|id| id.is_empty() || !id.bytes().all(|digit| digit.is_ascii_hexdigit())) || ids.len() > MAX_IDS {
         return Err(ApiError::invalid(format!(
             "ids: up to {MAX_IDS} beginnings of ids, as GET /api/v1/outbox lists them"

@@ -1,7 +1,7 @@
-//! The pages: one document for all of them, in which a script of its own draws each; their style and scripts, all in the binary. And
-//! the runbooks, which are text.
+//! The pages: one HTML document in which a script renders each page; all styles and scripts are embedded in the
+//! binary. Runbooks are static text.
 //!
-//! All addresses are relative, so that a proxy may serve the pages below a path of its own.
+//! All links are relative, so that a proxy may serve the pages below any path.
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,10 +12,10 @@ use axum::routing::get;
 use crate::web::Pages;
 use crate::web::runbooks;
 
-/// The document, with marks where a page's own words stand.
+/// The document template, with placeholders.
 const DOCUMENT: &str = include_str!("assets/page.html");
 
-/// A file of the pages, always asked for anew: after an update, pages and API must fit each other.
+/// A static file, served without caching: after an update, pages and API must match.
 macro_rules! file {
     ($name:literal, $content_type:literal) => {
         (
@@ -33,7 +33,7 @@ macro_rules! file {
     };
 }
 
-/// The pages that a script draws: path, script and title.
+/// Pages rendered by a script: path, script and title.
 const DRAWN: [(&str, &str, &str); 9] = [
     ("/", "overview", "Overview"),
     ("/alerts", "alerts", "Alerts"),
@@ -97,7 +97,7 @@ pub(super) fn routes() -> Router<Pages> {
         )
 }
 
-/// A page that a script draws.
+/// A page rendered by a script.
 fn page(path: &str, script: &str, title: &str) -> Response {
     let script = format!("<script type=\"module\" src=\"{{root}}assets/{script}.js\"></script>");
     document(
@@ -109,7 +109,8 @@ fn page(path: &str, script: &str, title: &str) -> Response {
     )
 }
 
-/// A document with its own words. `root` leads to the service's root, and stands for `{root}` in all of them.
+/// Fills in the document template. `root` is the relative path to the service's root, and replaces `{root}` in all
+/// parts.
 pub(super) fn document(root: &str, title: &str, script: &str, class: &str, main: &str) -> Response {
     let html = DOCUMENT
         .replace("{script}", script)
@@ -120,7 +121,7 @@ pub(super) fn document(root: &str, title: &str, script: &str, class: &str, main:
     ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-cache")], html).into_response()
 }
 
-/// What leads from a path to the root: one step up for each of its folders.
+/// The relative path from a page to the root: one step up per folder.
 fn root(path: &str) -> String {
     match path.matches('/').count() {
         0 | 1 => "./".to_owned(),

@@ -1,4 +1,4 @@
-//! Questions about the past, which are answered beside the ticks: frames and alerts that were kept.
+//! Queries about the past, answered outside the ticks: stored frames and alerts.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,51 +10,51 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Transition;
 
-/// A question to whoever reads what was kept. Dropping `reply` or `reader` unanswered makes the answer 503: try again later.
+/// A query to the reader of the store. If `reply` or `reader` is dropped the response is 503: try again later.
 #[derive(Debug)]
 pub enum PastQuery {
-    /// How figures were.
+    /// History of metrics.
     Frames {
-        /// The first moment.
+        /// Start time.
         from: Timestamp,
-        /// The last one.
+        /// End time.
         to: Timestamp,
-        /// At most one frame for each of these, the last.
+        /// At most one frame per interval of this length, the last.
         every: Duration,
-        /// Takes what is asked for from each frame, oldest first, and answers.
+        /// Consumes each frame, oldest first, and sends the reply.
         reader: Box<dyn ReadFrames>,
     },
-    /// When an alert fired and how that ended, the latest first.
+    /// Firings and resolves of an alert, latest first.
     Episodes {
-        /// Its id.
+        /// Id of the alert.
         alert: String,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Vec<Transition>>,
     },
     /// A report.
     Report {
-        /// The first moment.
+        /// Start time.
         from: Timestamp,
-        /// The end, which is not part of it.
+        /// End time, exclusive.
         to: Timestamp,
-        /// What it is broken down by.
+        /// Grouping keys.
         by: Vec<String>,
-        /// Where the answer goes.
+        /// Reply channel; an invalid request is an error.
         reply: oneshot::Sender<Result<serde_json::Value, InvalidReport>>,
     },
-    /// What fired between two moments, the latest first.
+    /// Alerts firing between two times, latest first.
     Alerts {
-        /// The first moment.
+        /// Start time.
         from: Timestamp,
-        /// The last one.
+        /// End time.
         to: Timestamp,
-        /// Only of this queue.
+        /// Only alerts of this queue.
         queue: Option<String>,
-        /// Only of this share, and of all shares of a queue together.
+        /// Only alerts of this share, and of all shares of a queue together.
         share: Option<String>,
-        /// At most so many.
+        /// Maximum number.
         limit: u32,
-        /// Where the answer goes.
+        /// Reply channel.
         reply: oneshot::Sender<Vec<Transition>>,
     },
 }
@@ -63,16 +63,16 @@ pub enum PastQuery {
 #[derive(Debug)]
 pub struct InvalidReport(pub String);
 
-/// What is made of frames.
+/// Consumer of the frames of a history query.
 pub trait ReadFrames: fmt::Debug + Send {
-    /// Takes in the frame that comes next.
+    /// Consumes the next frame.
     fn take(&mut self, frame: &Frame);
 
-    /// There are no more: answers.
+    /// Called after the last frame: sends the reply.
     fn finish(self: Box<Self>);
 }
 
-/// Asks and waits for the answer.
+/// Sends a query and waits for its reply.
 pub(super) async fn ask<T>(
     past: &mpsc::Sender<PastQuery>,
     question: impl FnOnce(oneshot::Sender<T>) -> PastQuery,

@@ -1,4 +1,4 @@
-//! Whether the service is alive and ready, and what it depends on: probes, `/metrics`, and the health of the sources.
+//! Liveness, readiness and dependencies: probes, `/metrics`, and the health of the sources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,54 +21,55 @@ use trainspotter_clock::Comparison;
 use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// The engine is reported as stopped when it missed this many ticks.
+/// The engine counts as stalled after missing this many ticks.
 const MISSED_TICKS: u32 = 3;
 
-/// ... but never before this much wall time: with a fast clock, ticks are shorter than the pauses of a busy machine.
+/// Lower bound in wall time before the engine counts as stalled: with a fast clock, ticks are shorter than the
+/// pauses of a busy machine.
 const MIN_ALLOWED_SILENCE: Duration = Duration::from_secs(30);
 
-/// Wall time between two looks whether the service is ready.
+/// Wall time between checks whether the service is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Targets that are named where none is ready.
+/// Maximum targets listed when none is ready.
 const MAX_NAMED: usize = 5;
 
-/// The type that Prometheus asks for.
+/// Content type of the Prometheus text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A probe's good answer.
+/// Successful response of a probe.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProbeBody {
     /// `ok` or `ready`.
     #[schema(value_type = String)]
     status: &'static str,
-    /// What is wrong and yet no reason to restart the service; left out if nothing is.
+    /// Problems that are no reason to restart the service; omitted without any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
 }
 
-/// The health of the service and of what it rests on.
+/// Health of the service and its dependencies.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HealthBody {
     status: Status,
-    /// Whether a first complete poll has been made.
+    /// Whether a first complete poll has finished.
     ready: bool,
-    /// Why not; null if it has been made.
+    /// Why it is not ready; null if it is.
     not_ready: Option<String>,
-    /// The service's clock, which may run fast.
+    /// The service's clock, which may run faster than real time.
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
-    /// Clock seconds per second.
+    /// Speed of the service's clock relative to real time.
     clock_speed: f64,
-    /// By how many seconds the machine's clock is ahead of AWS's, at least; negative if it is behind, null while that is not known. The
-    /// service uses AWS's time.
+    /// Minimum number of seconds by which the machine's clock is ahead of AWS's; negative if behind, null if
+    /// unknown. The service uses AWS's time.
     clock_skew_seconds: Option<f64>,
-    /// By how many seconds that may be more; null while it is not known, and while the two clocks run at different speeds.
+    /// Maximum error of that number in seconds; null if unknown, and while the two clocks run at different speeds.
     clock_skew_uncertain_seconds: Option<f64>,
     /// When the service started.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// The time of the latest figures; null before the first.
+    /// Time of the latest figures; null before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     ticked_at: Option<Timestamp>,
     /// Their age on the service's clock; null before the first.
@@ -76,45 +77,45 @@ pub(super) struct HealthBody {
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
-    /// Why the state is kept in memory only, so that a restart would lose what happened since; null if all is well.
+    /// Why state is kept in memory only, so that a restart would lose it; null if the store works.
     store_error: Option<String>,
-    /// Which of several replicas answers, and who leads; null where there is one service.
+    /// Status of the replica that answers; null for a single service.
     replica: Option<ReplicaView>,
     sources: Vec<SourceRow>,
-    /// Each account and region that is watched.
+    /// Each watched account and region.
     targets: Vec<TargetHealth>,
 }
 
-/// How a target is.
+/// Health of a target.
 #[derive(Debug, Serialize, ToSchema)]
 struct TargetHealth {
     /// Its name.
     target: String,
-    /// Null while it is not known.
+    /// Null while unknown.
     account: Option<String>,
     region: Option<String>,
     status: Status,
-    /// The time of its latest figures; null before the first.
+    /// Time of its latest figures; null before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     ticked_at: Option<Timestamp>,
-    /// How many queues are watched.
+    /// Number of watched queues.
     queues: usize,
-    /// What is wrong with it, each in a line.
+    /// Its problems, one line each.
     problems: Vec<String>,
-    /// Which of several replicas answers for it, and who leads; null where there is one service.
+    /// Status of the replica for this target; null for a single service.
     replica: Option<ReplicaView>,
 }
 
-/// What has changed since a reader looked last: small enough to be asked for every few seconds.
+/// A summary small enough to be polled every few seconds.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TickBody {
     status: Status,
     /// Why the first poll is not complete; null if it is.
     not_ready: Option<String>,
-    /// The service's clock, which may run fast.
+    /// The service's clock, which may run faster than real time.
     #[schema(value_type = String, format = DateTime)]
     now: Timestamp,
-    /// Clock seconds per second.
+    /// Speed of the service's clock relative to real time.
     clock_speed: f64,
     /// When the service started.
     #[schema(value_type = String, format = DateTime)]
@@ -122,32 +123,33 @@ pub(super) struct TickBody {
     /// The time of the latest figures; null before the first.
     #[schema(value_type = Option<String>, format = DateTime)]
     ticked_at: Option<Timestamp>,
-    /// How often there are new figures, in clock time.
+    /// Interval between figures, in clock time.
     tick_every_seconds: f64,
-    /// Alerts that fire, by severity; those without one are under the empty name.
+    /// Firing alerts by severity; those without one have an empty key.
     firing: BTreeMap<String, u64>,
-    /// What is wrong with sources and the state file, each in a line.
+    /// Problems with sources and the state file, one line each.
     problems: Vec<String>,
-    /// Why the state is kept in memory only; null if all is well.
+    /// Why state is kept in memory only; null if the store works.
     store_error: Option<String>,
-    /// How many accounts and regions are watched.
+    /// Number of watched accounts and regions.
     targets: usize,
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
 }
 
-/// How the service is.
+/// Overall status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Status {
-    /// The engine has not ticked for long: all figures are old.
+    /// The engine is stalled: all figures are outdated.
     Stale,
-    /// The first poll is not complete: figures are not the whole truth yet.
+    /// The first poll is not complete: figures are incomplete.
     Starting,
-    /// A source did not answer, so that some figures are old; or something else is wrong: the state file, rule files, a sink.
+    /// A source fails, so that some figures are outdated; or there is another problem with the state file, rule
+    /// files or a sink.
     Degraded,
-    /// All is well.
+    /// No problems.
     Ok,
 }
 
@@ -156,17 +158,17 @@ enum Status {
 struct SourceRow {
     /// The target's name.
     target: String,
-    /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `utilisation`, and where they are asked for `reserved`, `account`
-    /// and `events`.
+    /// `topology`, `jobs`, `snapshot`, `descriptions`, `training_jobs`, `utilisation`, and if enabled `reserved`,
+    /// `account` and `events`.
     #[schema(value_type = String)]
     source: &'static str,
-    /// Age of its last complete answer, as of the latest tick; null before the first one.
+    /// Age of its last complete response, as of the latest tick; null before the first.
     age_seconds: Option<f64>,
-    /// The error of its last poll, if that failed.
+    /// Error of its last poll, if it failed.
     error: Option<String>,
 }
 
-/// Whether the process is alive: 503 once no engine has ticked for long.
+/// Liveness: 503 if no engine has ticked for long.
 #[utoipa::path(
     get, path = "/healthz", tag = "service",
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
@@ -183,8 +185,8 @@ pub(super) async fn healthz(State(pages): State<Pages>) -> Result<Json<ProbeBody
     Ok(Json(ProbeBody { status: "ok", problems }))
 }
 
-/// Whether the figures are complete: 503 until the first complete poll. A target that does not answer is named and waited for only if no
-/// other does.
+/// Readiness: 503 until the first complete poll. A failing target is listed, and delays readiness only if no other
+/// target is ready.
 #[utoipa::path(
     get, path = "/readyz", tag = "service",
     responses((status = 200, body = ProbeBody), (status = 503, body = ErrorBody))
@@ -207,7 +209,7 @@ pub(super) async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&frames))
 }
 
-/// Whether there are new figures, and what fires.
+/// Whether there are new figures, and which severities fire.
 #[utoipa::path(get, path = "/api/v1/tick", tag = "service", responses((status = 200, body = TickBody)))]
 pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
     let latest = pages.latest();
@@ -232,7 +234,7 @@ pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
     })
 }
 
-/// How the service is, and how fresh each source is.
+/// Overall status, and the age of each source.
 #[utoipa::path(get, path = "/api/v1/health", tag = "service", responses((status = 200, body = HealthBody)))]
 pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
     let latest = pages.latest();
@@ -260,7 +262,7 @@ pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
     })
 }
 
-/// By how many seconds the skew may be more. Of clocks that run at different speeds no bound holds.
+/// Maximum error of the skew. Between clocks of different speeds there is no bound.
 fn uncertain_seconds(comparison: Option<Comparison>) -> Option<f64> {
     comparison.filter(|comparison| comparison.speed.is_none()).map(|comparison| comparison.uncertain_seconds)
 }
@@ -283,9 +285,9 @@ impl TargetHealth {
     }
 }
 
-/// How the service is: as its worst target, but for those that are still to begin beside others.
+/// Overall status: that of the worst target, without those that have not started yet beside others.
 fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
-    // What is in effect goes on, and is not what was asked for.
+    // The previous configuration stays in effect, but it is not the requested one.
     let of_configuration = pages.configuration.borrow().as_ref().map_or(Status::Ok, |_| Status::Degraded);
     status_of_targets(pages, latest).min(of_configuration)
 }
@@ -322,8 +324,8 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
     }
 }
 
-/// Why the figures are not complete yet: no target was polled completely; or one has begun to be and has not failed, and they were never
-/// complete.
+/// Why the figures are incomplete: no target has had a complete poll; or, if they were never complete before, one
+/// has started, has not failed and is not complete yet.
 fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
     let is_named = latest.len() > 1;
     let why = |snapshot: &Snapshot| {
@@ -346,7 +348,7 @@ fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
 }
 
 impl Pages {
-    /// Waits until the figures of all targets are complete. From then on none is waited for that comes beside others.
+    /// Waits until the figures of all targets are complete. Targets added afterwards are not waited for.
     pub async fn until_ready(self) {
         while all_not_ready(&self, &self.latest()).is_some() {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -355,19 +357,19 @@ impl Pages {
     }
 }
 
-/// Whether a target is known not to answer.
+/// Whether a target is known to fail.
 fn has_failed(snapshot: &Snapshot) -> bool {
     snapshot.store_error.is_some()
         || !snapshot.problems.is_empty()
         || snapshot.frame.sources.iter().any(|source| source.error.is_some())
 }
 
-/// Why the figures of a target are not complete yet.
+/// Why the figures of a target are incomplete.
 fn not_ready(snapshot: &Snapshot) -> String {
     snapshot.not_ready.clone().unwrap_or_else(|| "the first poll is not complete yet".to_owned())
 }
 
-/// What is wrong, in one line each.
+/// All problems, one line each.
 fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     let configuration = pages.configuration.borrow();
     let mut all: Vec<String> = configuration.iter().map(|why| format!("configuration: {why}")).collect();
@@ -375,7 +377,7 @@ fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     all
 }
 
-/// What is wrong with targets, in one line each: with the name of the target where there are several.
+/// Problems of the targets, one line each; prefixed with the target's name if there are several.
 fn of_targets(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     let [_, _, ..] = latest else { return latest.iter().flat_map(problems).collect() };
     let named = |snapshot: &Snapshot| {
@@ -390,7 +392,7 @@ fn of_targets(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     latest.iter().flat_map(named).collect()
 }
 
-/// What is wrong with the sources of a target, its state file and all else, each in one line.
+/// Problems of a target's sources, state file and other parts, one line each.
 fn problems(snapshot: &Snapshot) -> Vec<String> {
     let of_source = |health: &SourceHealth| Some(format!("{}: {}", health.source.as_str(), health.error.as_ref()?));
     let sources = snapshot.frame.sources.iter().filter_map(of_source);
@@ -401,21 +403,21 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     });
     let mut problems: Vec<String> =
         sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).collect();
-    // What a source fails with may be all that is waited for.
+    // Do not repeat a source's error that is also the reason for not being ready.
     let waiting = snapshot.not_ready.clone().filter(|_| !snapshot.ready);
     let failures: Vec<&String> = snapshot.frame.sources.iter().filter_map(|health| health.error.as_ref()).collect();
     problems.extend(waiting.filter(|why| !failures.iter().any(|failure| why.ends_with(*failure))));
     problems
 }
 
-/// That a target has not ticked for long.
+/// The problem that a target has not ticked for long, if so.
 fn silence_of(pages: &Pages, snapshot: &Snapshot) -> Option<String> {
     let silent = silent_for(pages, snapshot);
     let is_long = silent > allowed_silence(pages);
     is_long.then(|| format!("it has not ticked for {} s of the service's clock", silent.as_secs()))
 }
 
-/// How long ago the engine ticked, or the service started, in clock time.
+/// Time since the last tick, or since the start of the service, in clock time.
 fn silent_for(pages: &Pages, snapshot: &Snapshot) -> Duration {
     pages.clock.now().since(snapshot.ticked_at.unwrap_or(pages.started_at))
 }

@@ -1,4 +1,4 @@
-//! Where there are several replicas, each answer says as of when its figures are, and who leads.
+//! Response headers with replicas: the time of the figures, and the leader.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use axum::response::Response;
 
 use crate::web::Pages;
 
-/// The time of the figures, in RFC 3339; of several targets that of the oldest.
+/// Time of the figures, in RFC 3339; with several targets, that of the oldest.
 const AS_OF: HeaderName = HeaderName::from_static("trainspotter-as-of");
 
-/// Which replica leads, as `/api/v1/health` calls it; of several targets all that do. Without it none does.
+/// Id of the leader, as in `/api/v1/health`; with several targets, all leaders. Absent without a leader.
 const LEADER: HeaderName = HeaderName::from_static("trainspotter-leader");
 
 pub(super) async fn add(State(pages): State<Pages>, request: Request, next: Next) -> Response {

@@ -1,4 +1,4 @@
-//! A report of a time that is over, as `trainspotter report --url` shows it.
+//! Reports about a past period, as in `trainspotter report --url`.
 
 use std::time::Duration;
 
@@ -13,32 +13,32 @@ use crate::web::history::moment;
 use crate::web::past::{PastQuery, ask};
 use crate::web::query::{pairs, shown};
 
-/// What a report is about unless the request says otherwise.
+/// Default period.
 const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
 
-/// The longest time of one report over the API: longer ones are made from the archive by the command.
+/// Maximum period of a report over the API; the command builds longer ones from the archive.
 const MAX_SPAN: Duration = Duration::from_secs(100 * 86_400);
 
-/// Keys of one report.
+/// Maximum grouping keys.
 const MAX_KEYS: usize = 4;
 
-/// What a report is about.
+/// Parameters of a report.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ReportParameters {
-    /// When its time begins: a moment, or how long ago (`-7d`, the default).
+    /// Start time, absolute or relative (`-7d` by default).
     #[param(value_type = Option<String>)]
     from: Option<String>,
-    /// When it ends, likewise; now by default.
+    /// End time, in the same form; now by default.
     #[param(value_type = Option<String>)]
     to: Option<String>,
-    /// What it is broken down by, separated by commas: queue, share, owner, account, region, instance_type, or tags of jobs.
+    /// Grouping keys, comma-separated: queue, share, owner, account, region, instance_type, or tags of jobs.
     #[param(value_type = Option<String>)]
     by: Option<String>,
 }
 
-/// What GPUs did and cost, what was wasted, who waited and who failed, over a time that is over: from the archive, and from the state
-/// file what is not archived yet.
+/// Use, cost and waste of GPUs, waits and failures in a past period: from the archive, and from the state file for
+/// what is not archived yet.
 #[utoipa::path(
     get, path = "/api/v1/report", tag = "figures", params(ReportParameters),
     responses((status = 200, body = Object), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -63,7 +63,7 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
     if by.len() > MAX_KEYS {
         return Err(ApiError::bad_request(format!("`by` takes {MAX_KEYS} keys at most")));
     }
-    // A report is about all targets, and each can make it.
+    // A report covers all targets, and any of them can build it.
     let targets = pages.targets.borrow().clone();
     let no_target = || ApiError::unavailable("no_answer", "no target is watched yet; try again");
     let target = targets.first().ok_or_else(no_target)?;

@@ -1,4 +1,4 @@
-//! What holds for every request: a limit on its size and its time, and the headers of its answer.
+//! Limits on size and time for every request, and headers for every response.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use crate::web::access::Access;
 use crate::web::conditional::conditional;
 use crate::web::error::ApiError;
 
-/// The longest an answer may take, in wall time.
+/// Time limit of a response, in wall time.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// ... and one that waits for receivers of test notifications.
+/// Time limit of a response that waits for receivers of test notifications.
 const TIMEOUT_OF_TESTS: Duration = Duration::from_secs(50);
 
-/// What is answered by receivers.
+/// Path that waits for receivers.
 const TESTS: &str = "/api/v1/notifications/test";
 
-/// The largest body of a request, in bytes.
+/// Maximum body size, in bytes.
 pub(super) const MAX_BODY: u64 = 16 * 1024;
 
-/// The longest path with its parameters, in bytes.
+/// Maximum length of path and query, in bytes.
 const MAX_URI: usize = 8 * 1024;
 
-/// The page brings all it needs, so that nothing but its own files may be loaded, and nobody may frame it.
+/// Pages load only the service's own files, and must not be framed.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// On every answer, unless a route says otherwise.
+/// Headers of every response, unless a route sets them.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -50,7 +50,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Puts the limits and headers around all routes of `router`, and around what it has no route for.
+/// Applies limits and headers to all routes of `router` and its fallback.
 pub(super) fn guarded(router: Router, access: Access) -> Router {
     router
         .fallback(async || ApiError::not_found("there is nothing at this path; see /api/v1/openapi.json"))
@@ -78,7 +78,7 @@ async fn guard(request: Request, next: Next) -> Response {
     with_headers(response)
 }
 
-/// The headers that every answer has.
+/// Adds the common headers.
 pub(super) fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
@@ -86,7 +86,7 @@ pub(super) fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// The request's `Content-Length`; 0 without one: an unannounced body is read up to the same limit.
+/// The `Content-Length` of a request; 0 without one: a chunked body is read up to the same limit.
 fn announced_length(headers: &HeaderMap) -> u64 {
     headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The runbooks as pages: static text with the look of the others, and no script.
+//! Runbooks as pages: static text in the style of the other pages, without scripts.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -7,14 +7,14 @@ use crate::runbooks;
 use crate::web::error::ApiError;
 use crate::web::page::document;
 
-/// One runbook. Links are relative, so that a proxy may serve the page below a path of its own.
+/// One runbook. Links are relative, so that a proxy may serve the page below any path.
 pub(super) async fn runbook(Path(name): Path<String>) -> Result<Response, ApiError> {
     let found = runbooks::named(&name).filter(|_| !name.contains('/')).and_then(runbooks::as_html);
     let (title, text) = found.ok_or_else(|| ApiError::not_found("there is no runbook of this name; see /runbooks"))?;
     Ok(page("../", &title, &format!("{text}<p><a href=\"../runbooks\">All runbooks</a></p>\n")))
 }
 
-/// All of them by name.
+/// All runbooks by name.
 pub(super) async fn list() -> Response {
     let item = |name: &str| {
         let title = runbooks::as_html(name).map(|(title, _)| escaped(&title)).unwrap_or_default();
@@ -24,7 +24,7 @@ pub(super) async fn list() -> Response {
     page("./", "Runbooks", &format!("<h1>Runbooks</h1>\n<ul>\n{items}</ul>\n"))
 }
 
-/// `root` leads from the page to the service's root.
+/// `root` is the relative path to the service's root.
 fn page(root: &str, title: &str, text: &str) -> Response {
     let script = "<script type=\"module\" src=\"{root}assets/runbook.js\"></script>";
     document(root, &escaped(title), script, "runbook", text)

@@ -1,4 +1,4 @@
-//! What the service says of itself: what it watches, whom it notifies, where it publishes, which limits bite and which rules it evaluates.
+//! The service's own figures: targets, receivers, sinks, limits and rules.
 
 use std::collections::BTreeMap;
 
@@ -16,32 +16,32 @@ use trainspotter_core::metrics::{Sample, Value};
 use trainspotter_core::model::Place;
 use trainspotter_core::rules::Rule;
 
-/// The service's own figures, as of the latest tick; counters since counting began.
+/// The service's own figures, from the latest tick; counters since counting began.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ServiceBody {
-    /// Accounts and regions that are watched.
+    /// Watched accounts and regions.
     targets: Vec<TargetRow>,
-    /// Who is notified, as far as anything waits or was delivered.
+    /// Receivers with pending or delivered notifications.
     receivers: Vec<ReceiverRow>,
-    /// Where figures go.
+    /// Sinks for metrics.
     sinks: Vec<SinkRow>,
-    /// What the service itself costs in a month at its present usage, without the tasks it runs on.
+    /// Projected monthly cost of the service itself at its current usage, without the tasks it runs on.
     costs: Vec<CostRow>,
-    /// Limits that have left something out.
+    /// Limits that were hit.
     limits: Vec<LimitRow>,
     /// AWS API calls.
     calls: Vec<CallRow>,
-    /// Values from AWS that this build does not know.
+    /// Values from AWS that this version does not know.
     unknown_values: Vec<UnknownRow>,
-    /// Size of the state file; null where it is not known.
+    /// Size of the state file; null if unknown.
     store_bytes: Option<f64>,
     /// Time between the last two polls; null before the second.
     poll_interval_seconds: Option<f64>,
-    /// Jobs kept in memory.
+    /// Number of jobs in memory.
     jobs_kept: Option<f64>,
-    /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
+    /// Whether the rule files are invalid, so that the previous rules stay in effect.
     rules_broken: bool,
-    /// The rules that are evaluated.
+    /// Rules in effect.
     rules: Vec<RuleRow>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct ServiceBody {
 struct TargetRow {
     /// Its name.
     target: String,
-    /// Null while it is not known.
+    /// Null while unknown.
     account: Option<String>,
     region: Option<String>,
     /// Its watched queues.
@@ -61,9 +61,9 @@ struct TargetRow {
 #[derive(Debug, Default, Serialize, ToSchema)]
 struct ReceiverRow {
     receiver: String,
-    /// Notifications that wait.
+    /// Number of pending notifications.
     pending: f64,
-    /// Age of the oldest; 0 when none waits.
+    /// Age of the oldest; 0 without any.
     oldest_seconds: f64,
     /// Attempts by outcome.
     deliveries: BTreeMap<String, f64>,
@@ -75,25 +75,25 @@ struct SinkRow {
     sink: String,
     /// Series in the last batch; null before the first.
     series: Option<f64>,
-    /// Batches that it rejected or did not receive.
+    /// Batches that it rejected or could not be sent.
     failures: f64,
-    /// Series that a budget leaves out, by metric.
+    /// Series omitted by a budget, by metric.
     left_out: BTreeMap<String, f64>,
 }
 
-/// What a destination costs.
+/// Cost of a destination.
 #[derive(Debug, Serialize, ToSchema)]
 struct CostRow {
     destination: String,
-    /// US dollars in a month, by the shipped table of prices.
+    /// US dollars per month, at the shipped prices.
     dollars: f64,
 }
 
-/// A limit that bites.
+/// A limit that was hit.
 #[derive(Debug, Serialize, ToSchema)]
 struct LimitRow {
     limit: String,
-    /// How often it left something out.
+    /// Number of hits.
     hits: f64,
 }
 
@@ -106,7 +106,7 @@ struct CallRow {
     calls: f64,
 }
 
-/// A value that is not known.
+/// An unknown value.
 #[derive(Debug, Serialize, ToSchema)]
 struct UnknownRow {
     kind: String,
@@ -118,19 +118,19 @@ struct UnknownRow {
 #[derive(Debug, Serialize, ToSchema)]
 struct RuleRow {
     rule: String,
-    /// What its alerts' severity is; null if it gives none.
+    /// Severity of its alerts; null without one.
     severity: Option<String>,
-    /// The metrics it looks at.
+    /// Metrics it uses.
     #[schema(value_type = Vec<String>)]
     metrics: Vec<&'static str>,
-    /// The labels that tell its alerts apart.
+    /// Labels that distinguish its alerts.
     #[schema(value_type = Vec<String>)]
     by: Vec<&'static str>,
-    /// Evaluations that failed.
+    /// Failed evaluations.
     failures: f64,
 }
 
-/// What the service watches, notifies, publishes and evaluates, and what is wrong with that.
+/// What the service watches, notifies, publishes and evaluates, with problems.
 #[utoipa::path(
     get, path = "/api/v1/service", tag = "service",
     responses((status = 200, body = ServiceBody), (status = 503, body = ErrorBody))
@@ -178,7 +178,7 @@ impl TargetRow {
     }
 }
 
-/// The frames of all targets, of which the samples of some metrics are asked for.
+/// The frames of all targets, to look up samples of metrics.
 struct Of<'a>(&'a [Snapshot]);
 
 impl<'a> Of<'a> {
@@ -192,12 +192,12 @@ impl<'a> Of<'a> {
         })
     }
 
-    /// One value of those of all targets.
+    /// One value, folded over all targets.
     fn folded(&self, metric: &Metric, fold: impl Fn(f64, f64) -> f64) -> Option<f64> {
         self.samples(metric).map(|(_, value)| value).reduce(fold)
     }
 
-    /// A row for each series that is above 0.
+    /// A row for each series above 0.
     fn all<T>(&self, metric: &Metric, row: impl Fn(&dyn Fn(&'static str) -> String, f64) -> T) -> Vec<T> {
         let mut sums: BTreeMap<Vec<&str>, (&Sample, f64)> = BTreeMap::new();
         for (sample, value) in self.samples(metric).filter(|(_, value)| *value > 0.0) {
@@ -251,7 +251,7 @@ impl<'a> Of<'a> {
             severity: rule.label("severity").map(str::to_owned),
             metrics: rule.metrics().map(|metric| metric.name).collect(),
             by: rule.by().to_vec(),
-            // The sum of nothing is -0.
+            // The sum of an empty iterator is -0.
             failures: of_rule.fold(0.0, |sum, value| sum + value),
         }
     }

@@ -1,11 +1,11 @@
-//! What samples say of the jobs of a share.
+//! Job figures of a share.
 
 use std::collections::BTreeMap;
 
 use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::{Frame, Sample, ShareFigures, Value};
 
-/// The jobs of a share by state, and for how long the first of them has waited.
+/// Jobs of a share by state, and the age of its longest-waiting job.
 pub(super) fn jobs_of(frame: &Frame, share: &ShareFigures) -> (BTreeMap<String, u64>, Option<f64>) {
     let (queue, name) = (share.queue.to_string(), share.share.to_string());
     let is_of_it = |sample: &&Sample| {
@@ -18,7 +18,7 @@ pub(super) fn jobs_of(frame: &Frame, share: &ShareFigures) -> (BTreeMap<String, 
         Value::Counter(_) | Value::Distribution(_) => None,
     };
     let count = |sample: &Sample| {
-        // Counts of jobs are whole and far below what a float cannot tell apart.
+        // Counts are integers well within the precision of a float.
         let count = format!("{:.0}", gauge(sample)?).parse().ok()?;
         Some((sample.labels.get("state")?.to_string(), count))
     };

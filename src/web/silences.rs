@@ -17,31 +17,31 @@ use crate::web::operations::{Body, author};
 use crate::web::query::{pairs, shown};
 use trainspotter_core::model::{Matchers, Timestamp};
 
-/// Nobody means a silence of more than a year.
+/// Maximum length of a silence.
 const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
-/// Characters of a comment, at most.
+/// Maximum characters of a comment.
 const MAX_COMMENT: usize = 1_000;
 
-/// A silence: for a set time, matching alerts notify nobody.
+/// A silence: suppresses notifications of matching alerts for a set time.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SilenceRow {
-    /// Given by the service, counting from 1.
+    /// Assigned by the service, from 1.
     id: i64,
     state: SilenceState,
-    /// Labels of the alerts that are meant, all of which must match, each in Alertmanager's notation.
+    /// Label matchers in Alertmanager's notation; all must match.
     matchers: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     starts_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
-    /// Who wants it: the name of a token, or what was given on the command line.
+    /// Who added it: the name of a token, or the name given on the command line.
     author: String,
-    /// Why.
+    /// The reason.
     comment: String,
 }
 
-/// Where a silence stands.
+/// State of a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum SilenceState {
@@ -50,7 +50,7 @@ enum SilenceState {
 }
 
 impl SilenceRow {
-    /// A silence as it is at a moment.
+    /// The state of a silence at `now`.
     pub(crate) fn at(silence: &Silence, now: Timestamp) -> Self {
         let Silence { id, matchers, starts_at, ends_at, author, comment } = silence.clone();
         Self {
@@ -65,17 +65,17 @@ impl SilenceRow {
     }
 }
 
-/// What holds the notifications of an alert back.
+/// A silence that holds back an alert's notifications.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct SilenceOfAlert {
-    /// The silence.
+    /// Id of the silence.
     id: i64,
-    /// Until when.
+    /// Its end.
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
-    /// By whom.
+    /// Its author.
     author: String,
-    /// Why.
+    /// The reason.
     comment: String,
 }
 
@@ -86,7 +86,7 @@ impl From<&Silence> for SilenceOfAlert {
     }
 }
 
-/// Which silences are listed.
+/// Parameters of the list of silences.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct SilenceParameters {
@@ -95,7 +95,7 @@ struct SilenceParameters {
     state: Option<SilenceState>,
 }
 
-/// Silences by id, also those that are over, which are kept for a week.
+/// Silences by id, including expired ones, which are kept for a week.
 #[utoipa::path(
     get, path = "/api/v1/silences", tag = "operation", params(SilenceParameters),
     responses((status = 200, body = Vec<SilenceRow>), (status = 400, body = ErrorBody), (status = 503, body = ErrorBody))
@@ -134,26 +134,27 @@ impl SilenceParameters {
     }
 }
 
-/// A silence that begins now. Its author is the name of the token.
+/// A new silence that begins now. Its author is the name of the token.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewSilence {
-    /// Labels of the alerts that are meant, all of which must match: `label=glob`, or as Alertmanager writes them, such as
+    /// Label matchers, all of which must match: `label=glob`, or in Alertmanager's notation, such as
     /// `severity!=page`.
     matchers: Vec<String>,
-    /// For how long; or give `ends_at`. A year at most.
+    /// Duration, instead of `ends_at`. A year at most.
     duration_seconds: Option<f64>,
-    /// Until when; or give `duration_seconds`.
+    /// End, instead of `duration_seconds`.
     #[schema(value_type = Option<String>, format = DateTime)]
     ends_at: Option<Timestamp>,
-    /// Why.
+    /// The reason.
     comment: String,
-    /// Take matchers that no alert of the present rules can meet.
+    /// Accept matchers that no alert of the current rules can match.
     #[serde(default)]
     allow_unmatched: bool,
 }
 
-/// Begins a silence: from now on, matching alerts notify nobody. What still fires when it ends is sent then.
+/// Adds a silence: from now on, notifications of matching alerts are suppressed. Alerts still firing at its end are
+/// sent then.
 #[utoipa::path(
     post, path = "/api/v1/silences", tag = "operation", request_body = NewSilence,
     responses(
@@ -201,7 +202,7 @@ impl NewSilence {
     }
 }
 
-/// Nothing to say.
+/// An empty object.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nothing {}

@@ -1,4 +1,4 @@
-//! When a job starts, as the API shows it.
+//! Start estimates in the API.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,44 +6,46 @@ use utoipa::ToSchema;
 use trainspotter_core::forecast::{Estimate, Outlook, Rough};
 use trainspotter_core::model::{Timestamp, units};
 
-/// When a job is dispatched.
+/// Estimated start of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct StartView {
     /// `expected`, or why there is no estimate: `never`, `too_little_history`, `too_far_back` or `not_made_yet`.
     #[schema(value_type = String)]
     pub outlook: &'static str,
-    /// All of it in a sentence or two.
+    /// The estimate in a sentence or two.
     pub sentence: String,
-    /// One in ten such jobs starts before; null without an estimate, and beyond 30 days.
+    /// One in ten such jobs starts earlier; null without an estimate, and beyond 30 days.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub p10: Option<Timestamp>,
-    /// Half of such jobs start before; null as above.
+    /// Half of such jobs start earlier; null as above.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub p50: Option<Timestamp>,
-    /// Nine in ten such jobs start before; null as above.
+    /// Nine in ten such jobs start earlier; null as above.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub p90: Option<Timestamp>,
     /// When the estimate was made; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub made_at: Option<Timestamp>,
-    /// Whether the job waits beyond those that were run forward, so that its start goes on from their pace.
+    /// Whether the job is behind those that were simulated, so that its start is extrapolated from their rate.
     pub beyond_front: bool,
-    /// Whether too little has come true so far, or too many intervals were wrong, to rely on this one; the sentence says so then.
+    /// Whether the estimate is unreliable, because too few earlier ones have been verified or too many were wrong;
+    /// the sentence says so.
     pub rough: bool,
-    /// What the estimate rests on; null without one.
+    /// Basis of the estimate; null without one.
     pub rests_on: Option<String>,
-    /// What would change it; null without one.
+    /// Events that would change it; null without one.
     pub would_change: Option<String>,
-    /// The part of recent estimates for this share, or for this queue, whose interval held the truth; null while too few were shown. 0.8 is right.
+    /// Fraction of recent estimates for this share, or for this queue, whose interval contained the actual start;
+    /// null with too few of them. 0.8 is ideal.
     pub coverage: Option<f64>,
-    /// The median of how far their middle was off; null likewise.
+    /// Median error of their midpoints; null likewise.
     pub median_error_seconds: Option<f64>,
-    /// How many estimates came true that this one is corrected by.
+    /// Number of verified estimates that this one is corrected by.
     pub truths: usize,
 }
 
 impl StartView {
-    /// An outlook, as it is shown at `now`.
+    /// Converts an outlook for display at `now`.
     pub fn of(outlook: Outlook, now: Timestamp) -> Self {
         let unknown = |outlook, sentence| Self {
             outlook,

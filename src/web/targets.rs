@@ -1,4 +1,4 @@
-//! The targets that are watched: who answers for each, and which of them a request is about.
+//! The watched targets, their query channels, and which of them a request concerns.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use crate::web::query::{pairs, shown};
 use crate::web::{Pages, Snapshot};
 use trainspotter_core::model::Place;
 
-/// How long one of several targets may take to answer, in wall time: one that does not is left out.
+/// Wall time limit per target when several are asked: one that does not answer in time is left out.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// All targets, by name. They come and go while the service runs.
+/// All targets, by name. Changes while the service runs.
 pub type Targets = watch::Receiver<Arc<[WatchedTarget]>>;
 
-/// A target as pages see it. Cheap to clone.
+/// A target as the pages see it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct WatchedTarget {
-    /// Its name and region; the account as far as it was known when this was made.
+    /// Name and region; the account as far as it was known at creation.
     pub place: Place,
     /// The latest snapshot.
     pub snapshot: watch::Receiver<Snapshot>,
-    /// Questions about jobs, to the ledger's owner. A question that is dropped unanswered becomes a 503.
+    /// Job queries, to the owner of the ledger. A query dropped without a reply becomes a 503.
     pub jobs: mpsc::Sender<JobQuery>,
-    /// Questions about the past, to whoever reads what was kept. As above.
+    /// History queries, to the reader of the store. As above.
     pub history: mpsc::Sender<PastQuery>,
-    /// What operators look up and do, to whoever owns silences and outbox. As above.
+    /// Operations, to the owner of silences and outbox. As above.
     pub operations: mpsc::Sender<Operation>,
-    /// Silences, as they were a moment ago.
+    /// Silences, with a short delay.
     pub silences: watch::Receiver<Arc<[Silence]>>,
 }
 
 impl WatchedTarget {
-    /// The latest snapshot, which knows where it is of.
+    /// The latest snapshot, with its place.
     pub(super) fn latest(&self) -> Snapshot {
         let mut snapshot = self.snapshot.borrow().clone();
         if snapshot.place.target.is_empty() {
@@ -51,25 +51,25 @@ impl WatchedTarget {
         snapshot
     }
 
-    /// Where it is, as far as that is known now.
+    /// The place, as far as known now.
     pub(super) fn place_now(&self) -> Place {
         let known = self.snapshot.borrow().place.clone();
         if known.target.is_empty() { self.place.clone() } else { known }
     }
 }
 
-/// Which account and region a row is of.
+/// Account and region of a row.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub(super) struct PlaceRow {
-    /// The AWS account; null while it is not known.
+    /// AWS account; null while unknown.
     account: Option<String>,
     /// The AWS region.
     region: Option<String>,
 }
 
-/// A row that says which account and region it is of.
+/// A row with account and region.
 pub(super) trait InPlace {
-    /// The same, of this place.
+    /// Sets the place.
     #[must_use]
     fn at(self, place: &Place) -> Self;
 }
@@ -81,7 +81,7 @@ impl PlaceRow {
     }
 }
 
-/// Makes rows with a field `place` say where they are of.
+/// Implements [`InPlace`] for rows with a field `place`.
 macro_rules! in_place {
     ($($row:ty),+) => {
         $(impl $crate::web::targets::InPlace for $row {
@@ -94,18 +94,18 @@ macro_rules! in_place {
 
 pub(super) use in_place;
 
-/// Which targets a request is about.
+/// Selects targets by account and region.
 #[derive(Clone, Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PlaceFilter {
-    /// Only what is of this AWS account.
+    /// Only this AWS account.
     pub(super) account: Option<String>,
-    /// Only what is of this AWS region.
+    /// Only this AWS region.
     pub(super) region: Option<String>,
 }
 
 impl PlaceFilter {
-    /// Reads a query string that says nothing else.
+    /// Parses a query string without other parameters.
     pub(super) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut filter = Self::default();
         for (key, value) in pairs(query.unwrap_or_default())? {
@@ -121,7 +121,7 @@ impl PlaceFilter {
         Ok(filter)
     }
 
-    /// Takes a parameter if it is one of these: says whether it was given before.
+    /// Sets the filter if `key` is one of its parameters. Returns whether it was set before.
     pub(super) fn take(&mut self, key: &str, value: &str) -> Option<bool> {
         let place = match key {
             "account" => &mut self.account,
@@ -131,7 +131,7 @@ impl PlaceFilter {
         Some(place.replace(value.to_owned()).is_some())
     }
 
-    /// Whether it is about this place.
+    /// Whether the filter matches a place.
     pub(super) fn fits(&self, place: &Place) -> bool {
         let is = |wanted: &Option<String>, known: &Option<Arc<str>>| {
             wanted.as_ref().is_none_or(|wanted| known.as_deref() == Some(wanted.as_str()))
@@ -146,18 +146,18 @@ impl Pages {
         self.targets.borrow().iter().map(WatchedTarget::latest).collect()
     }
 
-    /// The latest snapshots of some targets.
+    /// The latest snapshots of the matching targets.
     pub(super) fn latest_of(&self, filter: &PlaceFilter) -> Vec<Snapshot> {
         self.latest().into_iter().filter(|snapshot| filter.fits(&snapshot.place)).collect()
     }
 
-    /// The targets that a request is about.
+    /// The matching targets.
     pub(super) fn watched(&self, filter: &PlaceFilter) -> Vec<WatchedTarget> {
         let targets = Arc::clone(&self.targets.borrow());
         targets.iter().filter(|target| filter.fits(&target.place_now())).cloned().collect()
     }
 
-    /// Silences of all targets, each once.
+    /// Silences of all targets, without duplicates.
     pub(super) fn all_silences(&self) -> Vec<Silence> {
         let mut seen = BTreeSet::new();
         let targets = Arc::clone(&self.targets.borrow());
@@ -166,13 +166,13 @@ impl Pages {
     }
 }
 
-/// What targets answered, and which of them did not.
+/// Answers of several targets, and the targets that did not answer.
 pub(super) struct Answers<T> {
     pub(super) given: Vec<(WatchedTarget, T)>,
     pub(super) missing: Vec<String>,
 }
 
-/// Asks some targets at once. One that does not answer keeps none of the others from being shown.
+/// Queries several targets concurrently. One that does not answer does not affect the others.
 ///
 /// # Errors
 /// None of them answers.

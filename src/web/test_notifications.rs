@@ -12,38 +12,40 @@ use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::operations::{Body, author};
 
-/// What is sent to whom: samples to a receiver, or a sample of a rule's alert to whoever would get it.
+/// A request for test notifications: samples to a receiver, or a sample of a rule's alert to all its receivers.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestRequest {
-    /// The receiver's name; or give `rule`.
+    /// Name of the receiver, instead of `rule`.
     pub receiver: Option<String>,
-    /// With `receiver`: `firing`, `resolved`, `job`, `group` or `digest`; an alert that fires, and its end, by default.
+    /// With `receiver`: `firing`, `resolved`, `job`, `group` or `digest`; by default a firing alert and its
+    /// resolve.
     #[serde(default)]
     pub kinds: Vec<String>,
-    /// The rule's name; or give `receiver`.
+    /// Name of the rule, instead of `receiver`.
     pub rule: Option<String>,
-    /// With `rule`: labels of the alert, such as its queue. By default those of an alert that is there, or of the test.
+    /// With `rule`: labels of the alert, such as its queue. By default those of an existing alert, or of the
+    /// sample.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
 
-/// What became of a sample.
+/// Result of a sample.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct TestResult {
-    /// Who was to get it.
+    /// The receiver.
     pub receiver: String,
-    /// What was sent: a kind of sample, or `firing` and `resolved` of a rule.
+    /// What was sent: a kind of sample, or `firing` and `resolved` for a rule.
     pub sample: String,
-    /// Whether the receiver took it.
+    /// Whether the receiver accepted it.
     pub delivered: bool,
-    /// What the receiver answered, or why it could not be reached.
+    /// The receiver's response, or why it could not be reached.
     pub answer: String,
-    /// How long after the firing the receiver would hear of it: above 0 where another one escalates to it.
+    /// Delay after the firing before the receiver would be notified: above 0 if another one escalates to it.
     pub after_seconds: f64,
 }
 
-/// Sends test notifications now, past the outbox, and says what became of each. Each says that it is a test.
+/// Sends test notifications now, without the outbox, and returns the result of each. Each says that it is a test.
 #[utoipa::path(
     post, path = "/api/v1/notifications/test", tag = "operation", request_body = TestRequest,
     responses(

@@ -1,4 +1,4 @@
-//! The routes over real sockets, against a fixture: shapes, documentation, refusals, headers, limits.
+//! The routes over real sockets, against a fixture: response shapes, documentation, refusals, headers, limits.
 
 mod around;
 mod browser;
@@ -39,14 +39,14 @@ use crate::web::serve;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Place;
 
-/// A server on a port of its own, until it is dropped.
+/// A server on its own port, stopped on drop.
 struct Server {
     address: std::net::SocketAddr,
     snapshot: watch::Sender<Snapshot>,
     stop: CancellationToken,
 }
 
-/// An answer, read to its end.
+/// A complete response.
 struct Answer {
     status: u16,
     head: String,
@@ -54,14 +54,14 @@ struct Answer {
 }
 
 impl Server {
-    /// Serves the fixture; jobs are answered too.
+    /// Serves the fixture, including job queries.
     async fn start() -> Self {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
         Self::serving(fixture::snapshot(), jobs).await
     }
 
-    /// Serves a service with something to see in it, and a past; `ann` may act.
+    /// Serves a busy service with a history; `ann` may act.
     async fn lively() -> Self {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
@@ -71,7 +71,7 @@ impl Server {
         Self::serving_all(lively::snapshot(), jobs, history, None, access).await
     }
 
-    /// Serves the fixture at an address of its own.
+    /// Serves the fixture with an external URL.
     async fn behind(external_url: &'static str) -> Self {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
@@ -82,7 +82,7 @@ impl Server {
         Self::serving_at(snapshot, jobs, None).await
     }
 
-    /// Serves the fixture to whoever has a token, as far as one is needed.
+    /// Serves the fixture with access control.
     async fn with_tokens(access: Access, external_url: Option<&'static str>) -> Self {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
@@ -142,7 +142,7 @@ impl Server {
         self.send("GET", path, "").await
     }
 
-    /// HTTP/1.0, so that the body is whatever comes until the server closes.
+    /// HTTP/1.0, so that the body ends when the server closes the connection.
     async fn send(&self, method: &str, path: &str, headers: &str) -> Answer {
         self.send_to("localhost", method, path, headers).await
     }
@@ -151,7 +151,7 @@ impl Server {
         self.send_with(host, method, path, headers, "").await
     }
 
-    /// A body is announced where there is one.
+    /// Sends a request; with a body, its length is announced.
     async fn send_with(&self, host: &str, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
@@ -181,12 +181,12 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Whether there is such a header line, or one that begins so. All in lower case.
+    /// Whether there is a header line with this prefix, in lower case.
     fn has(&self, header: &str) -> bool {
         self.head.lines().any(|line| line.starts_with(header))
     }
 
-    /// The code of an error, after checking that it is in full.
+    /// The code of an error, after checking its form.
     fn error_code(&self) -> String {
         let body = self.json();
         assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{body}");

@@ -1,4 +1,4 @@
-//! What if: the past that a running service has kept, replayed with something changed. It only reads.
+//! What-if: replays the recorded past of a running service with changes. Read-only.
 
 mod kept_pasts;
 
@@ -23,26 +23,26 @@ use crate::web::what_if::kept_pasts::{KeptPast, MAX_KEPT_PASTS};
 
 pub(crate) use crate::web::what_if::kept_pasts::KeptPasts;
 
-/// Changes of one question, at most.
+/// Maximum changes per request.
 const MAX_CHANGES: usize = 20;
 
-/// One question at a time is replayed.
+/// Replays run one at a time.
 static REPLAYING: Semaphore = Semaphore::const_new(1);
 
-/// What changes would have done to the past that is kept.
+/// Result of a replay with changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WhatIfBody {
-    /// The first submission that is replayed.
+    /// First submission in the replay.
     #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
-    /// Until when it is replayed.
+    /// End of the replay.
     #[schema(value_type = String, format = DateTime)]
     to: Timestamp,
-    /// Jobs that are replayed.
+    /// Number of jobs replayed.
     jobs: usize,
-    /// The changes, as they were asked for.
+    /// The changes, as requested.
     changes: Vec<String>,
-    /// What is to be known of the past, a sentence each.
+    /// Remarks about the recording, one sentence each.
     notes: Vec<String>,
     /// Waits by queue and share.
     shares: Vec<WhatIfShare>,
@@ -50,30 +50,30 @@ pub(super) struct WhatIfBody {
     queues: Vec<WhatIfQueue>,
 }
 
-/// Waits of one share.
+/// Waits of a share.
 #[derive(Debug, Serialize, ToSchema)]
 struct WhatIfShare {
     #[schema(value_type = String)]
     queue: QueueName,
     #[schema(value_type = Option<String>)]
     share: Option<ShareName>,
-    /// Jobs that were submitted.
+    /// Number of submitted jobs.
     jobs: usize,
-    /// As they were recorded.
+    /// As recorded.
     happened: Option<WhatIfWaits>,
-    /// In the replay of what was.
+    /// In the replay without changes.
     before: WhatIfWaits,
     /// In the replay with the changes.
     after: WhatIfWaits,
-    /// By how much the p95 after may be off: as the replay of what was misses the recorded one, or as replays of the change differ, whichever is
-    /// more. Null where nothing was recorded and the replays agree.
+    /// Error bound of the p95 after the change: the larger of the difference between the recording and its replay,
+    /// and the spread between replays of the change. Null if nothing was recorded and the replays agree.
     p95_error_seconds: Option<f64>,
 }
 
-/// First waits in one replay; null where no job started.
+/// First waits in one replay; null if no job started.
 #[derive(Debug, Serialize, ToSchema)]
 struct WhatIfWaits {
-    /// Jobs that started.
+    /// Number of jobs that started.
     started: usize,
     p50_seconds: Option<f64>,
     p90_seconds: Option<f64>,
@@ -81,29 +81,29 @@ struct WhatIfWaits {
     mean_seconds: Option<f64>,
 }
 
-/// What a queue does with its capacity.
+/// Use of a queue's capacity.
 #[derive(Debug, Serialize, ToSchema)]
 struct WhatIfQueue {
     #[schema(value_type = String)]
     queue: QueueName,
-    /// As it was recorded.
+    /// As recorded.
     happened: Option<WhatIfUse>,
-    /// In the replay of what was.
+    /// In the replay without changes.
     before: WhatIfUse,
     /// In the replay with the changes.
     after: WhatIfUse,
 }
 
-/// Use of the capacity in one replay; dollars are null where a price is not known.
+/// Use of the capacity in one replay; dollars are null if a price is unknown.
 #[derive(Debug, Serialize, ToSchema)]
 struct WhatIfUse {
     /// From 0 to 1; null without capacity.
     utilisation: Option<f64>,
     preemptions: usize,
-    /// What preemptions lost.
+    /// Lost by preemptions.
     lost_instance_hours: f64,
     lost_dollars: Option<f64>,
-    /// What the whole capacity costs over the time.
+    /// Cost of the whole capacity over the period.
     capacity_dollars: Option<f64>,
 }
 
@@ -144,8 +144,8 @@ impl From<UseReport> for WhatIfUse {
     }
 }
 
-/// Replays the past that is kept (the latest 10,000 jobs) as it was, and with changes: waits by share, use, preemptions and what they cost. Without
-/// a change it says how far the replay is from what happened.
+/// Replays the recorded past (the latest 10,000 jobs) without and with changes: waits by share, use, preemptions
+/// and their cost. Without changes it shows how far the replay is from the recording.
 #[utoipa::path(
     get, path = "/api/v1/what-if", tag = "figures",
     params(
@@ -192,13 +192,13 @@ pub(super) async fn what_if(
     replaying.await.map_err(|_| failed())?.map(Json)
 }
 
-/// Which past is asked about.
+/// Which recording to use.
 enum Asked {
     Kept(Arc<KeptPast>),
     Latest((BTreeMap<String, String>, Prices)),
 }
 
-/// Replays a past with changes, and as it was unless that replay is given.
+/// Replays a recording with changes, and without them unless that replay is given.
 fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Before>) -> Result<WhatIfBody, ApiError> {
     let answer = match before {
         Some(before) => whatif::answer_beside(past, before, changes, prices, |_| {}),
@@ -215,24 +215,24 @@ fn not_kept(id: &str) -> ApiError {
     ))
 }
 
-/// Single changes that are worth a try.
+/// Candidates: single changes to try.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CandidatesBody {
-    /// What the past that they are about is asked for by: the `past` of `/api/v1/what-if`. It is replayed once for all of them.
+    /// Id of the recording they are about: `past` of `/api/v1/what-if`. It is replayed once for all of them.
     past: String,
     candidates: Vec<CandidateView>,
 }
 
-/// A change that is worth a try.
+/// A candidate change.
 #[derive(Debug, Serialize, ToSchema)]
 struct CandidateView {
-    /// The change; more than one where a quota grows together with the capacity. Each is a `set` of `/api/v1/what-if`.
+    /// The change; several if a quota grows together with the capacity. Each is a `set` of `/api/v1/what-if`.
     changes: Vec<String>,
-    /// Instances that it adds.
+    /// Number of instances it adds.
     instances: f64,
 }
 
-/// Single changes that are worth a try (more instances, quotas, borrowing), to be asked about one by one.
+/// Single changes to try (more instances, quotas, borrowing), to be queried one by one.
 #[utoipa::path(
     get, path = "/api/v1/what-if/candidates", tag = "figures", params(PlaceFilter),
     responses(
@@ -266,7 +266,7 @@ pub(super) async fn candidates(
     reading.await.map_err(|_| failed())?.map(Json)
 }
 
-/// What is kept of the one account and region that is meant, with its prices.
+/// The recording of the one selected account and region, with its prices.
 async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(Place, BTreeMap<String, String>, Prices), ApiError> {
     let targets = pages.watched(place);
     let target = match targets.as_slice() {
@@ -278,7 +278,7 @@ async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(Place, BTreeMa
     Ok((target.place_now(), rows, prices))
 }
 
-/// What is asked.
+/// Parameters of a what-if request.
 struct Question {
     changes: Vec<Change>,
     past: Option<String>,

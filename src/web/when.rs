@@ -1,4 +1,4 @@
-//! When a job would start that is not submitted yet.
+//! Start estimates for jobs that are not submitted yet.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -15,32 +15,32 @@ use crate::web::query::{pairs, shown};
 use crate::web::start::StartView;
 use crate::web::targets::{PlaceFilter, ask_each};
 
-/// One question at a time is run forward: each takes a core for a second or two.
+/// Forecasts run one at a time: each takes a core for a second or two.
 static RUNNING: Semaphore = Semaphore::const_new(1);
 
-/// The outlook of a job that never starts.
+/// Outlook of a job that never starts.
 const NEVER: &str = "never";
 
-/// What is asked of a job that is not submitted.
+/// Parameters of a hypothetical job.
 #[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct WhenParameters {
-    /// The queue it would be submitted to.
+    /// Queue to submit to.
     #[param(value_type = String)]
     queue: Option<QueueName>,
-    /// Its share; for queues with shares.
+    /// Share; for queues with shares.
     #[param(value_type = Option<String>)]
     share: Option<ShareName>,
-    /// Instances it would need; 1 unless given.
+    /// Number of instances; 1 by default.
     instances: Option<f64>,
-    /// Of which type.
+    /// Instance type.
     #[param(rename = "type", value_type = String)]
     unit: Option<InstanceType>,
-    /// Its priority; 0 unless given.
+    /// Priority; 0 by default.
     priority: Option<i32>,
-    /// Its name, as far as jobs of such names are known.
+    /// Name, to use what is known of jobs with such names.
     name: Option<String>,
-    /// Its owner, likewise.
+    /// Owner, likewise.
     owner: Option<String>,
 }
 
@@ -110,7 +110,7 @@ fn parse_priority(value: &str) -> Result<i32, ApiError> {
     })
 }
 
-/// When a job would start that is submitted now: the queue is run forward with it as the last job.
+/// Estimated start of a job submitted now: simulates the queue with it as the last job.
 #[utoipa::path(
     get, path = "/api/v1/when", tag = "jobs", params(WhenParameters, PlaceFilter),
     responses(
@@ -157,7 +157,7 @@ pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     Ok(Json(start))
 }
 
-/// What a queue has, in a sentence that follows another.
+/// The capacity of a queue, as a follow-up sentence.
 fn capacity_of(world: &World, queue: &QueueName) -> String {
     let environment = world.setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
     let found = world.setup.environments.iter().find(|one| Some(&one.name) == environment);

@@ -1,4 +1,4 @@
-//! Why a job waits, as the API shows it.
+//! Why a job waits, for the API.
 
 use std::collections::BTreeMap;
 
@@ -15,50 +15,51 @@ pub struct WhyView {
     /// `no_capacity`, `capacity_in_use`, `reserved`, `behind` and `evaluating`: the first that holds, in this order.
     #[schema(value_type = String)]
     pub reason: &'static str,
-    /// Whether the job cannot start until somebody changes it or the set-up.
+    /// Whether the job cannot start until it or the set-up is changed.
     pub permanent: bool,
-    /// Place among the waiting jobs of its share, from 1; null in lists, and beyond the first 10,000 jobs.
+    /// Position among the waiting jobs of its share, from 1; null in lists, and beyond the first 10,000 jobs.
     pub position_in_share: Option<usize>,
-    /// The first place in its share that it may have: the place itself where it is known. Null in lists.
+    /// Lower bound of its position in its share: the position itself if known. Null in lists.
     pub position_in_share_at_least: Option<usize>,
-    /// Place in the whole queue, from 1, as AWS reports it; null beyond the first jobs, which are all it reports.
+    /// Position in the whole queue, from 1, as reported by AWS; null beyond the first jobs, which are all it
+    /// reports.
     pub position_in_queue: Option<usize>,
-    /// The first place in the whole queue that it may have: the place itself where it is known. Null in lists.
+    /// Lower bound of its position in the whole queue: the position itself if known. Null in lists.
     pub position_in_queue_at_least: Option<usize>,
-    /// The last place in the whole queue that it may have; null in lists.
+    /// Upper bound of its position in the whole queue; null in lists.
     pub position_in_queue_at_most: Option<usize>,
-    /// GPUs that the jobs before it in its share ask for; null in lists, and beyond the first 10,000 jobs.
+    /// GPUs requested by the jobs ahead of it in its share; null in lists, and beyond the first 10,000 jobs.
     pub gpus_ahead: Option<f64>,
     /// The numbers behind the reason.
     pub evidence: EvidenceView,
-    /// Seconds waited by reason, as far as this wait was watched.
+    /// Seconds waited by reason, as far as observed.
     #[schema(value_type = BTreeMap<String, f64>)]
     pub waited_seconds: BTreeMap<&'static str, f64>,
-    /// All of it as a short story, a sentence or two a line; the last line says what to do.
+    /// Explanation in lines of one or two sentences; the last line says what to do.
     pub story: Vec<String>,
 }
 
-/// The numbers behind a reason, in instances of `unit`; null where something does not apply.
+/// The numbers behind a reason, in instances of `unit`; null if not applicable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct EvidenceView {
-    /// What is counted.
+    /// The unit of the numbers.
     #[schema(value_type = Option<String>)]
     pub unit: Option<InstanceType>,
-    /// What the job asks for; null if that is not known.
+    /// Demand of the job; null if unknown.
     pub needs: Option<f64>,
-    /// What the service environment allows in all.
+    /// Total capacity of the service environment.
     pub capacity: Option<f64>,
-    /// What of that no job holds.
+    /// Capacity not held by any job.
     pub free: Option<f64>,
-    /// What the share's jobs hold.
+    /// Held by the share's jobs.
     pub share_uses: Option<f64>,
-    /// What the policy's compute reservation keeps for share identifiers without jobs; null where it has none.
+    /// Kept for share identifiers without jobs by the policy's compute reservation; null without one.
     pub reserved: Option<f64>,
-    /// The share's own quota.
+    /// Quota of the share.
     pub share_quota: Option<f64>,
-    /// The most the share may use, borrowed instances included; null where nothing limits it.
+    /// Maximum usage of the share, including borrowed instances; null if unlimited.
     pub share_most: Option<f64>,
-    /// What the lending shares together leave unused.
+    /// Total unused by the lending shares.
     pub lendable: Option<f64>,
 }
 

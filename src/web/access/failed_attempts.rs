@@ -1,4 +1,5 @@
-//! How often an address may send a wrong token. Beyond that its tokens are not looked at for a while: so many can be guessed at and no more.
+//! Rate limit on wrong tokens per address. Beyond it, tokens from the address are ignored for a while, which bounds
+//! guessing.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,26 +9,26 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Wrong tokens of an address at once.
+/// Burst of wrong tokens per address.
 pub(super) const MAX_AT_ONCE: u32 = 20;
 
-/// After that, one in so long.
+/// After the burst, one per this interval.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Addresses that are remembered. All others beyond share one budget.
+/// Addresses tracked; all others share one budget.
 const MAX_ADDRESSES: usize = 1_000;
 
 /// Wrong tokens by address.
 #[derive(Debug, Default)]
 pub(super) struct FailedAttempts {
-    /// When all that an address sent is forgiven.
+    /// When the budget of an address is full again.
     forgiven_at: Mutex<BTreeMap<IpAddr, Instant>>,
     wrong: AtomicU64,
     too_many: AtomicU64,
 }
 
 impl FailedAttempts {
-    /// Whether an address may send a token; otherwise, in how many seconds.
+    /// Whether an address may send a token; otherwise, the seconds to wait.
     pub(super) fn may_try(&self, peer: IpAddr) -> Result<(), u64> {
         let now = Instant::now();
         let forgiven_at = self.lock();
@@ -41,7 +42,7 @@ impl FailedAttempts {
         Err(over.as_secs() + 1)
     }
 
-    /// Notes a wrong token.
+    /// Records a wrong token.
     pub(super) fn failed(&self, peer: IpAddr) {
         let now = Instant::now();
         self.wrong.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +55,7 @@ impl FailedAttempts {
         *at = (*at).max(now) + EVERY;
     }
 
-    /// Requests that were refused since the last call, by cause.
+    /// Refused requests since the last call, by cause.
     pub(super) fn take_counts(&self) -> [(&'static str, u64); 2] {
         let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
         [("wrong_token", take(&self.wrong)), ("too_many", take(&self.too_many))]
@@ -65,7 +66,7 @@ impl FailedAttempts {
     }
 }
 
-/// What an address is remembered by: of an IPv6 address its network, all of which one machine may have.
+/// The tracked key of an address: for IPv6 the network, since one machine may have all of its addresses.
 fn key(known: &BTreeMap<IpAddr, Instant>, peer: IpAddr) -> IpAddr {
     let key = match peer.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

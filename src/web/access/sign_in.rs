@@ -1,4 +1,5 @@
-//! What a browser gets in place of a page that needs a token: a page that asks for one, keeps it for its tab and loads the page with it.
+//! Sign-in page, shown in a browser instead of a page that requires a token: it asks for a token, keeps it for the
+//! tab, and loads the page with it.
 
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
@@ -9,7 +10,7 @@ use crate::web::error::challenge;
 
 const PAGE: &str = include_str!("../assets/sign_in.html");
 
-/// Whether somebody looks at a page, rather than a program at figures.
+/// Whether the request is a page load in a browser.
 pub(super) fn is_wanted(request: &Request) -> bool {
     let path = request.uri().path();
     let accepts = |value: &axum::http::HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
@@ -19,7 +20,7 @@ pub(super) fn is_wanted(request: &Request) -> bool {
         && request.headers().get_all(ACCEPT).iter().any(accepts)
 }
 
-/// The page that asks, at the address that was asked for.
+/// The sign-in page, at the requested address.
 pub(super) fn page(path: &str, status: StatusCode) -> Response {
     let root = "../".repeat(path.matches('/').count().saturating_sub(1));
     let html = PAGE.replace("{root}", &root);

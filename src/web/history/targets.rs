@@ -1,4 +1,4 @@
-//! The past of several targets as one.
+//! Combines the history of several targets.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::web::past::{PastQuery, ask};
 use crate::web::targets::WatchedTarget;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// Reads what each target has kept, and puts it together: series say which account and region they are of.
+/// Reads the history of each target and merges it; series are labelled with account and region.
 pub(super) async fn read(
     targets: Vec<WatchedTarget>,
     asked: Asked,
@@ -49,7 +49,7 @@ pub(super) async fn read(
 }
 
 impl HistoryView {
-    /// The same, of a place, with a value for each moment.
+    /// Adds the place, and a value for each time.
     fn of(self, place: &Place) -> Self {
         let moments = self.at.len();
         let labelled = |(mut labels, mut values): (BTreeMap<String, String>, Vec<Option<Folded>>)| {
@@ -60,7 +60,7 @@ impl HistoryView {
         Self { series: self.series.into_iter().map(labelled).collect(), ..self }
     }
 
-    /// With the series of another target: a step has the moment of whichever was later.
+    /// Merges the series of another target; each step gets the later time of the two.
     fn and(self, other: Self) -> Self {
         let (from, step) = (self.from, self.step.as_nanos().max(1));
         let step_of = |at: &Timestamp| at.since(from).as_nanos() / step;

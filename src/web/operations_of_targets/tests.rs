@@ -1,4 +1,4 @@
-//! Acts over several targets, some of which do not answer.
+//! Operations over several targets, some of which do not reply.
 
 use std::time::Duration;
 
@@ -23,18 +23,18 @@ fn silence(id: i64) -> Silence {
     Silence { id, matchers, starts_at: at(0), ends_at: at(1_000), author, comment }
 }
 
-/// How a target answers.
+/// Behaviour of a target.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// It does everything: it has silence 3, and a notification.
+    /// Performs everything: has silence 3 and a notification.
     Leads,
-    /// Another replica leads it; here it says whether it has what is meant.
+    /// Led by another replica; reports whether it has matching items.
     IsLedElsewhere { has_it: bool },
-    /// It has neither silence 3 nor notifications.
+    /// Has neither silence 3 nor notifications.
     HasNothing,
-    /// It is not watched.
+    /// Not watched.
     IsGone,
-    /// Nobody reads what it is asked.
+    /// Never replies.
     Hangs,
 }
 
@@ -71,7 +71,7 @@ async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
     }
 }
 
-/// Pages over targets that are called by their place in the list: a, b, c.
+/// Pages over targets named by position: a, b, c.
 fn pages(kinds: &[Kind]) -> Pages {
     let targets = ["a", "b", "c", "d"].iter().zip(kinds).map(|(name, kind)| {
         let (operations, inbox) = mpsc::channel(4);
@@ -97,7 +97,7 @@ fn pages(kinds: &[Kind]) -> Pages {
     }
 }
 
-/// The status of an answer, and what is said with it.
+/// Status and message of a response.
 fn said<T: std::fmt::Debug>(answer: Result<T, ApiError>) -> (u16, String) {
     match answer {
         Ok(done) => (200, format!("{done:?}")),
@@ -128,7 +128,7 @@ async fn a_silence_that_may_still_hold_somewhere_has_not_ended() {
     for (kinds, status, names) in [
         (&[Kind::Leads, Kind::Leads][..], 200, ""),
         (&[Kind::Leads, ELSEWHERE, Kind::IsGone], 409, "was ended in a and may still hold in b, c"),
-        // What is led elsewhere, and does not have it, is not asked for.
+        // A target that is led elsewhere and has no match does not matter.
         (&[Kind::Leads, ELSEWHERE_AND_NOT_MEANT, Kind::HasNothing], 200, ""),
         (&[Kind::HasNothing, ELSEWHERE_AND_NOT_MEANT], 404, "no such silence"),
         (&[Kind::HasNothing, ELSEWHERE], 503, "another replica leads"),

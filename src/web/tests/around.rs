@@ -1,4 +1,4 @@
-//! What is around the jobs of the fixture, and what the API says of it.
+//! The context of the fixture's jobs, and the API's response.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::JobStatus;
 
-/// What is around a job: of one that waits who goes before it, of one that runs its hosts, of one that failed why.
+/// The context of a job: the jobs ahead of a waiting one, the hosts of a running one, the reason of a failed one.
 pub(super) fn around(job: &JobView) -> JobAround {
     let neighbour = |id: &str, name: &str, status: JobStatus, age: u64, quantity: Option<f64>| Neighbour {
         id: id.into(),

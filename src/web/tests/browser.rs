@@ -1,5 +1,5 @@
-//! The page in a real browser, if there is one: it draws what the API says, keeps to its policy, and takes no markup
-//! from names.
+//! The pages in a real browser, if there is one: they render the API's data, comply with their security policy, and
+//! do not interpret names as markup.
 
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
@@ -47,7 +47,8 @@ async fn the_overview_draws_what_the_api_says() {
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
 }
 
-/// A message links to an alert's page; a link of an earlier version leads there, too; and an alert that has ended is still there.
+/// The link of a message leads to the alert's page, as does a link of an earlier version; a resolved alert is still
+/// shown.
 #[tokio::test]
 async fn the_link_of_a_message_leads_to_its_alert() {
     let server = Server::start().await;
@@ -72,7 +73,7 @@ async fn the_link_of_a_message_leads_to_its_alert() {
 #[tokio::test]
 async fn the_pages_work_behind_a_path_of_a_proxy() {
     let server = Server::behind("https://ops.example.com/trainspotter").await;
-    // Without the `/` at its end the page is led to where its files are.
+    // Without the trailing `/` the browser is redirected to it.
     let Some((dom, messages)) = open(&format!("http://{}/trainspotter", server.address)).await else { return };
     assert!(dom.contains(">research</a></h3>"), "{dom}");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
@@ -81,7 +82,7 @@ async fn the_pages_work_behind_a_path_of_a_proxy() {
     assert!(dom.contains("/trainspotter/queues/research\""), "{dom}");
 }
 
-/// Where a page needs a token the browser is asked for one; with the token in its tab it gets the page and all that it draws.
+/// A page that requires a token asks for it; with the token in its tab the browser gets the page and all its data.
 #[tokio::test]
 async fn the_token_of_a_tab_opens_the_page() {
     let token = "read-token-of-bo-0001";
@@ -99,7 +100,8 @@ async fn the_token_of_a_tab_opens_the_page() {
     assert!(dom.contains("does not know this token") && !dom.contains("research"), "{dom}");
 }
 
-/// The server at another port, where a page below `/test` puts a token into the tab and goes on to the page of that path.
+/// A proxy to the server at another port, where a page below `/test` stores a token in the tab and continues to the
+/// page of that path.
 async fn with_a_token(server: std::net::SocketAddr, token: &'static str) -> std::net::SocketAddr {
     let pass = async move |request: Request| {
         if let Some(path) = request.uri().path().strip_prefix("/test") {
@@ -121,8 +123,8 @@ async fn with_a_token(server: std::net::SocketAddr, token: &'static str) -> std:
     address
 }
 
-/// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the document and what
-/// the browser logged. `None`, with a word on it, where there is no Chromium and none is required.
+/// Opens an address in headless Chromium, lets six seconds of the page's time pass, and returns the DOM and the
+/// browser's log. `None`, with a message, if Chromium is missing and not required.
 async fn open(address: &str) -> Option<(String, String)> {
     let profile = tempfile::tempdir().unwrap();
     let running = Command::new("chromium")

@@ -1,4 +1,4 @@
-//! Clients that hold on to connections: each has an end, and a probe always gets through.
+//! Clients that hold connections open: each is closed eventually, and a probe always gets through.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ async fn probes_get_through_however_many_connections_are_held() {
     let mut held = Vec::new();
     for number in 0..600 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
-        // A third says nothing, a third begins a request, a third has had an answer.
+        // A third sends nothing, a third begins a request, a third has had a response.
         let said: &[u8] = match number % 3 {
             0 => b"",
             1 => BEGUN,
             _ => b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
         };
-        // Some have lost their place.
+        // Some have been closed.
         let _ = stream.write_all(said).await;
         held.push(stream);
         if number % 50 == 0 {
@@ -77,7 +77,8 @@ async fn a_body_that_does_not_end_is_not_waited_for() {
     }
 }
 
-/// The kernel keeps a few megabytes for a reader; what is beyond waits in vain, as long as an answer or a pause may take.
+/// The kernel buffers a few megabytes for a client that does not read; the rest waits, up to the time limit of a
+/// response.
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_reads_nothing_is_not_waited_for() {
     let server = Server::start().await;
@@ -120,7 +121,7 @@ async fn a_connection_rests_between_requests_for_longer_than_load_balancers_let_
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
-/// Lets time go by at once.
+/// Advances the time at once.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;

@@ -1,4 +1,4 @@
-//! Every shape, field by field: what is asserted here is what readers may rely on.
+//! Every response shape, field by field: what is asserted here is what clients may rely on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use trainspotter_core::metrics::{Frame, SourceHealth};
 use trainspotter_core::model::Source;
 use trainspotter_core::rules::AlertId;
 
-/// What every row of a figure says of where it is.
+/// Adds the place that every row of figures has.
 fn placed(row: Value) -> Value {
     let mut place = json!({"account": "123456789012", "region": "eu-west-1"});
     let (Value::Object(all), Value::Object(row)) = (&mut place, row.clone()) else { return row };
@@ -198,7 +198,7 @@ async fn a_job_tells_its_whole_life() {
     check("/api/v1/jobs/job-nightly", "", expected).await;
 }
 
-/// A span whose times AWS gives.
+/// A span with times reported by AWS.
 fn span(phase: &str, attempt: u32, from: &str, to: Option<&str>) -> Value {
     json!({
         "phase": phase, "attempt": attempt, "from": from, "to": to, "from_uncertain_seconds": 0.0,
@@ -206,7 +206,7 @@ fn span(phase: &str, attempt: u32, from: &str, to: Option<&str>) -> Value {
     })
 }
 
-/// A wait with what it was for.
+/// Adds the waited seconds by reason.
 fn waited(mut span: Value, seconds: &Value) -> Value {
     span["waited_seconds"] = seconds.clone();
     span
@@ -300,7 +300,7 @@ async fn probes_follow_the_engine() {
     let tick = |ready, at| Snapshot { ready, ticked_at: at, ..Snapshot::default() };
     let (early, late) = (fixture::ago(10), fixture::ago(300));
     for (snapshot, healthz, readyz, status) in [
-        // The service started an hour before: not to have ticked at all is not fine either.
+        // The service started an hour before: never having ticked is a failure too.
         (tick(false, None), 503, 503, "stale"),
         (tick(false, Some(early)), 200, 503, "starting"),
         (tick(true, Some(early)), 200, 200, "ok"),

@@ -1,4 +1,4 @@
-//! A service in the middle of its work: two queues, alerts of every kind, a source in trouble.
+//! A service in operation: two queues, alerts of every kind, a failing source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) fn now() -> Timestamp {
     Timestamp::from_millis(1_772_366_400_000)
 }
 
-/// So many seconds before [`now`].
+/// The time `seconds` before [`now`].
 pub(super) fn ago(seconds: u64) -> Timestamp {
     now() - Duration::from_secs(seconds)
 }
@@ -59,7 +59,7 @@ pub(super) fn snapshot() -> Snapshot {
     snapshot_at(now())
 }
 
-/// The fixture as it is some time later: the waterfall moves, the rest stays.
+/// The fixture at another time: only the waterfall changes.
 pub(super) fn snapshot_at(at: Timestamp) -> Snapshot {
     Snapshot {
         place: place(),
@@ -184,7 +184,7 @@ fn samples() -> Vec<Sample> {
     vec![jobs("runnable", 7.0), jobs("running", 2.0), oldest]
 }
 
-/// A day's swing of idle GPUs.
+/// Idle GPUs, with a daily cycle.
 fn parts(at: Timestamp) -> BTreeMap<Part, f64> {
     let swing = (at.since(now()).as_secs_f64() / 900.0).sin();
     let idle = (24.0 + 16.0 * swing).round();
@@ -231,7 +231,7 @@ fn health(source: Source, age_seconds: Option<f64>, error: Option<&str>) -> Sour
     SourceHealth { source, age_seconds, error: error.map(str::to_owned), failing: BTreeSet::new() }
 }
 
-/// One that is in force for `audio`, and one that is over.
+/// An active silence for `audio`, and an expired one.
 pub(super) fn silences() -> Vec<Silence> {
     let silence = |id, starts_at, ends_at| Silence {
         id,
@@ -244,7 +244,7 @@ pub(super) fn silences() -> Vec<Silence> {
     vec![silence(1, ago(7_200), ago(3_600)), silence(2, ago(600), now() + Duration::from_secs(3_600))]
 }
 
-/// A pending alert, a firing one, and one that fired before it: not in the order in which they are shown.
+/// A pending alert, a firing one, and one that fired before it: not in display order.
 fn alerts() -> Vec<Alert> {
     let firing = |active, fired| AlertState::Firing { active_at: ago(active), fired_at: ago(fired), keep_since: None };
     vec![
@@ -266,7 +266,7 @@ fn resolved() -> Transition {
     Transition { alert, kind: TransitionKind::Resolved(ResolveReason::Recovered), at: ago(1_800) }
 }
 
-/// What was kept of alerts: those of [`snapshot`], and one that ended long before.
+/// Stored alerts: those of [`snapshot`], and one that was resolved long before.
 pub(super) fn past_alerts() -> Vec<Transition> {
     let firing = alerts().into_iter().filter(|alert| alert.state.fired_at().is_some());
     let fired = firing.map(|alert| Transition {
@@ -302,7 +302,7 @@ fn alert(rule: &str, share: &str, state: AlertState, value: f64, summary: &str) 
     }
 }
 
-/// The rule of the alerts that fire.
+/// The rule of the firing alerts.
 fn rules() -> Vec<Rule> {
     let rule =
         "rules: [{ alert: ShareWaitsTooLong, by: [queue, share], metric: queue.wait.oldest, above: 30m, recover: 20m,
@@ -314,7 +314,7 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// What a forecast begins with where nothing is known.
+/// The forecast world without any knowledge.
 fn nothing_yet() -> World {
     World {
         now: ago(0),
@@ -328,7 +328,7 @@ fn nothing_yet() -> World {
     }
 }
 
-/// Whether a job passes a filter.
+/// Whether a job matches a filter.
 fn is_wanted(job: &JobView, filter: &Filter) -> bool {
     let Filter { queue, share, state, id, name, owner, unit, waiting } = filter;
     queue.as_ref().is_none_or(|queue| job.queue == *queue)
@@ -341,7 +341,7 @@ fn is_wanted(job: &JobView, filter: &Filter) -> bool {
         && (!waiting || job.status.is_waiting())
 }
 
-/// Answers questions as the ledger's owner does, from [`jobs`].
+/// Answers queries as the owner of the ledger does, from [`jobs`].
 pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
     let place = |job: &JobView| (job.created_at, job.id.clone());
     while let Some(question) = questions.recv().await {
@@ -407,7 +407,7 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
     }
 }
 
-/// Where the fixture is.
+/// Place of the fixture.
 pub(super) fn place() -> Place {
     Place { account: Some("123456789012".into()), ..Place::new("eu-west-1", "eu-west-1") }
 }

@@ -9,7 +9,8 @@ use trainspotter_core::forecast::{Forecaster, JobTraits};
 use trainspotter_core::model::{Capacity, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, Sharing};
 use trainspotter_core::whatif;
 
-/// Twelve waiting jobs of `research`, and two of `production`: one that was preempted once and runs again, and one that failed.
+/// Twelve waiting jobs of `research`, and two of `production`: one that was preempted once and runs again, and one
+/// that failed.
 pub(super) fn jobs() -> Vec<JobView> {
     let mut jobs: Vec<_> = (0..12).map(waiting).collect();
     jobs.push(JobView {
@@ -110,7 +111,7 @@ fn why(share: &str, age: u64) -> WhyView {
     }
 }
 
-/// The odd ones have an estimate.
+/// Jobs with odd numbers have an estimate.
 fn start(number: u64) -> StartView {
     let known = number % 2 == 1;
     let at = |hours: u64| known.then(|| ago(0) + Duration::from_secs(3_600 * hours));
@@ -190,7 +191,7 @@ fn waited(span: Span, seconds: &[(&str, f64)]) -> Span {
     Span { waited_seconds: seconds.iter().map(|(reason, seconds)| ((*reason).to_owned(), *seconds)).collect(), ..span }
 }
 
-/// A past of forty jobs of two shares, as a service keeps it.
+/// A recording of forty jobs of two shares, as a service stores it.
 pub(super) fn past() -> BTreeMap<String, String> {
     let share = |name: &str| QuotaShare {
         name: name.into(),

@@ -1,4 +1,4 @@
-//! Names and paths under which the service is asked.
+//! Host names and paths of requests.
 
 use crate::web::tests::Server;
 

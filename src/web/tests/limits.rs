@@ -1,4 +1,4 @@
-//! What is refused, how, and what ends by itself.
+//! Refused requests, and time limits.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -99,7 +99,7 @@ async fn answers_are_compressed_for_who_can_read_it() {
     assert_eq!(unpacked, plain.body);
 }
 
-/// Every file that a page names is there, and holds nothing that the pages' own policy forbids.
+/// Every file that a page references exists, and complies with the pages' security policy.
 #[tokio::test]
 async fn the_pages_keep_to_their_own_policy() {
     let server = Server::start().await;
@@ -146,7 +146,7 @@ async fn the_pages_keep_to_their_own_policy() {
     assert!(server.get("/favicon.svg").await.has("content-type: image/svg+xml"));
 }
 
-/// A page asks every few seconds; what has not changed costs it a few hundred bytes.
+/// Pages poll every few seconds; an unchanged response costs a few hundred bytes.
 #[tokio::test]
 async fn what_a_reader_has_is_not_sent_again() {
     let server = Server::start().await;
@@ -184,7 +184,7 @@ async fn a_ledger_that_hangs_costs_a_reader_ten_seconds() {
     let asking = async { server.get("/api/v1/jobs").await };
     let hanging = async {
         let question = questions.recv().await;
-        // From here on nothing comes, so that time may as well pass at once.
+        // Nothing arrives from here on, so time can be skipped.
         tokio::time::pause();
         let hangs = tokio::time::Instant::now();
         (question, hangs)
@@ -255,7 +255,7 @@ async fn stopping_waits_for_open_requests_but_not_for_ever() {
     let mut stream = TcpStream::connect(address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     has_begun.recv().await.unwrap();
-    // From here on nothing comes, so that time may as well pass at once.
+    // Nothing arrives from here on, so time can be skipped.
     tokio::time::pause();
     let stopped = tokio::time::Instant::now();
     stop.cancel();

@@ -1,4 +1,4 @@
-//! A service with something to see in it, and a past: waits that grow, capacity that changes hands, a gap. What pages are looked at with.
+//! A busy service with a history, to look at pages with: growing waits, capacity that changes hands, a gap.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use trainspotter_core::rules::Alert;
 const QUEUE: &str = "research";
 const TYPE: &str = "ml.p5.48xlarge";
 
-/// When nothing was recorded, in hours ago.
+/// The gap in the recording, in hours ago.
 const GAP: (f64, f64) = (4.6, 4.1);
 
-/// The fixture as a customer may see it: with prices, advice, and a receiver that is stuck.
+/// A realistic service: with prices, advice, and a stuck receiver.
 pub(super) fn snapshot() -> Snapshot {
     let mut snapshot = fixture::snapshot();
     let frame = Arc::make_mut(&mut snapshot.frame);
@@ -79,7 +79,7 @@ pub(super) fn snapshot() -> Snapshot {
     snapshot
 }
 
-/// The figures of a moment. In the gap there is an empty frame, in which nothing is known.
+/// The figures of a moment. In the gap the frame is empty: nothing is known.
 pub(super) fn frame(at: Timestamp, _number: u32) -> Frame {
     let ago = fixture::now().seconds_since(at) / 3_600.0;
     if ago < GAP.0 && ago > GAP.1 {
@@ -177,7 +177,7 @@ fn shares(ago: f64) -> Vec<Sample> {
         .collect()
 }
 
-/// Counters, which only grow.
+/// Monotonic counters.
 fn events(ago: f64) -> Vec<Sample> {
     let since = 1_000.0 - ago;
     let counter = |metric, pairs: &[(&'static str, &str)], value: f64| Sample {

@@ -1,4 +1,4 @@
-//! A past for the fixture, and what the API says of it.
+//! A history for the fixture, and the API's responses.
 
 use std::time::Duration;
 
@@ -18,18 +18,18 @@ use trainspotter_core::metrics::gpu_parts::Part;
 use trainspotter_core::metrics::labels;
 use trainspotter_core::model::Timestamp;
 
-/// Answers as the reader of what was kept does. `vision` has come lately.
+/// Answers history queries as the reader of the store does. `vision` was added recently.
 pub(super) async fn answer(questions: mpsc::Receiver<PastQuery>) {
     answer_with(questions, frame).await;
 }
 
-/// The same with other frames, each by its time and its number.
+/// As [`answer`], with other frames, each by its time and number.
 pub(super) async fn answer_with(mut questions: mpsc::Receiver<PastQuery>, frame: fn(Timestamp, u32) -> Frame) {
     while let Some(question) = questions.recv().await {
         match question {
             PastQuery::Frames { from, to, every, mut reader } => {
                 let (mut at, mut index) = (from, 0);
-                // Whoever looks at every frame finds one in five minutes.
+                // A reader of every frame gets one per five minutes.
                 let every = if every < Duration::from_secs(60) { Duration::from_secs(300) } else { every };
                 while at <= to {
                     reader.take(&frame(at, index));
@@ -106,7 +106,7 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
     assert_eq!((&reported["stat"], &reported["series"]), (&json!("p95"), &json!([])));
 }
 
-/// The fixture's gauge grows by a minute with each frame, of which there is one in five minutes.
+/// The fixture's gauge grows by a minute with each frame, one per five minutes.
 #[tokio::test]
 async fn a_step_tells_its_peak_its_mean_or_its_end() {
     let server = Server::start().await;
@@ -128,7 +128,7 @@ async fn a_step_tells_its_peak_its_mean_or_its_end() {
     assert_eq!(reported["fold"], "mean");
 }
 
-/// Peaks of parts at different moments would add up to more than there is.
+/// Peaks of parts at different times would add up to more than the total.
 #[tokio::test]
 async fn several_metrics_come_in_one_pass_and_parts_of_a_whole_as_means() {
     let server = Server::start().await;
@@ -163,7 +163,7 @@ async fn times_may_be_relative() {
     let server = Server::start().await;
     let asked = |times: &str| format!("/api/v1/history?metric=queue.wait.oldest&step=1h&fold=last&{times}");
     let reported = server.get(&asked("from=-6h")).await.json();
-    // The clock runs.
+    // The clock is running.
     assert!(reported["at"][0].as_str().unwrap().starts_with("2026-03-01T06:0"), "{reported}");
     let reported = server.get(&asked("from=now-6h&to=-3h")).await.json();
     let at: Vec<Timestamp> = serde_json::from_value(reported["at"].clone()).unwrap();

@@ -1,5 +1,5 @@
-//! Each question that somebody comes with, in a real browser: from the link of a message to the answer, on a desktop and on a phone, by day
-//! and by night. Also makes the pictures of `docs/PAGES.md`: `UPDATE_DOCS=1 cargo test questions`.
+//! Typical questions of users, in a real browser: from a message's link to the answer, on desktop and phone, in
+//! light and dark mode. Also takes the screenshots of `docs/PAGES.md`: `UPDATE_DOCS=1 cargo test questions`.
 
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
@@ -15,7 +15,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Runs a script of `tests/pages` against the fixture. Says why not, where Node or Chromium are missing and not required.
+/// Runs a script of `tests/pages` against the fixture. Prints a message if Node or Chromium are missing and not
+/// required.
 async fn run(script: &str, server: &Server, arguments: &[&str]) {
     let is_there = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
     if let Some(missing) = ["node", "chromium"].into_iter().find(|program| !is_there(program)) {
@@ -43,13 +44,13 @@ async fn each_question_is_answered_on_any_device() {
     run("questions.mjs", &Server::lively().await, &pictures.into_iter().collect::<Vec<_>>()).await;
 }
 
-/// Names that users chose are text everywhere, whatever they hold.
+/// Names chosen by users are shown as text everywhere, whatever they contain.
 #[tokio::test]
 async fn names_that_hold_markup_are_text_on_every_page() {
     run("hostile_names.mjs", &Server::lively().await, &[]).await;
 }
 
-/// Checks by axe-core, where it is installed in `target/peers/axe`.
+/// Runs axe-core, if it is installed in `target/peers/axe`.
 #[tokio::test]
 async fn pages_are_accessible() {
     let axe = root().join("target/peers/axe/node_modules/axe-core/axe.min.js");
@@ -61,7 +62,7 @@ async fn pages_are_accessible() {
     run("accessible.mjs", &Server::lively().await, &[axe.to_str().unwrap()]).await;
 }
 
-/// A page that is open and has nothing new costs little, and one that nobody looks at nothing.
+/// An open page without new data costs little, and a hidden one nothing.
 #[tokio::test]
 async fn an_open_page_costs_little() {
     run("cost.mjs", &Server::lively().await, &[]).await;

@@ -1,4 +1,5 @@
-//! Who may do what: every route with every kind of token, pages of other sites, and what an act needs beside a token.
+//! Authorization: every route with every kind of token, requests from other sites, and what acting requires beside
+//! a token.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ const READ: &str = "read-token-of-bo-0001";
 pub(super) const OPERATE: &str = "operate-token-of-ann-1";
 const WRONG: &str = "a-token-of-nobody-0001";
 
-/// Does nothing, as if all of it were done: id 1 is over, id 9 is not there.
+/// Pretends to perform everything: id 1 is expired, id 9 does not exist.
 pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
     while let Some(operation) = asked.recv().await {
         match operation {
@@ -45,7 +46,7 @@ pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
     }
 }
 
-/// What was sent of an alert: one receiver took it, and another does not answer.
+/// Notifications of an alert: one receiver accepted it, another does not respond.
 fn sent() -> [OutboxRow; 2] {
     let to = |receiver: &str| OutboxRow {
         receiver: receiver.to_owned(),
@@ -66,7 +67,7 @@ fn access(tokens: &[Known<'_>]) -> Access {
     Access::new(tokens.iter().map(|(name, token, may_operate)| Token::new(name, token, *may_operate)))
 }
 
-/// Every route of the document: its method, a path that is there, a body that is right, and whether it acts.
+/// Every documented route: method, an existing path, a valid body, and whether it acts.
 fn routes() -> Vec<(String, String, &'static str, bool)> {
     let document: Value = serde_json::from_str(openapi_document()).unwrap();
     let mut found = Vec::new();
@@ -104,16 +105,16 @@ async fn asked(server: &Server, route: &(String, String, &'static str, bool), to
     server.send_with("localhost", method, path, &headers, body).await
 }
 
-/// A token by its role, and what each kind of route answers to it.
+/// A token by its role, and the status of each kind of route with it.
 type Row = (Option<&'static str>, [u16; 3]);
 
-/// A token that is configured: its name, its text, and whether it may operate.
+/// A configured token: name, text, and whether it may operate.
 type Known<'a> = (&'a str, &'a str, bool);
 
 #[tokio::test]
 async fn every_route_answers_those_who_may_and_nobody_else() {
     let (reader, operator) = (("bo", READ, false), ("ann", OPERATE, true));
-    // Without a token, with one that may read, one that may operate, and a wrong one: what probes, reads and acts answer.
+    // Status of probes, reads and acts: without a token, with a reading, an operating and a wrong one.
     let table: [(&[Known<'_>], [Row; 4]); 4] = [
         (
             &[],
@@ -160,7 +161,7 @@ async fn every_route_answers_those_who_may_and_nobody_else() {
     for (tokens, rows) in table {
         for (token, [probes, reads, acts]) in rows {
             for route in &pages {
-                // Each on a server of its own, so that wrong tokens do not use up the budget of an address.
+                // A separate server each, so that wrong tokens do not use up the address's budget.
                 let server = Server::with_tokens(access(tokens), None).await;
                 let answer = asked(&server, route, token).await;
                 let expected = match (route.1.as_str(), route.3) {
@@ -264,7 +265,7 @@ async fn a_page_of_another_site_does_nothing_for_anybody() {
     assert!(answer.status == 403 && !answer.has("access-control"), "{}", answer.head);
 }
 
-/// What is wrong with acts: path, body, status, and a part of the sentence.
+/// Invalid acting requests: path, body, status, and part of the message.
 const MISTAKES: &[(&str, &str, u16, &str)] = &[
     ("silences", "{", 400, "no JSON"),
     ("silences", "[]", 422, "must be a JSON object"),

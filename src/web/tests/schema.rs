@@ -1,4 +1,4 @@
-//! `openapi.json` holds every route, and what it says of each answer is true of the answers.
+//! `openapi.json` documents every route, and its schemas match the responses.
 
 use std::collections::BTreeSet;
 
@@ -106,15 +106,15 @@ async fn errors_are_as_the_document_says() {
     }
 }
 
-/// Checks a value against the parts of JSON Schema that the document uses. Fields that the schema does not name are
-/// mistakes too: they would be undocumented.
+/// Validates a value against the parts of JSON Schema that the document uses. Fields missing from the schema are
+/// errors too: they would be undocumented.
 fn conforms(value: &Value, schema: &Value, document: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let found = document.pointer(reference.trim_start_matches('#'));
         return conforms(value, found.unwrap_or_else(|| panic!("{at}: no {reference}")), document, at);
     }
     if let Some(parts) = schema["allOf"].as_array() {
-        // What is flattened: the fields of all of them together.
+        // Flattened parts: the fields of all of them together.
         let resolved = parts.iter().map(|part| match part["$ref"].as_str() {
             Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
             None => part,
@@ -133,7 +133,7 @@ fn conforms(value: &Value, schema: &Value, document: &Value, at: &str) {
         let meant = choices.iter().find(|choice| (choice["type"] == "null") == value.is_null());
         return conforms(value, meant.unwrap_or_else(|| panic!("{at}: {value} is none of {schema}")), document, at);
     }
-    // `type` is a word or a list of words.
+    // `type` is a string or a list of strings.
     let listed = schema["type"].as_array().map_or(std::slice::from_ref(&schema["type"]), Vec::as_slice);
     let types: Vec<_> = listed.iter().filter_map(Value::as_str).collect();
     let name = type_of(value);

@@ -1,5 +1,6 @@
-//! Pasts that are asked about change by change: each is kept as it was when its changes were listed, with the replay of what was, so that all
-//! changes are compared with the same and nothing is replayed anew for each of them.
+//! Cached recordings for change-by-change queries: each is kept as it was when its candidates were listed, with its
+//! replay without changes, so that all changes are compared with the same baseline and the baseline is replayed
+//! once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,16 +10,16 @@ use sha2::{Digest, Sha256};
 use trainspotter_core::model::{Place, Prices};
 use trainspotter_core::whatif::{self, Before, Past};
 
-/// Pasts that are kept at once, each of at most the 10,000 jobs of a state file: another one takes the place of the one that was not asked about
-/// for longest, and who asks about that one is answered that it is not kept any more.
+/// Maximum cached recordings, each of at most the 10,000 jobs of a state file. The least recently used one is
+/// evicted, and requests for it get an error that it is no longer cached.
 pub(super) const MAX_KEPT_PASTS: usize = 4;
 
-/// A past with the replay of what was.
+/// A recording with its replay without changes.
 #[derive(Debug)]
 pub(super) struct KeptPast {
-    /// What it is asked for by: a hash of its content.
+    /// Id: a hash of the content.
     pub(super) id: String,
-    /// Whose it is.
+    /// Account and region.
     pub(super) place: Place,
     pub(super) past: Past,
     pub(super) prices: Prices,
@@ -26,21 +27,21 @@ pub(super) struct KeptPast {
 }
 
 impl KeptPast {
-    /// The replay of what was, made once.
+    /// The replay without changes, computed once.
     pub(super) fn before(&self) -> &Before {
         self.before.get_or_init(|| whatif::before(&self.past, &self.prices, |_| {}))
     }
 }
 
-/// The pasts that were asked about lately, the one that was asked about last at the end.
+/// Cached recordings, the most recently used last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeptPasts(Arc<Mutex<VecDeque<Arc<KeptPast>>>>);
 
 impl KeptPasts {
-    /// Reads the past from the rows of a state file, or finds it if it is kept.
+    /// Parses a recording from the rows of a state file, or returns the cached one.
     ///
     /// # Errors
-    /// The rows hold nothing that can be replayed.
+    /// The rows cannot be replayed.
     pub(super) fn keep(
         &self,
         place: Place,
@@ -65,7 +66,7 @@ impl KeptPasts {
         }
     }
 
-    /// The past of an id, if it is still kept.
+    /// The recording with an id, if it is cached.
     pub(super) fn get(&self, id: &str) -> Option<Arc<KeptPast>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = all.iter().position(|kept| kept.id == id).and_then(|index| all.remove(index))?;
