@@ -1,8 +1,8 @@
-//! Backtests: which alerts rules would have sent. Over a workload, where the live engine watches a scheduler on virtual
-//! time, or over frames that were kept of a real service. Pure.
+//! Backtests: which alerts a set of rules would have sent, over a simulated workload, where the live engine
+//! observes a scheduler in virtual time, or over recorded frames of a real service. Pure.
 //!
-//! Nothing is polled over a network, so there is no delay and no failure: what a backtest shows is what rules make of a
-//! workload, not what an outage would do.
+//! In a simulated workload there is no network, hence neither delays nor failed polls: a backtest shows the effect
+//! of rules on a workload, not that of an outage.
 
 mod observer;
 
@@ -17,55 +17,55 @@ use crate::model::Timestamp;
 use crate::rules::{ActiveAlerts, AlertId, Rule, Transition, TransitionKind};
 use crate::scheduler::{Scheduler, Setup, Submission};
 
-/// One alert, from when it fired to when it ended.
+/// One firing of an alert, from begin to end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Episode {
     /// The labels of the alert.
     pub labels: BTreeMap<String, String>,
-    /// When people would have been notified.
+    /// When the alert fired.
     pub fired_at: Timestamp,
-    /// When they would have been notified of its end; `None` if it still fired then.
+    /// When it was resolved; `None` if it was still firing at the end.
     pub ended_at: Option<Timestamp>,
 }
 
-/// Of what the rules would have notified.
+/// Result of a backtest.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The first moment looked at.
+    /// First moment covered.
     pub from: Timestamp,
-    /// The last one.
+    /// Last moment covered.
     pub to: Timestamp,
-    /// The alerts of each rule by name, in the order in which they fired; those that never did have none.
+    /// Episodes by rule name, in order of firing; empty for rules that never fired.
     pub episodes: BTreeMap<String, Vec<Episode>>,
 }
 
-/// The workload and what part of it is looked at.
+/// A workload and the period to evaluate.
 #[derive(Debug)]
 pub struct Backtest {
     /// The queues.
     pub setup: Setup,
     /// The jobs.
     pub submissions: Vec<Submission>,
-    /// Seed of everything random.
+    /// Random seed.
     pub seed: u64,
-    /// When the workload begins.
+    /// Beginning of the workload.
     pub begin: Timestamp,
-    /// Alerts before this are not counted.
+    /// Alerts before this time are not counted.
     pub from: Timestamp,
-    /// The last tick.
+    /// Time of the last tick.
     pub to: Timestamp,
-    /// How far ticks are apart.
+    /// Interval between ticks.
     pub every: Duration,
 }
 
 impl Backtest {
-    /// Runs it. `progress` gets each tick's moment.
+    /// Runs the backtest. `progress` is called with the time of each tick.
     pub fn run(self, rules: Vec<Rule>, mut progress: impl FnMut(Timestamp)) -> Report {
         let Self { setup, submissions, seed, begin, from, to, every } = self;
         let mut watch = Watch::new(&rules, from, to);
         let mut scheduler = Scheduler::new(setup, seed, begin);
         for submission in submissions {
-            // What a queue refuses never existed.
+            // Submissions that a queue refuses are skipped.
             let _ = scheduler.submit(submission);
         }
         let mut onlooker = Observer::new(&scheduler);
@@ -82,7 +82,7 @@ impl Backtest {
     }
 }
 
-/// Of what rules would have notified over frames that were kept of a real service. Figures of single jobs are not kept.
+/// Backtest over recorded frames. Metrics of single jobs are not recorded.
 #[derive(Debug)]
 pub struct Replay {
     rules: Vec<Rule>,
@@ -91,24 +91,24 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Counts alerts from `from` to `to`.
+    /// Creates a replay that counts alerts from `from` to `to`.
     pub fn new(rules: Vec<Rule>, from: Timestamp, to: Timestamp) -> Self {
         let watch = Watch::new(&rules, from, to);
         Self { rules, active_alerts: ActiveAlerts::default(), watch }
     }
 
-    /// Takes the next frame.
+    /// Evaluates the next frame.
     pub fn take(&mut self, frame: &Frame) {
         self.watch.take(self.active_alerts.step(&self.rules, frame, frame.at));
     }
 
-    /// What was sent.
+    /// The result.
     pub fn report(self) -> Report {
         self.watch.report()
     }
 }
 
-/// Makes episodes of transitions.
+/// Collects transitions into episodes.
 #[derive(Debug)]
 struct Watch {
     report: Report,
@@ -147,7 +147,7 @@ impl Watch {
 }
 
 impl Report {
-    /// Whether and how often a rule fires in each of `columns` equal parts of the time.
+    /// Number of firings of a rule in each of `columns` equal parts of the period.
     pub fn timeline(&self, rule: &str, columns: usize) -> Vec<usize> {
         let whole = self.to.seconds_since(self.from).max(1.0);
         let column = |at: Timestamp| (at.seconds_since(self.from) / whole * columns as f64).floor();

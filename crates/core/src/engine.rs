@@ -1,8 +1,7 @@
-//! The one owner of state: observations in, figures and alert transitions out. PURE.
+//! The engine, the single owner of state: observations in, figures and alert transitions out. PURE.
 //!
-//! [`Engine::observe`] takes in what the sources learn, in whatever order it comes. [`Engine::tick`] turns the state
-//! into the figures of one moment, evaluates the rules over them and returns everything that has to be kept, published
-//! and sent. Nothing leaves an engine in another way.
+//! [`Engine::observe`] applies observations, in any order. [`Engine::tick`] computes the figures of one moment,
+//! evaluates the rules, and returns everything to store, publish and send. There is no other output.
 
 #[cfg(test)]
 mod advice_tests;
@@ -38,28 +37,28 @@ pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;
 
-/// Distinct unknown values that are counted one by one; the rest fold into `other`.
+/// Maximum distinct unknown values with separate counts; the rest are counted as `other`.
 const UNKNOWN_VALUES_KEPT: usize = 50;
 
-/// For how long what happened waits to be counted until jobs are described.
+/// Maximum delay of counting while jobs still have to be described.
 const MAX_LAG: Duration = Duration::from_secs(900);
 
-/// How long after a restart jobs may still turn up that an earlier run knew: longer than any first sweep takes.
+/// How long after a restart jobs of an earlier run may still appear: longer than any first sweep takes.
 const UNSEEN_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The state of the service.
 #[derive(Debug)]
 pub struct Engine {
-    /// Up to when events were counted by the last tick.
+    /// Events up to here were counted by the last tick.
     horizon: Timestamp,
-    /// The first complete poll since the horizon moved last.
+    /// The first complete poll since the horizon last advanced.
     held_since: Option<Timestamp>,
-    /// Whether events have been counted nearly up to a tick since the start.
+    /// Whether counting has come close to the current tick since the start.
     has_caught_up: bool,
-    /// New queues are read from here on: see [`Saved::open_since`].
+    /// New queues are listed from this time on: see [`Saved::open_since`].
     open_since: Timestamp,
     cadence: Cadence,
-    /// The tags of jobs that are kept.
+    /// Names of the job tags to keep.
     tags: Vec<String>,
     facts: Facts,
     sources: Sources,
@@ -69,9 +68,9 @@ pub struct Engine {
     counting: Counting,
     /// The first tick after every queue was polled completely.
     ready_at: Option<Timestamp>,
-    /// When an earlier run ticked last, until this one ticks.
+    /// Last tick of an earlier run, until this one ticks.
     resumed_from: Option<Timestamp>,
-    /// When the events were that an earlier run has counted, until AWS's clock is known.
+    /// Times of the events counted by an earlier run, until AWS's clock is known.
     counted_events: Vec<Timestamp>,
     shares: Shares,
     outside: Outside,
@@ -79,45 +78,45 @@ pub struct Engine {
     active_alerts: ActiveAlerts,
     service: Service,
     forecaster: Forecaster,
-    /// Counts what may make another forecast.
+    /// Counts changes that may affect a forecast.
     changes: u64,
 }
 
-/// What comes out of a tick, to be committed as one and then published and sent.
+/// Output of a tick: to be committed in one transaction, then published and sent.
 #[derive(Debug)]
 pub struct Output {
     /// The figures.
     pub frame: Frame,
-    /// What happened to alerts.
+    /// Alert transitions.
     pub transitions: Vec<Transition>,
-    /// Every alert that is pending or firing now.
+    /// Pending and firing alerts.
     pub alerts: Vec<Alert>,
-    /// Counters and distributions to keep.
+    /// Counters and distributions to save.
     pub series: Vec<SavedSeries>,
-    /// What changed of jobs that are to be kept. Whoever commits keeps it until a commit has taken it.
+    /// Changed jobs to save. The caller keeps them until a commit succeeds.
     pub jobs: SavedJobs,
-    /// Up to when the lists of each queue are complete, to be kept with the jobs.
+    /// Time up to which the lists of each queue are complete; saved with the jobs.
     pub queues: Vec<SavedQueue>,
-    /// Jobs whose ends were counted in this tick.
+    /// Jobs whose end was counted in this tick.
     pub ended: Vec<EndedJob>,
-    /// What changed of what forecasts have learnt, likewise.
+    /// Changed forecast state to save, likewise.
     pub forecast: SavedForecast,
-    /// Events that were counted in this tick, to keep for a day.
+    /// Events counted in this tick, to be kept for a day.
     pub events: Vec<SavedEvent>,
-    /// Up to when events are counted in `series`.
+    /// Events up to here are included in `series`.
     pub counted_until: Timestamp,
-    /// When the oldest job was created that has not ended.
+    /// Creation time of the oldest job that has not ended.
     pub open_since: Timestamp,
 }
 
 impl Engine {
-    /// Goes on from what an earlier run saved; if there is nothing, counts what happens from `since` on.
+    /// Resumes from the state saved by an earlier run; without any, counts events from `since` on.
     pub fn new(rules: Vec<Rule>, cadence: Cadence, saved: Saved, since: Timestamp) -> Self {
-        // What happens at that very moment counts, too.
+        // Events at exactly `since` count too.
         let counted_until = saved.counted_until.unwrap_or(since - Duration::from_millis(1));
         let mut ledger = Ledger::default();
         ledger.resume(&saved.queues, counted_until);
-        // One poll may be late.
+        // Allows for one late poll.
         let counting =
             Counting::new(&saved.series, &saved.events, counted_until).with_longest_tick(cadence.verify_every);
         let mut engine = Self {
@@ -152,21 +151,21 @@ impl Engine {
         engine
     }
 
-    /// The same engine, which reports these shares one by one and of the others together.
+    /// Sets which shares have separate series; the others are aggregated.
     #[must_use]
     pub fn showing(mut self, shown: SharesShown) -> Self {
         self.shares.show(shown);
         self
     }
 
-    /// The same engine, which reports waits by these bands of priority, too.
+    /// Adds waits by priority band.
     #[must_use]
     pub fn banded(mut self, bands: PriorityBands) -> Self {
         self.counting.set_bands(bands);
         self
     }
 
-    /// The same engine, which reports costs at these prices.
+    /// Sets the prices for costs.
     #[must_use]
     pub fn priced(mut self, mut prices: Prices) -> Self {
         prices.retain(|_, dollars| (0.0..=MAX_PRICE).contains(dollars));
@@ -174,67 +173,68 @@ impl Engine {
         self
     }
 
-    /// The same engine, which keeps these tags of jobs beside the owner's.
+    /// Sets which job tags are kept beside the owner's.
     #[must_use]
     pub fn tagged(mut self, tags: Vec<String>) -> Self {
         self.tags = tags;
         self
     }
 
-    /// How far back rules look.
+    /// How far back the rules look.
     pub fn looks_back(&self) -> Option<Duration> {
         self.rules.iter().filter_map(Rule::looks_back).max()
     }
 
-    /// Takes in a frame of an earlier run, oldest first and before the first tick: rules go on comparing with what was.
+    /// Replays a stored frame, oldest first and before the first tick, for rules that compare with the past.
     pub fn recall(&mut self, frame: &Frame) {
         self.active_alerts.recall(&self.rules, frame);
     }
 
-    /// Goes on with other rules. Alerts of a rule that is still there, and still about them, go on as they are; the others end
-    /// with the next tick.
+    /// Replaces the rules. Alerts of rules that still exist and still cover them continue unchanged; the others are
+    /// resolved at the next tick.
     pub fn set_rules(&mut self, rules: Vec<Rule>) {
         self.rules = rules;
     }
 
-    /// Takes in what a source learnt.
+    /// Applies the observations of a source.
     pub fn observe(&mut self, observations: Vec<Observation>) {
         for observation in observations {
             self.observe_one(observation);
         }
     }
 
-    /// What should be asked next.
+    /// What to query next.
     pub fn questions(&self, now: Timestamp) -> Questions {
         let queues = self.facts.queues.iter().map(|queue| &queue.name);
         let mut questions = self.facts.ledger.questions(queues, self.cadence, now);
-        // Until the first tick that is complete, what was saved is fresh enough.
+        // Until the first complete tick the saved details are recent enough.
         let room = if self.is_ready() { JOBS_PER_POLL.saturating_sub(questions.jobs.len()) } else { 0 };
         let fronts = self.facts.fronts.values().map(|snapshot| snapshot.front.iter().filter_map(Position::job));
         let stale = self.facts.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
-        // AWS lists what was created after a moment, and the oldest open job was created at it.
+        // AWS lists jobs created after a time, exclusive; the oldest open job was created at `open_since`.
         let since = Some(self.open_since - Duration::from_secs(1));
         Questions { since, outside: self.outside.to_describe(&self.facts.ledger), ..questions }
     }
 
-    /// Takes in how the last poll, sinks and deliveries went. Counters go through [`Engine::counting`].
+    /// Status of polls, sinks and deliveries, to be updated by the caller. Counters go through
+    /// [`Engine::counting`].
     pub fn service(&mut self) -> &mut Service {
         &mut self.service
     }
 
-    /// The counters, for what the service counts of itself.
+    /// The counters, for the service's own counts.
     pub fn counting(&mut self) -> &mut Counting {
         &mut self.counting
     }
 
-    /// What waits for delivery, by receiver.
+    /// Sets the pending notifications by receiver.
     pub fn set_pending(&mut self, pending: BTreeMap<String, Pending>) {
         self.service.pending = pending;
     }
 
-    /// The ledger, to answer questions about single jobs.
+    /// The ledger, for queries about single jobs.
     pub fn ledger(&self) -> &Ledger {
         &self.facts.ledger
     }
@@ -244,27 +244,27 @@ impl Engine {
         self.facts.ledger.job(id)
     }
 
-    /// Why a job waits at `now`; `None` if it does not, or if it is not known.
+    /// Why a job waits at `now`; `None` if it does not wait or is unknown.
     pub fn why(&self, id: &JobId, now: Timestamp) -> Option<Why> {
         metrics::why(self.facts.ledger.job(id)?, &self.facts.inputs(now, &[]), &self.counting)
     }
 
-    /// Why each of some jobs waits at `now`, without their places.
+    /// Why each of the jobs waits at `now`, without queue positions.
     pub fn whys<'a>(&self, jobs: impl IntoIterator<Item = &'a JobId>, now: Timestamp) -> Vec<Option<Why>> {
         metrics::whys(jobs, &self.facts.inputs(now, &[]), &self.counting)
     }
 
-    /// Whether every queue was polled completely at least once.
+    /// Whether every queue has had a complete poll.
     pub fn is_ready(&self) -> bool {
         self.sources.answered_at(Source::Topology, None).is_some() && self.jobs_answered_at().is_some()
     }
 
-    /// Why not every queue was polled completely yet; `None` if each was.
+    /// Why not every queue has had a complete poll; `None` if each has.
     pub fn not_ready(&self) -> Option<String> {
         if self.is_ready() { None } else { Some(self.sources.not_ready()) }
     }
 
-    /// The figures, alerts and state of the moment `now`.
+    /// Computes figures, alerts and state for `now`.
     pub fn tick(&mut self, now: Timestamp) -> Output {
         let forgotten = self.facts.ledger.forget(now);
         self.counting.record(forgotten);
@@ -274,7 +274,7 @@ impl Engine {
         let counted_until = self.horizon();
         self.counting.count(&self.facts.ledger, counted_until);
         self.facts.ledger.add_waited(self.counting.take_waits());
-        // A short restart is no gap in what is charged by time, unless it is not known yet where things stand.
+        // The time of a short restart is charged too, unless the state is still unknown.
         if let Some(at) = self.resumed_from.take().filter(|_| self.is_ready()) {
             self.counting.charged_until(at);
         }
@@ -296,13 +296,13 @@ impl Engine {
         };
         frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
-        // Readers keep frames for long, and these series are many.
+        // Frames are kept for long, and these series are many.
         frame.of_jobs.clear();
         for (rule, failures) in self.active_alerts.take_failures() {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }
         let alerts = self.active_alerts.alerts().cloned().collect();
-        // Before the first complete poll nothing is known to have ended.
+        // Before the first complete poll no job is known to have ended.
         let open_since = if self.is_ready() {
             self.facts.ledger.open_since(counted_until).unwrap_or(counted_until)
         } else {
@@ -340,7 +340,7 @@ impl Engine {
             }
             Observation::InFlightListed { queue, since } => self.facts.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.facts.ledger.waiting_listed(&queue, since),
-            // For positions; figures rest on the job lists, which are complete.
+            // For queue positions only; figures use the job lists, which are complete.
             Observation::Snapshot(snapshot) => {
                 if let Some(queue) = snapshot.queue.clone() {
                     self.facts.fronts.insert(queue, snapshot);
@@ -367,7 +367,7 @@ impl Engine {
             Observation::AccountLimits(read) => {
                 let read: Vec<_> = read.into_iter().filter(|one| plausible_amounts::is_amount(one.quantity)).collect();
                 let limits = &mut self.service.account.limits;
-                // What could not be read this time is as it was.
+                // Limits that could not be read keep their last value.
                 limits.retain(|known| read.iter().all(|one| one.unit != known.unit));
                 limits.extend(read);
             }
@@ -393,7 +393,7 @@ impl Engine {
                 Series::InsteadOf(gone) => self.forget_share(&job.queue, &gone),
                 Series::Hidden => job.share = Some(self.shares.other()),
                 Series::NoPlace => {
-                    // Ended ones are listed again and again.
+                    // Ended jobs are listed repeatedly.
                     let is_new = !has_ended && self.facts.ledger.job(&job.id).is_none();
                     self.counting.add(&catalogue::LIMIT_HITS, [("limit", "shares".into())], u64::from(is_new));
                     job.share = Some(self.shares.other());
@@ -434,7 +434,7 @@ impl Engine {
         self.facts.queues = queues;
     }
 
-    /// Counts failures of a source. Where there were none its series begins at 0, so that the first one is an increase.
+    /// Counts failures of a source. A new series starts at 0, so that the first failure shows as an increase.
     fn count_failures(&mut self, source: Source, failures: u64) {
         self.counting.add(&catalogue::SOURCE_FAILURES, [("source", source.as_str().into())], failures);
     }
@@ -457,9 +457,9 @@ impl Engine {
         (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
     }
 
-    /// Up to when everything that happened is known: the last complete poll, less what lists may lag, but for jobs of which only a
-    /// description shows what happened,
-    /// and none has come yet. Never earlier than before, and one description must not hold up all counts for long.
+    /// Time up to which all events are known: the last complete poll, minus the lag of lists. It waits for jobs
+    /// whose events only a description shows, but a single missing description delays counting only for so long.
+    /// Never moves back.
     fn horizon(&mut self) -> Timestamp {
         let Some(answered) = self.jobs_answered_at() else { return self.horizon };
         let complete = answered - LISTS_MAY_LAG;
@@ -473,14 +473,14 @@ impl Engine {
         self.horizon
     }
 
-    /// When the job lists of the queue that was listed longest ago were asked for; `None` before each was once.
+    /// Request time of the job lists of the least recently listed queue; `None` until each was listed.
     fn jobs_answered_at(&self) -> Option<Timestamp> {
         let of_queue = |queue: &Queue| self.sources.answered_at(Source::Jobs, Some(&queue.name));
         self.facts.queues.iter().map(of_queue).min().flatten()
     }
 }
 
-/// How often the ledger wants to look again, from the configured cadence of polls.
+/// How often the ledger verifies jobs, from the configured poll intervals.
 pub fn cadence(reconcile_every: Duration, poll_every: Duration) -> Cadence {
     Cadence { reconcile_every, verify_every: poll_every * 2 }
 }

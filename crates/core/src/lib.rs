@@ -1,16 +1,18 @@
-//! What Trainspotter knows and decides: functions of their arguments, without a clock, a network or a disk.
+//! The core of Trainspotter: all knowledge and decisions, as functions of their arguments, without clock, network
+//! or disk.
 //!
-//! Data goes one way through the modules:
+//! Data flows one way through the modules:
 //!
 //! ```text
 //!  model ──► jobs ──► metrics ──► rules        one tick: `engine`
-//!            scheduler                         a model of AWS Batch on virtual time
-//!            forecast, whatif                  when jobs start, and what a change would have done
+//!            scheduler                         a model of AWS Batch in virtual time
+//!            forecast, whatif                  when jobs start, and the effect of changes
 //!            backtest                          rules over a simulated or recorded past
-//!            yaml                              files of people, with a caret on each mistake
+//!            yaml                              user-written files, with a caret on each error
 //! ```
 //!
-//! `now` is always an argument. The manifest names no async runtime, no AWS SDK and no database, so the compiler holds that.
+//! `now` is always an argument. The manifest has no async runtime, AWS SDK or database, so the compiler enforces
+//! this.
 
 pub mod backtest;
 pub mod engine;

@@ -1,7 +1,7 @@
-//! The figures of one tick: ledger, topology and utilisation in, a [`Frame`] out. PURE.
+//! Computes the figures of one tick: ledger, topology and utilisation in, a [`Frame`] out. PURE.
 //!
-//! A figure that is not known is absent, never 0, and never NaN or infinite. What is counted is published as 0 too, so
-//! that a quiet queue and a dead service look different.
+//! Unknown figures are absent, never 0, NaN or infinite. Counts are published even if 0, so that a quiet queue
+//! differs from a dead service.
 
 mod alert_notes;
 pub mod catalogue;
@@ -53,92 +53,92 @@ pub use reasons::{Evidence, Reason, Standing, Why};
 use crate::jobs::{Job, Ledger};
 use crate::model::{Account, JobId, Place, Prices, Queue, QueueName, QueueSnapshot, Reserved, ShareName, Timestamp};
 
-/// What the figures of one tick are made from.
+/// Input of the figures of one tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
-    /// The moment the figures are for.
+    /// Time of the figures.
     pub now: Timestamp,
     /// Watched queues, by name.
     pub queues: &'a [Queue],
-    /// Every job known, and how busy its hosts are.
+    /// All known jobs, with the utilisation of their hosts.
     pub ledger: &'a Ledger,
-    /// The latest snapshot of each queue: the first jobs in dispatch order.
+    /// Latest snapshot of each queue: the first jobs in dispatch order.
     pub fronts: &'a BTreeMap<QueueName, QueueSnapshot>,
-    /// Dollars per instance and hour, by instance type.
+    /// Prices per instance-hour, by instance type.
     pub prices: &'a Prices,
-    /// Capacity that is paid for whether jobs use it or not, as far as it is watched and known.
+    /// Capacity that is paid for whether or not jobs use it, as far as it is watched and known.
     pub reserved: &'a [Reserved],
-    /// How fresh each source is.
+    /// Freshness of each source.
     pub sources: &'a [SourceHealth],
-    /// When waiting jobs are expected to start, as far as there are estimates.
+    /// Estimated start times of waiting jobs, where available.
     pub expected_starts: &'a BTreeMap<JobId, Timestamp>,
-    /// How good the estimates of each share were.
+    /// Accuracy of the estimates, by share.
     pub forecasts: &'a [ForecastFigures],
 }
 
-/// How good the estimates of when jobs of a share start were.
+/// Accuracy of a share's start estimates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForecastFigures {
-    /// Of which queue.
+    /// The queue.
     pub queue: QueueName,
-    /// Of which share.
+    /// The share.
     pub share: ShareName,
-    /// The part of the intervals that held the truth.
+    /// Fraction of intervals that contained the actual start.
     pub coverage: f64,
-    /// The median of how far their middle was off, in seconds.
+    /// Median error of the midpoints, in seconds.
     pub error_seconds: f64,
 }
 
-/// What the service says of itself.
+/// The service's own figures.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
-    /// What the account may run, and what runs outside of the queues, as far as that is asked for.
+    /// Account limits and use outside the queues, if watched.
     pub account: Account,
-    /// Which target it watches, and where that is.
+    /// Name, region and account of the target.
     pub place: Place,
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
-    /// By how many seconds this machine's clock is ahead of AWS's; `None` while that is not known.
+    /// Seconds by which the local clock is ahead of AWS's; `None` while unknown.
     pub clock_skew_seconds: Option<f64>,
     /// Series in the last batch of each sink.
     pub published_series: BTreeMap<String, u64>,
-    /// Series that a budget leaves out, by sink and metric.
+    /// Series omitted by a budget, by sink and metric.
     pub left_out: BTreeMap<(String, &'static str), u64>,
-    /// What the service itself costs in a month at its present usage, in dollars by destination.
+    /// Projected monthly cost of the service at its current usage, in dollars by destination.
     pub monthly_cost: BTreeMap<&'static str, f64>,
-    /// What waits for delivery, by receiver.
+    /// Pending notifications, by receiver.
     pub pending: BTreeMap<String, Pending>,
-    /// Alerts that are pending.
+    /// Number of pending alerts.
     pub alerts_pending: usize,
-    /// Alerts that fire.
+    /// Number of firing alerts.
     pub alerts_firing: usize,
-    /// Each alert that is pending or firing, up to [`MAX_ACTIVE_ALERTS`].
+    /// Pending and firing alerts, up to [`MAX_ACTIVE_ALERTS`].
     pub active_alerts: Vec<ActiveAlert>,
-    /// Whether the rule files have mistakes, so that the rules from before them are evaluated.
+    /// Whether the rule files are invalid, so that the previous rules stay in effect.
     pub rules_broken: bool,
-    /// Why the state is kept in memory only; `None` if all is well.
+    /// Why state is kept in memory only; `None` if the store works.
     pub store_error: Option<String>,
-    /// Whether the state file, or rows of it, were found broken since the service started, and were set aside.
+    /// Whether the state file, or rows of it, were broken and moved aside since the service started.
     pub store_set_aside: bool,
     /// Size of the state file.
     pub store_bytes: Option<u64>,
-    /// What waits to be archived; `None` where there is no archive.
+    /// Data waiting to be archived; `None` without an archive.
     pub archive: Option<PendingArchive>,
 }
 
-/// What waits to be archived.
+/// Data waiting to be archived.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PendingArchive {
-    /// Rows in the state file.
+    /// Number of rows in the state file.
     pub rows: u64,
-    /// For how long the oldest day that is over has been due.
+    /// How long the oldest completed day has been due.
     pub oldest_age: Duration,
 }
 
-/// Alerts that have a series of their own, at most.
+/// Maximum number of alerts with a separate series.
 pub const MAX_ACTIVE_ALERTS: usize = 500;
 
-/// An alert that is pending or firing, as a series shows it.
+/// A pending or firing alert, as a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ActiveAlert {
     /// The rule's name.
@@ -147,24 +147,24 @@ pub struct ActiveAlert {
     pub severity: String,
     /// `pending` or `firing`.
     pub state: &'static str,
-    /// The queue that it is about; empty if it is not about one.
+    /// Queue of the alert; empty if it has none.
     pub queue: String,
-    /// The share, likewise.
+    /// Share of the alert, likewise.
     pub share: String,
-    /// What else it is about, like `reason=capacity`.
+    /// Other labels, like `reason=capacity`.
     pub subject: String,
 }
 
-/// Notifications that wait for delivery to one receiver.
+/// Pending notifications of one receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pending {
-    /// How many.
+    /// Their number.
     pub count: u64,
     /// Age of the oldest; zero when there is none.
     pub oldest_age: Duration,
 }
 
-/// Derives the figures of one tick. `counting` hands out its fresh values and is charged the GPU time since the
+/// Computes the figures of one tick. Takes the fresh values from `counting`, and charges it the GPU time since the
 /// previous tick.
 pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
     let held = shares::held(inputs.ledger);
@@ -213,7 +213,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.waiting_time(&reasons, &diagnosis, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
-    // Whatever it was made from, what is infinite or undefined is not a figure.
+    // Infinite or undefined values are not figures, whatever the input.
     samples.retain(|sample| sample.value.is_finite());
     let samples = in_order(samples);
 
@@ -240,7 +240,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     }
 }
 
-/// In catalogue order, then by labels.
+/// Sorts by catalogue order, then by labels.
 fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
     let order: BTreeMap<&str, usize> = catalogue::ALL.iter().enumerate().map(|(i, metric)| (metric.name, i)).collect();
     let mut by_metric: Vec<Vec<Sample>> = catalogue::ALL.iter().map(|_| Vec::new()).collect();
@@ -255,13 +255,14 @@ fn in_order(samples: Vec<Sample>) -> Vec<Sample> {
     by_metric.into_iter().flatten().collect()
 }
 
-/// What a job does or did, a sentence or two a line: why it waits (which is what [`why`] says), how long it waited and ran, why it
-/// failed, what to do next.
+/// Explains a job in lines of one or two sentences: why it waits (as given by [`why`]), how long it waited and ran,
+/// why it failed, what to do.
 pub fn story(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
     job_story::of(job, why, inputs)
 }
 
-/// Why each of some jobs waits, without their places; `None` for one that does not, or whose queue is not watched.
+/// Why each of the jobs waits, without queue positions; `None` for a job that does not wait, or whose queue is not
+/// watched.
 pub fn whys<'a>(
     jobs: impl IntoIterator<Item = &'a JobId>,
     inputs: &Inputs<'_>,
@@ -275,12 +276,12 @@ pub fn whys<'a>(
     jobs.into_iter().map(why).collect()
 }
 
-/// What is around a job, with why it waits, if it does.
+/// Context of a job; `why` is the reason it waits, if it does.
 pub fn job_context(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobContext {
     job_context::of(job, why, inputs)
 }
 
-/// Why a job waits, with how its wait divided so far; `None` if it does not wait, or if its queue is not watched.
+/// Why a job waits, with its wait so far by reason; `None` if it does not wait, or if its queue is not watched.
 pub fn why(job: &Job, inputs: &Inputs<'_>, counting: &Counting) -> Option<Why> {
     reasons::of_job(job, inputs, counting.waiting.waited_by_reason(job))
 }

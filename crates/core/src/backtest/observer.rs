@@ -1,4 +1,4 @@
-//! What a service would learn of a scheduler that it could see at once and without error.
+//! Observes a scheduler the way a service would, without delays or errors.
 
 use std::collections::BTreeSet;
 
@@ -9,24 +9,24 @@ use crate::model::{
 };
 use crate::scheduler::{Job, QueueSetup, Scheduler};
 
-/// Looks at a scheduler from outside.
+/// Polls a scheduler.
 #[derive(Debug)]
 pub struct Observer {
     queues: Vec<Queue>,
     open: BTreeSet<JobId>,
-    /// How many jobs were there at the last look.
+    /// Number of jobs at the last poll.
     known: usize,
 }
 
 impl Observer {
-    /// Of queues as they are set up now.
+    /// Creates an observer of the scheduler's current queues.
     pub fn new(scheduler: &Scheduler) -> Self {
         let environments: Vec<ServiceEnvironment> = scheduler.environments().cloned().collect();
         let queues = scheduler.queues().map(|queue| as_configured(queue, &environments)).collect();
         Self { queues, open: BTreeSet::new(), known: 0 }
     }
 
-    /// Everything that one poll would learn. Ended jobs are reported once more, and then no longer.
+    /// Returns everything that one poll would report. Ended jobs are reported once more, then no longer.
     pub fn look(&mut self, scheduler: &Scheduler, engine: &Engine, now: Timestamp) -> Vec<Observation> {
         self.open.extend(scheduler.jobs().skip(self.known).map(|job| job.id.clone()));
         self.known = scheduler.jobs().count();
@@ -40,7 +40,7 @@ impl Observer {
                 number <= hosts
             };
             let gpus = accelerators_of(&job.demand.iter().find(of_host)?.unit).map_or(0, Accelerators::gpus);
-            // SageMaker reports a host's GPUs added up: eight busy ones are 800 %.
+            // SageMaker sums the percentages of a host's GPUs: eight busy ones are 800 %.
             let gpu_percent = job.utilisation * 100.0 * f64::from(gpus);
             Some(HostUtilisation { job: id, host, at: now, gpu_percent })
         };

@@ -1,4 +1,4 @@
-//! One instance, two jobs: the second waits for the first, and the rules tell it when they should.
+//! One instance, two jobs: the second waits for the first, and the rules fire as expected.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What alerts say of the jobs behind them.
+//! Annotations about the jobs behind an alert.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn job(id: &str, created: u64, status: JobStatus, instances: f64, owner: Option<
     }
 }
 
-/// The annotations of the alerts that fired, by rule and job.
+/// Annotations of the alerts that fired, by rule and job.
 fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut engine = engine(jobs);
     let transitions = engine.tick(minute(100)).transitions.into_iter();
@@ -51,7 +51,7 @@ fn fired(jobs: Vec<JobSeen>) -> BTreeMap<String, BTreeMap<String, String>> {
     transitions.map(|one| (key(one.alert.by.get("job"), &one.alert.rule), one.alert.annotations)).collect()
 }
 
-/// An engine that has seen these jobs.
+/// An engine with these jobs.
 fn engine(jobs: Vec<JobSeen>) -> Engine {
     let (every, now) = (Duration::from_secs(30), minute(100));
     let rules = parse_rules("rules.yaml", RULES).unwrap();
@@ -80,7 +80,7 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
     ]);
     let of = |alert: &str, annotation: &str| fired[alert].get(annotation).map(String::as_str);
 
-    // Three of four wait for capacity, and a rule about the fourth does not say so.
+    // Three of four wait for capacity; a rule about the fourth gives another reason.
     assert_eq!(
         of("NeverFits", "likely_reason"),
         Some("1 of 4 waiting jobs waits for more than the share can ever get")
@@ -92,13 +92,13 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
     let large = "train-large (large) of bob has waited 1h for more than the share can ever get";
     assert_eq!(of("NeverFits", "jobs"), Some(large));
 
-    // A job's alert carries its own reason, with its numbers.
+    // A job's alert has the job's own reason, with its numbers.
     assert!(of("OneWaits large", "likely_reason").unwrap().starts_with("It asks for 8 ml.p5.48xlarge"), "{fired:?}");
     assert!(of("OneWaits large", "next_step").unwrap().starts_with("ask for fewer instances"));
     assert!(of("OneWaits a", "likely_reason").unwrap().starts_with("It asks for 2 ml.p5.48xlarge; of the 4"));
     assert_eq!(of("OneWaits a", "jobs"), None);
 
-    // Of a queue the three that have waited longest matter.
+    // For a queue the three longest-waiting jobs are named.
     let jobs = "train-a (a) of ada has waited 1h 20m with all capacity in use; \
                 train-b (b) has waited 1h 10m with all capacity in use; \
                 train-large (large) of bob has waited 1h for more than the share can ever get";
@@ -106,7 +106,7 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
     assert_eq!(of("Many", "jobs"), Some(jobs));
     assert_eq!(of("Many", "likely_reason"), Some("3 of 4 waiting jobs wait with all capacity in use"));
 
-    // What a rule says itself stays.
+    // Annotations of the rule itself take precedence.
     assert_eq!((of("Own", "jobs"), of("Own", "next_step")), (Some("mine"), Some("none")));
 }
 

@@ -1,9 +1,9 @@
-//! Alerts as series tell them: which one fires, in words that any system of metrics can show.
+//! Alerts as series, so that any metrics system can show which alerts fire.
 
 use crate::metrics::{ActiveAlert, Counting, MAX_ACTIVE_ALERTS, Service, catalogue};
 use crate::rules::{ActiveAlerts, Alert};
 
-/// Takes in which alerts there are, for the figures of the service.
+/// Copies the alerts into the service's figures.
 pub(super) fn take_in(alerts: &ActiveAlerts, service: &mut Service, counting: &mut Counting) {
     (service.alerts_pending, service.alerts_firing) = alerts.counts();
     let (active, over) = of(alerts.alerts());
@@ -13,10 +13,10 @@ pub(super) fn take_in(alerts: &ActiveAlerts, service: &mut Service, counting: &m
     }
 }
 
-/// The alerts that have a series, in a fixed order, and how many have none because there are too many.
+/// Alerts with a series, in a stable order, and the number of those beyond the limit.
 fn of<'a>(alerts: impl Iterator<Item = &'a Alert>) -> (Vec<ActiveAlert>, u64) {
     let mut active: Vec<ActiveAlert> = alerts.map(one).collect();
-    // Those that fire come first, so that they have their series.
+    // Firing alerts first, so that they get a series.
     active.sort_by(|a, b| (a.state != FIRING, a).cmp(&(b.state != FIRING, b)));
     active.dedup();
     let over = active.len().saturating_sub(MAX_ACTIVE_ALERTS);

@@ -1,4 +1,4 @@
-//! What figures are made from, as the sources have reported it so far.
+//! The latest facts from the sources, as input of the figures.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use crate::jobs::Ledger;
 use crate::metrics::{ForecastFigures, Inputs, SourceHealth};
 use crate::model::{JobId, Prices, Queue, QueueName, QueueSnapshot, Reserved, Timestamp};
 
-/// What was reserved longer ago than this says nothing of now.
+/// Reservations older than this are ignored.
 const RESERVED_STALE: Duration = Duration::from_secs(1_800);
 
-/// What figures are made from.
+/// Input of the figures.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) ledger: Ledger,
     pub(super) queues: Vec<Queue>,
     pub(super) fronts: BTreeMap<QueueName, QueueSnapshot>,
-    /// What is reserved, and when that was asked for; `None` where it is not watched.
+    /// Reservations and the time of their query; `None` if not watched.
     pub(super) reserved: Option<(Timestamp, Vec<Reserved>)>,
     pub(super) prices: Prices,
-    /// When waiting jobs are expected to start.
+    /// Estimated start times of waiting jobs.
     pub(super) expected_starts: BTreeMap<JobId, Timestamp>,
-    /// How good such estimates were.
+    /// Accuracy of these estimates.
     pub(super) forecasts: Vec<ForecastFigures>,
 }
 
 impl Facts {
-    /// The same for one moment.
+    /// The input for one moment.
     pub(super) fn inputs<'a>(&'a self, now: Timestamp, sources: &'a [SourceHealth]) -> Inputs<'a> {
         let fresh = self.reserved.as_ref().filter(|(at, _)| now.since(*at) <= RESERVED_STALE);
         Inputs {

@@ -1,4 +1,4 @@
-//! What the engine knows for forecasts, and what forecasts tell it.
+//! Forecast state of the engine, and results of forecasts.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,34 @@ use crate::metrics::catalogue;
 use crate::model::{JobId, Policy, Prices, ShareName, Timestamp};
 
 impl Engine {
-    /// Learns from what one observation changed.
+    /// Learns from the changes of one observation.
     pub(super) fn learn(&mut self, changes: &Changes) {
         self.changes += u64::from(!changes.events.is_empty() || !changes.moves.is_empty());
         forecast::learn(&mut self.forecaster, &changes.events, &self.facts.ledger);
     }
 
-    /// Counts estimates that there was no room to keep.
+    /// Counts estimates that were dropped for lack of room.
     pub(super) fn count_unkept_estimates(&mut self) {
         let not_kept = self.forecaster.take_not_kept();
         self.counting.add(&catalogue::LIMIT_HITS, [("limit", "kept_estimates".into())], not_kept);
     }
 
-    /// A number that is another one whenever a forecast made now may say something else than the one before.
+    /// A counter that changes whenever a new forecast could differ from the last one.
     pub fn forecast_changes(&self) -> u64 {
         self.changes
     }
 
-    /// The present, to be run forward, with a job that is not submitted as the last that waits, if one is asked about. `None` before every queue
-    /// was polled completely.
+    /// The current state for a forecast; with `asked`, a hypothetical job is the last in the queue. `None` before
+    /// every queue was polled completely.
     pub fn forecast_world(&mut self, now: Timestamp, asked: Option<&Hypothetical>) -> Option<World> {
         let facts = &self.facts;
         self.is_ready().then(|| forecast::world(&mut self.forecaster, &facts.queues, &facts.ledger, now, asked))
     }
 
-    /// Says what is wrong with where a job would be submitted to, with what there is.
+    /// Checks the queue and share of a hypothetical job.
     ///
     /// # Errors
-    /// There is no such queue or share, or it is disabled.
+    /// The queue or share does not exist or is disabled; the text lists existing ones.
     pub fn check_asked(&self, asked: &Hypothetical) -> Result<(), String> {
         let list = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let queues = &self.facts.queues;
@@ -72,21 +72,21 @@ impl Engine {
         }
     }
 
-    /// All that is kept for forecasts, from which the past can be replayed.
+    /// All stored forecast data, from which the past can be replayed.
     pub fn forecast_rows(&self) -> BTreeMap<String, String> {
         self.forecaster.rows().clone()
     }
 
-    /// Dollars per instance and hour.
+    /// Prices per instance-hour.
     pub fn prices(&self) -> &Prices {
         &self.facts.prices
     }
 
-    /// Takes in when the waiting jobs of a world start.
+    /// Stores the start times of a world's waiting jobs.
     pub fn take_forecast(&mut self, world: &World, starts: &Starts) {
         let gone: Vec<JobId> =
             self.forecaster.kept().filter(|id| self.facts.ledger.job(id).is_none()).cloned().collect();
-        // When that was is not known, and so nothing came true.
+        // The end of the wait is unknown, so the estimate cannot be verified.
         gone.iter().for_each(|id| self.forecaster.wait_ended(id, Timestamp::default(), WaitEnd::Cancelled));
         self.forecaster.take(world, starts);
         let expected =
@@ -101,13 +101,13 @@ impl Engine {
         self.facts.forecasts = figures.collect();
     }
 
-    /// When a waiting job starts; `None` if it does not wait, or is not known.
+    /// Estimated start of a waiting job; `None` if it does not wait or is unknown.
     pub fn outlook(&self, id: &JobId) -> Option<Outlook> {
         self.facts.ledger.job(id).filter(|job| job.status().is_waiting())?;
         Some(self.forecaster.shown(id))
     }
 
-    /// When the last waiting job of a world starts, which was asked about.
+    /// Estimated start of the hypothetical job, the last in a world.
     pub fn outlook_of_asked(&self, world: &World, starts: &Starts) -> Outlook {
         match world.waiting.len().checked_sub(1) {
             Some(last) => self.forecaster.outlook_of(world, last, starts),

@@ -1,4 +1,4 @@
-//! What is reported of single jobs, and of the shares that they are in.
+//! Figures of single jobs and of their shares.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Training jobs of the account that belong to no watched queue: the account's limits count them, too.
+//! Training jobs outside the watched queues, which also count against the account's limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,17 +7,17 @@ use crate::engine::plausible_amounts::is_amount;
 use crate::jobs::Ledger;
 use crate::model::{Capacity, InstanceType, OutsideUse, Timestamp, TrainingJobName};
 
-/// A list that is older than this says nothing of now.
+/// Lists older than this are ignored.
 const LIST_STALE: Duration = Duration::from_secs(1_800);
 
-/// Training jobs that are described in a poll, at most.
+/// Maximum training jobs described per poll.
 const MAX_DESCRIBED_PER_POLL: usize = 20;
 
-/// The training jobs of the last list, and what those run on that are none of a service job's.
+/// The last list of training jobs, and the capacity of those outside the queues.
 #[derive(Debug, Default)]
 pub(super) struct Outside {
     listed: Option<List>,
-    /// What never changes while a job runs.
+    /// Capacity by training job; constant while a job runs.
     described: BTreeMap<TrainingJobName, Vec<Capacity>>,
 }
 
@@ -29,13 +29,13 @@ struct List {
 }
 
 impl Outside {
-    /// Takes in a list. What is not in it has ended.
+    /// Applies a list. Training jobs missing from it have ended.
     pub(super) fn listed(&mut self, at: Timestamp, names: BTreeSet<TrainingJobName>, is_complete: bool) {
         self.described.retain(|name, _| names.contains(name));
         self.listed = Some(List { at, names, is_complete });
     }
 
-    /// Takes in what a training job runs on.
+    /// Applies the description of a training job.
     pub(super) fn described(&mut self, name: TrainingJobName, mut instances: Vec<Capacity>) {
         instances.retain(|one| is_amount(one.quantity));
         if self.listed.as_ref().is_some_and(|list| list.names.contains(&name)) {
@@ -43,13 +43,13 @@ impl Outside {
         }
     }
 
-    /// What should be described next.
+    /// Training jobs to describe next.
     pub(super) fn to_describe(&self, ledger: &Ledger) -> Vec<TrainingJobName> {
         let unknown = self.names(ledger).into_iter().filter(|name| !self.described.contains_key(*name));
         unknown.take(MAX_DESCRIBED_PER_POLL).cloned().collect()
     }
 
-    /// What runs outside of the queues; `None` while that is not known.
+    /// Capacity in use outside the queues; `None` while unknown.
     pub(super) fn in_use(&self, ledger: &Ledger, now: Timestamp) -> Option<OutsideUse> {
         let list = self.listed.as_ref().filter(|list| now.since(list.at) <= LIST_STALE)?;
         let mut is_complete = list.is_complete;
@@ -66,7 +66,7 @@ impl Outside {
         Some(OutsideUse { instances, is_complete })
     }
 
-    /// Those of the list that no service job in flight has.
+    /// Listed training jobs that belong to no service job in flight.
     fn names(&self, ledger: &Ledger) -> BTreeSet<&TrainingJobName> {
         let Some(list) = &self.listed else { return BTreeSet::new() };
         let mut names: BTreeSet<&TrainingJobName> = list.names.iter().collect();
@@ -94,7 +94,7 @@ mod tests {
         of.iter().map(|name| TrainingJobName::from(*name)).collect()
     }
 
-    /// A ledger in which the training job `ours` runs.
+    /// A ledger with the running training job `ours`.
     fn ledger() -> Ledger {
         let seen = JobSeen {
             name: "job".into(),

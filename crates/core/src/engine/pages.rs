@@ -1,4 +1,4 @@
-//! What pages ask of the engine beside the figures of a tick.
+//! Queries of the pages, beside the figures of a tick.
 
 use crate::engine::Engine;
 use crate::jobs::{Filter, Found, Job, Wanted};
@@ -7,12 +7,12 @@ use crate::model::{JobId, QueueName, Timestamp};
 use crate::rules::{Alert, PastValues, Rule};
 
 impl Engine {
-    /// How the value behind an alert was in earlier frames; `None` if its rule is gone or is another now.
+    /// How to compute an alert's value from earlier frames; `None` if its rule was removed or changed.
     pub fn past_values(&self, alert: &Alert) -> Option<PastValues> {
         PastValues::of(&self.rules, alert)
     }
 
-    /// The rules that are evaluated.
+    /// Rules in effect.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -23,12 +23,13 @@ impl Engine {
         Some(queue.arn.as_str()).filter(|arn| !arn.is_empty())
     }
 
-    /// What a job does or did, a line each, with why it waits as [`Engine::why`] says; empty if it is not known.
+    /// Explanation of a job in lines, including why it waits as given by [`Engine::why`]; empty if unknown.
     pub fn story(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Vec<String> {
         self.facts.ledger.job(id).map(|job| metrics::story(job, why, &self.facts.inputs(now, &[]))).unwrap_or_default()
     }
 
-    /// When Batch will end a waiting job because of a time limit of its queue; `None` if none applies to the reason it waits for.
+    /// When Batch will end a waiting job because of a time limit of its queue; `None` if no limit applies to its
+    /// reason.
     pub fn time_limit_at(&self, id: &JobId) -> Option<Timestamp> {
         let job = self.facts.ledger.job(id).filter(|job| job.status().is_waiting())?;
         let reason = job.latest.status_reason.as_deref()?;
@@ -36,18 +37,18 @@ impl Engine {
         let limit = queue.time_limits.iter().filter(|limit| reason.starts_with(&limit.reason)).map(|limit| limit.after);
         let front = self.facts.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
         let at_front = front.iter().find(|place| place.job_arn.rsplit('/').next() == Some(id.as_str()));
-        // Counted from when the job came to its place, or else from when it began to wait.
+        // Counted from when the job reached the front, or else from when it began to wait.
         let waits_since = job.timeline.current().map(|span| span.from.latest);
         let since = at_front.and_then(|place| place.since).max(waits_since)?;
         Some(since + limit.min()?)
     }
 
-    /// What is around a job, with why it waits as [`Engine::why`] says; `None` if it is not known.
+    /// Context of a job, including why it waits as given by [`Engine::why`]; `None` if unknown.
     pub fn job_context(&self, id: &JobId, why: Option<&Why>, now: Timestamp) -> Option<JobContext> {
         Some(metrics::job_context(self.facts.ledger.job(id)?, why, &self.facts.inputs(now, &[])))
     }
 
-    /// The jobs that are wanted, in their order; of those that wait only those with this reason, if one is given.
+    /// The matching jobs in order; with a `reason`, waiting jobs are included only if it applies.
     pub fn find_jobs(&self, wanted: Wanted<'_>, reason: Option<Reason>, now: Timestamp) -> Found<'_> {
         let Some(reason) = reason else { return self.facts.ledger.find(wanted) };
         let (notes, filter) = (Notes::new(self.facts.inputs(now, &[])), waiting(wanted.filter));
@@ -55,7 +56,7 @@ impl Engine {
         self.facts.ledger.find(Wanted { filter: &filter, also: &has_it, ..wanted })
     }
 
-    /// The jobs that are wanted and have waited longest until now, longest first, and of them only those with this reason.
+    /// The matching jobs with the longest current wait, longest first; with a `reason`, only those it applies to.
     pub fn find_waiting_longest(&self, wanted: Wanted<'_>, reason: Option<Reason>, now: Timestamp) -> Vec<&Job> {
         let Some(reason) = reason else { return self.facts.ledger.find_waiting_longest(wanted) };
         let notes = Notes::new(self.facts.inputs(now, &[]));
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(ids(&of("first").ahead), [""; 0]);
         assert_eq!((ids(&third.holders), third.holders_in_all), (vec!["holds-b".to_owned(), "holds-a".to_owned()], 2));
         assert_eq!(third.holders[0].quantity, Some(3.0));
-        // Those of one instance that were dispatched: holds-a, failed and done-0 to done-3, after 10 to 40 minutes.
+        // The dispatched jobs of one instance: holds-a, failed and done-0 to done-3, after 10 to 40 minutes.
         let alike = third.alike.unwrap();
         assert_eq!((alike.jobs, alike.p50, alike.max), (6, 30.0 * 60.0, 40.0 * 60.0));
         assert!(of("holds-b").alike.is_none(), "no other asks for three");

@@ -1,23 +1,24 @@
-//! Amounts and times that cannot be are kept out of the engine, whoever sends them: what figures are made from is finite and not negative.
+//! Removes impossible amounts and times from observations of any source, so that figures are computed from finite,
+//! non-negative numbers.
 
 use std::time::Duration;
 
 use crate::model::{Capacity, JobSeen, Policy, Queue, Reserved, Timestamp};
 
-/// No job is older: AWS Batch has had jobs of SageMaker for less time.
+/// Maximum age of a job: AWS Batch has supported SageMaker jobs for less time.
 const MAX_AGE: Duration = Duration::from_secs(3_653 * 86_400);
 
-/// No time that AWS gives is further ahead of when it gave it, however wrong this machine's clock is.
+/// Maximum distance of an AWS timestamp into the future, however wrong the local clock is.
 const MAX_AHEAD: Duration = Duration::from_secs(31 * 86_400);
 
-/// The most that a limit can be: what `maxCapacity` can hold.
+/// Upper bound of a limit: the range of `maxCapacity`.
 const MAX_CAPACITY: f64 = i32::MAX as f64;
 
 pub(super) fn is_amount(quantity: f64) -> bool {
     (0.0..=MAX_CAPACITY).contains(&quantity)
 }
 
-/// Takes out limits that are none. An environment with one of them cannot be judged by the rest: it is as one that could not be read.
+/// Removes invalid limits. An environment with one of them counts as unreadable as a whole.
 pub(super) fn limits(queues: &mut [Queue]) {
     let is_limit = |limit: &Capacity| is_amount(limit.quantity);
     for queue in queues {
@@ -28,7 +29,8 @@ pub(super) fn limits(queues: &mut [Queue]) {
     }
 }
 
-/// Takes out times that no job can have had by `now`, and jobs that nobody can have created then, and names these jobs.
+/// Removes times that are impossible at `now`, and jobs with an impossible creation time; `odd` is called with each
+/// of them.
 pub(super) fn moments(jobs: &mut Vec<JobSeen>, now: Timestamp, mut odd: impl FnMut(String)) {
     let is_moment = |at: &Timestamp| (now - MAX_AGE..=now + MAX_AHEAD).contains(at);
     jobs.retain_mut(|job| {
@@ -42,7 +44,7 @@ pub(super) fn moments(jobs: &mut Vec<JobSeen>, now: Timestamp, mut odd: impl FnM
     });
 }
 
-/// Whether all its amounts can be.
+/// Whether all amounts are possible.
 pub(super) fn is_reserved(reserved: &Reserved) -> bool {
     [reserved.total, reserved.in_use, reserved.idle].into_iter().flatten().all(is_amount)
 }

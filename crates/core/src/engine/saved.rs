@@ -1,4 +1,4 @@
-//! What an engine leaves to the next one, and how that one goes on from it.
+//! Saved state: what an engine stores, and how the next one resumes from it.
 
 use std::collections::BTreeMap;
 
@@ -9,47 +9,49 @@ use crate::rules::Alert;
 /// What an engine continues from after a restart.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
-    /// The alerts as of the last tick.
+    /// Alerts of the last tick.
     pub alerts: Vec<Alert>,
-    /// Counters and distributions as of the last tick.
+    /// Counters and distributions of the last tick.
     pub series: Vec<SavedSeries>,
-    /// Events of the last day that were counted.
+    /// Counted events of the last day.
     pub events: Vec<SavedEvent>,
-    /// Jobs that had not ended, or some of them: the others can be [taken in](Engine::restore) one page after the other.
+    /// Open jobs, or a part of them: the rest can be [restored](Engine::restore) page by page.
     pub jobs: Vec<SavedJob>,
-    /// Up to when the lists of each queue were complete. Without it everything is listed again.
+    /// Time up to which the lists of each queue were complete. Without it everything is listed again.
     pub queues: Vec<SavedQueue>,
-    /// What forecasts have learnt, by name.
+    /// Forecast state, by name.
     pub forecast: BTreeMap<String, String>,
-    /// When the last tick was.
+    /// Time of the last tick.
     pub ticked_at: Option<Timestamp>,
-    /// Up to when events were counted; `None` on the first start.
+    /// Events up to here were counted; `None` on the first start.
     pub counted_until: Option<Timestamp>,
-    /// When the oldest job was created that had not ended then: what may have ended since was created no earlier.
+    /// Creation time of the oldest open job: a job that ended since was created no earlier.
     pub open_since: Option<Timestamp>,
 }
 
 impl Engine {
-    /// Takes in jobs that an earlier run has saved, before anything is observed.
+    /// Restores saved jobs; call before any observation.
     pub fn restore(&mut self, jobs: Vec<SavedJob>) {
         let changes = self.facts.ledger.restore(jobs);
         self.counting.restored(changes, &self.facts.ledger);
     }
 
-    /// What was saved of jobs and forecasts is lost: the next tick says again what is to be kept of all of them.
+    /// Marks all jobs and forecast state as changed, so that the next tick saves all of it: the stored copy is
+    /// lost.
     pub fn save_all_jobs(&mut self) {
         self.facts.ledger.save_all();
         self.forecaster.save_all();
     }
 
-    /// Takes in that the clock was set by so many seconds to show AWS's time: sources that never answered have waited no longer for that.
+    /// Records that the clock was corrected by so many seconds, so that sources without a response do not appear to
+    /// have waited that long.
     pub fn clock_corrected(&mut self, seconds: f64) {
         self.sources.clock_corrected(seconds);
     }
 
-    /// Takes in that it is `now` by AWS's clock. A start, or what an earlier run has saved, that lies in the future was taken from a
-    /// clock that was wrong, and nothing would be counted until then: counting goes on from the latest event that was counted, or
-    /// from now. Returns what time was not believed, if so.
+    /// Corrects times that lie in the future by AWS's clock: a start, or saved times, taken from a wrong clock.
+    /// Otherwise nothing would be counted until then. Counting resumes from the latest counted event, or from
+    /// `now`. Returns the rejected time, if any.
     pub fn correct_future(&mut self, now: Timestamp) -> Option<Timestamp> {
         let counted = std::mem::take(&mut self.counted_events);
         let wrong = Some(self.horizon).filter(|horizon| *horizon > now)?;

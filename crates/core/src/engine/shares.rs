@@ -1,41 +1,41 @@
-//! Which shares have series of their own: the others are taken for one, `other`, when a job is taken in, so that all figures of it are
-//! those of one share and their sums stay right.
+//! Limits which shares have separate series. The other shares are mapped to `other` when a job is applied, so that
+//! all figures of a job belong to one share and sums stay correct.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobs::Ledger;
 use crate::model::{Policy, Queue, QueueName, ShareName, SharesShown, matches_glob};
 
-/// What shares without series of their own are called.
+/// Name of the aggregate of all other shares.
 const OTHER: &str = "other";
 
-/// The shares that have series of their own.
+/// Shares with separate series.
 #[derive(Debug)]
 pub(super) struct Shares {
     shown: SharesShown,
-    /// Shares of quota-share queues: they are configured, so they are few, and they are what people look for.
+    /// Shares of quota-share queues: configured, hence few, and of most interest.
     quota_shares: BTreeMap<QueueName, BTreeSet<ShareName>>,
-    /// Share identifiers that have jobs, or had some and nobody needed their place.
+    /// Share identifiers with jobs, or with past jobs while their slot is not needed.
     identifiers: BTreeMap<QueueName, BTreeSet<ShareName>>,
-    /// Queues in which no place was found since the last tick: it would be looked for again for each job of a page.
+    /// Queues without a free slot since the last tick, to avoid searching for each job of a page.
     full: BTreeSet<QueueName>,
     other: ShareName,
 }
 
-/// Whose series a share's jobs are in.
+/// Which series a share's jobs belong to.
 pub(super) enum Series {
-    /// Its own.
+    /// The share's own.
     Own,
-    /// Its own from now on, in place of those of another share, whose jobs have all ended.
+    /// The share's own from now on, replacing those of another share whose jobs have all ended.
     InsteadOf(ShareName),
-    /// Those of all others, for it is not to be shown.
+    /// `other`: the share is configured as hidden.
     Hidden,
-    /// Those of all others, for want of a place.
+    /// `other`: there is no free slot.
     NoPlace,
 }
 
 impl Shares {
-    /// Goes on with shares that have series already. Until it is known which of them are quota shares, none is.
+    /// Resumes with shares that already have series. Until the topology is known, none counts as a quota share.
     pub(super) fn with(series: impl IntoIterator<Item = (QueueName, ShareName)>) -> Self {
         let other = ShareName::from(OTHER);
         let mut identifiers: BTreeMap<QueueName, BTreeSet<ShareName>> = BTreeMap::new();
@@ -45,13 +45,13 @@ impl Shares {
         Self { shown: SharesShown::default(), quota_shares: BTreeMap::new(), identifiers, full: BTreeSet::new(), other }
     }
 
-    /// Goes on with other shares shown; with the next topology those that are no longer to be shown go.
+    /// Changes which shares are shown; hidden ones lose their series with the next topology.
     pub(super) fn show(&mut self, shown: SharesShown) {
         self.shown = shown;
     }
 
-    /// Takes in which queues there are, and their quota shares. Returned are shares that are to have no series any more, since they
-    /// have no jobs, and are no quota shares of such a queue (any more), or not to be shown, or too many.
+    /// Applies the topology. Returns shares that lose their series because they have no jobs, and are no longer
+    /// quota shares, are hidden, or are too many.
     pub(super) fn configured(&mut self, queues: &[Queue], ledger: &Ledger) -> Vec<(QueueName, ShareName)> {
         let names = |queue: &Queue| match &queue.policy {
             Policy::QuotaShares(shares) => shares.iter().map(|share| share.name.clone()).collect(),
@@ -79,19 +79,19 @@ impl Shares {
         gone
     }
 
-    /// A tick is over: there may be places again.
+    /// Called after a tick: slots may be free again.
     pub(super) fn look_again(&mut self) {
         self.full.clear();
     }
 
-    /// What the shares without series of their own are called together.
+    /// Name of the aggregate of shares without separate series.
     pub(super) fn other(&self) -> ShareName {
         self.other.clone()
     }
 
-    /// Whose series a job of this share is in.
+    /// The series for a job of this share.
     ///
-    /// Jobs that have ended take a free place, but none that another share had.
+    /// Ended jobs take free slots only, never that of another share.
     pub(super) fn series(&mut self, queue: &QueueName, share: &ShareName, has_ended: bool, ledger: &Ledger) -> Series {
         let has = |shares: &BTreeMap<QueueName, BTreeSet<ShareName>>| {
             shares.get(queue).is_some_and(|shares| shares.contains(share))

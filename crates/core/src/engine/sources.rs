@@ -1,4 +1,4 @@
-//! How each source has answered so far, and about which queues.
+//! Freshness of each source, by queue.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,41 +6,41 @@ use std::time::Duration;
 use crate::metrics::SourceHealth;
 use crate::model::{Queue, QueueName, Source, Timestamp};
 
-/// Said of a source that has not answered since the start, and not failed either.
+/// Status of a source that has neither answered nor failed since the start.
 const NO_ANSWER: &str = "no answer yet";
 
-/// All sources.
+/// State of all sources.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     began_at: Timestamp,
-    /// Whether that was read off this machine's clock, before it was compared with AWS's.
+    /// Whether `began_at` is from the local clock, before it was compared with AWS's.
     began_by_own_clock: bool,
     answers: BTreeMap<(Source, Option<QueueName>), Answers>,
     /// Why there is no queue to watch.
     pub(super) no_queues: Option<String>,
 }
 
-/// When a source last answered, and what went wrong since.
+/// Last answer of a source, and failures since.
 #[derive(Clone, Debug)]
 struct Answers {
-    /// Since when it should have answered: its age counts from then until it first did.
+    /// Start of its age until the first answer.
     since: Timestamp,
     answered_at: Option<Timestamp>,
     error: Option<String>,
 }
 
 impl Sources {
-    /// Sources that should answer from `began_at` on.
+    /// Sources that are expected to answer from `began_at` on.
     pub(super) fn new(began_at: Timestamp) -> Self {
         Self { began_at, began_by_own_clock: false, answers: BTreeMap::new(), no_queues: None }
     }
 
-    /// The same, which begin with this process and not where an earlier one ended.
+    /// Sets whether `began_at` is from this process's clock rather than from an earlier run.
     pub(super) fn begun_by_own_clock(self, is_so: bool) -> Self {
         Self { began_by_own_clock: is_so, ..self }
     }
 
-    /// The clock was set by so many seconds.
+    /// Applies a clock correction in seconds.
     pub(super) fn clock_corrected(&mut self, seconds: f64) {
         if !self.began_by_own_clock {
             return;
@@ -53,7 +53,7 @@ impl Sources {
         }
     }
 
-    /// Sources should answer from then on at the latest.
+    /// Moves the expected beginning to `at` at the latest.
     pub(super) fn begin_by(&mut self, at: Timestamp) {
         self.began_at = self.began_at.min(at);
     }
@@ -67,7 +67,7 @@ impl Sources {
         self.of(source, queue, at).error = Some(error);
     }
 
-    /// Goes on with these queues. What was said about others is forgotten.
+    /// Sets the watched queues; the state of others is dropped.
     pub(super) fn watch(&mut self, queues: &[Queue], at: Timestamp) {
         self.no_queues = None;
         let is_watched = |name: &QueueName| queues.iter().any(|queue| queue.name == *name);
@@ -81,7 +81,7 @@ impl Sources {
         self.answers.get(&(source, queue.cloned())).and_then(|answers| answers.answered_at)
     }
 
-    /// Why not every queue was polled completely yet.
+    /// Why not every queue has had a complete poll.
     pub(super) fn not_ready(&self) -> String {
         let failure = |source: Source| {
             let ((_, queue), error) =
@@ -94,13 +94,13 @@ impl Sources {
         cause.unwrap_or_else(|| "the first poll is not complete yet".to_owned())
     }
 
-    /// Whether a source fails without which events are not counted.
+    /// Whether a source that counting depends on fails.
     pub(super) fn hold_up_counting(&self) -> bool {
         let needed = [Source::Topology, Source::Jobs, Source::Descriptions];
         self.answers.iter().any(|((source, _), answers)| needed.contains(source) && answers.error.is_some())
     }
 
-    /// How fresh each source is, over all queues that are watched.
+    /// Freshness of each source over all watched queues.
     pub(super) fn health(&self, queues: &[Queue], now: Timestamp) -> Vec<SourceHealth> {
         Source::ALL.into_iter().map(|source| self.health_of(source, queues, now)).collect()
     }
@@ -111,10 +111,10 @@ impl Sources {
         let oldest = self.about(source).map(|(_, answers)| answers.answered_at.unwrap_or(answers.since)).min();
         let oldest = match (oldest, source) {
             (Some(oldest), _) => Some(oldest),
-            // Nothing is asked about what is not watched.
+            // Optional sources that are not watched have no age.
             (None, source) if source.is_optional() => None,
             (None, _) if !topology_known => Some(self.began_at),
-            // Without queues there is nothing to list, and all of it is known.
+            // Without queues there are no jobs to list, and the list is complete.
             (None, Source::Jobs | Source::Snapshot) if !has_queues => Some(now),
             (None, _) => None,
         };
@@ -126,7 +126,7 @@ impl Sources {
         let failed = self.about(source).filter(|(_, answers)| answers.error.is_some());
         let failed_for_all = failed.clone().any(|((_, queue), _)| queue.is_none());
         let failed = failed.filter_map(|((_, queue), _)| queue.clone());
-        // What was never listed is no better known than what failed.
+        // Queues that were never listed count as failing.
         let is_unknown = |name: &QueueName| source == Source::Jobs && self.answered_at(source, Some(name)).is_none();
         let unknown = queues.iter().map(|queue| &queue.name);
         let unknown = unknown.filter(|name| failed_for_all || is_unknown(name)).cloned();
@@ -138,7 +138,7 @@ impl Sources {
         self.answers.iter().filter(move |((other, _), _)| *other == source)
     }
 
-    /// How a source has answered about a queue. A queue that turns up later need not have answered before.
+    /// State of a source for a queue. A queue added later is not expected to have answered before.
     fn of(&mut self, source: Source, queue: Option<QueueName>, at: Timestamp) -> &mut Answers {
         let is_late = queue.is_some() && self.answered_at(Source::Topology, None).is_some();
         let since = if is_late { at } else { self.began_at };

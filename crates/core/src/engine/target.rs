@@ -1,11 +1,11 @@
-//! Which target an engine watches, and where that is.
+//! The target of an engine.
 
 use crate::engine::Engine;
 use crate::model::{Place, Queue};
 
 impl Engine {
-    /// The same engine, which watches this target. Alerts of targets that have a state file of their own beside that of another have ids
-    /// of their own, too: they are `apart`.
+    /// Sets the target. `apart` means its state file is beside another target's, so that its alerts need separate
+    /// ids.
     #[must_use]
     pub fn of_target(mut self, place: Place, apart: bool) -> Self {
         self.active_alerts.set_apart(apart.then(|| place.target.clone()));
@@ -13,7 +13,7 @@ impl Engine {
         self
     }
 
-    /// ARNs of queues name the account, too.
+    /// Takes the account from the ARNs of queues.
     pub(super) fn find_account(&mut self, queues: &[Queue]) {
         let place = &mut self.service.place;
         if !place.target.is_empty() && place.account.is_none() {

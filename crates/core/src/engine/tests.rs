@@ -1,4 +1,4 @@
-//! Ages, events over restarts, and limits.
+//! Ages, events across restarts, and limits.
 
 use std::collections::BTreeSet;
 
@@ -30,12 +30,12 @@ fn topology() -> Observation {
     Observation::Topology { at: second(0), queues: vec![queue] }
 }
 
-/// A poll whose lists tell all that happened until `at`.
+/// A poll whose lists are complete until `at`.
 fn answered(at: i64) -> Observation {
     polled(second(at) + LISTS_MAY_LAG)
 }
 
-/// A complete poll that began then.
+/// A complete poll that began at `at`.
 fn polled(at: Timestamp) -> Observation {
     Observation::Answered { source: Source::Jobs, queue: Some("prod".into()), at }
 }
@@ -48,7 +48,7 @@ fn answer(at: i64, jobs: Vec<JobSeen>) -> Observation {
     Observation::Jobs { at: second(at), answered_at: second(at), jobs }
 }
 
-/// A job that was created at 10 s and dispatched at 70 s, once.
+/// A job that was created at 10 s and dispatched at 70 s.
 fn dispatched() -> Observation {
     answer(80, vec![described(scheduled_at(70))])
 }
@@ -65,7 +65,7 @@ fn scheduled_at(scheduled: i64) -> JobSeen {
     }
 }
 
-/// What an engine leaves to the next one.
+/// The saved state after a tick.
 fn saved(output: Output) -> Saved {
     Saved {
         series: output.series,
@@ -77,7 +77,7 @@ fn saved(output: Output) -> Saved {
     }
 }
 
-/// What an engine leaves that went on from what another has left.
+/// The saved state after a tick of an engine that resumed from `before`.
 fn saved_after(before: Saved, output: Output) -> Saved {
     let body = |job: SavedJob| (job.id, Some(job.body));
     let mut jobs = SavedJobs { changes: before.jobs.into_iter().map(body).collect(), is_complete: true };
@@ -85,7 +85,7 @@ fn saved_after(before: Saved, output: Output) -> Saved {
     Saved { jobs: jobs.kept().collect(), ..saved(output) }
 }
 
-/// The value of a series, by metric and one label; for a distribution how many values it has had.
+/// Value of a series, by metric and one label; for a distribution, its number of values.
 fn value(output: &Output, metric: &str, label: &str) -> Option<f64> {
     let has = |labels: &Labels| labels.values().any(|value| **value == *label);
     let sample = output.frame.samples.iter().find(|sample| sample.metric.name == metric && has(&sample.labels))?;
@@ -167,7 +167,7 @@ fn unknown_values_are_counted_one_by_one_up_to_a_limit() {
     assert_eq!(value(&output, "source.unknown_values", "other"), Some(10.0));
 }
 
-/// A page of jobs that wait, one for each share.
+/// A page of waiting jobs, one per share.
 fn page(shares: impl Iterator<Item = usize>, status: &JobStatus, at: i64) -> Observation {
     let job = |share: usize| JobSeen {
         id: format!("job-{share}").as_str().into(),
@@ -188,7 +188,7 @@ fn shares_beyond_the_limit_are_aggregated_and_sums_stay_right() {
         engine.observe(vec![topology(), known()]);
         engine
     };
-    // How many jobs wait in each share.
+    // Waiting jobs per share.
     let waiting = |output: &Output| -> BTreeMap<String, f64> {
         let jobs = output.frame.samples.iter().filter(|sample| sample.metric.name == "queue.jobs");
         let runnable = jobs.filter(|sample| sample.labels.get("state").is_some_and(|state| **state == *"runnable"));
@@ -204,7 +204,7 @@ fn shares_beyond_the_limit_are_aggregated_and_sums_stay_right() {
     let expected = [("other", 47.0), ("user-000", 1.0), ("user-001", 1.0), ("user-002", 1.0)];
     assert_eq!(waiting(&output), expected.map(|(share, jobs)| (share.to_owned(), jobs)).into());
     assert_eq!(value(&output, "limit.hits", "shares"), Some(47.0));
-    // Two of those that have series of their own end: others take their places, and their series are gone.
+    // Two shares with separate series end: others take their slots, and their series are gone.
     limited.observe(vec![page(0..2, &JobStatus::Failed, 30), answered(40)]);
     limited.tick(second(40));
     limited.observe(vec![page(2..50, &JobStatus::Runnable, 50), answered(50)]);
@@ -224,7 +224,8 @@ fn shares_beyond_the_limit_are_aggregated_and_sums_stay_right() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Whatever share identifiers come and go: no metric has more of them than may be shown, and `other`; and all jobs are counted.
+    /// For any sequence of share identifiers: no metric has more shares than allowed plus `other`, and every job is
+    /// counted.
     #[test]
     fn no_metric_has_more_shares_than_may_be_shown_and_every_job_is_counted(
         most in 1_usize..6,
@@ -239,7 +240,7 @@ proptest! {
             for (share, number, status) in seen {
                 let (job, far) = ((*share, *number), usize::from(*status));
                 let status = [JobStatus::Runnable, JobStatus::Scheduled, JobStatus::Running, JobStatus::Succeeded];
-                // Once it has ended it stays so.
+                // Ended jobs stay ended.
                 if open.get(&job) != Some(&JobStatus::Succeeded) {
                     open.insert(job, status[far].clone());
                 }
@@ -266,7 +267,7 @@ proptest! {
                     reported += jobs;
                 }
             }
-            // A queue without shares is shown as one of its own.
+            // A queue without shares counts as one share.
             let allowed = |shares: &BTreeSet<&str>| shares.iter().filter(|share| !["", "other"].contains(*share)).count() <= most;
             prop_assert!(shares.values().all(allowed), "at most {} of {:?}", most, shares);
             let jobs = open.values().filter(|status| !status.is_ended()).count();
@@ -370,7 +371,7 @@ fn quota_shares_have_series_of_their_own_whatever_the_limit() {
     let shares: Vec<String> = shares.map(|sample| sample.labels.get("share").unwrap().to_string()).collect();
     assert_eq!(shares, ["other", "user-000", "user-001", "user-002"]);
 
-    // Two of them are deleted: the series of the one go, those of the other when its job has ended.
+    // Two are deleted: the series of one disappear now, those of the other when its job has ended.
     let Observation::Topology { at, mut queues } = topology() else { panic!("no topology") };
     queues[0].policy = Policy::QuotaShares((2..3).map(quota).collect());
     let deleted = || Observation::Topology { at, queues: queues.clone() };

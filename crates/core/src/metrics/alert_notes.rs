@@ -1,4 +1,5 @@
-//! The single jobs behind an alert: why one waits, and which of a queue's jobs matter. Worked out when an alert asks for it.
+//! Annotations about the jobs behind an alert: why a job waits, and which jobs of a queue matter. Computed on
+//! demand.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -11,16 +12,16 @@ use crate::metrics::{Inputs, hosts};
 use crate::model::units::{amount, duration};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
-/// How many jobs an alert about a queue names.
+/// Maximum jobs named in an alert about a queue.
 pub const JOBS_NAMED: usize = 3;
 
-/// Of each kind of waiting jobs with a reason that matters, how many are looked at: those that go next.
+/// Jobs examined per class of waiting jobs with a relevant reason: those that go next.
 const JOBS_LOOKED_AT: usize = 20;
 
-/// How long ago a job may have failed to be named.
+/// Maximum age of a failure for the job to be named.
 const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
 
-/// Looks jobs up for alerts, at one moment.
+/// Looks up jobs for alerts, at one moment.
 #[derive(Debug)]
 pub struct Notes<'a> {
     inputs: Inputs<'a>,
@@ -31,7 +32,7 @@ pub struct Notes<'a> {
 /// Queue, share and class of waiting jobs.
 type Kind<'a> = (&'a QueueName, Option<&'a ShareName>, &'a Class);
 
-/// Where the diagnosis of the job that goes next in its share is, and where that of the others.
+/// Indexes of the diagnoses of a class: that of the job that goes next in its share, and that of the others.
 #[derive(Debug, Default)]
 struct OfKind {
     next: Option<usize>,
@@ -43,12 +44,12 @@ struct OfKind {
 pub struct WaitNote {
     /// The reason.
     pub reason: Reason,
-    /// The reason with its numbers, as a sentence.
+    /// The reason with its numbers, in a sentence.
     pub explanation: String,
 }
 
 impl<'a> Notes<'a> {
-    /// Of the moment that these are the inputs of.
+    /// Creates the lookup for the moment of `inputs`.
     pub fn new(inputs: Inputs<'a>) -> Self {
         Self { inputs, diagnosis: OnceCell::new(), by_kind: OnceCell::new() }
     }
@@ -64,14 +65,14 @@ impl<'a> Notes<'a> {
         Some(self.judged_as(job)?.reason)
     }
 
-    /// Why a job waits that has waited so long by reason, without its place.
+    /// Why a job waits, given its wait so far by reason; without its queue position.
     pub(super) fn why(&self, job: &Job, waited: BTreeMap<Reason, f64>) -> Option<Why> {
         let queue = self.inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
         Some(self.judged_as(job)?.why(queue, None, waited))
     }
 
-    /// The jobs of a queue, or of a share of it, that have waited longest, with the reason of each; `wanted` are the reasons that matter,
-    /// if not all do.
+    /// The longest-waiting jobs of a queue or share, each with its reason; only those with a reason in `wanted`, if
+    /// given.
     pub fn waiting(
         &self,
         queue: &str,
@@ -122,7 +123,7 @@ impl<'a> Notes<'a> {
         waiting.collect()
     }
 
-    /// The jobs of a queue, or of a share of it, that failed last, with whose business that is.
+    /// The latest failed jobs of a queue or share, each with who can fix the failure.
     pub fn failed(&self, queue: &str, share: Option<&str>) -> Vec<String> {
         let now = self.inputs.now;
         let failed =
@@ -133,7 +134,7 @@ impl<'a> Notes<'a> {
             let ended_at = job.timeline.spans().last().and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
             (ended_at >= now - FAILED_WITHIN).then_some((ended_at, job))
         };
-        // The ledger has them in the order in which they were seen to have ended.
+        // The ledger orders them by when their end was observed.
         let mut failed: Vec<(Timestamp, &Job)> = failed.filter_map(ended).collect();
         failed.sort_by(|a, b| (b.0, &a.1.latest.id).cmp(&(a.0, &b.1.latest.id)));
         let reported = |(ended_at, job): (Timestamp, &Job)| {
@@ -142,7 +143,7 @@ impl<'a> Notes<'a> {
         failed.into_iter().take(JOBS_NAMED).map(reported).collect()
     }
 
-    /// The running jobs of a queue, or of a share of it, that leave most GPUs idle.
+    /// The running jobs of a queue or share with the most idle GPUs.
     pub fn idle(&self, queue: &str, share: Option<&str>) -> Vec<String> {
         let idle = |job: &'a Job| {
             let running = job.timeline.current().filter(|span| span.phase == Phase::Running)?;
@@ -164,7 +165,7 @@ impl<'a> Notes<'a> {
         self.diagnosis.get_or_init(|| reasons::of_all(&self.inputs))
     }
 
-    /// One pass over the kinds of waiting jobs serves all jobs that are asked about.
+    /// The diagnosis of a job. Computed for all classes in one pass, and reused for all jobs.
     fn judged_as(&self, job: &Job) -> Option<&Diagnosis<'a>> {
         let by_kind: &BTreeMap<Kind<'_>, OfKind> = self.by_kind.get_or_init(|| {
             let mut by_kind = BTreeMap::<Kind<'a>, OfKind>::new();
@@ -178,7 +179,7 @@ impl<'a> Notes<'a> {
         let class = Class::of(job);
         let of_kind = by_kind.get(&(job.queue(), job.share(), &class))?;
         let at = |index: Option<usize>| self.diagnosis().get(index?);
-        // The one that goes next is judged alone.
+        // The job that goes next has its own diagnosis.
         let next = at(of_kind.next).filter(|one| one.job.latest.id == job.latest.id);
         next.or_else(|| at(of_kind.others).filter(|_| job.status().is_waiting()))
     }
@@ -192,7 +193,7 @@ fn is_of(queue: &str, share: Option<&str>, of_queue: &str, of_share: Option<&Sha
     of_queue == queue && share.is_none_or(|share| of_share.map_or("", ShareName::as_str) == share)
 }
 
-/// A job by its name, its id and its owner.
+/// Formats a job's name, id and owner.
 fn named(job: &Job) -> String {
     let owner = job.owner().map(|owner| format!(" of {owner}")).unwrap_or_default();
     format!("{} ({}){owner}", job.latest.name, job.latest.id)

@@ -1,7 +1,7 @@
-//! Every metric there is, once, with all that is said of it: see [`Metric`].
+//! All metrics, each declared once with all its properties: see [`Metric`].
 //!
-//! Rules, dashboards, sinks and `docs/METRICS.md` all read this table, and tests hold them to it. The name here is the
-//! one that rules use; each sink spells it in its own custom:
+//! Rules, dashboards, sinks and `docs/METRICS.md` read this table, as enforced by tests. Rules use the name given
+//! here; each sink converts it to its own convention:
 //!
 //! | here | OTLP | Prometheus | CloudWatch |
 //! |---|---|---|---|
@@ -18,16 +18,17 @@ pub use metric::{
     cloudwatch_dimension, cloudwatch_dimension_value,
 };
 
-/// Finds a metric by the name that rules use.
+/// Finds a metric by its name in rules.
 pub fn find(name: &str) -> Option<&'static Metric> {
     ALL.iter().copied().find(|metric| metric.name == name)
 }
 
-/// Upper bounds, in seconds, of the buckets of every duration: 1 s to 7 d, dense where training queues live.
+/// Upper bounds of the buckets of all durations, in seconds: 1 s to 7 d, denser in the typical range of training
+/// queues.
 pub const DURATION_BOUNDS: &[f64] =
     &[1.0, 10.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 10_800.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0];
 
-/// The bucket of a duration in seconds: the first whose bound it does not exceed, or the last.
+/// Index of the bucket for a duration in seconds: the first whose bound is not exceeded, or the last.
 pub fn bucket_of(seconds: f64) -> usize {
     DURATION_BOUNDS.partition_point(|bound| *bound < seconds)
 }
@@ -55,7 +56,7 @@ macro_rules! catalogue {
             };
         )*
 
-        /// The catalogue, in the order in which people read it.
+        /// All metrics, in display order.
         pub static ALL: &[&Metric] = &[$(&$constant),*];
     };
 }
@@ -202,7 +203,7 @@ catalogue! {
         about IdleGpus, from [Jobs, Utilisation], cloudwatch OnceStable,
         "Hosts that are idle while at least half of the other hosts of the same job are busy.";
 
-    // -- Capacity that is paid for whether jobs use it or not
+    // -- Reserved capacity
     RESERVED_INSTANCES = "reserved.instances", Gauge, Instances, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
         about Other, from [Reserved], cloudwatch OnceStable,
         "Instances of training plans and warm pools: in_use, idle and unavailable sum to all of a kind. A warm pool that a job has taken is that job's. Only with `reserved` in a target.";
@@ -213,7 +214,7 @@ catalogue! {
         about Other, from [Reserved], cloudwatch OnceStable,
         "Dollars spent in each state, by the configured prices; absent where there is none.";
 
-    // -- The account, beside the queues
+    // -- The account outside the queues
     ACCOUNT_LIMIT = "account.limit", Gauge, Instances, NonNegative, ["instance_type"], Experimental,
         about Other, from [Account], cloudwatch OnceStable,
         "Instances that the account may run for training jobs at a time. Only with `quotas` in a target.";

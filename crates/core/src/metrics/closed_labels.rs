@@ -1,4 +1,4 @@
-//! Labels whose values are known before anything is observed.
+//! Labels with a fixed set of values.
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
@@ -7,7 +7,7 @@ use crate::metrics::lending::{self, CHECKPOINTS};
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source};
 
-/// All values of a label; none where they are not known before.
+/// All values of a closed label; empty for others.
 pub fn closed_values(metric: &Metric, label: Label) -> Vec<String> {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     let Some(closed) = metric.closed_label(label) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! What a fair-share policy keeps free for share identifiers that are not active.
+//! Capacity that a fair-share policy reserves for inactive share identifiers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::metrics::Inputs;
 use crate::model::{Policy, Queue, ShareName};
 
-/// The decay window where the policy says zero: Batch's own default.
+/// Decay window for a policy with zero: Batch's default.
 pub(super) const DEFAULT_DECAY: Duration = Duration::from_secs(600);
 
-/// The part of a queue's capacity, 0 to 1, that its policy's compute reservation keeps for share identifiers that are not active: the
-/// reservation to the power of the number of those that are. Active are those that have jobs, and those that had some within the decay
+/// Fraction of a queue's capacity, 0 to 1, that its compute reservation keeps for inactive share identifiers: the
+/// reservation to the power of the number of active ones. Active are those with jobs now or within the decay
 /// window.
 pub(super) fn kept(queue: &Queue, inputs: &Inputs<'_>) -> f64 {
     let Policy::FairShare { decay, reservation, .. } = queue.policy else { return 0.0 };

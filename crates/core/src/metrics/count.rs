@@ -1,4 +1,4 @@
-//! From events to what only grows: each event is counted once, when its time has been covered.
+//! Counts events into counters and distributions: each event once, when its time has been covered by a poll.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,47 +23,48 @@ use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
 
-/// GPU time between two ticks further apart than this is not charged, because nobody looked; with rare polls, see [`Counting::with_longest_tick`].
+/// GPU time between two ticks further apart than this is not charged, since it was not observed; for rare polls,
+/// see [`Counting::with_longest_tick`].
 const MAX_TICK: Duration = Duration::from_secs(900);
 
-/// All that is counted, and up to when.
+/// All counts, and the time up to which they are complete.
 #[derive(Debug, Default)]
 pub struct Counting {
     pub(super) tallies: Counters,
     waits: Waits,
     outcomes: Outcomes,
     failures: Failures,
-    /// Shares whose series have begun.
+    /// Shares whose series have started.
     begun: BTreeSet<(QueueName, ShareName)>,
-    /// Events up to here were counted before a restart, or happened before the service began.
+    /// Events up to here were counted before a restart, or happened before counting began.
     counted_until: Option<Timestamp>,
-    /// What changed in the ledger since the last count.
+    /// Changes of the ledger since the last count.
     changes: Changes,
-    /// Events that are newer than the last complete poll: they are counted once a poll has covered their time, so that
-    /// a restart knows exactly which ones were.
+    /// Events newer than the last complete poll. They are counted once a poll has covered their time, so that a
+    /// restart knows exactly which events were counted.
     held_back: Vec<Event>,
-    /// Events up to here were remembered by an earlier run and come from what it saved; `None` if it saved none.
+    /// Events up to here are restored from saved ones; `None` if none were saved.
     remembered_until: Option<Timestamp>,
-    /// Events that are new to what is remembered, to be saved.
+    /// New events to save.
     to_save: Vec<SavedEvent>,
     charged_until: Option<Timestamp>,
-    /// Whether this run has ticked: what an earlier one has charged up to says nothing of how long nobody looked.
+    /// Whether this run has ticked: the last charge of an earlier run does not show how long nothing was observed.
     has_ticked: bool,
-    /// The interval of ticks up to which time is charged, where [`MAX_TICK`] is too short for the polls.
+    /// Maximum tick interval for which time is charged, if [`MAX_TICK`] is too short for the polls.
     longest_tick: Duration,
     pub(super) last_use: LastUse,
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
     pub(super) demanded: Demanded,
-    /// Ends that were counted since this was last asked.
+    /// Counted ends not yet taken.
     ended: Vec<Event>,
     pub(super) bands: PriorityBands,
-    /// What an earlier run has counted within the last day: taken in with the first count, when it is known how.
+    /// Events of the last day counted by an earlier run: restored at the first count.
     kept: Vec<Event>,
 }
 
 impl Counting {
-    /// Begins at `since`, or continues from what was saved: `events` are those of the last day up to `since`.
+    /// Starts counting at `since`, or resumes from saved series; `events` are those of the last day up to `since`.
     pub fn new(saved: &[SavedSeries], events: &[SavedEvent], since: Timestamp) -> Self {
         let mut counting = Self {
             tallies: Counters::restore(saved),
@@ -72,7 +73,7 @@ impl Counting {
             recent_use: RecentUse::restore(saved, since),
             ..Self::default()
         };
-        // What an older build has saved and this one cannot read is left out.
+        // Saved events that this version cannot parse are skipped.
         let kept = events.iter().filter_map(|event| serde_json::from_str(&event.body).ok());
         let shares = counting.shares();
         let has_series =
@@ -82,57 +83,56 @@ impl Counting {
         counting
     }
 
-    /// Reports waits by these bands of priority, too.
+    /// Adds waits by priority band.
     pub fn set_bands(&mut self, bands: PriorityBands) {
         self.bands = bands;
     }
 
-    /// What happened after `until` was not counted by an earlier run, though it took a later time for now.
+    /// Counts events after `until`, although an earlier run with a wrong clock had advanced further.
     pub fn count_from(&mut self, until: Timestamp) {
         self.counted_until = self.counted_until.map(|known| known.min(until));
         self.remembered_until = self.remembered_until.map(|known| known.min(until));
         self.kept.retain(|event| event.at <= until);
     }
 
-    /// Time is charged between two ticks of this run that are as far apart as `longest`, and always where they are no further apart than
-    /// `MAX_TICK`, a quarter of an hour.
+    /// Charges time between two ticks of this run up to `longest` apart, and in any case up to `MAX_TICK`, a
+    /// quarter of an hour.
     pub fn with_longest_tick(mut self, longest: Duration) -> Self {
         self.longest_tick = longest;
         self
     }
 
-    /// GPU time is charged from `at` on, when an earlier run last looked.
+    /// Sets the time of the last charge, by an earlier run.
     pub fn charged_until(&mut self, at: Timestamp) {
         self.charged_until = Some(at);
     }
 
-    /// Events that were taken in since this was last asked.
+    /// Takes the events to save.
     pub fn take_events(&mut self) -> Vec<SavedEvent> {
         std::mem::take(&mut self.to_save)
     }
 
-    /// Events that are counted once a poll has covered their time.
+    /// Events not yet counted because no poll has covered their time.
     pub fn held_back(&self) -> &[Event] {
         &self.held_back
     }
 
-    /// What waits that ended since this was last asked were for, in seconds by reason.
+    /// Takes the waits that have ended, in seconds by reason.
     pub fn take_waits(&mut self) -> Vec<(JobId, Vec<(String, f64)>)> {
         self.waiting.waited.take_over()
     }
 
-    /// The jobs whose ends were counted since this was last asked, as rows of the archive.
+    /// Takes the jobs whose ends were counted, as rows of the archive.
     pub fn take_ended(&mut self, inputs: &Inputs<'_>) -> Vec<EndedJob> {
         std::mem::take(&mut self.ended).iter().filter_map(|event| EndedJob::of(event, inputs)).collect()
     }
 
-    /// Takes in what changed in the ledger; the next [`Counting::count`] counts it.
+    /// Records changes of the ledger, for the next [`Counting::count`].
     pub fn record(&mut self, changes: Changes) {
         self.changes.extend(changes);
     }
 
-    /// Takes in what was recorded. Of its events those are counted whose time lies before `horizon`, the beginning of
-    /// the last complete poll.
+    /// Counts recorded events before `horizon`, the beginning of the last complete poll.
     pub fn count(&mut self, ledger: &Ledger, horizon: Timestamp) {
         self.take_in(ledger);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
@@ -150,7 +150,7 @@ impl Counting {
         }
     }
 
-    /// Takes in what an earlier run has kept, and what was recorded; it is counted later.
+    /// Restores saved events, and prepares recorded ones for counting.
     fn take_in(&mut self, ledger: &Ledger) {
         let kept = std::mem::take(&mut self.kept);
         self.waiting.ended(&kept, &self.bands);
@@ -161,7 +161,7 @@ impl Counting {
         let events = events
             .into_iter()
             .filter(|event| event.is_news || self.remembered_until.is_none_or(|until| event.at > until));
-        // A job that is listed is described right after, before it is counted.
+        // A listed job is described before it is counted, so the ledger may know its priority by now.
         let events =
             events.map(|event| Event { priority: event.priority.or_else(|| priority_of(&event, ledger)), ..event });
         let events: Vec<Event> = events.collect();
@@ -169,13 +169,13 @@ impl Counting {
         self.held_back.extend(events);
     }
 
-    /// Takes in which jobs wait that an earlier run has saved: they are many, and what is known of each move is for the moment.
+    /// Records the waiting jobs restored from an earlier run, without keeping the many moves in memory.
     pub fn restored(&mut self, changes: Changes, ledger: &Ledger) {
         self.waiting.waited.moved(&changes.moves, ledger);
         self.record(Changes { moves: Vec::new(), ..changes });
     }
 
-    /// Forgets what was counted of a share that has no series of its own any more. What is still to be counted goes to `other`.
+    /// Drops the counts of a share without separate series. Its pending events count for `other`.
     pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &Ledger) {
         self.take_in(ledger);
         for event in
@@ -190,7 +190,7 @@ impl Counting {
         self.begun.remove(&(queue.clone(), share.clone()));
     }
 
-    /// Forgets all that was counted of queues other than these.
+    /// Drops the counts of all other queues.
     pub fn watch(&mut self, queues: &[Queue]) {
         let is_watched = |name: &str| queues.iter().any(|queue| queue.name.as_str() == name);
         self.kept.retain(|event| is_watched(event.queue.as_str()));
@@ -201,7 +201,7 @@ impl Counting {
         self.begun.retain(|(queue, _)| is_watched(queue.as_str()));
     }
 
-    /// The shares of which something was counted.
+    /// Shares with counts.
     pub fn shares(&self) -> BTreeSet<(QueueName, ShareName)> {
         self.tallies.shares()
     }
@@ -220,7 +220,7 @@ impl Counting {
         }
     }
 
-    /// Adds `increase` to a counter of the service itself.
+    /// Adds `increase` to one of the service's own counters.
     pub fn add<const N: usize>(
         &mut self,
         metric: &'static catalogue::Metric,
@@ -230,7 +230,7 @@ impl Counting {
         self.tallies.add(metric, labels(pairs), increase as f64);
     }
 
-    /// Everything counted, to be kept over a restart.
+    /// All counts, to be saved.
     pub fn saved(&self) -> Vec<SavedSeries> {
         let mut saved = self.tallies.saved();
         saved.extend(self.last_use.saved());
@@ -246,7 +246,7 @@ impl Counting {
         self.waits.figures()
     }
 
-    /// Lets the series of every share appear as zeros, so that a first event is an increase and not a new series.
+    /// Starts the series of every share at 0, so that the first event is an increase and not a new series.
     pub(super) fn begin_series(&mut self, shares: BTreeSet<(QueueName, ShareName)>) {
         for (queue, share) in shares.difference(&self.begun) {
             let labels = || of_share(queue, share);
@@ -269,7 +269,7 @@ impl Counting {
         self.begun = shares;
     }
 
-    /// Seconds since the previous tick, which is remembered; 0 after a gap in which nobody looked.
+    /// Seconds since the previous tick; 0 after a gap without observation. Remembers `now` as the last tick.
     pub(super) fn seconds_since_last(&mut self, now: Timestamp) -> f64 {
         let since = self.charged_until.replace(now).map_or(Duration::ZERO, |before| now.since(before));
         let longest = if self.has_ticked { MAX_TICK.max(self.longest_tick) } else { MAX_TICK };
@@ -277,7 +277,7 @@ impl Counting {
         if since > longest { 0.0 } else { since.as_secs_f64() }
     }
 
-    /// Charges each part of each waterfall for the time since the previous tick.
+    /// Charges the parts of each waterfall for the time since the previous tick.
     pub(super) fn gpu_time(&mut self, rows: &[Waterfall], seconds: f64) {
         for row in rows {
             for (part, gpus) in &row.parts {
@@ -295,15 +295,15 @@ impl Counting {
         }
     }
 
-    /// Charges each part of each share's quota, and what it borrows, for the time since the previous tick.
+    /// Charges the parts of each share's quota, and its borrowing, for the time since the previous tick.
     pub(super) fn share_time(&mut self, parts: lending::Parts, seconds: f64) {
         for ((queue, share, part), gpus) in parts {
             self.tallies.add(&catalogue::SHARE_TIME, with(of_share(&queue, &share), "part", part), gpus * seconds);
         }
     }
 
-    /// Charges each pair of shares for the time since the previous tick. Says of each, and of those that have become even, what was
-    /// counted.
+    /// Charges each pair of shares for the time since the previous tick. Returns the totals, including those of
+    /// pairs without a current loan.
     pub(super) fn lending(&mut self, pairs: &lending::Pairs, seconds: f64) -> Vec<Loan> {
         let labels_of = |(queue, lender, borrower): &(QueueName, ShareName, ShareName)| {
             labels([("queue", queue.shared()), ("lender", lender.shared()), ("borrower", borrower.shared())])
@@ -325,7 +325,7 @@ impl Counting {
         self.tallies.counters(&catalogue::SHARE_LENDING_TIME).map(loan).collect()
     }
 
-    /// Charges each reason of each share for the time since the previous tick.
+    /// Charges the reasons of each share for the time since the previous tick.
     pub(super) fn waiting_time(&mut self, rows: &[ReasonFigures], diagnosis: &[Diagnosis<'_>], seconds: f64) {
         for row in rows {
             let labels = || with(of_share(&row.queue, &row.share), "reason", row.reason.as_str());
@@ -339,7 +339,7 @@ impl Counting {
         self.tallies.samples(now)
     }
 
-    /// Takes in again what an earlier run has counted: for figures of the last hour or day.
+    /// Restores an event that an earlier run counted, for figures of the last hour or day.
     fn remember(&mut self, event: &Event) {
         let share = event.share.clone().unwrap_or_else(no_share);
         if let EventKind::Dispatched { seconds, first: true } = event.what {
@@ -366,7 +366,7 @@ impl Counting {
                 }
                 self.tallies.add(&catalogue::QUEUE_WAIT_UNCERTAIN, labels(), event.uncertain_seconds);
             }
-            // A cancelled job is known by its end.
+            // A cancelled job is recorded by its end.
             EventKind::Started { .. } | EventKind::Ran { .. } | EventKind::Cancelled { .. } => {}
             EventKind::Preempted { ran_seconds, gpus } => {
                 self.tallies.add(&catalogue::JOB_PREEMPTIONS, labels(), 1.0);
@@ -383,7 +383,7 @@ impl Counting {
         }
     }
 
-    /// The distributions that an event is a value of, and the value in seconds.
+    /// The distributions that an event adds a value to, with the value in seconds.
     fn durations(
         &self,
         event: &Event,

@@ -1,4 +1,4 @@
-//! What only grows: counters and distributions, kept over restarts.
+//! Counters and distributions, kept across restarts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -9,10 +9,10 @@ use crate::metrics::catalogue::{self, DURATION_BOUNDS, Kind, Metric, bucket_of};
 use crate::metrics::frame::{Distribution, Labels, Quantiles, Sample, Value};
 use crate::model::{QueueName, SavedSeries, ShareName, Timestamp};
 
-/// How far back the quantiles that rules use look.
+/// Window of the quantiles in rules.
 pub const RECENT: Duration = Duration::from_secs(3600);
 
-/// Values of one distribution that [`RECENT`] remembers at most: the oldest go first.
+/// Maximum values of one distribution within [`RECENT`]: the oldest are dropped first.
 pub const RECENT_VALUES: usize = 10_000;
 
 /// All counters and distributions.
@@ -29,7 +29,7 @@ struct Counter {
     kept_as: Arc<BTreeMap<String, String>>,
 }
 
-/// A series: metric name, then labels.
+/// Key of a series: metric name and labels.
 type Key = (&'static str, Labels);
 
 #[derive(Debug)]
@@ -39,15 +39,15 @@ struct Tally {
     sum: f64,
     count: u64,
     fresh: Vec<(Timestamp, f64)>,
-    /// Of the last hour, in order of time.
+    /// Values of the last hour, ordered by time.
     recent: VecDeque<(Timestamp, f64)>,
-    /// Of `recent`; `None` after a change.
+    /// Quantiles of `recent`; `None` after a change.
     quantiles: Option<Option<Quantiles>>,
     kept_as: Arc<BTreeMap<String, String>>,
 }
 
 impl Counters {
-    /// Continues from what was saved. Series of metrics that no longer exist are dropped.
+    /// Restores saved series. Those of removed metrics are dropped.
     pub fn restore(saved: &[SavedSeries]) -> Self {
         let mut tallies = Self::default();
         for series in saved {
@@ -56,7 +56,7 @@ impl Counters {
             let key = (metric.name, labels);
             let is_figure = series.value.is_finite() && series.sum.is_finite();
             match metric.kind {
-                // It begins anew.
+                // An invalid value is dropped: the series starts again.
                 _ if !is_figure => {}
                 Kind::Counter => {
                     let kept_as = Arc::clone(&series.labels);
@@ -75,7 +75,7 @@ impl Counters {
         tallies
     }
 
-    /// Everything, to be kept over a restart.
+    /// All series, to be saved.
     pub fn saved(&self) -> Vec<SavedSeries> {
         let counters = self.counters.iter().map(|((metric, _), counter)| SavedSeries {
             metric: Cow::Borrowed(*metric),
@@ -100,7 +100,7 @@ impl Counters {
         of_metric.map(|((_, labels), counter)| (labels, counter.value))
     }
 
-    /// Adds to a counter; adding 0 makes its series appear. What is infinite, undefined or negative is no increase.
+    /// Adds to a counter; adding 0 starts its series. Infinite, undefined or negative increases are ignored.
     pub fn add(&mut self, metric: &'static Metric, labels: Labels, increase: f64) {
         debug_assert!(metric.kind == Kind::Counter, "{metric}");
         let increase = if increase.is_finite() { increase.max(0.0) } else { 0.0 };
@@ -117,7 +117,7 @@ impl Counters {
         }
     }
 
-    /// Adds a value, in seconds, to a distribution. What is infinite or undefined is no value.
+    /// Adds a value, in seconds, to a distribution. Infinite or undefined values are ignored.
     pub fn record(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
         if !seconds.is_finite() {
             return self.touch(metric, labels);
@@ -132,14 +132,14 @@ impl Counters {
         tally.remember(at, seconds);
     }
 
-    /// Remembers a value that was added before a restart: it counts for the last hour only.
+    /// Restores a value from before a restart: it counts for the last hour only.
     pub fn remember(&mut self, metric: &'static Metric, labels: Labels, at: Timestamp, seconds: f64) {
         if seconds.is_finite() {
             self.tally(metric, labels).remember(at, seconds);
         }
     }
 
-    /// Keeps the series of which this holds, by their queue and share, if they have any.
+    /// Keeps the series for which `keep` holds, given their queue and share, if any.
     pub fn retain(&mut self, keep: impl Fn(Option<&str>, Option<&str>) -> bool) {
         fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
             labels.get(name).map(|value| &**value)
@@ -148,14 +148,14 @@ impl Counters {
         self.distributions.retain(|(_, labels), _| keep(label(labels, "queue"), label(labels, "share")));
     }
 
-    /// Every queue and share of which there are series.
+    /// All queues and shares with series.
     pub fn shares(&self) -> BTreeSet<(QueueName, ShareName)> {
         let keys = self.counters.keys().chain(self.distributions.keys());
         keys.filter_map(|(_, labels)| Some(((&**labels.get("queue")?).into(), (&**labels.get("share")?).into())))
             .collect()
     }
 
-    /// Makes a distribution's series appear with no values.
+    /// Starts the series of a distribution without values.
     pub fn touch(&mut self, metric: &'static Metric, labels: Labels) {
         self.tally(metric, labels);
     }
@@ -165,7 +165,7 @@ impl Counters {
         tally.or_insert_with_key(|(_, labels)| Tally::new(metric, kept_as(labels)))
     }
 
-    /// The samples of the tick at `now`. Fresh values are handed out once.
+    /// The samples of the tick at `now`. Fresh values are returned once.
     pub fn samples(&mut self, now: Timestamp) -> Vec<Sample> {
         let counters = self.counters.iter().map(|((_, labels), counter)| {
             let value = Value::Counter(counter.value);
@@ -181,7 +181,7 @@ impl Counters {
 
 impl Tally {
     fn remember(&mut self, at: Timestamp, seconds: f64) {
-        // Almost always the last.
+        // Almost always at the end.
         let place = self.recent.partition_point(|(other, _)| *other <= at);
         self.recent.insert(place, (at, seconds));
         self.quantiles = None;
@@ -224,7 +224,7 @@ impl Tally {
 }
 
 impl Quantiles {
-    /// Of values sorted upwards; `None` if there are none.
+    /// Quantiles of sorted values; `None` if there are none.
     pub fn of_sorted(sorted: &[f64]) -> Option<Self> {
         let max = *sorted.last()?;
         let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;

@@ -1,4 +1,4 @@
-//! A job that has ended, as one row of the archive: everything that is known of it, in plain values.
+//! An ended job as a row of the archive: everything known of it, as plain values.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::jobs::{Event, EventKind, Job, Outcome, Phase, Span};
 use crate::metrics::Inputs;
 use crate::model::{Prices, QueueName, Timestamp};
 
-/// Characters of a status reason that are kept.
+/// Maximum characters of an archived status reason.
 const MAX_STATUS_REASON: usize = 500;
 
-/// A job that has ended. What is not known is `None`.
+/// An ended job. Unknown values are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EndedJob {
@@ -21,15 +21,15 @@ pub struct EndedJob {
     pub name: Option<String>,
     /// The account of its queue.
     pub account: Option<String>,
-    /// The region of its queue.
+    /// Account of its queue.
     pub region: Option<String>,
-    /// The queue.
+    /// Region of its queue.
     pub queue: String,
-    /// The share; `None` for jobs without one.
+    /// The share; `None` without one.
     pub share: Option<String>,
-    /// Who it belongs to, by its tag.
+    /// Owner, from its tag.
     pub owner: Option<String>,
-    /// Its other tags that are kept.
+    /// Its other archived tags.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// `schedulingPriority`.
@@ -37,47 +37,48 @@ pub struct EndedJob {
     /// Instances by type.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub instances: BTreeMap<String, f64>,
-    /// GPUs in all.
+    /// Total GPUs.
     pub gpus: Option<f64>,
     /// `succeeded`, `failed` or `vanished`.
     pub outcome: String,
-    /// Who can fix the failure, of a job that failed.
+    /// Who can fix the failure; for failed jobs.
     pub failure_category: Option<String>,
-    /// AWS's words for where it ended, at most 500 characters.
+    /// Status reason of the final state as given by AWS, at most 500 characters.
     pub status_reason: Option<String>,
     /// When it was submitted.
     pub submitted_at: Option<Timestamp>,
-    /// When it was handed to SageMaker first.
+    /// When it was first dispatched to SageMaker.
     pub scheduled_at: Option<Timestamp>,
-    /// When its first attempt began to run.
+    /// When its first attempt started to run.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// All its waits.
+    /// Total time of all waits.
     pub wait_seconds: Option<f64>,
-    /// The first of them: until it was handed to SageMaker, or ended.
+    /// The first wait: until it was dispatched to SageMaker, or ended.
     pub first_wait_seconds: Option<f64>,
-    /// What it waited for which reason, as far as it was watched.
+    /// Wait by reason, as far as observed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waited: BTreeMap<String, f64>,
-    /// Attempts, preempted ones included; 0 for a job that was never handed to SageMaker.
+    /// Number of attempts, including preempted ones; 0 if it was never dispatched to SageMaker.
     pub attempts: Option<u32>,
-    /// How many of them were preempted.
+    /// Number of preempted attempts.
     pub preemptions: Option<u32>,
-    /// Seconds in which it ran, over all attempts.
+    /// Total running time of all attempts, in seconds.
     pub run_seconds: Option<f64>,
-    /// GPU-seconds that it held, from being handed to SageMaker to the end of each attempt.
+    /// GPU-seconds held, from dispatch to the end of each attempt.
     pub gpu_seconds: Option<f64>,
-    /// GPU-seconds in which it ran.
+    /// GPU-seconds of running time.
     pub run_gpu_seconds: Option<f64>,
-    /// GPU-seconds of attempts that ran and ended without success.
+    /// GPU-seconds of attempts that ran and did not succeed.
     pub lost_gpu_seconds: Option<f64>,
-    /// Dollars of what it held, by the configured prices.
+    /// Cost of what it held, at the configured prices.
     pub dollars: Option<f64>,
 }
 
 impl EndedJob {
-    /// The row of a job whose end was counted. Of one that the ledger keeps no longer it is what the event tells.
+    /// The row of a job whose end was counted. If the ledger has dropped the job, the row has only what the event
+    /// contains.
     pub(super) fn of(event: &Event, inputs: &Inputs<'_>) -> Option<Self> {
         let EventKind::Ended { outcome, gpu_seconds } = event.what else { return None };
         let id = event.job.as_ref()?;
@@ -152,7 +153,7 @@ impl EndedJob {
     }
 }
 
-/// Account and region of a queue, by its ARN.
+/// Account and region of a queue, from its ARN.
 fn place_of(queue: &QueueName, inputs: &Inputs<'_>) -> (Option<String>, Option<String>) {
     let found = inputs.queues.iter().find(|other| other.name == *queue);
     found.map_or((None, None), |queue| account_and_region(&queue.arn))

@@ -1,6 +1,6 @@
-//! Failures of the last day: how many, by who can fix them (category) and whose jobs (owner), and what they cost.
+//! Failures of the last day: their number and cost, by who can fix them (category) and by owner.
 //!
-//! Owners are whatever people write into a tag, so this is a table and no metric.
+//! Owners are free-text tags, so this is a table and not a metric.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::jobs::FailureCategory;
 use crate::metrics::frame::FailureFigures;
 use crate::model::{QueueName, ShareName, Timestamp};
 
-/// How far back the table looks.
+/// Window of the table.
 pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
-/// Failures remembered at most: the oldest go first.
+/// Maximum failures remembered: the oldest are dropped first.
 const KEPT: usize = 50_000;
 
 type Key = (QueueName, ShareName, Arc<str>, FailureCategory);
@@ -22,12 +22,12 @@ type Key = (QueueName, ShareName, Arc<str>, FailureCategory);
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     lately: VecDeque<(Timestamp, Key, f64)>,
-    /// How many and how many GPU-seconds, of what is in `lately`.
+    /// Number and GPU-seconds of the failures in `lately`.
     sums: BTreeMap<Key, (u64, f64)>,
 }
 
 impl Failures {
-    /// A job of an owner (empty if it has none) failed, with the GPU-seconds of its last attempt.
+    /// Records a failure, with the GPU-seconds of the last attempt; the owner may be empty.
     pub(super) fn record(&mut self, at: Timestamp, key: Key, gpu_seconds: f64) {
         let (count, lost) = self.sums.entry(key.clone()).or_default();
         (*count, *lost) = (*count + 1, *lost + gpu_seconds);
@@ -37,7 +37,7 @@ impl Failures {
         }
     }
 
-    /// The table, the most frequent first, then in the order of names.
+    /// The table, most frequent first, then by name.
     pub(super) fn rows(&mut self, now: Timestamp) -> Vec<FailureFigures> {
         while self.lately.front().is_some_and(|(at, ..)| now.since(*at) > WINDOW) {
             self.drop_oldest();

@@ -1,7 +1,8 @@
-//! Fair shares: what each is due by weight, what it has used recently, and which of them starve.
+//! Fair shares: the entitlement of each by weight, its recent use, and which of them starve.
 //!
-//! Due is the capacity by the weights of the shares that have jobs now. AWS names the parameters and not the formulas; use of the past is
-//! taken to count half after half of the decay window, as the simulator has it.
+//! The entitlement divides the capacity by the weights of the shares that have jobs now. AWS documents the
+//! parameters but not the formulas; past use is taken to have a half-life of half the decay window, as in the
+//! simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use crate::metrics::frame::{FairShareFigures, Waterfall};
 use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::model::{Policy, Queue, QueueName, SavedSeries, ShareName, Timestamp, WeightedShare};
 
-/// A share without jobs that has held less than this many GPUs of late is forgotten.
+/// A share without jobs is dropped when its recent mean is below this many GPUs.
 const NEGLIGIBLE: f64 = 0.01;
 
 type Key = (QueueName, ShareName);
 
-/// What the shares of fair-share queues have held, with the past fading.
+/// GPUs held by the shares of fair-share queues, as decaying means.
 #[derive(Debug, Default)]
 pub(super) struct RecentUse {
     of: BTreeMap<Key, Use>,
@@ -28,7 +29,7 @@ pub(super) struct RecentUse {
 
 #[derive(Clone, Copy, Debug)]
 struct Use {
-    /// GPUs, the mean of late at `at`.
+    /// Recent mean GPUs at `at`.
     mean: f64,
     /// GPUs held since then.
     held: f64,
@@ -43,7 +44,7 @@ impl Use {
 }
 
 impl RecentUse {
-    /// Continues from what [`RecentUse::saved`] gave: until somebody looks again it is taken to have stayed so since `then`.
+    /// Restores the result of [`RecentUse::saved`]; until the next update, use is assumed constant since `then`.
     pub(super) fn restore(saved: &[SavedSeries], then: Timestamp) -> Self {
         let of_metric = saved.iter().filter(|series| series.metric == SHARE_USED_RECENT.name);
         let of = of_metric.filter_map(|series| {
@@ -54,7 +55,7 @@ impl RecentUse {
         Self { of: of.collect() }
     }
 
-    /// As a gauge's value is shown.
+    /// The recent means, as values of a gauge.
     pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
         self.of.iter().map(|((queue, share), used)| SavedSeries {
             metric: SHARE_USED_RECENT.name.into(),
@@ -66,14 +67,15 @@ impl RecentUse {
         })
     }
 
-    /// What a share has held of late, now that it holds `held`. One that is seen first is taken to have held that before.
+    /// Updates and returns the recent mean of a share that now holds `held`. A new share is assumed to have held
+    /// that before.
     fn look(&mut self, key: Key, held: f64, decay: Duration, now: Timestamp) -> f64 {
         let used = self.of.entry(key).or_insert(Use { mean: held, held, at: now });
         *used = Use { mean: used.mean(decay, now), held, at: now };
         used.mean
     }
 
-    /// Lets the use of a queue's shares without jobs fade.
+    /// Decays the means of a queue's shares without jobs.
     fn fade(&mut self, queue: &QueueName, with_jobs: &BTreeSet<ShareName>, decay: Duration, now: Timestamp) {
         self.of.retain(|(other, share), used| {
             if other == queue && !with_jobs.contains(share) {
@@ -86,7 +88,7 @@ impl RecentUse {
 }
 
 impl RecentUse {
-    /// The share identifiers of fair-share queues that have jobs which have not ended, where the capacity is known in GPUs.
+    /// Share identifiers of fair-share queues with open jobs, if the capacity in GPUs is known.
     pub(super) fn fair_shares(&mut self, inputs: &Inputs<'_>, waterfall: &[Waterfall]) -> Vec<FairShareFigures> {
         let mut rows = Vec::new();
         for (queue, row) in inputs.queues.iter().zip(waterfall) {
@@ -107,8 +109,8 @@ impl RecentUse {
     }
 }
 
-/// Shares that hold less than they are due, now and of late, while a job of theirs that fits what is left of it waits for what others
-/// hold, or behind their jobs.
+/// Starving shares: they hold less than their entitlement, now and recently, while a job of theirs that fits into
+/// the rest of it waits for capacity that others hold, or behind the jobs of others.
 pub(super) fn starved<'a>(
     rows: &'a [FairShareFigures],
     diagnosis: &'a [Diagnosis<'_>],
@@ -126,16 +128,17 @@ pub(super) fn starved<'a>(
     })
 }
 
-/// What a share with jobs is due and holds now, in GPUs.
+/// Entitlement and current use of a share with jobs, in GPUs.
 struct Due {
     share: ShareName,
     target: f64,
     used: f64,
 }
 
-/// The shares of a queue with fair shares that have jobs which have not ended; none for other queues.
+/// The shares with open jobs of a fair-share queue; empty for other queues.
 ///
-/// A share with a quarter of the weight is due four times as much. What the compute reservation keeps is due to nobody.
+/// A share with a quarter of the weight is entitled to four times as much. Nobody is entitled to the compute
+/// reservation.
 fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Due> {
     let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
         return Vec::new();
@@ -144,7 +147,7 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Du
     let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, lane)| Some((share?.clone(), gpus(lane))));
     let with_jobs: Vec<(ShareName, f64)> = with_jobs.collect();
     let part = |(share, _): &(ShareName, f64)| Some(1.0 / WeightedShare::weight_of(share.as_str(), shares)?);
-    // What one is due depends on the weights of all.
+    // The entitlement of one share depends on the weights of all.
     let Some(parts) = with_jobs.iter().map(part).collect::<Option<Vec<f64>>>() else { return Vec::new() };
     let all: f64 = parts.iter().sum();
     let left = capacity * (1.0 - kept(queue, inputs));
@@ -246,7 +249,7 @@ mod tests {
             }),
         );
         let (mut ledger, mut counting) = (Ledger::default(), Counting::default());
-        // For how many minutes `late` starves, after it has been seen with these jobs.
+        // Number of minutes that `late` has starved, after it was observed with these jobs.
         let mut starves = |minute: i64, jobs: &[(&str, &str, JobStatus, f64)]| {
             let now = Timestamp::from_millis(minute * 60_000);
             for (id, share, status, instances) in jobs {

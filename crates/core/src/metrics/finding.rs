@@ -1,4 +1,4 @@
-//! A finding: one thing that is wrong with a queue, share or environment, or with this machine.
+//! A finding: a problem of a queue, share or environment, or of this machine.
 
 use std::borrow::Cow;
 
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{QueueName, ShareName};
 
-/// What kind of thing is wrong.
+/// Kind of problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Problem {
-    /// The quotas of an environment's shares sum to more than the environment has.
+    /// The quotas of an environment's shares exceed its capacity.
     OverPromised,
-    /// A job waits that its share can never run.
+    /// A waiting job can never run in its share.
     JobTooLarge,
-    /// A share LENDs, and no other share may borrow.
+    /// A share LENDs, but no other share may borrow.
     NobodyBorrows,
     /// No job has used the share for [`UNUSED`](crate::metrics::misconfiguration::UNUSED).
     ShareUnused,
-    /// Nothing ends a job that blocks the queue.
+    /// No time limit ends a job that blocks the queue.
     NoTimeLimit,
-    /// The account may have fewer instances at a time than jobs ask for: SageMaker refuses them.
+    /// The account's limit is below what jobs ask for: SageMaker refuses them.
     AccountQuota,
-    /// AWS calls the queue, its environment or one of its shares INVALID.
+    /// AWS reports the queue, its environment or one of its shares as INVALID.
     Invalid,
-    /// This machine's clock differs from AWS's. Reported of the first queue only.
+    /// The local clock differs from AWS's. Reported for the first queue only.
     ClockSkew,
 }
 
 impl Problem {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::OverPromised,
         Self::JobTooLarge,
@@ -56,17 +56,17 @@ impl Problem {
     }
 }
 
-/// One thing that is wrong.
+/// A problem.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The queue.
     pub queue: QueueName,
-    /// The share, if it is about one.
+    /// The share, if it concerns one.
     pub share: Option<ShareName>,
-    /// What kind.
+    /// Its kind.
     pub problem: Problem,
-    /// What is wrong, with numbers.
+    /// Description, with numbers.
     pub what: String,
-    /// What would mend it.
+    /// How to fix it.
     pub advice: Cow<'static, str>,
 }

@@ -1,4 +1,4 @@
-//! The samples of one tick that are values of now: from tables and ledger to series.
+//! Gauge samples of a tick, from tables and ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Gauges {
     }
 
     fn set_labels(&mut self, metric: &'static Metric, labels: Labels, value: f64) {
-        // An infinite or undefined figure is not a figure.
+        // Infinite or undefined values are not figures.
         if value.is_finite() {
             self.0.push(Sample { metric, labels, value: Value::Gauge(value) });
         }
@@ -53,7 +53,8 @@ impl Gauges {
         }
     }
 
-    /// `demanded` are the instance types that each share's jobs have asked for: with none waiting they are 0.
+    /// `demanded` are instance types that each share's jobs have requested: without waiting jobs they are reported
+    /// as 0.
     pub(super) fn waiting(&mut self, subjects: &Subjects, demanded: &mut Demanded, inputs: &Inputs<'_>) {
         demanded.retain(|key, _| subjects.contains(key));
         for (queue, share) in subjects {
@@ -112,7 +113,7 @@ impl Gauges {
         }
     }
 
-    /// What is reported of waits by priority band: nothing where there are no bands.
+    /// Waits by priority band; nothing if no bands are configured.
     pub(super) fn bands(
         &mut self,
         subjects: &Subjects,
@@ -150,7 +151,7 @@ impl Gauges {
         }
     }
 
-    /// Shares without enough estimates that came true have none.
+    /// Shares with too few verified estimates have no samples.
     pub(super) fn forecasts(&mut self, subjects: &Subjects, figures: &[ForecastFigures]) {
         for ForecastFigures { queue, share, coverage, error_seconds } in figures {
             let share = if share.as_str().is_empty() { no_share() } else { share.clone() };
@@ -219,7 +220,7 @@ impl Gauges {
         }
     }
 
-    /// `past` are series that have been there: with nothing reserved any more they are 0.
+    /// `past` are series that existed before: without reservations they are reported as 0.
     pub(super) fn reserved(&mut self, states: &States, past: &[Labels]) {
         let now = states.iter().map(|((kind, unit, state), instances)| (labels_of(*kind, unit, state), *instances));
         let mut all: BTreeMap<Labels, Option<f64>> = past.iter().map(|labels| (labels.clone(), Some(0.0))).collect();
@@ -270,7 +271,7 @@ impl Gauges {
         }
     }
 
-    /// What the account may run, and what others run beside the queues: zeros where nothing does.
+    /// Account limits and use outside the queues, including zeros.
     fn account(&mut self, account: &Account) {
         for limit in &account.limits {
             self.set(&catalogue::ACCOUNT_LIMIT, [("instance_type", limit.unit.shared())], limit.quantity);
@@ -353,7 +354,8 @@ impl Gauges {
     }
 }
 
-/// Whether the target answers: neither its queues nor the jobs of all of them failed to be listed. `None` before anything was asked.
+/// Whether the target answers: neither the listing of its queues nor that of the jobs of all queues failed. `None`
+/// before the first request.
 fn answering(inputs: &Inputs<'_>) -> Option<bool> {
     let of = |source: Source| inputs.sources.iter().find(|health| health.source == source);
     let (topology, jobs) = (of(Source::Topology)?, of(Source::Jobs));
@@ -366,7 +368,7 @@ fn answering(inputs: &Inputs<'_>) -> Option<bool> {
     topology.age_seconds.map(|_| true)
 }
 
-/// Jobs by state of one queue, every known state included, and its oldest wait.
+/// Jobs by state of one queue, including every known state, and its longest wait.
 pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures {
     let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
     let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
@@ -380,7 +382,7 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
 }
 
-/// The instance types that a share has a quota of.
+/// Instance types for which a share has a quota.
 fn quota_units(queue: &QueueName, share: &ShareName, inputs: &Inputs<'_>) -> impl Iterator<Item = InstanceType> {
     let queue = inputs.queues.iter().find(|other| other.name == *queue);
     let shares = queue.map_or(&[][..], |queue| match &queue.policy {

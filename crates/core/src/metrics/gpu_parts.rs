@@ -1,6 +1,6 @@
-//! The parts that a queue's GPUs are divided into, and the causes why some are unallocated.
+//! Parts of a queue's GPUs, and causes of unallocated GPUs.
 
-/// What GPUs of a queue are doing.
+/// State of a queue's GPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -10,9 +10,9 @@ pub enum Part {
     Idle,
     /// Running, on hosts without data or within [`GRACE`](crate::metrics::waterfall::GRACE).
     Unknown,
-    /// STARTING: instances are there, the container is not.
+    /// STARTING: instances are allocated, the container is not running.
     Starting,
-    /// SCHEDULED: SageMaker looks for instances.
+    /// SCHEDULED: SageMaker is looking for instances.
     Scheduled,
     /// Held by other queues of the same service environment.
     OtherQueues,
@@ -23,7 +23,7 @@ pub enum Part {
 use serde::{Deserialize, Serialize};
 
 impl Part {
-    /// All of them, in the order in which pages draw them.
+    /// All parts, in display order.
     pub const ALL: [Self; 7] =
         [Self::Busy, Self::Idle, Self::Unknown, Self::Starting, Self::Scheduled, Self::OtherQueues, Self::Unallocated];
 
@@ -45,20 +45,20 @@ impl Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnallocatedCause {
-    /// Jobs want them, but AWS has no instances to give.
+    /// There is demand, but AWS has no instances.
     ProviderHasNone,
-    /// Jobs want them, but quotas, borrow limits, a compute reservation or the set-up forbid it.
+    /// There is demand, but quotas, borrow limits, a compute reservation or the set-up prevent it.
     QuotaBound,
-    /// Jobs want them, but larger ones than fit stand first, or what is free has another shape.
+    /// There is demand, but a larger job that does not fit is ahead, or the free capacity has another shape.
     ShapeDoesNotFit,
-    /// Jobs want them and are about to get them.
+    /// There is demand that is about to be placed.
     BeingPlaced,
-    /// Nobody wants them.
+    /// There is no demand.
     NoDemand,
 }
 
 impl UnallocatedCause {
-    /// All of them, in the order in which demand is matched with what is free.
+    /// All causes, in the order in which demand is matched with free capacity.
     pub const ALL: [Self; 5] =
         [Self::ProviderHasNone, Self::QuotaBound, Self::ShapeDoesNotFit, Self::BeingPlaced, Self::NoDemand];
 

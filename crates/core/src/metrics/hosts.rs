@@ -1,8 +1,8 @@
-//! The hosts of a running job that report: how many GPUs each has, and how busy those are.
+//! The reporting hosts of a running job: their GPUs and utilisation.
 //!
-//! SageMaker numbers the hosts of a training job `algo-1`, `algo-2` and so on, over all its instance groups, and reports percent summed
-//! over the GPUs of a host. AWS does not say in which order it takes the groups. They are taken in the order of the request, unless what
-//! the hosts report cannot be true then.
+//! SageMaker numbers the hosts of a training job `algo-1`, `algo-2` and so on, over all its instance groups, and
+//! reports percentages summed over the GPUs of a host. The order of the groups is not documented. It is assumed to
+//! be that of the request, unless the reported percentages rule that out.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use crate::jobs::Job;
 use crate::metrics::Inputs;
 use crate::model::{Accelerators, Capacity, HostUtilisation, accelerators_of};
 
-/// Utilisation older than this says nothing of now.
+/// Utilisation older than this is ignored.
 const STALE: Duration = Duration::from_secs(900);
 
-/// Instance groups whose order is looked for: SageMaker takes five.
+/// Maximum instance groups whose order is searched: SageMaker's limit is five.
 const MAX_GROUPS: usize = 5;
 
-/// A mean of a few minutes may be this much above what a host's GPUs can give.
+/// Tolerance by which a mean over a few minutes may exceed the maximum of a host's GPUs.
 const TOLERANCE: f64 = 1.05;
 
-/// A host that has reported lately.
+/// A host with a recent report.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Host {
-    /// Its GPUs; at least one.
+    /// Number of GPUs; at least one.
     pub(super) gpus: f64,
-    /// How busy they are, from 0 to 1.
+    /// Their utilisation, from 0 to 1.
     pub(super) utilisation: f64,
 }
 
@@ -32,27 +32,27 @@ pub(super) struct Host {
 #[derive(Clone, Copy, Debug)]
 struct Group {
     hosts: f64,
-    /// GPUs of each; `None` where the instance type is not known.
+    /// GPUs per host; `None` if the instance type is unknown.
     gpus: Option<u32>,
 }
 
-/// What one host reports.
+/// Report of one host.
 #[derive(Clone, Copy, Debug)]
 struct Report {
-    /// From 1; `None` where its name has none.
+    /// From 1; `None` if its name has no number.
     number: Option<u32>,
     percent: f64,
 }
 
-/// The hosts of a job that have reported lately and have GPUs. Those whose instance type is not known are left out: they are unknown.
+/// The hosts of a job with recent reports and GPUs. Hosts of unknown instance type are left out.
 pub(super) fn reporting(job: &Job, inputs: &Inputs<'_>) -> Vec<Host> {
     named(job, inputs).into_iter().map(|(_, host)| host).collect()
 }
 
-/// The same, each with what it reported.
+/// As [`reporting`], each with its report.
 pub(super) fn named<'a>(job: &Job, inputs: &Inputs<'a>) -> Vec<(&'a HostUtilisation, Host)> {
     let all = inputs.ledger.hosts_of(&job.latest.id);
-    // Hosts of an attempt that was stopped go on reporting for a while: they are not this job's any more.
+    // Hosts of a stopped attempt continue to report for a while: they no longer belong to this job.
     let of_attempt =
         all.filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())));
     let lately = of_attempt.filter(|host| inputs.now.since(host.at) <= STALE && host.gpu_percent.is_finite());
@@ -68,7 +68,7 @@ pub(super) fn named<'a>(job: &Job, inputs: &Inputs<'a>) -> Vec<(&'a HostUtilisat
     lately.into_iter().zip(&reports).zip(gpus).filter_map(host).collect()
 }
 
-/// GPUs, and how busy they are on average, of some hosts; `None` if there are none.
+/// GPUs and mean utilisation of some hosts; `None` without hosts.
 pub(super) fn mean(hosts: impl IntoIterator<Item = Host>) -> Option<(f64, f64)> {
     let sums =
         hosts.into_iter().fold((0.0, 0.0), |(busy, all), host| (busy + host.utilisation * host.gpus, all + host.gpus));
@@ -88,7 +88,7 @@ fn number_of(host: &str) -> Option<u32> {
     host.rsplit_once("/algo-")?.1.parse().ok()
 }
 
-/// The GPUs of the host behind each report; `None` where that is not known, or where the job has no such host.
+/// GPUs of the host behind each report; `None` if unknown, or if the job has no such host.
 fn gpus_of_all(groups: &[Group], reports: &[Report]) -> Vec<Option<u32>> {
     let in_order = |order: &[Group]| reports.iter().map(|report| gpus_of(order, *report)).collect::<Vec<_>>();
     if groups.windows(2).all(|pair| matches!(pair, [one, other] if one.gpus == other.gpus)) {
@@ -138,7 +138,7 @@ fn permutations(groups: &[Group]) -> Vec<Vec<Group>> {
 mod tests {
     use super::*;
 
-    /// GPUs of the hosts that report so much percent, each by its number.
+    /// GPUs of hosts that report these percentages, by number.
     fn gpus(groups: &[(&str, f64)], reports: &[(u32, f64)]) -> Vec<Option<u32>> {
         let groups: Vec<Group> = groups.iter().map(|(unit, hosts)| group(&Capacity::new(*unit, *hosts))).collect();
         let reports: Vec<Report> =
@@ -155,9 +155,9 @@ mod tests {
         assert_eq!(gpus(&[(p5, 2.0), (g5, 3.0)], &[(2, 5.0), (5, 5.0)]), [eight, one]);
         assert_eq!(gpus(&[(cpu, 2.0), (p5, 1.0)], &[(3, 30.0)]), [eight]);
         assert_eq!(gpus(&[(cpu, 2.0), (p5, 1.0)], &[(1, 30.0)]), [eight], "a processor reports no GPU");
-        // Neither order of two can be true.
+        // Both orders of two groups are ruled out.
         assert_eq!(gpus(&[(g5, 1.0), (p5, 1.0)], &[(1, 700.0), (2, 700.0)]), [None, None]);
-        // Two orders of three can, and they say different things of the last host.
+        // Two orders of three groups remain, and they differ in the last host.
         let three = [(g5, 1.0), (p5, 1.0), ("ml.g5.12xlarge", 1.0)];
         assert_eq!(gpus(&three, &[(1, 790.0), (2, 10.0), (3, 20.0)]), [None, None, None]);
         assert_eq!(gpus(&[(new, 1.0), (p5, 1.0)], &[(1, 700.0), (2, 700.0)]), [None, eight]);

@@ -1,7 +1,8 @@
-//! What is counted, by the hour: rows of the archive, made of how far counters have come since the hour began.
+//! Hourly rows of the archive, from the increase of counters since the beginning of the hour.
 //!
-//! Each increase belongs to the hour of the tick that counted it, and to no other. So the rows of all hours sum to the counters, over
-//! restarts and takeovers, too: what the hour began with is kept, and the counters are.
+//! Each increase belongs to the hour of the tick that counted it, and to no other. The rows of all hours therefore
+//! sum to the counters, also across restarts and takeovers: the values at the beginning of the hour are saved, as
+//! are the counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,13 +21,13 @@ use crate::model::{SavedSeries, Timestamp};
 /// An hour in milliseconds.
 const HOUR: i64 = 3_600_000;
 
-/// Hours whose rows were made that are remembered: a clock that steps back over their ends makes none of them twice.
+/// Number of completed hours remembered, so that a clock that is set back completes none of them twice.
 const MAX_MADE: usize = 24;
 
-/// What was counted in one hour, of a queue as a whole or of one of its shares.
+/// Counts of one hour, for a whole queue or for one of its shares.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HourFigures {
-    /// When the hour begins.
+    /// Beginning of the hour.
     pub hour: Timestamp,
     /// The queue's account.
     pub account: Option<String>,
@@ -34,13 +35,13 @@ pub struct HourFigures {
     pub region: Option<String>,
     /// The queue.
     pub queue: String,
-    /// The share, empty for jobs without one; `None` for the queue as a whole.
+    /// The share, empty for jobs without one; `None` for the whole queue.
     pub share: Option<String>,
-    /// By [column](columns); what was not counted is not in here.
+    /// Values by [column](columns); columns without a count are absent.
     pub figures: BTreeMap<String, f64>,
 }
 
-/// A counter or distribution when an hour began.
+/// Value of a counter or distribution at the beginning of an hour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Mark {
     metric: String,
@@ -51,19 +52,19 @@ struct Mark {
     count: u64,
 }
 
-/// What an hour began with, as it is kept over a restart.
+/// State at the beginning of an hour, saved across restarts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HourBegin {
     hour: Timestamp,
     marks: Vec<Mark>,
-    /// What was counted in series that are gone since.
+    /// Counts of series that have been dropped since.
     gone: Vec<HourFigures>,
-    /// The latest hours whose rows were made.
+    /// The latest completed hours.
     #[serde(default)]
     made: BTreeSet<Timestamp>,
 }
 
-/// The hour that is not over.
+/// The current hour.
 #[derive(Debug, Default)]
 pub struct Hourly {
     begin: Option<HourBegin>,
@@ -72,17 +73,17 @@ pub struct Hourly {
 }
 
 impl Hourly {
-    /// Goes on from what an earlier run has kept: what the hour began with, and how far the counters had come.
+    /// Resumes from the saved state: the beginning of the hour, and the last values of the counters.
     pub fn restored(begin: Option<HourBegin>, series: &[SavedSeries]) -> Self {
         Self { begin, last: archived(series), places: BTreeMap::new() }
     }
 
-    /// What the hour began with, to be kept.
+    /// State at the beginning of the hour, to be saved.
     pub fn begin(&self) -> Option<&HourBegin> {
         self.begin.as_ref()
     }
 
-    /// Takes in the counters of a tick. Returns the rows of the hour that is over with it, if one is.
+    /// Updates with the counters of a tick. Returns the rows of the previous hour if it has been completed.
     pub fn tick(
         &mut self,
         now: Timestamp,
@@ -96,7 +97,7 @@ impl Hourly {
         let before = std::mem::replace(&mut self.last, archived(series));
         let over = match &mut self.begin {
             None => None,
-            // A clock that was ahead was corrected.
+            // A clock that was ahead has been corrected.
             Some(begin) if hour <= begin.hour => {
                 begin.hour = not_made(hour, &begin.made);
                 None
@@ -112,7 +113,7 @@ impl Hourly {
         over.filter(|rows| !rows.is_empty())
     }
 
-    /// Series go when their share or queue does: what was counted in them in this hour stays.
+    /// Series are dropped with their share or queue: their counts in this hour are kept.
     fn keep_what_is_gone(&mut self, before: &[SavedSeries]) {
         let same = |(a, b): (&SavedSeries, &SavedSeries)| a.metric == b.metric && Arc::ptr_eq(&a.labels, &b.labels);
         if before.len() <= self.last.len() && before.iter().zip(&self.last).all(same) {
@@ -134,7 +135,7 @@ impl Hourly {
 }
 
 impl HourBegin {
-    /// The hours whose rows were made, with this one if it has any.
+    /// The completed hours, including this one if it has rows.
     fn made_with(self, rows: Option<&[HourFigures]>) -> BTreeSet<Timestamp> {
         let mut made = self.made;
         if rows.is_some_and(|rows| !rows.is_empty()) {
@@ -147,7 +148,7 @@ impl HourBegin {
     }
 }
 
-/// An hour, or the first after it whose rows were not made: a second row of an hour would be lost.
+/// The hour, or the first one after it that is not completed: a second row for an hour would be lost.
 fn not_made(mut hour: Timestamp, made: &BTreeSet<Timestamp>) -> Timestamp {
     while made.contains(&hour) {
         hour = Timestamp::from_millis(hour.millis() + HOUR);
@@ -155,7 +156,7 @@ fn not_made(mut hour: Timestamp, made: &BTreeSet<Timestamp>) -> Timestamp {
     hour
 }
 
-/// The beginning of the hour of a moment.
+/// Beginning of the hour of a time.
 pub fn hour_of(now: Timestamp) -> Timestamp {
     Timestamp::from_millis(now.millis().div_euclid(HOUR) * HOUR)
 }
@@ -177,7 +178,7 @@ fn archived(series: &[SavedSeries]) -> Vec<SavedSeries> {
     series.iter().filter(|one| ARCHIVED.iter().any(|metric| metric.name == one.metric)).cloned().collect()
 }
 
-/// The metrics that become columns.
+/// Metrics archived as columns.
 static ARCHIVED: [&Metric; 14] = [
     &catalogue::GPU_TIME,
     &catalogue::GPU_COST,
@@ -195,7 +196,7 @@ static ARCHIVED: [&Metric; 14] = [
     &catalogue::JOB_STARTUP,
 ];
 
-/// What was counted since the hour began, by queue and share.
+/// Counts since the beginning of the hour, by queue and share.
 fn rows(
     begin: &HourBegin,
     series: &[SavedSeries],
@@ -227,7 +228,7 @@ fn rows(
     rows.into_iter().map(row).collect()
 }
 
-/// How far a series has come, by column.
+/// Increases of a series, by column.
 fn increases(series: &SavedSeries, mark: Option<&Mark>) -> Vec<(String, f64)> {
     let label = |name: &str| series.labels.get(name).map_or("", String::as_str);
     let since = |now: f64, then: Option<f64>| now - then.filter(|then| *then <= now).unwrap_or(0.0);
@@ -278,16 +279,16 @@ fn increases(series: &SavedSeries, mark: Option<&Mark>) -> Vec<(String, f64)> {
     vec![(column, value())]
 }
 
-/// The bounds of waits, in words.
+/// Labels of the wait bounds.
 pub const WITHIN: [&str; 13] = ["1s", "10s", "1m", "5m", "10m", "30m", "1h", "3h", "6h", "12h", "1d", "2d", "7d"];
 
-/// The bound in words that a duration in seconds is; `None` if it is none.
+/// Label of a bound in seconds; `None` if it is not a bound.
 pub fn within(seconds: f64) -> Option<&'static str> {
     let index = DURATION_BOUNDS.iter().position(|bound| *bound == seconds)?;
     WITHIN.get(index).copied()
 }
 
-/// Every column that a row may have, with what it means, in the order in which files have them.
+/// All possible columns with their descriptions, in file order.
 pub fn columns() -> Vec<(String, String)> {
     let mut columns = Vec::new();
     let mut add = |name: String, meaning: String| columns.push((name, meaning));
@@ -378,14 +379,14 @@ mod tests {
                 counters.retain(|_, share| share != Some("b"));
             }
             if minute == 130 {
-                // A restart: what the hour began with is read as it was written.
+                // A restart: the state is read back as written.
                 let kept = serde_json::to_string(hourly.begin().unwrap()).unwrap();
                 hourly = Hourly::restored(serde_json::from_str(&kept).unwrap(), &hourly.last);
             }
             rows.extend(hourly.tick(at(minute), &counters.saved(), &[]).unwrap_or_default());
         }
         let sum = |column: &str| rows.iter().filter_map(|row| row.figures.get(column)).sum::<f64>();
-        // Three hours are over: the minutes 0 to 179.
+        // Three hours are completed: minutes 0 to 179.
         assert_eq!(sum("running_busy_gpu_seconds"), 180.0 * 60.0);
         assert_eq!((sum("waits"), sum("wait_seconds")), (180.0, 180.0 * 90.0));
         assert_eq!((sum("waits_within_1m"), sum("waits_within_5m")), (0.0, 180.0));
@@ -399,7 +400,8 @@ mod tests {
         let mut counters = Counters::default();
         let mut hourly = Hourly::restored(None, &[]);
         let mut rows = Vec::new();
-        // From 50 to 65 minutes, back to 55, and on over the end of the hour again; then back by more than an hour, over a restart.
+        // From 50 to 65 minutes, back to 55, and over the end of the hour again; then back by more than an hour,
+        // across a restart.
         for minute in (50..=65).chain(55..=130).chain(20..=250) {
             counters.add(&catalogue::GPU_TIME, busy(), 60.0);
             if minute == 20 {
@@ -411,9 +413,9 @@ mod tests {
         let hours: Vec<_> = rows.iter().map(|row| row.hour).collect();
         assert_eq!(hours, [at(0), at(60), at(120), at(180)]);
         let sum: f64 = rows.iter().filter_map(|row| row.figures.get("running_busy_gpu_seconds")).sum();
-        // All but the minutes 240 to 250, whose hour is not over.
+        // All but minutes 240 to 250, whose hour is not completed.
         assert_eq!(sum, (16 + 76 + 231 - 11) as f64 * 60.0);
-        // What an earlier release has kept has no such hours.
+        // State saved by an earlier release has no completed hours.
         let mut kept = serde_json::to_value(hourly.begin().unwrap()).unwrap();
         kept.as_object_mut().unwrap().remove("made");
         assert!(serde_json::from_value::<HourBegin>(kept).is_ok());
@@ -431,7 +433,8 @@ mod tests {
             let kept = serde_json::to_vec(hourly.begin().unwrap()).unwrap();
             let mut hourly = Hourly::restored(serde_json::from_slice(&kept).unwrap(), &counters.saved());
             let rows = hourly.tick(at(60), &counters.saved(), &[]).unwrap();
-            // A begin that is read a bit too high looks like a counter that began anew, and all of it would count again.
+            // A start value that is parsed slightly too high would look like a counter reset, and everything would
+            // count again.
             assert_eq!(rows[0].figures.get("running_busy_gpu_seconds"), Some(&0.0), "{value:?}");
         }
     }

@@ -1,42 +1,42 @@
-//! What is around a job: who goes before it, who holds the capacity that it needs, what jobs like it waited, how busy its hosts are and
-//! how its attempts ended. Worked out for one job when somebody asks, within limits that do not depend on how many jobs there are.
+//! Context of a job: jobs ahead of it, holders of the capacity it needs, waits of similar jobs, host utilisation,
+//! and attempts. Computed on demand for one job, at a cost that does not depend on the number of jobs.
 
 use crate::jobs::{FailureCategory, Filter, Job, Phase, Place, Wanted};
 use crate::metrics::reasons::{Reason, Why};
 use crate::metrics::{Inputs, hosts};
 use crate::model::{InstanceType, JobId, JobStatus, Policy, Position, ShareName, Timestamp, TrainingJobName};
 
-/// Jobs of one list, at most.
+/// Maximum jobs per list.
 pub const MAX_NEIGHBOURS: usize = 20;
 
-/// Jobs among which those like a job are looked for: the latest of its share.
+/// Maximum jobs examined for similar ones: the latest of the share.
 const MAX_LOOKED_AT: usize = 2_000;
 
-/// Fewer jobs like it say nothing of what it will wait.
+/// Minimum number of similar jobs for their waits to be shown.
 const MIN_ALIKE: usize = 3;
 
-/// What is around a job.
+/// Context of a job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobContext {
-    /// Waiting jobs that go before it, the next one first: at most [`MAX_NEIGHBOURS`].
+    /// Waiting jobs ahead of it, the next one first: at most [`MAX_NEIGHBOURS`].
     pub ahead: Vec<Neighbour>,
-    /// The jobs in flight that hold what it waits for, those that hold most first: at most [`MAX_NEIGHBOURS`].
+    /// Jobs in flight that hold the capacity it waits for, largest first: at most [`MAX_NEIGHBOURS`].
     pub holders: Vec<Neighbour>,
-    /// What of it they hold.
+    /// The unit they hold.
     pub held_unit: Option<InstanceType>,
-    /// How many of them there are.
+    /// Total number of holders.
     pub holders_in_all: usize,
-    /// Jobs of its share that ask for the same and were dispatched; `None` where they are too few.
+    /// Dispatched jobs of its share with the same demand; `None` if they are too few.
     pub alike: Option<Alike>,
-    /// The hosts that have reported lately, by name.
+    /// Hosts with recent reports, ordered by name.
     pub hosts: Vec<HostFigures>,
-    /// Its attempts as AWS lists them, oldest first.
+    /// Its attempts as listed by AWS, oldest first.
     pub attempts: Vec<AttemptEnd>,
-    /// Why it failed and who can fix that; `None` if it has not.
+    /// Category of its failure, who can fix it, and how; `None` if it did not fail.
     pub failure: Option<(FailureCategory, &'static str, &'static str)>,
 }
 
-/// A job beside another.
+/// A job ahead of another, or holding its capacity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbour {
     /// Its id.
@@ -45,30 +45,30 @@ pub struct Neighbour {
     pub name: String,
     /// Its share.
     pub share: Option<ShareName>,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub status: JobStatus,
-    /// Since when it has waited, or held what it holds.
+    /// Since when it has been waiting, or holding its capacity.
     pub since: Timestamp,
-    /// Instances of the unit that matters; `None` where it asks for none of it.
+    /// Instances of the relevant unit; `None` if it requests none.
     pub quantity: Option<f64>,
-    /// GPUs it asks for; `None` if that is not known.
+    /// GPUs it requests; `None` if unknown.
     pub gpus: Option<f64>,
 }
 
-/// First waits of jobs that ask for the same, in seconds.
+/// First waits of jobs with the same demand, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Alike {
-    /// How many jobs.
+    /// Number of jobs.
     pub jobs: usize,
-    /// The median.
+    /// Median.
     pub p50: f64,
-    /// Nine of ten waited no longer.
+    /// 90th percentile.
     pub p90: f64,
-    /// The longest.
+    /// Maximum.
     pub max: f64,
-    /// When the first of them was submitted.
+    /// Submission time of the earliest.
     pub since: Timestamp,
 }
 
@@ -77,26 +77,26 @@ pub struct Alike {
 pub struct HostFigures {
     /// `<training job>/algo-<n>`.
     pub host: String,
-    /// Its GPUs.
+    /// Number of GPUs.
     pub gpus: f64,
-    /// How busy they are, from 0 to 1.
+    /// Their utilisation, from 0 to 1.
     pub utilisation: f64,
-    /// When that was.
+    /// Time of the report.
     pub at: Timestamp,
 }
 
-/// How an attempt went.
+/// An attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptEnd {
-    /// When it began to run.
+    /// When it started to run.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub stopped_at: Option<Timestamp>,
-    /// Why, in AWS's words.
+    /// Why it ended, as reported by AWS.
     pub status_reason: Option<String>,
-    /// What ran it.
+    /// Its training job.
     pub training_job: Option<TrainingJobName>,
-    /// Whether it was stopped to give its capacity to others.
+    /// Whether it was preempted.
     pub preempted: bool,
 }
 
@@ -116,7 +116,7 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobContex
     }
 }
 
-/// Those before it in AWS's own order, as far as that is known; otherwise those before it in its share by priority and age, or in a queue
+/// Jobs ahead of it in AWS's order, as far as known; otherwise in its share by priority and age, or in a queue
 /// without shares by age.
 fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
@@ -143,7 +143,7 @@ fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
     jobs.map(|other| neighbour(other, None)).collect()
 }
 
-/// The jobs in flight that hold the unit that stands in the way: of its own share where that is what limits it, otherwise of the queue.
+/// Jobs in flight that hold the limiting unit: in its own share if the share is the limit, otherwise in the queue.
 fn holders(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> (Vec<Neighbour>, Option<InstanceType>, usize) {
     let unit = why.and_then(|why| why.evidence.unit.clone());
     let unit = unit.or_else(|| job.latest.demand.first().map(|capacity| capacity.unit.clone()));
@@ -162,7 +162,7 @@ fn holders(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> (Vec<Neighbour>
     (holders, Some(unit), in_all)
 }
 
-/// Instances of a unit that a job asks for.
+/// Instances of a unit that a job requests.
 fn held(job: &Job, unit: &InstanceType) -> Option<f64> {
     let any = |capacity: &&crate::model::Capacity| capacity.unit == *unit || unit.as_str() == "NUM_INSTANCES";
     let quantity: f64 = job.latest.demand.iter().filter(any).map(|capacity| capacity.quantity).sum();
@@ -170,7 +170,7 @@ fn held(job: &Job, unit: &InstanceType) -> Option<f64> {
 }
 
 fn neighbour(job: &Job, quantity: Option<f64>) -> Neighbour {
-    // What is in flight has held its instances since it was scheduled.
+    // A job in flight has held its instances since it was scheduled.
     let spans = job.timeline.spans();
     let since = if job.status().is_waiting() {
         job.waiting_since()
@@ -201,7 +201,7 @@ fn alike(job: &Job, inputs: &Inputs<'_>) -> Option<Alike> {
     let found = inputs.ledger.find(wanted).jobs;
     let waited = |other: &&Job| {
         let first = other.timeline.spans().first().filter(|span| span.phase == Phase::Waiting)?;
-        // Who was cancelled before it was dispatched says nothing of how long that takes.
+        // Jobs cancelled before dispatch do not show how long dispatch takes.
         (other.timeline.spans().len() > 1).then(|| first.seconds()).flatten()
     };
     let mut waits: Vec<f64> = found.iter().filter_map(waited).collect();
@@ -224,7 +224,7 @@ fn hosts_of(job: &Job, inputs: &Inputs<'_>) -> Vec<HostFigures> {
             at: host.at,
         })
         .collect();
-    // `algo-2` comes before `algo-10`.
+    // Sort `algo-2` before `algo-10`.
     hosts.sort_by(|a, b| (a.host.len(), &a.host).cmp(&(b.host.len(), &b.host)));
     hosts
 }

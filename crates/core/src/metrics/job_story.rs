@@ -1,4 +1,4 @@
-//! What a job does or did, for the person whose job it is: its waits, its attempts, its end and what can be done.
+//! Explains a job to its owner: waits, attempts, end and what to do.
 
 use crate::jobs::{Job, Phase, Span};
 use crate::metrics::reasons::Why;
@@ -6,7 +6,7 @@ use crate::metrics::{Inputs, hosts};
 use crate::model::JobStatus;
 use crate::model::units::{amount, counted, duration};
 
-/// A few sentences, one a line; `why` is why it waits, if it does.
+/// A few sentences, one per line; `why` is the reason it waits, if it does.
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     match (job.timeline.current(), why) {
@@ -14,7 +14,7 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<Strin
         (Some(span), _) => lines.extend(now(job, span, inputs)),
         (None, _) => lines.extend(end(job, inputs)),
     }
-    // What is next stays last.
+    // The line with the next step stays last.
     let next = lines.pop_if(|line| line.starts_with("Next: "));
     lines.extend(waits(job));
     let preemptions = job.details.as_ref().map_or(0, |details| details.preemptions);
@@ -70,7 +70,7 @@ fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
     ]
 }
 
-/// The waits that are over: how long each lasted until it was dispatched, or ended.
+/// Completed waits: how long each lasted until dispatch or end.
 fn waits(job: &Job) -> Option<String> {
     let over = job.timeline.spans().iter().filter(|span| span.phase == Phase::Waiting);
     let over: Vec<f64> = over.filter_map(Span::seconds).collect();

@@ -1,29 +1,29 @@
-//! Waits that do not lie: the Kaplan–Meier estimator over jobs that started, jobs that still wait and jobs that were
-//! cancelled before they started (both right-censored: their wait is at least that long).
+//! Unbiased waiting times: the Kaplan-Meier estimator over jobs that started, jobs that still wait, and jobs
+//! cancelled before they started (the latter two right-censored: their wait is at least that long).
 //!
-//! [`exact`] is the textbook estimator. [`KaplanMeier`] works on fine logarithmic buckets over a window that slides by the
-//! hour, and is within 1 % of the exact one.
+//! [`exact`] is the textbook estimator. [`KaplanMeier`] uses fine logarithmic buckets over a window that slides by
+//! the hour, and is within 1 % of the exact one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// Waits that ended longer ago than this no longer count.
+/// Waits that ended longer ago than this are dropped.
 pub const WINDOW: Duration = Duration::from_secs(24 * 3600);
 
-/// How finely the window slides.
+/// Step of the sliding window.
 const SLOT: Duration = Duration::from_secs(3600);
 
-/// The ratio of a bucket's bounds: a value is known to half of this.
+/// Ratio of a bucket's bounds: the error of a value is at most half of it.
 const RATIO: f64 = 1.01;
 
-/// The quantiles that are published.
+/// Published quantiles.
 pub const QUANTILES: [(&str, f64); 4] = [("p50", 0.50), ("p90", 0.90), ("p95", 0.95), ("p99", 0.99)];
 
-/// The survival function of waits: after each time at which a job started, the part that still waits.
+/// The survival function of waits: after each time at which a job started, the fraction that still waits.
 ///
-/// `waits` are seconds and whether the wait ended with a start. At equal times starts come before censorings.
+/// `waits` are seconds, and whether the wait ended with a start. At equal times starts come before censorings.
 pub fn exact(mut waits: Vec<(f64, bool)>) -> Vec<(f64, f64)> {
     waits.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
     let mut at_risk = waits.len() as f64;
@@ -40,9 +40,9 @@ pub fn exact(mut waits: Vec<(f64, bool)>) -> Vec<(f64, f64)> {
     curve
 }
 
-/// The first time by which the part `p` has started; `None` if the curve does not get that far.
+/// The first time by which a fraction `p` has started; `None` if the curve ends before.
 pub fn quantile(curve: &[(f64, f64)], p: f64) -> Option<f64> {
-    // Products of fractions are not exact: a curve that reaches the level up to rounding has reached it.
+    // Rounding: products of fractions are inexact.
     curve.iter().find(|(_, surviving)| *surviving <= 1.0 - p + 1e-12).map(|(seconds, _)| *seconds)
 }
 
@@ -50,22 +50,22 @@ pub fn quantile(curve: &[(f64, f64)], p: f64) -> Option<f64> {
 #[derive(Debug, Default)]
 pub struct KaplanMeier {
     slots: BTreeMap<i64, Buckets>,
-    /// The sum of all slots.
+    /// Sum of all slots.
     ended: Buckets,
 }
 
-/// Per bucket: how many started, how many were censored.
+/// Per bucket: number of starts and of censorings.
 type Buckets = BTreeMap<u16, (u32, u32)>;
 
 impl KaplanMeier {
-    /// A wait of so many seconds ended at `at`, by a start or otherwise.
+    /// Records a wait of so many seconds that ended at `at`, with a start or otherwise.
     pub fn record(&mut self, at: Timestamp, seconds: f64, started: bool) {
         let buckets = self.slots.entry(slot(at)).or_default();
         add(buckets, seconds, started);
         add(&mut self.ended, seconds, started);
     }
 
-    /// Lets go of what has left the window.
+    /// Drops what has left the window.
     pub fn forget(&mut self, now: Timestamp) {
         let first = slot(now - WINDOW);
         while let Some(oldest) = self.slots.first_entry().filter(|oldest| *oldest.key() <= first) {
@@ -79,8 +79,8 @@ impl KaplanMeier {
         }
     }
 
-    /// The quantiles of [`QUANTILES`], with jobs that still wait for so many seconds. Where the curve does not reach a
-    /// quantile it is at least the longest wait, and that is reported. `None` if there was no wait at all.
+    /// The quantiles of [`QUANTILES`], with `waiting` as the ages of jobs that still wait. A quantile that the
+    /// curve does not reach is at least the longest wait, which is returned. `None` without any wait.
     pub fn quantiles(&self, waiting: &[f64]) -> Option<[f64; 4]> {
         let mut all = self.ended.clone();
         let buckets: Vec<u16> = waiting.iter().map(|seconds| bucket(*seconds)).collect();
@@ -91,7 +91,7 @@ impl KaplanMeier {
             }
         }
         let ended = all.keys().next_back().map(|bucket| middle(*bucket))?;
-        // Ages of jobs that still wait are known exactly.
+        // The ages of waiting jobs are exact.
         let oldest = waiting.iter().copied().fold(0.0, f64::max);
         let longest = if bucket(oldest) == bucket(ended) { oldest } else { ended };
         let mut at_risk: f64 = all.values().map(|(started, censored)| f64::from(started + censored)).sum();
@@ -117,7 +117,7 @@ fn add(buckets: &mut Buckets, seconds: f64, started: bool) {
     *(if started { starts } else { censorings }) += 1;
 }
 
-/// Bucket 0 holds what is shorter than a second; bucket `i` begins at `RATIO^(i-1)` seconds.
+/// Bucket 0 holds waits shorter than a second; bucket `i` begins at `RATIO^(i-1)` seconds.
 fn bucket(seconds: f64) -> u16 {
     if seconds < 1.0 {
         return 0;
@@ -131,7 +131,7 @@ fn bucket(seconds: f64) -> u16 {
     index.saturating_add(1)
 }
 
-/// The geometric middle of a bucket.
+/// Geometric middle of a bucket.
 fn middle(bucket: u16) -> f64 {
     if bucket == 0 { 0.0 } else { RATIO.powf(f64::from(bucket) - 0.5) }
 }

@@ -1,7 +1,8 @@
-//! What becomes of the shares' quotas over time, and who works on whose: GPU-seconds by share and part, and by pair.
+//! Use of the shares' quotas over time, and which share uses whose: GPU-seconds by share and part, and by pair.
 //!
-//! AWS does not say whose instance a borrower is on. A pair's part is therefore in proportion: of all that a queue's
-//! shares lend of a type, each borrower has as much from each lender as it borrows and that one lends.
+//! AWS does not report whose instances a borrower uses. Loans are therefore assigned in proportion: of what a
+//! queue's shares lend of a type, each borrower gets from each lender in proportion to what it borrows and what the
+//! lender lends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,24 +10,24 @@ use crate::metrics::frame::ShareFigures;
 use crate::metrics::reasons::Diagnosis;
 use crate::model::{Accelerators, QueueName, ShareName, accelerators_of};
 
-/// Of its quota, used by the share itself.
+/// Quota used by the share itself.
 pub const OWN: &str = "own";
-/// Of its quota, used by others.
+/// Quota used by other shares.
 pub const LENT: &str = "lent";
-/// Of its quota, used by nobody, while no job of the share waits.
+/// Unused quota while no job of the share waits.
 pub const IDLE: &str = "idle";
-/// Of its quota, used by nobody, although jobs of the share wait.
+/// Unused quota while jobs of the share wait.
 pub const IDLE_WHILE_WAITING: &str = "idle_while_waiting";
-/// Beyond its quota.
+/// Used beyond the quota.
 pub const BORROWED: &str = "borrowed";
 
-/// Assumed times between checkpoints, with their label: what a job has done since the last one is lost with it.
+/// Assumed checkpoint intervals, with labels: a preempted job loses its work since the last checkpoint.
 pub const CHECKPOINTS: [(&str, f64); 3] = [("10m", 600.0), ("30m", 1_800.0), ("1h", 3_600.0)];
 
-/// GPUs by queue, share and part. But for [`BORROWED`], the parts of a share sum to its quota.
+/// GPUs by queue, share and part. Except for [`BORROWED`], the parts of a share sum to its quota.
 pub(super) type Parts = BTreeMap<(QueueName, ShareName, &'static str), f64>;
 
-/// What each share with a quota does with it now.
+/// Current use of each share's quota.
 pub(super) fn parts(rows: &[ShareFigures], diagnosis: &[Diagnosis<'_>]) -> Parts {
     let waits: BTreeSet<_> = diagnosis.iter().filter_map(|one| Some((one.job.queue(), one.job.share()?))).collect();
     let mut parts = Parts::new();
@@ -46,7 +47,7 @@ pub(super) fn parts(rows: &[ShareFigures], diagnosis: &[Diagnosis<'_>]) -> Parts
 /// GPUs by queue, lender and borrower.
 pub(super) type Pairs = BTreeMap<(QueueName, ShareName, ShareName), f64>;
 
-/// Who has how many GPUs of whose quota now; only pairs that have any.
+/// Current loans in GPUs; only pairs with any.
 pub(super) fn pairs(rows: &[ShareFigures]) -> Pairs {
     let mut pairs = Pairs::new();
     let borrowers = rows.iter().filter(|row| row.borrowed > 0.0);
@@ -61,7 +62,7 @@ pub(super) fn pairs(rows: &[ShareFigures]) -> Pairs {
     pairs
 }
 
-/// GPU-seconds lost when an attempt is stopped after `ran` seconds, if it had made a checkpoint every `interval` seconds.
+/// GPU-seconds lost when an attempt is stopped after `ran` seconds, with a checkpoint every `interval` seconds.
 pub(super) fn lost_since_checkpoint(ran: f64, interval: f64, gpus: f64) -> f64 {
     ran % interval * gpus
 }

@@ -1,7 +1,7 @@
 //! Misconfiguration of queues, shares and environments, reported before jobs wait because of it.
 //!
-//! A finding names what it is about and what to do, in one sentence each. It stays as long as it is true; nothing is
-//! remembered here.
+//! A finding names its subject and what to do, in one sentence each. It lasts as long as its condition holds; this
+//! module keeps no state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,16 +17,16 @@ use crate::model::{
     Account, Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };
 
-/// Clocks that are further apart than this many seconds are reported.
+/// Clock skew above this many seconds is reported.
 pub const MAX_CLOCK_SKEW_SECONDS: f64 = 5.0;
 
-/// A share that no job used for so long is reported.
+/// Shares unused for this long are reported.
 pub const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How many jobs of each queue a limit of the account refused recently, and AWS's words for the latest, as far as known.
+/// Number of jobs recently refused by an account limit, by queue, and AWS's message for the latest, if known.
 pub(super) type Refused = BTreeMap<QueueName, (u64, Option<String>)>;
 
-/// What limits of the account refused in the last day.
+/// Jobs refused by account limits in the last day.
 pub(super) fn refused(failures: &[FailureFigures], ledger: &Ledger, now: Timestamp) -> Refused {
     let mut refused = Refused::new();
     for row in failures.iter().filter(|row| row.category == FailureCategory::AccountQuota) {
@@ -57,7 +57,7 @@ fn refused_jobs((jobs, words): &(u64, Option<String>)) -> String {
     }
 }
 
-/// All findings: queue by queue, in the order of [`Problem`].
+/// All findings: by queue, then in the order of [`Problem`].
 pub(super) fn findings(
     queues: &[Queue],
     shares: &[ShareFigures],
@@ -114,7 +114,7 @@ pub(super) fn findings(
     found
 }
 
-/// This machine's clock, if it is far from AWS's: so many seconds ahead, or behind if negative.
+/// The finding about the local clock, if it is far ahead of AWS's, or behind if negative.
 pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<Finding> {
     let skew = skew_seconds.filter(|skew| skew.abs() > MAX_CLOCK_SKEW_SECONDS)?;
     let direction = if skew > 0.0 { "ahead of" } else { "behind" };
@@ -127,7 +127,8 @@ pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<
     })
 }
 
-/// Quotas of all queues on the queue's environment against what it has. Reported for its first queue only.
+/// Compares the quotas of all queues of the queue's environment with its capacity. Reported for its first queue
+/// only.
 fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
     let Some(environment) = &queue.environment else { return Vec::new() };
     let beside = |other: &&Queue| other.environment.as_ref().is_some_and(|other| other.name == environment.name);
@@ -152,8 +153,8 @@ fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
     .collect()
 }
 
-/// What the environments of all queues allow, and what runs outside of them, against what the account may run. Reported for the first
-/// queue only.
+/// Compares the capacity of all environments, plus use outside of them, with the account's limits. Reported for the
+/// first queue only.
 fn beyond_account(queue: &Queue, queues: &[Queue], account: &Account) -> Vec<String> {
     if queues.first().is_none_or(|first| first.name != queue.name) {
         return Vec::new();
@@ -161,13 +162,13 @@ fn beyond_account(queue: &Queue, queues: &[Queue], account: &Account) -> Vec<Str
     let environments: BTreeMap<&str, _> =
         queues.iter().filter_map(|queue| queue.environment.as_ref()).map(|one| (one.name.as_str(), one)).collect();
     let beyond = |limit: &Capacity| {
-        // An environment that counts instances of any type may use them all for this one.
+        // An environment that counts instances of any type may use all of them for this type.
         let counts = |one: &&Capacity| one.unit == limit.unit || one.unit.is_any();
         let allowed: f64 =
             environments.values().flat_map(|one| &one.limits).filter(counts).map(|one| one.quantity).sum();
         let names = environments.keys().copied().collect::<Vec<_>>().join(", ");
         let outside = account.outside.as_ref().map_or(0.0, |outside| outside.of(&limit.unit));
-        // What no environment allows is no business of the queues.
+        // A limit of a type that no environment allows does not concern the queues.
         (allowed > 0.0 && allowed + outside > limit.quantity).then(|| {
             let others = if outside > 0.0 {
                 format!(", and training jobs outside of the queues use {outside}")
@@ -183,7 +184,7 @@ fn beyond_account(queue: &Queue, queues: &[Queue], account: &Account) -> Vec<Str
     account.limits.iter().filter_map(beyond).collect()
 }
 
-/// The largest job of each share that waits and can never run there.
+/// The largest waiting job of each share that can never run there.
 fn too_large<'a>(
     queue: &Queue,
     shares: &[ShareFigures],
@@ -222,7 +223,7 @@ fn nobody_borrows(queue: &Queue) -> Vec<(&ShareName, String)> {
         let others = || quota_shares(queue).iter().filter(|other| other.name != share.name && other.enabled);
         !share.limits.iter().any(|limit| others().any(|other| borrows(other, &limit.unit)))
     };
-    // A share that lends and borrows needs nobody else to do so: it gives the others what it asks of them.
+    // A share that lends and borrows needs no other borrower: it can borrow from the others itself.
     let lenders = quota_shares(queue).iter().filter(|share| share.sharing == Sharing::Lend).filter(vain);
     let message = |share| format!("{share} lends, but no other share of {} may borrow.", queue.name);
     lenders.map(|share| (&share.name, message(&share.name))).collect()

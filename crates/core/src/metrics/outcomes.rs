@@ -1,17 +1,17 @@
-//! Failure ratio: the fraction of recently ended jobs that failed.
+//! Failure ratio: fraction of recently ended jobs that failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{QueueName, ShareName, Timestamp};
 
-/// How far back the failure ratio looks.
+/// Window of the failure ratio.
 pub const WINDOW: Duration = Duration::from_secs(3600);
 
-/// Below this many ended jobs in the window there is no ratio: one failure of two says nothing.
+/// Minimum ended jobs in the window: one failure of two means nothing.
 pub const FEWEST: usize = 10;
 
-/// Outcomes remembered per share at most: the oldest go first.
+/// Maximum outcomes remembered per share: the oldest are dropped first.
 const KEPT: usize = 10_000;
 
 /// Recent outcomes of every share.
@@ -22,16 +22,16 @@ pub struct Outcomes {
 
 #[derive(Debug, Default)]
 struct Recent {
-    /// When each job ended and whether it failed, in order of time.
+    /// End time of each job and whether it failed, ordered by time.
     ended: VecDeque<(Timestamp, bool)>,
     failed: usize,
 }
 
 impl Outcomes {
-    /// A job of a share ended.
+    /// Records the end of a share's job.
     pub fn record(&mut self, queue: &QueueName, share: &ShareName, at: Timestamp, failed: bool) {
         let recent = self.by_share.entry((queue.clone(), share.clone())).or_default();
-        // Almost always the last.
+        // Almost always at the end.
         let place = recent.ended.partition_point(|(other, _)| *other <= at);
         recent.ended.insert(place, (at, failed));
         recent.failed += usize::from(failed);
@@ -40,7 +40,7 @@ impl Outcomes {
         }
     }
 
-    /// Keeps the outcomes of the queues of which this holds.
+    /// Keeps the outcomes of the queues for which `is_watched` holds.
     pub fn watch(&mut self, is_watched: impl Fn(&str) -> bool) {
         self.by_share.retain(|(queue, _), _| is_watched(queue.as_str()));
     }
@@ -50,7 +50,7 @@ impl Outcomes {
         self.by_share.remove(&(queue.clone(), share.clone()));
     }
 
-    /// Failed over ended, for shares with at least [`FEWEST`] ended jobs in the window.
+    /// Failed jobs divided by ended jobs, for shares with at least [`FEWEST`] ended jobs in the window.
     pub fn failure_ratios(&mut self, now: Timestamp) -> Vec<(&QueueName, &ShareName, f64)> {
         for recent in self.by_share.values_mut() {
             while recent.ended.front().is_some_and(|(at, _)| now.since(*at) > WINDOW) {

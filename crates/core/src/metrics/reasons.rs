@@ -1,7 +1,7 @@
-//! Why each waiting job waits: one reason per job, by strict precedence, with the numbers that prove it.
+//! Why each waiting job waits: one reason per job, by strict precedence, with supporting numbers.
 //!
-//! AWS's own words count where it gives them; the rest is inferred from quotas, use and order. A job is judged as if it
-//! were the first of its share, so that a share at its limit is the reason for all its jobs and not for one; only a job
+//! AWS's status reason is used if there is one; the rest is inferred from quotas, use and order. A job is judged as
+//! if it were the first of its share, so that a share at its limit is the reason for all of its jobs; only a job
 //! that would fit is *behind* others.
 
 mod explanation;
@@ -20,36 +20,37 @@ pub(super) use headroom::most;
 use headroom::{Amounts, Headroom, InUse};
 pub use standing::Standing;
 
-/// Why a job waits. The order is the precedence: of several that hold, the first is shown.
+/// Why a job waits. The order is the precedence: the first that applies is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// AWS says that job or queue are set up in a way that cannot work.
+    /// AWS reports that the job or queue is misconfigured.
     Misconfigured,
     /// The queue, its service environment or the share is disabled.
     Disabled,
-    /// The job asks for more than its share can ever get.
+    /// The job requests more than its share can ever get.
     ExceedsShare,
-    /// The share uses all it may, and nobody lends it more.
+    /// The share uses its maximum, and no other share lends to it.
     ShareAtLimit,
-    /// With this job the share would borrow more than its borrow limit.
+    /// With this job the share would exceed its borrow limit.
     BorrowLimit,
-    /// The job is within its share's own quota, which others have borrowed.
+    /// The job is within its share's quota, which others have borrowed.
     Reclaiming,
-    /// AWS has no instances to give.
+    /// AWS has no instances.
     NoCapacity,
-    /// Jobs in flight hold what the service environment allows.
+    /// Jobs in flight use the whole service environment.
     CapacityInUse,
-    /// What is free is kept, by the fair-share policy's compute reservation, for share identifiers that have no jobs.
+    /// The free capacity is kept for share identifiers without jobs by the compute reservation of the fair-share
+    /// policy.
     Reserved,
-    /// The job would fit, but others go first.
+    /// The job would fit, but other jobs go first.
     Behind,
-    /// Nothing is known to be in the way: the scheduler has not come to it yet.
+    /// No obstacle is known: the scheduler has not evaluated it yet.
     Evaluating,
 }
 
 impl Reason {
-    /// All of them, in order of precedence.
+    /// All reasons, in order of precedence.
     pub const ALL: [Self; 11] = [
         Self::Misconfigured,
         Self::Disabled,
@@ -81,7 +82,7 @@ impl Reason {
         }
     }
 
-    /// Whether no job with this reason can start until somebody changes the set-up or the job.
+    /// Whether no job with this reason can start until the set-up or the job is changed.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::Misconfigured | Self::Disabled | Self::ExceedsShare)
     }
@@ -94,61 +95,61 @@ pub struct Why {
     pub reason: Reason,
     /// The numbers behind it.
     pub evidence: Evidence,
-    /// Whether the queue divides its capacity among shares.
+    /// Whether the queue has shares.
     pub has_shares: bool,
-    /// Where it stands; `None` where that was not asked for.
+    /// Its queue position; `None` if not requested.
     pub standing: Option<Standing>,
-    /// Seconds waited by reason, since the service watches this wait.
+    /// Seconds waited by reason, since the service observes this wait.
     pub waited: BTreeMap<Reason, f64>,
 }
 
-/// The numbers behind a reason, in instances of `unit`. What does not apply is `None`.
+/// The numbers behind a reason, in instances of `unit`; `None` if not applicable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// What is counted: the unit that stands in the way, or the first that the job asks for.
+    /// The unit of the numbers: the limiting unit, or the first that the job requests.
     pub unit: Option<InstanceType>,
-    /// What the job asks for; `None` if that is not known.
+    /// Demand of the job; `None` if unknown.
     pub needs: Option<f64>,
-    /// What the service environment allows in all.
+    /// Total capacity of the service environment.
     pub capacity: Option<f64>,
-    /// What of that no job holds.
+    /// Capacity not held by any job.
     pub free: Option<f64>,
-    /// What is kept for share identifiers without jobs; `None` where the policy has no compute reservation.
+    /// Kept for share identifiers without jobs; `None` without a compute reservation.
     pub reserved: Option<f64>,
-    /// What the share's jobs hold.
+    /// Held by the share's jobs.
     pub share_uses: Option<f64>,
-    /// The share's own quota.
+    /// Quota of the share.
     pub share_quota: Option<f64>,
-    /// The most it may use, borrowed instances included.
+    /// Maximum usage of the share, including borrowed instances.
     pub share_most: Option<f64>,
-    /// What the lending shares together leave unused.
+    /// Total unused by the lending shares.
     pub lendable: Option<f64>,
 }
 
-/// Waiting jobs of one share that nothing but their order tells from one another, with the reason that they share. The job
-/// that goes next in its share is always judged alone.
+/// A class of waiting jobs of one share that differ only in their order, with their common reason. The job that
+/// goes next in its share has its own diagnosis.
 #[derive(Clone, Debug)]
 pub(super) struct Diagnosis<'a> {
     /// The first of them.
     pub(super) job: &'a Job,
-    /// What they have in common.
+    /// Their class.
     pub(super) class: &'a Class,
-    /// How many they are.
+    /// Their number.
     pub(super) jobs: usize,
     pub(super) goes_next: bool,
     pub(super) reason: Reason,
-    /// Whether each is within its share's own quota.
+    /// Whether each is within its share's quota.
     pub(super) entitled: bool,
     pub(super) evidence: Evidence,
 }
 
 impl Diagnosis<'_> {
-    /// GPUs that all of them ask for, as far as known.
+    /// GPUs that all of them request, as far as known.
     pub(super) fn gpus(&self) -> f64 {
         self.class.gpus().unwrap_or(0.0) * self.jobs as f64
     }
 
-    /// Why each of them waits: one that stands there, as far as that was asked for, and has waited so long by reason.
+    /// Why each of them waits, given its queue position, if requested, and its wait by reason.
     pub(super) fn why(&self, queue: &Queue, standing: Option<Standing>, waited: BTreeMap<Reason, f64>) -> Why {
         Why {
             reason: self.reason,
@@ -160,13 +161,13 @@ impl Diagnosis<'_> {
     }
 }
 
-/// All waiting jobs of the watched queues: queue by queue, share by share.
+/// Diagnoses of all waiting jobs of the watched queues, by queue and share.
 pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Diagnosis<'a>> {
     let in_use = headroom::in_use(inputs);
     inputs.queues.iter().flat_map(|queue| of_queue(queue, inputs, &in_use)).collect()
 }
 
-/// Why one job waits, and where it stands; `None` if it does not, or if its queue is not watched.
+/// Why one job waits, and its queue position; `None` if it does not wait, or if its queue is not watched.
 pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>, waited: BTreeMap<Reason, f64>) -> Option<Why> {
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
     let lane = inputs.ledger.lane(job.queue(), job.share())?;
@@ -215,11 +216,12 @@ fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagn
     diagnosis
 }
 
-/// Of the jobs that would fit, only the one that goes next waits for nothing: the rest are behind it, or behind a larger
-/// one before them.
+/// Corrects for order: of the jobs that would fit, only the next one is unobstructed; the rest are behind it, or
+/// behind a larger one ahead.
 fn fix_order(queue: &Queue, diagnosis: &mut [Diagnosis<'_>]) {
     let waits = |one: &&Diagnosis<'_>| one.goes_next && !one.reason.is_permanent() && one.reason != Reason::Evaluating;
-    // In FIFO and in fair share the one that goes next blocks all; a quota share's own claim goes before any borrower.
+    // In FIFO and fair-share queues the next job blocks all others; jobs within a share's quota go before any
+    // borrower.
     let blocks = matches!(queue.policy, Policy::Fifo | Policy::FairShare { .. });
     let blocked = blocks && diagnosis.iter().any(|one| waits(&one));
     let claimed = diagnosis.iter().any(|one| one.entitled && one.reason == Reason::Reclaiming);
@@ -232,7 +234,7 @@ fn fix_order(queue: &Queue, diagnosis: &mut [Diagnosis<'_>]) {
     }
 }
 
-/// The reason but for order, and the unit that stands in the way.
+/// The reason, disregarding order, and the limiting unit.
 fn reason(
     class: &Class,
     need: &Amounts,
@@ -280,7 +282,7 @@ fn reason(
     }
 }
 
-/// What AWS's word for a job that cannot run means: too large is its own reason, whoever finds it out.
+/// Interprets AWS's message about a misconfigured job: a job that is too large has its own reason.
 fn misconfigured(said: &str) -> Option<Reason> {
     let what = said.strip_prefix("MISCONFIGURATION:")?;
     let too_large = ["SERVICE_ENVIRONMENT_MAX_RESOURCE", "QUOTA_MANAGEMENT_LIMIT_EXCEEDED"];

@@ -1,6 +1,7 @@
-//! Capacity that is paid for whether jobs use it or not: how much of it is in use, and how much is idle.
+//! Capacity that is paid for whether or not jobs use it: how much of it is in use, and how much is idle.
 //!
-//! It is counted beside the waterfall, not in it: a plan or a pool belongs to no queue, and an instance of a plan may be in a pool.
+//! It is reported beside the waterfall, not in it: a plan or pool belongs to no queue, and an instance of a plan
+//! may be in a pool.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +11,18 @@ use crate::metrics::frame::{Labels, labels};
 use crate::metrics::{Counting, Inputs};
 use crate::model::{Accelerators, InstanceType, Reserved, ReservedKind, accelerators_of};
 
-/// On which something runs.
+/// Used by a job.
 const IN_USE: &str = "in_use";
-/// On which something could run, and nothing does.
+/// Available and unused.
 const IDLE: &str = "idle";
-/// Neither: unhealthy or spare.
+/// Unhealthy or spare.
 const UNAVAILABLE: &str = "unavailable";
 
-/// Instances by kind, type and state. The states of a kind and type sum to all that is reserved; `None` where any plan or pool does not say
-/// its count.
+/// Instances by kind, type and state. The states of a kind and type sum to the total reserved; `None` if any plan
+/// or pool lacks its count.
 pub(super) type States = BTreeMap<(ReservedKind, InstanceType, &'static str), Option<f64>>;
 
-/// All that is reserved now.
+/// All current reservations.
 pub(super) fn states(inputs: &Inputs<'_>) -> States {
     let mut states = States::new();
     for Reserved { kind, unit, total, in_use, idle, .. } in inputs.reserved {
@@ -39,12 +40,12 @@ pub(super) fn labels_of(kind: ReservedKind, unit: &InstanceType, state: &'static
 }
 
 impl Counting {
-    /// What has been reserved since counting began.
+    /// Series of all reservations since counting began.
     pub(super) fn was_reserved(&self) -> Vec<Labels> {
         self.tallies.counters(&RESERVED_TIME).map(|(labels, _)| labels.clone()).collect()
     }
 
-    /// Charges each state for the time since the previous tick: in GPU-seconds, and in dollars where there is a price.
+    /// Charges each state for the time since the previous tick: in GPU-seconds, and in dollars if there is a price.
     pub(super) fn reserved_time(&mut self, states: &States, inputs: &Inputs<'_>, seconds: f64) {
         let known = states.iter().filter_map(|(state, instances)| Some((state, (*instances)?)));
         for ((kind, unit, state), instances) in known {

@@ -1,4 +1,5 @@
-//! Who holds what: quota, used, borrowed and lent, per share and instance type; and since when a share is unused.
+//! Use of shares: quota, used, borrowed and lent instances, per share and instance type; and how long a share has
+//! been unused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,22 +14,22 @@ use crate::model::{
     InstanceType, Policy, Queue, QueueName, QuotaShare, SavedSeries, ShareName, Timestamp, WeightedShare,
 };
 
-/// For how many seconds each share with a quota has not been used, as far as it was watched.
+/// Seconds that each share with a quota has been unused, as far as observed.
 pub(super) type Unused = BTreeMap<(QueueName, ShareName), f64>;
 
-/// Instances held by in-flight jobs, by queue, share (if any) and instance type.
+/// Instances held by jobs in flight, by queue, share (if any) and instance type.
 pub(super) type Held = BTreeMap<(QueueName, Option<ShareName>, InstanceType), f64>;
 
-/// When a job last held an instance, of each share with a quota.
+/// When a job last held an instance, for each share with a quota.
 #[derive(Debug, Default)]
 pub(super) struct LastUse {
     at: BTreeMap<(QueueName, ShareName), Timestamp>,
-    /// The moment of the last look.
+    /// Time of the last update.
     looked_at: Timestamp,
 }
 
 impl LastUse {
-    /// Continues from what [`LastUse::saved`] gave; no share was looked at since `then`.
+    /// Restores the result of [`LastUse::saved`]; nothing was observed since `then`.
     pub(super) fn restore(saved: &[SavedSeries], then: Timestamp) -> Self {
         let of_metric = saved.iter().filter(|series| series.metric == SHARE_UNUSED.name);
         let at = of_metric.filter_map(|series| {
@@ -38,7 +39,7 @@ impl LastUse {
         Self { at: at.collect(), looked_at: then }
     }
 
-    /// As a gauge's value is shown: for how many seconds each share has not been used.
+    /// Unused seconds by share, as values of a gauge.
     pub(super) fn saved(&self) -> impl Iterator<Item = SavedSeries> {
         self.at.iter().map(|((queue, share), at)| SavedSeries {
             metric: SHARE_UNUSED.name.into(),
@@ -50,7 +51,7 @@ impl LastUse {
         })
     }
 
-    /// For how many seconds each share with a quota has not been used; a share seen first now counts as just used.
+    /// Updates and returns the unused seconds of each share with a quota; a new share counts as just used.
     pub(super) fn unused(&mut self, rows: &[ShareFigures], now: Timestamp) -> Unused {
         let with_quota = || rows.iter().filter(|row| row.quota.is_some());
         let Self { at, looked_at } = self;
@@ -67,7 +68,7 @@ impl LastUse {
     }
 }
 
-/// What in-flight jobs hold.
+/// Instances held by jobs in flight.
 pub(super) fn held(ledger: &Ledger) -> Held {
     let mut held = Held::new();
     for job in ledger.in_flight() {
@@ -79,7 +80,7 @@ pub(super) fn held(ledger: &Ledger) -> Held {
     held
 }
 
-/// The rows of a queue: one per share and instance type that it has a quota for or holds.
+/// Rows of a queue: one per share and instance type with a quota or use.
 pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
     let used: BTreeMap<(&ShareName, &InstanceType), f64> = held
         .iter()
@@ -94,12 +95,12 @@ pub(super) fn figures(queue: &Queue, held: &Held) -> Vec<ShareFigures> {
     }
 }
 
-/// The table of all shares: with those of fair-share queues that hold nothing now, be they configured or only have jobs that wait, and with
-/// what each one weighs.
+/// Completes the table of shares: adds those of fair-share queues that hold nothing, whether configured or with
+/// waiting jobs only, and the weights.
 pub(super) fn with_idle(mut rows: Vec<ShareFigures>, inputs: &Inputs<'_>) -> Vec<ShareFigures> {
     for queue in inputs.queues {
         let Policy::FairShare { shares, .. } = &queue.policy else { continue };
-        // An entry that ends in `*` stands for share identifiers, and is none.
+        // An entry that ends in `*` is a pattern for share identifiers.
         let configured = shares.iter().map(|entry| &entry.share).filter(|share| !share.as_str().ends_with('*'));
         let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
         let all: BTreeSet<&ShareName> = configured.chain(with_jobs).collect();
@@ -118,9 +119,9 @@ pub(super) fn with_idle(mut rows: Vec<ShareFigures>, inputs: &Inputs<'_>) -> Vec
     rows
 }
 
-/// Borrowed is what a share uses beyond its quota, as far as others leave that much idle, so that borrowed always sums to
-/// lent. AWS does not say from whom, so it counts as lent by the shares that
-/// lend, in proportion to what each leaves idle.
+/// Borrowed is the use beyond a share's quota, as far as others leave that much unused, so that borrowed and lent
+/// have the same sum. AWS does not report the lender, so it counts as lent by the lending shares in proportion to
+/// what each leaves unused.
 fn quota_shares(
     queue: &Queue,
     shares: &[QuotaShare],
@@ -150,8 +151,8 @@ fn quota_shares(
         let of_unit = || rows.iter().filter(|row| row.unit == unit);
         let borrowed: f64 = of_unit().map(|row| row.borrowed).sum();
         let lendable: f64 = of_unit().map(idle).sum();
-        // More may be over quota than anybody leaves idle: a limit was lowered under running jobs, or a job that is being
-        // preempted was listed before the one that takes its place. That part is borrowed from nobody.
+        // The use beyond quotas may exceed what others leave unused: a limit was lowered while jobs ran, or a job
+        // that is being preempted was listed before its successor. That part is borrowed from nobody.
         let of = |part: f64, whole: f64| if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 };
         let (lent_of_idle, lent_of_excess) = (of(borrowed, lendable), of(lendable, borrowed));
         for row in rows.iter_mut().filter(|row| row.unit == unit) {

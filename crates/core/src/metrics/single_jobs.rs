@@ -1,8 +1,8 @@
-//! Figures of single jobs, for rules only. There could be as many series as jobs, so they are made of the jobs that a rule may be about
-//! now and never published: they are not in the catalogue.
+//! Metrics of single jobs, for rules only. There could be a series per job, so samples are made only for jobs that
+//! a rule may currently concern, and are never published: they are not in the catalogue.
 //!
-//! An open job has every age at every moment, 0 in the phases that it is not in: a rule about one phase ends when the job goes on
-//! to the next, and is `gone` when the job ended.
+//! An open job has all ages at every moment, 0 for the phases it is not in: a rule about one phase resolves when
+//! the job moves on, and with `gone` when the job ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -46,7 +46,7 @@ const fn gauge(
 
 const JOBS: &[Source] = &[Source::Jobs];
 
-/// Seconds in the queue without a break; 0 when the job does not wait.
+/// Seconds of the current uninterrupted wait; 0 when the job does not wait.
 pub static JOB_WAITING_AGE: Metric =
     gauge("job.waiting.age", Unit::Seconds, Subject::WaitingJobs, JOBS, "How long the job has waited.");
 /// Seconds in SCHEDULED; 0 in other states.
@@ -71,7 +71,8 @@ pub static JOB_RUNNING_AGE: Metric =
 /// Preemptions so far; absent until the job was described.
 pub static JOB_PREEMPTED: Metric =
     gauge("job.preempted", Unit::Count, Subject::Other, JOBS, "How often the job was preempted.");
-/// Mean over the GPUs of the hosts that reported lately, from 0 to 1; absent until the job has run for [`waterfall::GRACE`].
+/// Mean over the GPUs of hosts with recent reports, from 0 to 1; absent until the job has run for
+/// [`waterfall::GRACE`].
 pub static JOB_GPU_UTILISATION: Metric = gauge(
     "job.gpu.utilisation",
     Unit::Ratio,
@@ -80,7 +81,8 @@ pub static JOB_GPU_UTILISATION: Metric = gauge(
     "How busy the running job's GPUs are.",
 );
 
-/// From the beginning of its wait to the middle of its start estimate; 0 when the job does not wait, absent without an estimate.
+/// From the beginning of its wait to the midpoint of its start estimate; 0 when the job does not wait, absent
+/// without an estimate.
 pub static JOB_START_ESTIMATE: Metric = gauge(
     "job.start.estimate",
     Unit::Seconds,
@@ -88,8 +90,8 @@ pub static JOB_START_ESTIMATE: Metric = gauge(
     JOBS,
     "How long the job will have waited when it starts, by the middle (P50) of its estimate.",
 );
-/// From what its tag `start-by` says to the middle of its start estimate; 0 when it starts in time, absent without the tag or an
-/// estimate.
+/// From the deadline in its tag `start-by` to the midpoint of its start estimate; 0 when it starts in time, absent
+/// without tag or estimate.
 pub static JOB_START_LATE: Metric = gauge(
     "job.start.late",
     Unit::Seconds,
@@ -98,7 +100,7 @@ pub static JOB_START_LATE: Metric = gauge(
     "How much later than its tag start-by says the job will start, by the middle (P50) of its estimate.",
 );
 
-/// All of them.
+/// All metrics of single jobs.
 pub static ALL: [&Metric; 8] = [
     &JOB_WAITING_AGE,
     &JOB_SCHEDULED_AGE,
@@ -110,58 +112,59 @@ pub static ALL: [&Metric; 8] = [
     &JOB_START_LATE,
 ];
 
-/// Finds a figure of single jobs by the name that rules use.
+/// Finds a metric of single jobs by its name in rules.
 pub fn find(name: &str) -> Option<&'static Metric> {
     ALL.into_iter().find(|metric| metric.name == name)
 }
 
-/// What the rules of one tick want to know of single jobs.
+/// The metrics of single jobs that the rules of a tick need.
 ///
-/// A job of which no rule can say anything new has no figures: what a rule costs follows the jobs that it selects.
+/// Jobs that cannot change any rule's result get no samples: the cost of a rule depends on the jobs it selects.
 #[derive(Debug, Default)]
 pub struct Wanted<'a> {
-    /// The figures of each job that is selected.
+    /// Metrics of each selected job.
     pub metrics: BTreeSet<&'static str>,
-    /// Figures that are wanted of every open job, because a rule folds them, compares them with the past or alerts without data.
+    /// Metrics needed of every open job, because a rule aggregates them, compares them with the past or alerts on
+    /// absence.
     pub of_every_job: BTreeSet<&'static str>,
-    /// Jobs that are selected whatever their figures say: they have an alert.
+    /// Jobs that are always selected, because they have an alert.
     pub jobs: BTreeSet<&'a str>,
-    /// Jobs that pass one of these are selected.
+    /// Jobs that match any of these are selected.
     pub selections: Vec<Selection<'a>>,
 }
 
-/// When a rule begins to hold for a job.
+/// Condition under which a rule begins to hold for a job.
 #[derive(Debug)]
 pub struct Selection<'a> {
-    /// Conditions over figures of the job; at least one.
+    /// Conditions on metrics of the job; at least one.
     pub tests: Vec<Test<'a>>,
-    /// Whether all of them must hold, or one.
+    /// Whether all of them must hold, or any.
     pub all: bool,
 }
 
-/// A condition over one figure.
+/// A condition on one metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Test<'a> {
-    /// The figure.
+    /// The metric.
     pub metric: &'static Metric,
-    /// What it is compared with.
+    /// The threshold.
     pub limit: Limit,
-    /// Labels that the job must have, as patterns.
+    /// Label patterns that the job must match.
     pub filters: &'a [(Label, String)],
     /// Whether a text matches a pattern.
     pub matches: fn(&str, &str) -> bool,
 }
 
-/// On which side of a value a figure must be.
+/// A threshold and its direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
-    /// Beyond it.
+    /// Above the value.
     Above(f64),
-    /// Short of it.
+    /// Below the value.
     Below(f64),
 }
 
-/// The wanted figures. A job without utilisation is still there: then its age says so.
+/// The samples. For a job without utilisation its age is included instead.
 pub fn samples(inputs: &Inputs<'_>, wanted: &Wanted<'_>) -> Vec<Sample> {
     let mut samples = Vec::new();
     let of_every_job = made_for(&wanted.of_every_job);
@@ -184,7 +187,7 @@ fn age_of(job: &Job) -> Age<'_> {
     (job.latest.created_at, &job.latest.id)
 }
 
-/// The metrics of which samples are made for these to be evaluated.
+/// The metrics whose samples are needed to evaluate these.
 fn made_for(names: &BTreeSet<&'static str>) -> Vec<&'static Metric> {
     let utilisation = names.contains(JOB_GPU_UTILISATION.name);
     let is_made = |metric: &&'static Metric| {
@@ -205,10 +208,10 @@ fn selected<'a>(inputs: &Inputs<'a>, wanted: &Wanted<'_>) -> BTreeMap<Age<'a>, &
     selected
 }
 
-/// Jobs among which are all those that pass.
+/// A superset of the jobs that match.
 fn candidates<'a>(selection: &Selection<'_>, inputs: &Inputs<'a>) -> Box<dyn Iterator<Item = &'a Job> + 'a> {
     let groups = selection.tests.iter().map(Test::group);
-    // Where all must hold, those of the smallest group are enough; where one is enough, those of the largest are not too many.
+    // If all conditions must hold, the smallest group is enough; if any, the largest is needed.
     let group = if selection.all { groups.min_by_key(Group::rank) } else { groups.max_by_key(Group::rank) };
     let of_any = || selection.tests.iter().map(Test::group);
     match group {
@@ -220,7 +223,7 @@ fn candidates<'a>(selection: &Selection<'_>, inputs: &Inputs<'a>) -> Box<dyn Ite
                 Group::WaitingFor(age) => Some(age),
                 Group::Dispatched | Group::Estimated | Group::All => None,
             });
-            // Where one is enough, some may be about jobs in flight.
+            // If any condition is enough, some may concern jobs in flight.
             let age = if selection.all { least.max() } else { least.min() }.unwrap_or_default();
             let waiting = inputs.ledger.waiting_since_before(inputs.now - age);
             if selection.all {
@@ -233,13 +236,13 @@ fn candidates<'a>(selection: &Selection<'_>, inputs: &Inputs<'a>) -> Box<dyn Ite
     }
 }
 
-/// Waiting jobs of which there is an estimate.
+/// Waiting jobs with an estimate.
 fn estimated<'a>(inputs: &Inputs<'a>) -> impl Iterator<Item = &'a Job> + use<'a> {
     let ledger = inputs.ledger;
     inputs.expected_starts.keys().filter_map(|id| ledger.job(id)).filter(|job| job.status().is_waiting())
 }
 
-/// Where the jobs are for which a condition may hold, smallest first.
+/// The group of jobs for which a condition may hold, smallest first.
 enum Group {
     Dispatched,
     Estimated,
@@ -269,7 +272,7 @@ impl Test<'_> {
     fn group(&self) -> Group {
         match self.limit {
             _ if *self.metric.name == *JOB_GPU_UTILISATION.name => Group::Dispatched,
-            // What a job is not doing it has done for no time at all.
+            // The age of a phase that a job is not in is 0.
             Limit::Above(least) if least >= 0.0 && *self.metric.name == *JOB_WAITING_AGE.name => {
                 Duration::try_from_secs_f64(least).map_or(Group::All, Group::WaitingFor)
             }
@@ -343,7 +346,7 @@ fn value(metric: &Metric, job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
     }
 }
 
-/// When a waiting job is expected to start: not before now, whatever was expected.
+/// Estimated start of a waiting job: never before now.
 fn expected_start(job: &Job, inputs: &Inputs<'_>) -> Option<Timestamp> {
     job.waiting_since()?;
     inputs.expected_starts.get(&job.latest.id).map(|expected| inputs.now.max(*expected))

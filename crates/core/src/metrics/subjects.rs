@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::metrics::Inputs;
 use crate::model::{InstanceType, Policy, QueueName, ShareName};
 
-/// The share label of jobs that have none.
+/// Share label of jobs without a share.
 pub(super) fn no_share() -> ShareName {
     ShareName::new("")
 }
@@ -13,10 +13,10 @@ pub(super) fn no_share() -> ShareName {
 /// Instance types by queue and share.
 pub(super) type Demanded = BTreeMap<(QueueName, ShareName), BTreeSet<InstanceType>>;
 
-/// Every queue and share that has series.
+/// All queues and shares with series.
 pub(super) type Subjects = BTreeSet<(QueueName, ShareName)>;
 
-/// Every queue and share that has series: configured ones and those of jobs that have not ended.
+/// All queues and shares with series: configured ones and those of open jobs.
 pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
     let configured = inputs.queues.iter().flat_map(|queue| {
         let shares: Vec<ShareName> = match &queue.policy {
@@ -31,7 +31,7 @@ pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
     configured.chain(of_jobs).collect()
 }
 
-/// The other way round: the share that a label names.
+/// The inverse: the share for a label.
 pub(super) fn share_of(label: &ShareName) -> Option<&ShareName> {
     Some(label).filter(|share| !share.as_str().is_empty())
 }

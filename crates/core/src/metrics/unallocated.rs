@@ -1,4 +1,4 @@
-//! Why GPUs are unallocated: the part of the waterfall that no job holds, divided by the demand that could not take it.
+//! Causes of unallocated GPUs: divides the unallocated part of the waterfall by the demand that could not use it.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use crate::metrics::gpu_parts::UnallocatedCause;
 use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::model::Queue;
 
-/// Divides the unallocated GPUs of a queue's environment by what its waiting jobs (of all queues of that environment) wait
-/// for; the parts sum to them.
+/// Divides the unallocated GPUs of a queue's environment by what the waiting jobs of all its queues wait for; the
+/// parts sum to them.
 pub(super) fn by_cause(
     mut unallocated: f64,
     queue: &Queue,

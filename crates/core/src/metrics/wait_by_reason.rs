@@ -1,5 +1,5 @@
-//! How long each job has waited for which reason, at a cost that follows change: jobs of one class wait for the same reason, so
-//! each class has a clock for every reason, and a job knows what they showed when it came.
+//! How long each job has waited for which reason, at a cost proportional to changes: jobs of one class wait for the
+//! same reason, so each class has a clock per reason, and each job stores the clock values at its arrival.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,28 +12,28 @@ pub(super) type Seconds = [f64; Reason::ALL.len()];
 
 type ShareJobs = (QueueName, Option<ShareName>);
 
-/// The clocks of all classes that waiting jobs are in.
+/// The clocks of all classes with waiting jobs.
 #[derive(Debug, Default)]
 pub(super) struct WaitByReason {
     classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
-    /// What a waiting job has waited beyond what its class's clocks show; less than 0 where they ran before it came.
+    /// Wait of a job beyond its class's clocks; negative if they ran before it arrived.
     beyond: HashMap<JobId, Seconds>,
-    /// What waits that ended since this was last asked were for.
+    /// Ended waits that were not taken yet.
     over: Vec<(JobId, Seconds)>,
 }
 
 impl WaitByReason {
-    /// What a job has waited.
+    /// Wait of a job by reason.
     pub(super) fn of(&self, job: &Job) -> Seconds {
         let Some(beyond) = self.beyond.get(&job.latest.id) else { return Seconds::default() };
         let clock = self.clock(&(job.queue().clone(), job.share().cloned()), &Class::of(job));
         let mut waited = plus(*beyond, clock, 1.0);
-        // Sums that began as differences are not exact.
+        // Rounding: sums of differences are inexact.
         waited.iter_mut().for_each(|seconds| *seconds = if *seconds < 1e-6 { 0.0 } else { *seconds });
         waited
     }
 
-    /// Takes in which jobs came to their classes, and which left them.
+    /// Records which jobs joined and left their classes.
     pub(super) fn moved(&mut self, moves: &[Move], ledger: &Ledger) {
         for Move { id, queue, share, class, came } in moves {
             let clock = self.clock(&(queue.clone(), share.clone()), class);
@@ -50,7 +50,7 @@ impl WaitByReason {
         }
     }
 
-    /// What waits that ended since this was last asked were for, in seconds by reason.
+    /// Takes the ended waits, in seconds by reason.
     pub(super) fn take_over(&mut self) -> Vec<(JobId, Vec<(String, f64)>)> {
         let named = |waited: Seconds| {
             let all = Reason::ALL.into_iter().zip(waited).filter(|(_, seconds)| *seconds >= 1e-3);
@@ -60,7 +60,7 @@ impl WaitByReason {
         over.map(|(id, waited)| (id, named(waited))).filter(|(_, waited): &(_, Vec<_>)| !waited.is_empty()).collect()
     }
 
-    /// Lets `seconds` go by on the clock of each class's reason.
+    /// Advances the clock of each class's reason by `seconds`.
     pub(super) fn charge(&mut self, diagnosis: &[Diagnosis<'_>], seconds: f64) {
         for same in diagnosis.chunk_by(|a, b| std::ptr::eq(a.class, b.class)) {
             let Some(class) = same.last() else { continue };

@@ -1,4 +1,4 @@
-//! Waits as they happen: time waited by reason, estimates over waits that have not ended, and shares that starve.
+//! Current waits: time waited by reason, estimates that include unfinished waits, and starving shares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 type Key = (QueueName, ShareName);
 type BandKey = (Key, Arc<str>);
 
-/// How long a job of a share and priority band waits.
+/// Waiting time of a share and priority band.
 pub(super) struct BandEstimate {
     pub(super) key: Key,
     pub(super) band: Arc<str>,
-    /// As of [`crate::metrics::kaplan_meier::QUANTILES`].
+    /// By [`crate::metrics::kaplan_meier::QUANTILES`].
     pub(super) seconds: [f64; 4],
 }
 
-/// First waits that ended, of each subject.
+/// Completed first waits, by subject.
 #[derive(Debug)]
 struct FirstWaits<K>(BTreeMap<K, KaplanMeier>);
 
@@ -39,7 +39,7 @@ impl<K: Ord + Clone> FirstWaits<K> {
         self.0.entry(key).or_default().record(at, seconds, started);
     }
 
-    /// The estimates of now, with the ages of jobs that still wait; what is not watched is forgotten.
+    /// Current estimates, including the ages of waiting jobs; unwatched subjects are dropped.
     fn estimates(
         &mut self,
         waiting: &BTreeMap<K, Vec<f64>>,
@@ -56,7 +56,7 @@ impl<K: Ord + Clone> FirstWaits<K> {
     }
 }
 
-/// What is remembered of waits from tick to tick.
+/// State about waits, kept from tick to tick.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     of_shares: FirstWaits<Key>,
@@ -92,7 +92,7 @@ impl Waiting {
         self.of_bands.0.retain(|(key, _), _| is_of_another(key));
     }
 
-    /// Takes in first waits that ended, with a start or without.
+    /// Records ended first waits, with a start or without.
     pub(super) fn ended(&mut self, events: &[Event], bands: &PriorityBands) {
         for event in events {
             let (seconds, started) = match event.what {
@@ -112,13 +112,13 @@ impl Waiting {
         }
     }
 
-    /// Seconds that a job has waited by reason, as far as it was watched.
+    /// Seconds that a job has waited by reason, as far as observed.
     pub(super) fn waited_by_reason(&self, job: &Job) -> BTreeMap<Reason, f64> {
         let seconds = self.waited.of(job);
         Reason::ALL.into_iter().zip(seconds).filter(|(_, seconds)| *seconds > 0.0).collect()
     }
 
-    /// The estimates of now, by share, and by share and priority band.
+    /// Current estimates, by share, and by share and priority band.
     pub(super) fn estimates_of_all(
         &mut self,
         inputs: &Inputs<'_>,
@@ -149,7 +149,8 @@ impl Waiting {
         (of_shares.into_iter().map(estimate).collect(), of_bands.collect())
     }
 
-    /// For how many seconds each share has starved: a job within its quota, or within what it is due, waits for what others hold.
+    /// Seconds that each share has starved: a job within its quota or entitlement waits for capacity that others
+    /// hold.
     pub(super) fn starved(
         &mut self,
         diagnosis: &[Diagnosis<'_>],

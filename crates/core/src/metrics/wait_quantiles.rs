@@ -1,15 +1,16 @@
-//! First waits since the service began: exact mean and maximum, and quantiles within bounds.
+//! First waits since counting began: exact mean and maximum, and quantiles with a bounded error.
 
 use std::collections::BTreeMap;
 
 use crate::metrics::frame::{Quantiles, WaitFigures};
 use crate::model::{QueueName, ShareName};
 
-/// Waits kept one by one per queue and share, for exact quantiles, at most. Beyond it neighbours are kept as one: a quantile is then off by
-/// less than a thousandth of the count in rank, however the load changes. Count, mean and maximum stay exact.
+/// Maximum waits kept individually per queue and share, for exact quantiles. Beyond it neighbouring values are
+/// merged: the rank error of a quantile is then below a thousandth of the count, however the load changes. Count,
+/// mean and maximum stay exact.
 pub const WAITS_KEPT: usize = 100_000;
 
-/// The first waits of every share.
+/// First waits of every share.
 #[derive(Debug, Default)]
 pub struct Waits {
     by_share: BTreeMap<(QueueName, ShareName), Kept>,
@@ -17,9 +18,9 @@ pub struct Waits {
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// By value.
+    /// Ordered by value.
     groups: Vec<Group>,
-    /// Not yet among the groups.
+    /// Values not merged into the groups yet.
     fresh: Vec<f64>,
     sum: f64,
     count: u64,
@@ -28,14 +29,14 @@ struct Kept {
     quantiles: Option<Quantiles>,
 }
 
-/// Waits that are kept as one, as in the summary of Greenwald and Khanna.
+/// Merged waits, as in the summary of Greenwald and Khanna.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     /// The longest of them.
     seconds: f64,
-    /// How many.
+    /// Their number.
     count: u32,
-    /// How many of later groups may be shorter.
+    /// How many values of later groups may be shorter.
     overlap: u32,
 }
 
@@ -51,13 +52,13 @@ impl Kept {
         }
     }
 
-    /// Takes fresh values in among the groups.
+    /// Merges fresh values into the groups.
     fn merge(&mut self) {
         self.fresh.sort_by(f64::total_cmp);
         let mut merged = Vec::with_capacity(self.groups.len() + self.fresh.len());
         let mut fresh = self.fresh.drain(..).peekable();
         for group in self.groups.drain(..) {
-            // Some of the group that it comes before may be shorter than it is.
+            // Values of the following group may be shorter.
             let overlap = group.count.saturating_add(group.overlap).saturating_sub(1);
             while let Some(seconds) = fresh.next_if(|seconds| *seconds < group.seconds) {
                 merged.push(Group { seconds, count: 1, overlap });
@@ -73,7 +74,7 @@ impl Kept {
         }
     }
 
-    /// Makes one of neighbours that have no more than `largest` values together, with those that may be among them.
+    /// Merges neighbours whose values, including those that may lie among them, are at most `largest`.
     fn compress(&mut self, largest: u32) {
         let mut kept: Vec<Group> = Vec::with_capacity(WAITS_KEPT);
         for group in self.groups.drain(..) {
@@ -98,7 +99,7 @@ impl Kept {
         self.quantiles
     }
 
-    /// The values at these hundredths of the count, in order.
+    /// The values at these percentiles, in order.
     fn at<const N: usize>(&self, hundredths: [u64; N]) -> [f64; N] {
         let mut groups = self.groups.iter();
         let (mut before, mut seconds) = (0_u64, self.max);
@@ -116,14 +117,14 @@ impl Kept {
 }
 
 impl Waits {
-    /// Takes in one first wait.
+    /// Records a first wait.
     pub fn record(&mut self, queue: &QueueName, share: &ShareName, seconds: f64) {
         if seconds.is_finite() {
             self.by_share.entry((queue.clone(), share.clone())).or_default().record(seconds);
         }
     }
 
-    /// Keeps the waits of the queues of which this holds.
+    /// Keeps the waits of the queues for which `is_watched` holds.
     pub fn watch(&mut self, is_watched: impl Fn(&str) -> bool) {
         self.by_share.retain(|(queue, _), _| is_watched(queue.as_str()));
     }
@@ -133,7 +134,7 @@ impl Waits {
         self.by_share.remove(&(queue.clone(), share.clone()));
     }
 
-    /// One row per share that had a wait.
+    /// One row per share with a wait.
     pub fn figures(&mut self) -> Vec<WaitFigures> {
         let row = |((queue, share), kept): (&(QueueName, ShareName), &mut Kept)| {
             Some(WaitFigures { queue: queue.clone(), share: share.clone(), seconds: kept.quantiles()? })
@@ -149,10 +150,10 @@ mod tests {
     /// See [`WAITS_KEPT`].
     const MAX_RANK_ERROR: f64 = 0.001;
 
-    /// A wait by the part of the load that went by, and a random number.
+    /// A wait, from the elapsed fraction of the load and a random number.
     type Load = fn(f64, f64) -> f64;
 
-    /// A number from 0 to `below`, the same for the same seed.
+    /// A pseudo-random number from 0 to `below`, deterministic for a seed.
     fn dice(seed: &mut u64, below: f64) -> f64 {
         *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (*seed >> 33) as f64 / (1_u64 << 31) as f64 * below
@@ -171,7 +172,7 @@ mod tests {
         waits.figures().remove(0).seconds
     }
 
-    /// By how much of the count the rank of a value is off.
+    /// Rank error of a value, as a fraction of the count.
     fn rank_error(sorted: &[f64], value: f64, wanted: f64) -> f64 {
         let (first, last) = (sorted.partition_point(|x| *x < value), sorted.partition_point(|x| *x <= value));
         let (first, last, n) = (first as f64, last as f64, sorted.len() as f64);

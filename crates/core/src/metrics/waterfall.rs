@@ -1,4 +1,4 @@
-//! Where a queue's GPUs are: parts that sum to the capacity of its service environment.
+//! Waterfall of a queue's GPUs: parts that sum to the capacity of its service environment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use crate::metrics::reasons::Diagnosis;
 use crate::metrics::unallocated;
 use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
 
-/// A host whose GPUs are below this mean utilisation is idle.
+/// A host is idle below this mean GPU utilisation.
 pub const IDLE_BELOW: f64 = 0.10;
 
-/// How long after it began to run a job is not judged: data is loaded, models are compiled.
+/// Grace period after the start of a job, in which data is loaded and models are compiled.
 pub const GRACE: Duration = Duration::from_secs(600);
 
-/// The waterfall of one queue, of whose environment these jobs wait. Capacity is `None` where it is not known in GPUs.
+/// The waterfall of a queue; `diagnosis` has the waiting jobs of its environment. The capacity is `None` if its
+/// GPUs are unknown.
 pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>, diagnosis: &[Diagnosis<'_>]) -> Waterfall {
     let mut parts: BTreeMap<Part, f64> = Part::ALL.into_iter().map(|part| (part, 0.0)).collect();
     let mut dollars = parts.clone();
@@ -42,7 +43,7 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>, diagnosis: &[Diagnosi
     }
     let held: f64 = parts.values().sum();
     let spent: f64 = dollars.values().sum();
-    // Jobs may hold more than is allowed after a limit was lowered: then that is what is there.
+    // After a limit was lowered, jobs may hold more than it: then that is the capacity.
     let capacity_gpus = capacity(queue, inputs).map(|capacity| capacity.max(held));
     let unallocated = capacity_gpus.map(|capacity| (capacity - held).max(0.0));
     parts.extend(unallocated.map(|gpus| (Part::Unallocated, gpus)));
@@ -66,8 +67,7 @@ fn price(instances: &[Capacity], inputs: &Inputs<'_>) -> Option<f64> {
     instances.iter().map(|some| Some(some.quantity * inputs.prices.get(&some.unit)?)).sum()
 }
 
-/// Dollars per hour of all that a queue's environment allows; `None` if a price is missing, or if it counts instances of
-/// any type.
+/// Dollars per hour of the whole environment; `None` if a price is missing, or if it counts instances of any type.
 fn price_of_capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
     price(&queue.environment.as_ref()?.limits, inputs)
 }
@@ -82,7 +82,7 @@ fn of_job(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
     }
 }
 
-/// Splits a running job's GPUs by what each of its hosts reports.
+/// Splits a running job's GPUs by the reports of its hosts.
 fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
     let mut known = 0.0;
     let part = |host: Host| {
@@ -96,8 +96,8 @@ fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
     split
 }
 
-/// Hosts of a running job that are idle while at least half of its other hosts with data are busy: one that hangs holds
-/// up all of them, and a mean over 16 does not show it. None within [`GRACE`]. Hosts without GPUs do not count.
+/// Idle hosts of a running job while at least half of its other hosts with data are busy: one hanging host blocks
+/// all others, and the mean over 16 hosts does not show it. None within [`GRACE`]. Hosts without GPUs do not count.
 pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
     let running = job.timeline.current().filter(|span| span.phase == Phase::Running);
     if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
@@ -106,11 +106,11 @@ pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
     let hosts = hosts::reporting(job, inputs);
     let idle = hosts.iter().filter(|host| host.utilisation < IDLE_BELOW).count();
     let busy = hosts.len() - idle;
-    // The others of an idle host are the rest of the idle ones and the busy ones.
+    // For an idle host, the others are the remaining idle ones and the busy ones.
     if idle > 0 && busy > 0 && 2 * busy + 1 >= idle + busy { idle } else { 0 }
 }
 
-/// Jobs in flight of a queue, with the GPUs that they hold.
+/// A queue's jobs in flight, with the GPUs they hold.
 fn holders<'a>(queue: &Queue, inputs: &Inputs<'a>) -> Vec<(&'a Job, f64)> {
     inputs.ledger.in_flight_of(&queue.name).filter_map(|job| Some((job, job.gpus()?))).collect()
 }
@@ -133,8 +133,8 @@ fn capacity(queue: &Queue, inputs: &Inputs<'_>) -> Option<f64> {
         .sum()
 }
 
-/// GPUs per instance where the environment counts instances of any type: those of the type that the queue's jobs ask
-/// for most, ended ones included. `None` before there is any.
+/// GPUs per instance if the environment counts instances of any type: those of the type requested most by the
+/// queue's jobs, including ended ones. `None` without jobs.
 fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
     let mut asked: BTreeMap<&InstanceType, f64> = BTreeMap::new();
     let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(|job| *job.queue() == queue.name);
@@ -156,7 +156,8 @@ mod tests {
     use crate::jobs::Ledger;
     use crate::model::{Capacity, HostUtilisation, JobId, JobSeen, JobStatus, Timestamp};
 
-    /// The running parts, in GPUs, and the dead hosts of a job of 16 hosts that has run for half an hour.
+    /// The running parts, in GPUs, and the number of dead hosts, for a job of 16 hosts that has run for half an
+    /// hour.
     fn diagnosis(instance_type: &str, hosts: &[(&str, f64)]) -> (f64, f64, f64, usize) {
         judged_of(&[(instance_type, 16.0)], hosts)
     }
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(judged_of(&[p5, g5], &[(first, 700.0), (second, 40.0)]), (9.0, 0.0, 0.0, 0));
         assert_eq!(judged_of(&[p5, g5], &[(first, 40.0), (second, 90.0)]), (1.0, 8.0, 0.0, 1));
         assert_eq!(judged_of(&[p5, g5], &[(second, 90.0)]), (1.0, 0.0, 8.0, 0), "the other is unknown");
-        // 60 of 800 percent is idle, however many hosts without GPUs stand beside it.
+        // 60 of 800 percent is idle, regardless of hosts without GPUs beside it.
         assert_eq!(judged_of(&[cpu, p5], &[(third, 60.0)]), (0.0, 8.0, 0.0, 0));
         assert_eq!(judged_of(&[cpu, p5], &[(first, 0.0), (second, 0.0), (third, 700.0)]), (8.0, 0.0, 0.0, 0));
         assert_eq!(judged_of(&[p5, g5], &[(first, f64::NAN), (second, f64::INFINITY)]), (0.0, 0.0, 9.0, 0));

@@ -1,4 +1,4 @@
-//! Lists that lag, clocks that were wrong, and facts of jobs that change after they were described.
+//! Lagging lists, wrong clocks, and job facts that change after a description.
 
 use super::*;
 use crate::model::{Capacity, Position, QueueSnapshot, ServiceEnvironment};
@@ -16,7 +16,7 @@ fn what_a_list_shows_late_is_counted_after_a_restart_too() {
     for lag in [0, 2, 5, 20] {
         let mut first = engine(Saved::default());
         first.observe(vec![topology(), known(), answer(40, vec![runnable()]), polled(second(40))]);
-        // It was dispatched at 70 s, and a list of 70 s and some does not show it yet.
+        // Dispatched at 70 s; a list from shortly after does not show it yet.
         first.observe(vec![answer(70 + lag, vec![runnable()]), polled(second(70 + lag))]);
         let output = first.tick(second(75 + lag));
         let mut next = engine(saved(output));
@@ -38,14 +38,14 @@ fn a_list_that_is_behind_a_description_puts_no_job_back_into_the_queue() {
     engine.observe(vec![answer(81, vec![runnable()]), answered(80)]);
     let output = engine.tick(second(120));
     assert_eq!(engine.job(&"job-1".into()).unwrap().status(), &JobStatus::Scheduled);
-    // Neither after a restart.
+    // Nor after a restart.
     let mut next = super::engine(saved(output));
     next.observe(vec![topology(), known(), answer(85, vec![runnable()]), answer(115, vec![scheduled_at(70)])]);
     next.observe(vec![answered(120)]);
     let output = next.tick(second(150));
     assert_eq!((waits(&output), value(&output, "queue.wait.requeue", "prod")), (Some(1.0), Some(0.0)));
     assert_eq!(next.job(&"job-1".into()).unwrap().timeline.spans().last().unwrap().attempt, 1);
-    // Later it is back indeed.
+    // Later it is requeued indeed.
     next.observe(vec![answer(145, vec![runnable()])]);
     assert_eq!(next.job(&"job-1".into()).unwrap().timeline.spans().last().unwrap().attempt, 2);
 }
@@ -54,7 +54,7 @@ fn a_list_that_is_behind_a_description_puts_no_job_back_into_the_queue() {
 fn a_job_that_moved_while_its_list_was_under_way_was_not_requeued() {
     let mut engine = engine(Saved::default());
     engine.observe(vec![topology(), known(), answer(40, vec![runnable()])]);
-    // The list was asked for at 70 s, answered at 72 s, and does not say that the job was dispatched at 71 s.
+    // The list was requested at 70 s, answered at 72 s, and does not contain the dispatch at 71 s.
     let without_time = JobSeen { scheduled_at: None, ..scheduled_at(70) };
     engine.observe(vec![Observation::Jobs { at: second(70), answered_at: second(72), jobs: vec![without_time] }]);
     engine.observe(vec![answer(73, vec![described(scheduled_at(71))])]);

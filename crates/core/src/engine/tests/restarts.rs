@@ -1,4 +1,4 @@
-//! What is counted when a service dies at a bad moment.
+//! Counting when a service is killed at a bad moment.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn a_job_that_went_back_to_the_queue_during_a_restart_has_had_its_first_wait() {
     let mut first = engine(Saved::default());
     first.observe(vec![topology(), known(), dispatched(), answered(90)]);
     let output = first.tick(second(100));
-    // Killed once more before it has seen the job.
+    // Killed again before it has seen the job.
     let before = saved(output);
     let output = engine(before.clone()).tick(second(110));
     let mut last = engine(saved_after(before, output));
@@ -52,7 +52,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
 
     let mut run = engine(Saved::default());
     run.observe(vec![topology(), known(), job(JobStatus::Scheduled, details(0), 80), answered(90)]);
-    // Reported, but after the last poll began: the next run has it from what is saved.
+    // Reported after the last poll began: the next run gets it from the saved state.
     run.observe(vec![job(runnable(), details(1), 130), answered(115)]);
     let output = run.tick(second(130));
     assert_eq!((preemptions(&output), output.counted_until), (Some(0.0), second(115)));

@@ -1,7 +1,7 @@
-//! The metrics that CloudWatch gets as custom metrics, the most useful first: what a budget keeps.
+//! The metrics sent to CloudWatch as custom metrics, most useful first; a budget keeps the first ones.
 //!
-//! First what people are woken for and what says that the service itself is well, then where the GPUs are, then the rest by how much
-//! one learns from a series of it. Metrics with a series per share and state come last, for they cost most.
+//! First those that people are paged for and that show the service's own health, then the use of GPUs, then the
+//! rest by information per series. Metrics with a series per share and state come last, since they cost most.
 
 use crate::metrics::catalogue::{
     ALERTS, GPU_CAPACITY, GPU_IDLE_RATIO, GPU_PART, GPU_UNALLOCATED, GPU_UTILISATION, JOB_ENDED, JOB_FAILURE_RATIO,
@@ -11,7 +11,7 @@ use crate::metrics::catalogue::{
     SHARE_QUOTA, SHARE_STARVED, SHARE_USED, SHARE_UTILISATION, SOURCE_AGE, SOURCE_FAILURES,
 };
 
-/// Every metric that is sent to CloudWatch as a custom metric, the most useful first.
+/// All metrics sent to CloudWatch as custom metrics, most useful first.
 pub static BY_USE: &[&Metric] = &[
     &QUEUE_WAIT_OLDEST,
     &SOURCE_AGE,

@@ -1,4 +1,4 @@
-//! What is said of one metric, and how each sink spells its name.
+//! Properties of a metric, and its name in each sink.
 
 use std::fmt;
 
@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Source;
 
-/// One metric of the catalogue. Compared by name, which is unique.
+/// A metric of the catalogue. Compared by name, which is unique.
 #[derive(Debug)]
 pub struct Metric {
     /// Dotted, lower case, without unit: `queue.wait`.
     pub name: &'static str,
-    /// What its numbers count.
+    /// Unit.
     pub unit: Unit,
-    /// Which numbers there can be.
+    /// Range of values.
     pub range: Range,
-    /// How its numbers behave over time.
+    /// Gauge, counter or distribution.
     pub kind: Kind,
-    /// The labels each of its series has, all of them, in this order.
+    /// The labels of each of its series, complete and in this order.
     pub labels: &'static [Label],
-    /// Those of its labels whose values are known before anything is observed.
+    /// Labels with a fixed set of values.
     pub closed_labels: &'static [(Label, ClosedLabel)],
     /// Whether it may change without notice.
     pub stability: Stability,
-    /// Whom or what an alert on it is about.
+    /// Subject of alerts on the metric.
     pub about: Subject,
-    /// The sources that it rests on: without one of them it says nothing of now. None for what the service knows of itself.
+    /// The sources it depends on: without any of them its value is outdated. Empty for the service's own figures.
     pub sources: &'static [Source],
     /// Whether it is sent to CloudWatch as a custom metric.
     pub cloudwatch: CloudWatch,
-    /// One sentence for the operator.
+    /// One sentence for operators.
     pub meaning: &'static str,
 }
 
 /// A label (Prometheus), attribute (OTLP) or dimension (CloudWatch).
 pub type Label = &'static str;
 
-/// What a number counts.
+/// Unit of a metric.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
-    /// Things: jobs, calls, alerts. No suffix.
+    /// A count of jobs, calls, alerts and so on. No suffix.
     #[default]
     Count,
     /// Seconds.
@@ -51,7 +51,7 @@ pub enum Unit {
     GpuSeconds,
     /// Instances.
     Instances,
-    /// A share of one, 0 to 1.
+    /// A fraction, 0 to 1.
     Ratio,
     /// Bytes.
     Bytes,
@@ -60,10 +60,10 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit in UCUM, as OpenTelemetry wants it.
+    /// The unit in UCUM, as OpenTelemetry requires.
     pub fn ucum(self) -> &'static str {
         match self {
-            // With "1" a translation to Prometheus would call a count a ratio.
+            // With "1" the translation to Prometheus would treat a count as a ratio.
             Self::Count => "{count}",
             Self::Ratio => "1",
             Self::Seconds => "s",
@@ -75,7 +75,7 @@ impl Unit {
         }
     }
 
-    /// What Prometheus wants at the end of a name, before `_total`; empty if nothing.
+    /// Unit suffix of the name in Prometheus, before `_total`; may be empty.
     pub fn prometheus_suffix(self) -> &'static str {
         match self {
             Self::Count => "",
@@ -100,14 +100,14 @@ impl Unit {
     }
 }
 
-/// How a metric's numbers behave over time.
+/// Behaviour of a metric's values over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The value now.
     Gauge,
-    /// A sum that only grows, over restarts too. CloudWatch gets its increase.
+    /// A monotonic sum, also across restarts. CloudWatch gets its increase.
     Counter,
-    /// Values one by one: buckets in Prometheus and OTLP, `Values`/`Counts` in CloudWatch.
+    /// Single values: buckets in Prometheus and OTLP, `Values`/`Counts` in CloudWatch.
     Distribution,
 }
 
@@ -116,11 +116,11 @@ pub enum Kind {
 pub enum Stability {
     /// Changed only with a CHANGELOG entry.
     Stable,
-    /// May change or go.
+    /// May be changed or removed.
     Experimental,
 }
 
-/// Which numbers a metric can have.
+/// Range of a metric's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Range {
     /// 0 to 1.
@@ -132,7 +132,7 @@ pub enum Range {
 }
 
 impl Range {
-    /// The least and the most.
+    /// Minimum and maximum.
     pub fn bounds(self) -> (f64, f64) {
         match self {
             Self::UpToOne => (0.0, 1.0),
@@ -142,23 +142,23 @@ impl Range {
     }
 }
 
-/// Whom or what an alert on a metric is about: it decides which jobs and which advice the alert names.
+/// Subject of alerts on a metric: determines which jobs and advice the alert contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Jobs that wait.
+    /// Waiting jobs.
     WaitingJobs,
-    /// The job that has waited longest.
+    /// The longest-waiting job.
     LongestWait,
-    /// Jobs that ended.
+    /// Ended jobs.
     EndedJobs,
-    /// Running jobs whose GPUs do little.
+    /// Running jobs with low GPU utilisation.
     IdleGpus,
     /// Anything else: capacity, the set-up, the service itself.
     Other,
 }
 
 impl Subject {
-    /// Whether it is about jobs that wait.
+    /// Whether the subject is waiting jobs.
     pub fn is_waiting(self) -> bool {
         match self {
             Self::WaitingJobs | Self::LongestWait => true,
@@ -167,57 +167,57 @@ impl Subject {
     }
 }
 
-/// Whether a metric is sent to CloudWatch as a custom metric, each series of which costs money every month.
+/// Whether a metric is sent to CloudWatch as a custom metric; each series costs money every month.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudWatch {
-    /// It is.
+    /// Sent.
     Sent,
-    /// Not before it is stable: what may change is not worth a bill.
+    /// Sent once it is stable: experimental metrics are not worth the cost.
     OnceStable,
-    /// It is not, and why.
+    /// Never sent, with the reason.
     Never(&'static str),
 }
 
-/// What the values of a closed label are: all are known before anything is observed.
+/// Set of values of a closed label, known before anything is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClosedLabel {
-    /// States of jobs.
+    /// Job states.
     JobState,
-    /// States of alerts.
+    /// Alert states.
     AlertState,
     /// States of reserved instances.
     ReservedState,
     /// Kinds of reserved capacity.
     ReservedKind,
-    /// How jobs end.
+    /// Outcomes of jobs.
     JobOutcome,
-    /// Why jobs fail.
+    /// Failure categories.
     FailureCategory,
-    /// Why jobs wait.
+    /// Wait reasons.
     WaitReason,
     /// Kinds of misconfiguration.
     SetupProblem,
     /// Percentiles of estimates.
     Percentile,
-    /// Sources of data.
+    /// Data sources.
     Source,
     /// Parts of a share's time.
     SharePart,
     /// Parts of a queue's GPUs.
     GpuPart,
-    /// Why GPUs are unallocated.
+    /// Causes of unallocated GPUs.
     UnallocatedCause,
-    /// Assumed intervals of checkpoints.
+    /// Assumed checkpoint intervals.
     Checkpoints,
 }
 
 impl Metric {
-    /// What the values of a label are, if they are known before anything is observed.
+    /// The set of values of a label, if it is closed.
     pub fn closed_label(&self, label: &str) -> Option<ClosedLabel> {
         self.closed_labels.iter().find(|(name, _)| *name == label).map(|(_, values)| *values)
     }
 
-    /// Whether CloudWatch gets it as a custom metric.
+    /// Whether it is sent to CloudWatch as a custom metric.
     pub fn is_in_cloudwatch(&self) -> bool {
         self.cloudwatch == CloudWatch::Sent
     }
@@ -231,7 +231,7 @@ impl Metric {
     pub fn prometheus_name(&self) -> String {
         let suffix = self.unit.prometheus_suffix();
         let stem = self.name.replace('.', "_");
-        // `gpu.capacity` in GPUs is `gpu_capacity_gpus`; a name that ends in its unit does not say it twice.
+        // `gpu.capacity` in GPUs is `gpu_capacity_gpus`; a name that already ends in its unit gets no suffix.
         let stem = stem.strip_suffix(suffix).unwrap_or(&stem);
         let total = if self.kind == Kind::Counter { "_total" } else { "" };
         format!("trainspotter_{stem}{suffix}{total}")
@@ -248,14 +248,14 @@ pub fn cloudwatch_dimension(label: &str) -> String {
     pascal_case(label)
 }
 
-/// CloudWatch's `Dimension` takes at most so many ASCII characters, not all of them blank (API reference).
+/// CloudWatch's limit on a dimension value, in ASCII characters, not all of them blank (API reference).
 const MAX_DIMENSION_VALUE: usize = 1_024;
 
-/// The dimension value of an empty label, which CloudWatch does not allow: a job without a share. No share can have
+/// Dimension value for an empty label (a job without a share), which CloudWatch does not allow. No share can have
 /// this name.
 pub const NO_DIMENSION_VALUE: &str = "(none)";
 
-/// The value of a CloudWatch dimension for that of a label, whoever writes or queries it: printable ASCII, not blank.
+/// Converts a label value to a CloudWatch dimension value, for publishing and queries: printable ASCII, not blank.
 pub fn cloudwatch_dimension_value(value: &str) -> String {
     let mut text = String::new();
     for character in value.chars() {

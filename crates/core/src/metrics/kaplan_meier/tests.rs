@@ -1,10 +1,10 @@
-//! The estimator against the textbook, and the live one against the exact one.
+//! The estimator against a textbook example, and the bucketed one against the exact one.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Remission times, in weeks, of 21 patients under 6-MP (Freireich and others, 1963): the example of every textbook.
+/// Remission times, in weeks, of 21 patients under 6-MP (Freireich et al., 1963): the standard textbook example.
 const REMISSIONS: [(f64, bool); 21] = [
     (6.0, true),
     (6.0, true),
@@ -69,13 +69,14 @@ fn a_stuck_share_looks_stuck() {
 }
 
 proptest! {
-    /// Continuous waits, as real ones are: with few at risk a single swap of neighbours would move a quantile.
+    /// Continuous waits, as in reality: with few jobs at risk, swapping two neighbours would change a quantile.
     #[test]
     fn the_live_estimate_is_within_one_percent_of_the_exact_one(
         waits in prop::collection::vec((0.0_f64..12.0, prop::bool::weighted(0.8)), 1..400),
     ) {
         let waits: Vec<(f64, bool)> = waits.into_iter().map(|(log, started)| (log.exp(), started)).collect();
-        // Within a bucket the order of starts and censorings is lost, so the exact one is asked in both orders.
+        // Within a bucket the order of starts and censorings is lost, so the exact estimator is computed for both
+        // orders.
         let mut survival = KaplanMeier::default();
         waits.iter().filter(|wait| wait.1).for_each(|wait| survival.record(Timestamp::default(), wait.0, true));
         let waiting: Vec<f64> = waits.iter().filter(|wait| !wait.1).map(|wait| wait.0).collect();

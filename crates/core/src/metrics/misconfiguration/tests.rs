@@ -1,4 +1,4 @@
-//! One set-up with everything wrong, mended step by step; and what is remembered of use.
+//! A set-up with every problem, fixed step by step; and the memory of a share's use.
 
 use super::*;
 use crate::metrics::Counting;

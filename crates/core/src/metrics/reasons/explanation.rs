@@ -1,12 +1,12 @@
-//! Explains why a job waits to its owner: the reason, the numbers, the place in the order, and what to do.
+//! Explains to its owner why a job waits: reason, numbers, queue position, and what to do.
 
 use crate::metrics::reasons::standing::MAX_COUNTED_AHEAD;
 use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
 use crate::model::units::{amount, duration};
 
 impl Why {
-    /// A few sentences, one a line: the reason with its numbers, the place in the order, how the wait divided, and what
-    /// to do next.
+    /// A few sentences, one per line: the reason with its numbers, the queue position, the wait by reason, and the
+    /// next step.
     pub fn story(&self) -> Vec<String> {
         let mut lines = vec![self.reason.explain(&self.evidence)];
         lines.extend(self.standing.map(|standing| self.place(standing)));
@@ -62,7 +62,7 @@ fn between(first: usize, last: usize) -> String {
 }
 
 impl Reason {
-    /// A few words, to follow a duration.
+    /// A short phrase that follows a duration.
     pub fn words(self) -> &'static str {
         match self {
             Self::Misconfigured => "misconfigured",
@@ -79,7 +79,7 @@ impl Reason {
         }
     }
 
-    /// The reason with its numbers, as a sentence.
+    /// The reason with its numbers, in a sentence.
     pub(in crate::metrics) fn explain(self, evidence: &Evidence) -> String {
         let unit =
             evidence.unit.as_ref().map_or("instances", |unit| if unit.is_any() { "instances" } else { unit.as_str() });
@@ -141,7 +141,8 @@ impl Reason {
         }
     }
 
-    /// What its owner or an operator can do, given the numbers: a share that borrows already also waits for what others leave.
+    /// What the owner or an operator can do, given the numbers: a share that already borrows also waits for unused
+    /// capacity of others.
     fn next_step_with(self, evidence: &Evidence) -> &'static str {
         let may_borrow = match (evidence.share_quota, evidence.share_most) {
             (Some(quota), Some(most)) => most > quota,
@@ -154,7 +155,7 @@ impl Reason {
         self.next_step()
     }
 
-    /// What its owner or an operator can do.
+    /// What the owner or an operator can do.
     pub fn next_step(self) -> &'static str {
         match self {
             Self::Misconfigured => "read the status reason, fix the job or the queue, and submit it again.",

@@ -1,4 +1,4 @@
-//! Headroom of a queue: its environment's capacity, its shares' quotas, and what is held of both.
+//! Headroom of a queue: capacity of its environment and quotas of its shares, less what jobs hold.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use crate::model::{Capacity, InstanceType, Policy, Queue, QueueName, QuotaShare,
 /// Instances by unit.
 pub(super) type Amounts = BTreeMap<InstanceType, f64>;
 
-/// What in-flight jobs hold, by queue and share.
+/// Instances held by jobs in flight, by queue and share.
 pub(super) type InUse = BTreeMap<QueueName, BTreeMap<Option<ShareName>, Amounts>>;
 
-/// Room for jobs of one queue.
+/// Headroom for jobs of one queue.
 pub(super) struct Headroom {
-    /// What the environment allows; `None` when the environment could not be read.
+    /// Capacity of the environment; `None` if it could not be read.
     capacity: Option<Amounts>,
     /// Whether the environment counts instances of any type.
     any: bool,
-    /// What all queues of the environment hold.
+    /// Held by all queues of the environment.
     held: Amounts,
-    /// The part of the capacity, 0 to 1, that is kept for share identifiers without jobs.
+    /// Fraction of the capacity, 0 to 1, kept for share identifiers without jobs.
     reserved: f64,
-    /// What the queue's shares hold.
+    /// Held by the queue's shares.
     by_share: BTreeMap<Option<ShareName>, Amounts>,
-    /// What the lending shares have together, and what of that is unused.
+    /// Total quota of the lending shares, and the unused part of it.
     lendable: Amounts,
     stock: Amounts,
 }
 
-/// What every in-flight job holds.
+/// Instances held by all jobs in flight.
 pub(super) fn in_use(inputs: &Inputs<'_>) -> InUse {
     let mut in_use = InUse::new();
     for job in inputs.ledger.in_flight() {
@@ -70,7 +70,7 @@ impl Headroom {
         Self { capacity, any, held, reserved: compute_reservation::kept(queue, inputs), by_share, lendable, stock }
     }
 
-    /// A demand in the units of the environment.
+    /// Converts a demand to the units of the environment.
     pub(super) fn need(&self, demand: &[Capacity]) -> Amounts {
         let need = sum(demand);
         if self.any && !need.is_empty() {
@@ -80,7 +80,7 @@ impl Headroom {
         }
     }
 
-    /// Whether a job could run if nothing else did; else the unit of which it asks for too much.
+    /// Whether a job could run if nothing else did; the error is the unit it requests too much of.
     pub(super) fn ever(&self, need: &Amounts, own: Option<&QuotaShare>) -> Result<(), InstanceType> {
         if let Some(capacity) = &self.capacity {
             fits(need, |unit| of(Some(capacity), unit))?;
@@ -93,12 +93,12 @@ impl Headroom {
         fits(need, |unit| own.limit(unit).unwrap_or(0.0) - self.used(own, unit))
     }
 
-    /// Whether what the lending shares leave unused has room for a job within its share's quota.
+    /// Whether the unused capacity of the lending shares has room for a job within its share's quota.
     pub(super) fn stock_has(&self, need: &Amounts, own: &QuotaShare) -> Result<(), InstanceType> {
         if own.lends() { fits(need, |unit| of(Some(&self.stock), unit)) } else { Ok(()) }
     }
 
-    /// Whether a share may borrow what a job asks for beyond its quota; else why not.
+    /// Whether a share may borrow what a job requests beyond its quota; the error says why not.
     pub(super) fn may_borrow(&self, need: &Amounts, own: &QuotaShare) -> Result<(), (Reason, Option<InstanceType>)> {
         match own.sharing {
             Sharing::Reserve | Sharing::Lend | Sharing::Unknown => return Err((Reason::ShareAtLimit, None)),
@@ -109,7 +109,7 @@ impl Headroom {
         )
     }
 
-    /// Whether the environment has room now that is not kept for others; else why not.
+    /// Whether the environment has free capacity that is not kept for others; the error says why not.
     pub(super) fn free_has(&self, need: &Amounts) -> Result<(), (Reason, InstanceType)> {
         let Some(capacity) = &self.capacity else { return Ok(()) };
         let free = |unit: &InstanceType| of(Some(capacity), unit) - of(Some(&self.held), unit);
@@ -118,7 +118,7 @@ impl Headroom {
         fits(need, |unit| free(unit) - kept(unit)).map_err(|unit| (Reason::Reserved, unit))
     }
 
-    /// The numbers for one unit: the one that stands in the way, or the first.
+    /// The numbers for one unit: the limiting one, or the first.
     pub(super) fn evidence(
         &self,
         need: &Amounts,
@@ -152,7 +152,7 @@ impl Headroom {
     }
 }
 
-/// The most instances of a unit that a share may use; infinite where nothing limits its borrowing.
+/// Maximum instances of a unit that a share may use; infinite if its borrowing is unlimited.
 pub(in crate::metrics) fn most(own: &QuotaShare, unit: &InstanceType) -> f64 {
     let limit = own.limit(unit).unwrap_or(0.0);
     match own.sharing {

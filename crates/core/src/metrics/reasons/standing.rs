@@ -1,41 +1,41 @@
-//! Where a waiting job stands: its place in its share and in the whole queue.
+//! Position of a waiting job in its share and in the whole queue.
 
 use crate::jobs::{Class, Job, Place, ShareJobs, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
-/// Jobs at the front of a queue whose place AWS reports.
+/// Number of jobs at the front of a queue whose position AWS reports.
 const MAX_IN_FRONT: usize = 100;
 
-/// Jobs before a job that are counted, at most: beyond, only that they are more is known.
+/// Maximum jobs counted ahead of a job; beyond it, only a lower bound is known.
 pub(super) const MAX_COUNTED_AHEAD: usize = 10_000;
 
-/// The place of a waiting job. Its places in share and queue never contradict each other.
+/// Position of a waiting job. Positions in share and queue are consistent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
-    /// Place among the waiting jobs of its share, from 1: as AWS reports it, else by priority and then age; `None` where too many
-    /// jobs are before it to count them.
+    /// Position among the waiting jobs of its share, from 1: as AWS reports it, else by priority, then age; `None`
+    /// if too many jobs are ahead to count.
     pub in_share: Option<usize>,
-    /// The first place in its share that it may have: the place itself where that is known.
+    /// Lower bound of its position in its share: the position itself if known.
     pub in_share_at_least: usize,
-    /// Place in the whole queue, from 1, as AWS's own snapshot has it; `None` beyond the first jobs that it lists.
+    /// Position in the whole queue, from 1, from AWS's snapshot; `None` beyond the jobs it lists.
     pub in_queue: Option<usize>,
-    /// The first and the last place in the whole queue that it may have; both are the place where that is known.
+    /// Lower and upper bound of its position in the whole queue; both are the position if known.
     pub queue_bounds: (usize, usize),
-    /// GPUs that the jobs before it in its share ask for; sizes that are not known count as none. `None` where too many jobs are
-    /// before it to count them.
+    /// GPUs requested by the jobs ahead of it in its share; unknown sizes count as none. `None` if too many jobs
+    /// are ahead to count.
     pub gpus_ahead: Option<f64>,
 }
 
 pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
-    // Jobs that were dispatched since the snapshot no longer stand before anybody.
+    // Jobs dispatched since the snapshot are no longer ahead.
     let waits = |position: &&Position| known(position, inputs).is_none_or(|job| job.status().is_waiting());
     let ahead: Vec<&Position> = front.iter().filter(waits).take_while(|position| !is_at(job, position)).collect();
     if front.iter().any(|position| is_at(job, position)) {
         return among_the_first(job, &ahead, inputs);
     }
-    // Who is not among the first is behind them, and behind what goes before it in its share.
+    // A job that is not listed is behind all listed ones, and behind the jobs ahead of it in its share.
     let beyond = if front.len() >= MAX_IN_FRONT { ahead.len() } else { 0 };
     let all = inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes());
     let waiting: usize = all.map(|(_, places)| places.len()).sum();
@@ -56,7 +56,7 @@ pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>
     }
 }
 
-/// Jobs before a job, counted up to [`MAX_COUNTED_AHEAD`]; one more stands for any number beyond.
+/// Jobs ahead of a job, counted up to [`MAX_COUNTED_AHEAD`]; one more stands for any larger number.
 #[derive(Default)]
 struct Ahead {
     jobs: usize,
@@ -80,14 +80,14 @@ impl Ahead {
     }
 }
 
-/// A job that AWS lists: the jobs before it are known one by one.
+/// Position of a job that AWS lists: the jobs ahead are known one by one.
 fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Standing {
     let of_share =
         ahead.iter().filter_map(|position| known(position, inputs)).filter(|other| other.share() == job.share());
     let gpus = |other: &Job| gpus_of(&other.latest.demand).unwrap_or(0.0);
     let (before, gpus_ahead) = of_share.fold((0, 0.0), |(before, sum), other| (before + 1, sum + gpus(other)));
     let place = ahead.len() + 1;
-    // Where there are no shares, a job that is not known stands before it all the same.
+    // Without shares, an unknown listed job is still ahead of it.
     let in_share = if job.share().is_none() { place } else { before + 1 };
     Standing {
         in_share: Some(in_share),
@@ -98,7 +98,7 @@ fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Stand
     }
 }
 
-/// First in, first out. Jobs that were created at the same moment may stand in any order.
+/// First in, first out. Jobs created at the same moment may be in any order.
 fn in_line(job: &Job, beyond: usize, waiting: usize, inputs: &Inputs<'_>) -> Standing {
     let created_at = job.latest.created_at;
     let (mut earlier, mut at_once, mut by_id) = (Ahead::default(), Ahead::default(), 0);

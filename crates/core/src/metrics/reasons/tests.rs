@@ -1,4 +1,4 @@
-//! Every reason in its simplest form, drawn as a queue with four shares.
+//! Every reason in its simplest form, as a queue with four shares.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::model::{
 
 const TYPE: &str = "ml.p5.48xlarge";
 
-/// One job of a drawn situation: share, status, instances, priority.
+/// A job of a scenario: share, status, instances, priority.
 type Drawn = (&'static str, JobStatus, f64, i32);
 
 fn seen(index: usize, (share, status, instances, priority): &Drawn) -> JobSeen {
@@ -46,7 +46,7 @@ fn queue() -> Queue {
     )
 }
 
-/// A job that waits.
+/// A waiting job.
 pub(super) fn waiting_job() -> Job {
     let (mut ledger, job) = (Ledger::default(), seen(0, &("c", JobStatus::Runnable, 1.0, 0)));
     ledger.observe(job.clone(), Timestamp::from_millis(1_000));
@@ -57,7 +57,7 @@ fn whys(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>) -> Vec<Option<Why
     whys_behind(queue, jobs, &[])
 }
 
-/// AWS reports that these jobs are the first of the queue.
+/// Reasons if AWS reports `front` as the first jobs of the queue.
 fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[JobId]) -> Vec<Option<Why>> {
     let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000));
     let jobs: Vec<JobSeen> = jobs.into_iter().collect();
@@ -83,7 +83,7 @@ fn standing(why: &Option<Why>) -> Option<Standing> {
     why.as_ref()?.standing
 }
 
-/// The last of the drawn jobs waits, and this is why.
+/// Checks why the last of the jobs waits.
 fn check(jobs: &[Drawn], expected: Reason) {
     let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
     assert_eq!(why.reason, expected, "{jobs:?}: {:?}", why.evidence);
@@ -96,7 +96,7 @@ fn each_reason_in_its_simplest_form() {
     check(&[("c", Submitted, 1.0, 0)], Reason::Evaluating);
     check(&[("c", Runnable, 5.0, 0)], Reason::ExceedsShare);
     check(&[("a", Runnable, 7.0, 0)], Reason::ExceedsShare);
-    // What is reserved can never be borrowed: 12 of the 16 can.
+    // A reserved quota cannot be borrowed: 12 of the 16 can.
     check(&[("b", Runnable, 13.0, 0)], Reason::ExceedsShare);
     check(&[("d", Running, 3.0, 0), ("d", Runnable, 2.0, 0)], Reason::ShareAtLimit);
     check(&[("b", Running, 12.0, 0), ("b", Runnable, 1.0, 0)], Reason::ShareAtLimit);
@@ -146,7 +146,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
         "{story:?}"
     );
 
-    // Where AWS lists fewer than it could, the list is only older than the job.
+    // If AWS lists fewer jobs than it could, the list is older than the job.
     let whys = whys_behind(queue(), jobs(20), &front[..10]);
     assert_eq!(standing(&whys[19]).unwrap().queue_bounds, (10, 20));
 }
@@ -170,7 +170,7 @@ fn the_story_tells_numbers_places_and_what_to_do() {
 #[test]
 fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     let fifo = || Queue { policy: Policy::Fifo, ..queue() };
-    // A sweep: all of one moment. AWS has them in another order than their ids.
+    // A sweep: all jobs created at the same moment. AWS orders them differently from their ids.
     let job = |id: &str, created: i64| JobSeen {
         id: id.into(),
         share: None,
@@ -188,7 +188,7 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     assert_eq!(story(&whys[2]), "It is number 2 in the queue; the job before it asks for 8 GPUs.");
     assert_eq!(story(&whys[4]), "It is the first in the queue.");
 
-    // AWS does not say: then they may stand in any order, behind those that are older.
+    // Without AWS's list they may be in any order, behind older ones.
     let whys = whys_behind(fifo(), sweep().into_iter().chain([job("z", 500), job("y", 2_000)]), &[]);
     for why in &whys[..5] {
         let at = standing(why).unwrap();
@@ -220,7 +220,7 @@ fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
     assert_eq!(reported(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
 }
 
-/// Places of some jobs of a backlog, in the order in which it goes.
+/// Positions of some jobs of a backlog, in dispatch order.
 fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) -> JobSeen) -> Vec<Why> {
     let (mut ledger, now) = (Ledger::default(), Timestamp::from_millis(3_600_000_000));
     (0..jobs).for_each(|index| drop(ledger.observe(job(index), now)));
@@ -257,7 +257,7 @@ fn deep_in_a_backlog_it_is_said_how_many_are_before_a_job_at_least() {
     let words = "More than 10000 jobs of its share are before it, and between number 10002 and 10050 in the queue.";
     assert_eq!(whys[4].story()[1], words);
 
-    // First in, first out, whatever the priority.
+    // First in, first out, regardless of priority.
     let priority = |index: usize| i32::try_from(index % 3).unwrap();
     let of_queue = |index| JobSeen { share: None, ..seen(index, &("", JobStatus::Runnable, 1.0, priority(index))) };
     let whys = in_backlog(Queue { policy: Policy::Fifo, ..queue() }, most + 50, &asked, of_queue);
