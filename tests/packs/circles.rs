@@ -88,9 +88,9 @@ fn named(circle: &Circle) -> BTreeSet<String> {
     circle.0.keys().map(|path| shown(path)).collect()
 }
 
-/// The circles that the document gives a reason for: rows of the table under "Circles that stay", with the files in code marks.
+/// The circles that the document gives a reason for: rows of the table under "Accepted dependency cycles", with the files in code marks.
 fn excused(document: &str) -> BTreeSet<BTreeSet<String>> {
-    let Some((_, section)) = document.split_once("## Circles that stay\n") else { return BTreeSet::new() };
+    let Some((_, section)) = document.split_once("## Accepted dependency cycles\n") else { return BTreeSet::new() };
     let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let (names, reason) = row.trim_matches(['|', ' ']).split_once('|').unwrap();
