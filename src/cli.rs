@@ -1,4 +1,4 @@
-//! The command line: picks what to run, and is the only module that prints.
+//! The command line: parses arguments and runs commands. The only module that prints.
 
 mod alerts;
 mod check;
@@ -40,7 +40,7 @@ use tokio::net::TcpListener;
 
 use trainspotter_core::model::readable;
 
-/// Exit code for a command line or a configuration that cannot be used, as in BSD's sysexits.
+/// Exit code for unusable arguments or configurations, as in BSD's sysexits.
 const USAGE: u8 = 64;
 
 /// Observability and alerting for AWS Batch job queues that feed SageMaker Training jobs.
@@ -90,21 +90,21 @@ enum Command {
     Healthcheck(healthcheck::Arguments),
 }
 
-/// Why a command did not do what it was asked, which decides the exit code.
+/// Why a command failed; determines the exit code.
 #[derive(Debug)]
 enum Failure {
-    /// The command line or a file it names cannot be used: 64.
+    /// The command line or a file it names is invalid: exit code 64.
     Usage(String),
-    /// Something went wrong: 1.
+    /// The command failed: exit code 1.
     Failed(String),
-    /// What was asked for by name is not there, or not any more: 1.
+    /// The named object does not exist, or no longer does: exit code 1.
     NotFound(String),
-    /// Whoever reads has seen enough, as `head` does: 0.
+    /// Stdout was closed, as by `head`: exit code 0.
     Unread,
 }
 
 impl Failure {
-    /// What is said of it.
+    /// The error message.
     fn text(&self) -> &str {
         match self {
             Self::Usage(text) | Self::Failed(text) | Self::NotFound(text) => text,
@@ -120,7 +120,8 @@ impl Failure {
         Self::Failed(cause.to_string())
     }
 
-    /// Where a name can only be wrong: jobs are forgotten in time, queues and shares are not.
+    /// Turns "not found" into a usage error, for names that do not expire: jobs are forgotten in time, queues and
+    /// shares are not.
     fn if_not_found_usage(self) -> Self {
         match self {
             Self::NotFound(text) => Self::Usage(text),
@@ -129,12 +130,13 @@ impl Failure {
     }
 }
 
-/// Runs the command that the arguments (the program's name first) ask for: 0 fine, 1 failed, 64 usage or config error.
+/// Runs the command given by the arguments (program name first). Returns 0 on success, 1 on failure, 64 for a usage
+/// or configuration error.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(answer) => {
-            // Help and version are answers too, and not failures.
+            // Help and version are printed to stdout and are not failures.
             let code = if answer.use_stderr() { USAGE } else { 0 };
             return if answer.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
         }
@@ -182,17 +184,17 @@ fn report(failure: &Failure) -> ExitCode {
     code
 }
 
-/// Writes a line, or several, to stdout: what was asked for. No name from outside can move the terminal's cursor.
+/// Prints the result of a command to stdout, one or several lines. Foreign names cannot control the terminal.
 fn print(line: fmt::Arguments<'_>) -> Result<(), Failure> {
     print_exactly(&readable(&line.to_string()))
 }
 
-/// Writes JSON to stdout, in which names from outside are escaped so that they cannot move the terminal's cursor either.
+/// Prints JSON to stdout, with foreign names escaped so that they cannot control the terminal.
 fn print_json(value: &Value) -> Result<(), Failure> {
     print_exactly(&escaped(&format!("{value:#}")))
 }
 
-/// Writes a text for programs to stdout, as it is.
+/// Prints machine-readable text to stdout unchanged.
 fn print_exactly(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::Unread),
@@ -200,7 +202,8 @@ fn print_exactly(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// JSON with every character that a terminal takes for a command as `\u`. They stand in strings only, and mean the same there.
+/// Escapes every terminal control character as `\u`. They occur in JSON strings only, where the escape is
+/// equivalent.
 fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for (letter, shown) in json.chars().zip(readable(json).chars()) {
@@ -209,12 +212,12 @@ fn escaped(json: &str) -> String {
     escaped
 }
 
-/// Writes a line to stderr: how things go. If nobody listens there, nothing is lost.
+/// Prints a progress line to stderr. Ignores a closed stderr.
 fn say(line: fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{}", readable(&line.to_string()));
 }
 
-/// Opens a port and says so, on a line of its own, as every command does that listens.
+/// Opens a port and prints its URL on a separate line, as every listening command does.
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| Failure::failed(cannot_listen(address, &error)))?;
     let address = listener.local_addr().map_err(|error| Failure::failed(cannot_listen(address, &error)))?;
@@ -222,7 +225,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// Why a port cannot be opened, and what else can be said.
+/// Error text for a port that cannot be opened, with advice.
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
     let port = address.port();
     let hints = [
@@ -240,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    /// These serve, or answer in a form of their own: a schema is JSON, and an export is a file of another system.
+    /// Commands without `--json`: they serve, print a schema, or export to another system's format.
     const OTHERS: [&str; 5] = ["run", "demo", "simulate", "schema", "export"];
 
     #[test]

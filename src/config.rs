@@ -1,6 +1,6 @@
-//! Configuration: what one YAML file says, checked as a whole.
+//! Configuration: parses and validates one YAML file as a whole.
 //!
-//! The rest of the crate sees only these types, which cannot hold a value that the service could not run on.
+//! The rest of the crate sees only these types, which cannot hold a value that the service cannot run with.
 
 pub mod address;
 mod api_tokens;
@@ -46,28 +46,29 @@ use trainspotter_core::model::PriorityBands;
 use trainspotter_core::model::SharesShown;
 use trainspotter_core::yaml::{self, Problems};
 
-/// Reads a configuration. `file` is the name that problems show, `folder` what relative paths in it start from.
+/// Parses a configuration. `file` is the name shown in errors; relative paths start at `folder`.
 ///
 /// # Errors
 ///
-/// Every mistake in the text.
+/// All errors in the text.
 pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
     let checked = yaml::read(file, text).and_then(|document| check::check(&document, folder, environment));
     checked.map_err(|problems| excerpt::masked(problems, text))
 }
 
-/// Problems that show only once the file is put to use, each with its place in it (`receivers[2].match`); `None` if there are none.
+/// Problems found when the configuration is used, each with its location in the file (`receivers[2].match`); `None`
+/// if there are none.
 pub fn problems(file: &str, text: &str, found: Vec<(String, String)>) -> Option<Problems> {
     let document = yaml::read::<serde_json::Value>(file, text).ok()?;
     let found = found.into_iter().map(|(path, message)| document.problem(&path, message)).collect();
     document.conclude(found).err().map(|problems| excerpt::masked(problems, text))
 }
 
-/// Where a service with this configuration listens, whatever else the file says.
+/// The listen address in a configuration, whatever else the file contains.
 ///
 /// # Errors
 ///
-/// The file is no YAML, or what it says of `listen` is no address.
+/// The file is not YAML, or `listen` is not an address.
 pub fn listen_of(file: &str, text: &str, environment: Environment<'_>) -> Result<SocketAddr, Problems> {
     let masked = |problems| excerpt::masked(problems, text);
     let document = yaml::read::<file::Listening>(file, text).map_err(masked)?;
@@ -79,77 +80,77 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(file::File).to_value()
 }
 
-/// The whole configuration.
+/// The complete configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to look: at least one. Each is a region, perhaps in another account.
+    /// Targets to watch: at least one. Each is a region, possibly in another account.
     pub targets: Vec<Target>,
-    /// How often to look, and how many calls that may take.
+    /// Poll intervals and call budget.
     pub poll: Poll,
-    /// Dollars per instance and hour, by instance type.
+    /// Prices per instance-hour, by instance type.
     pub prices: Prices,
-    /// Which shares have series of their own.
+    /// Which shares have separate series.
     pub shares: SharesShown,
-    /// Bands of job priority by which waits are reported, too; none by default.
+    /// Priority bands for waits; empty by default.
     pub priority_bands: PriorityBands,
-    /// Where figures go besides `/metrics`, which is always there.
+    /// Sinks besides `/metrics`, which is always available.
     pub publish: Publish,
-    /// The part of a core that estimates of when jobs start may take; 0 for none.
+    /// Share of a core for start estimates; 0 disables them.
     pub forecast: f64,
-    /// Where rules are: files, folders, buckets.
+    /// Rule locations: files, folders, buckets.
     pub rules: Vec<RulesPlace>,
-    /// Who is notified of alerts.
+    /// Receivers of alerts.
     pub receivers: Vec<Receiver>,
-    /// Entries of `inhibit` that hold nothing back, because there is no receiver.
+    /// Number of `inhibit` entries without effect, because there is no receiver.
     pub idle_inhibitions: usize,
-    /// What survives a restart.
+    /// Path of the state file.
     pub store: PathBuf,
-    /// The log that several replicas share; none where one service has its file.
+    /// The log shared by replicas; `None` for a single service.
     pub replication: Option<Replication>,
-    /// How much of the past is kept.
+    /// Retention of history.
     pub history: History,
-    /// Where jobs and hours are kept for years; nowhere when absent.
+    /// Long-term archive of jobs and hours, if configured.
     pub archive: Option<Archive>,
-    /// Tags of jobs that are kept beside the owner's.
+    /// Job tags kept beside the owner's.
     pub tags: Vec<String>,
-    /// Reports that are sent again and again.
+    /// Scheduled reports.
     pub reports: Vec<ScheduledReport>,
-    /// Address of the API and the page. Loopback unless the file says otherwise.
+    /// Address of the API and the pages. Loopback by default.
     pub listen: SocketAddr,
-    /// Who may use the API, by token.
+    /// API tokens.
     pub api: Vec<ApiToken>,
-    /// Where the page can be reached from outside; linked in notifications.
+    /// External URL of the pages; linked in notifications.
     pub external_url: Option<String>,
-    /// How logs look.
+    /// Log format.
     pub log: LogFormat,
-    /// OTLP gRPC endpoint for traces of the service itself; off when absent.
+    /// OTLP gRPC endpoint for the service's own traces, if any.
     pub traces: Option<String>,
-    /// OTLP gRPC endpoint for the lines of its log; off when absent.
+    /// OTLP gRPC endpoint for its log lines, if any.
     pub logs: Option<String>,
 }
 
-/// An account and region whose queues are watched.
+/// An account and region to watch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
-    /// Unique; no two differ in case only.
+    /// Unique, ignoring case.
     pub name: String,
     /// AWS region, such as `us-east-1`.
     pub region: String,
-    /// A role to assume first.
+    /// A role to assume.
     pub role: Option<String>,
-    /// What the role's trust policy asks for.
+    /// External id required by the role's trust policy.
     pub external_id: Option<String>,
-    /// Another endpoint for every AWS service: the simulator, say.
+    /// Endpoint for all AWS services, such as a simulator.
     pub endpoint: Option<String>,
-    /// Globs over queue names; a queue is watched if any matches.
+    /// Queue name globs; a queue is watched if any matches.
     pub queues: Vec<String>,
-    /// The URL of an SQS queue that gets Batch's events, to see changes between polls.
+    /// URL of an SQS queue with Batch events, to see changes between polls.
     pub events: Option<String>,
-    /// Which capacity is watched that is paid for whether jobs use it or not.
+    /// Which reserved capacity is watched.
     pub reserved: Reserved,
-    /// The code of the account's quota for training jobs by instance type, as far as they are to be asked for.
+    /// Service Quotas code of the training limit per instance type, for the types to be watched.
     pub quotas: BTreeMap<String, String>,
-    /// Calls per second of its own; what [`Poll`] says otherwise.
+    /// Calls per second of this target; default from [`Poll`].
     pub calls_per_second: Option<f64>,
 }
 
@@ -172,16 +173,16 @@ impl Target {
     }
 }
 
-/// Capacity that is paid for whether jobs use it or not: nothing is asked about it unless it is switched on.
+/// Capacity that is paid for whether or not jobs use it; not queried unless enabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reserved {
     /// SageMaker training plans.
     pub training_plans: bool,
-    /// Warm pools that training jobs have left.
+    /// Warm pools left by training jobs.
     pub warm_pools: bool,
 }
 
-/// Cadence and budget of polling, in clock time.
+/// Poll intervals and call budget, in clock time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Poll {
     /// Jobs and snapshots.
@@ -192,76 +193,76 @@ pub struct Poll {
     pub reconcile_every: Duration,
     /// GPU metrics, which cost money.
     pub utilisation_every: Duration,
-    /// AWS calls per second, all operations together.
+    /// AWS calls per second over all operations.
     pub calls_per_second: f64,
 }
 
-/// How much of the past is kept, for pages and backtests.
+/// Retention of history for pages and backtests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct History {
-    /// For how long; zero keeps none.
+    /// Retention time; zero stores nothing.
     pub keep: Duration,
-    /// Bytes beyond which the oldest goes before its time.
+    /// Maximum bytes; beyond it the oldest data is deleted early.
     pub at_most: u64,
 }
 
 /// A receiver of alerts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receiver {
-    /// Unique; part of the identity of each notification.
+    /// Unique; part of each notification's id.
     pub name: String,
-    /// How to reach them.
+    /// How to reach it.
     pub channel: Channel,
-    /// Which alerts it is notified of. Empty for all alerts.
+    /// Which alerts it gets. Empty for all alerts.
     pub matchers: Matchers,
-    /// When no firings are sent. Resolves of what was sent always pass.
+    /// When no firings are sent. Resolves of sent firings are always sent.
     pub mute: Vec<Mute>,
-    /// How long a notification is tried before it is given up.
+    /// How long a notification is retried.
     pub give_up_after: Duration,
-    /// Who is notified when an alert that this receiver was to hear of still fires after a while.
+    /// Receiver to escalate to if an alert of this receiver keeps firing.
     pub escalate: Option<Escalation>,
-    /// How often they are reminded of an alert that still fires; never when absent.
+    /// Interval of reminders while an alert keeps firing; `None` for none.
     pub repeat_interval: Option<Duration>,
-    /// Whether several alerts are sent in one message; each has its own when absent.
+    /// Grouping of alerts into messages; `None` for one message per alert.
     pub group: Option<Group>,
-    /// What holds firings back: the same for all receivers of a file.
+    /// Inhibition rules: the same for all receivers of a file.
     pub inhibit: Vec<Inhibition>,
 }
 
-/// Sends several alerts in one message.
+/// Grouping of alerts into one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Labels in which the alerts of a message agree; one that is absent counts as empty.
+    /// Labels that the alerts of a message have in common; a missing label counts as empty.
     pub by: Vec<String>,
     /// How long the first alert of a message waits for others.
     pub wait: Duration,
 }
 
-/// Notifies someone else, later.
+/// A later notification to another receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Escalation {
-    /// Clock time from the firing on.
+    /// Delay after the firing, in clock time.
     pub after: Duration,
     /// The name of another receiver.
     pub to: String,
 }
 
-/// While one alert fires, others are not sent.
+/// Suppresses alerts while another one fires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inhibition {
-    /// Labels of the alert that fires.
+    /// Labels of the firing alert.
     pub when: Matchers,
-    /// Labels of those that are not sent.
+    /// Labels of the suppressed alerts.
     pub mute: Matchers,
-    /// Labels in which both must agree; one that both lack counts as agreement.
+    /// Labels that both must have in common; a label missing on both counts as equal.
     pub same: Vec<String>,
 }
 
-/// How long a notification is tried unless the file says otherwise: a day.
+/// Default retry time of a notification: a day.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 
 impl Receiver {
-    /// A receiver that gets everything at any time.
+    /// A receiver of all alerts at any time.
     pub fn new(name: impl Into<String>, channel: Channel) -> Self {
         Self {
             name: name.into(),
@@ -277,37 +278,37 @@ impl Receiver {
     }
 }
 
-/// How a receiver is reached.
+/// Channel of a receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Channel {
     /// An SNS topic, standard or FIFO, by ARN.
     Sns {
-        /// The topic's ARN, which names its region, too.
+        /// The topic's ARN, which also determines its region.
         topic: String,
-        /// A role to assume for it; the service's own credentials otherwise, never a target's.
+        /// A role to assume; by default the service's own credentials, never a target's.
         role: Option<String>,
-        /// Another endpoint; the first target's if absent.
+        /// Overrides the endpoint; by default the first target's.
         endpoint: Option<String>,
     },
-    /// An HTTP endpoint that takes Alertmanager's version 4 body.
+    /// An HTTP endpoint for Alertmanager's version 4 webhook body.
     Webhook {
-        /// Where to post.
+        /// The URL to post to.
         endpoint: Endpoint,
-        /// Keys that bodies are signed with, decoded; several while they are exchanged. Without any nothing is signed.
+        /// Decoded signing keys; several during a rotation. Without keys, bodies are not signed.
         keys: Vec<SigningKey>,
-        /// Sent with each request, such as `Authorization`; values may be secrets and are never logged.
+        /// Sent with each request, such as `Authorization`; values may be secret and are never logged.
         headers: BTreeMap<String, Secret>,
     },
-    /// An incoming webhook of Slack: a message each for a firing and its resolve.
+    /// A Slack incoming webhook: one message for a firing and one for its resolve.
     SlackWebhook {
         /// The webhook's URL.
         endpoint: Endpoint,
-        /// Slack user ids by owner: whoever the label `owner` names is mentioned.
+        /// Slack user ids by owner: the user in the label `owner` is mentioned.
         owners: BTreeMap<String, String>,
     },
-    /// A Slack app: one message for an episode, changed when it resolves.
+    /// A Slack app: one message per episode, updated when it resolves.
     SlackApp {
-        /// Where `chat.postMessage` and `chat.update` are.
+        /// Root of `chat.postMessage` and `chat.update`.
         endpoint: Endpoint,
         /// The bot's token.
         token: Secret,
@@ -316,16 +317,16 @@ pub enum Channel {
         /// As for an incoming webhook.
         owners: BTreeMap<String, String>,
     },
-    /// A service of PagerDuty, by Events API v2.
+    /// A PagerDuty service, by Events API v2.
     PagerDuty {
-        /// Where events go.
+        /// Events endpoint.
         endpoint: Endpoint,
-        /// The integration's key.
+        /// Integration key.
         routing_key: Secret,
     },
-    /// An Alertmanager, by its API v2, which then routes alerts by its own configuration.
+    /// An Alertmanager, by API v2, which routes alerts by its own configuration.
     Alertmanager {
-        /// Its root.
+        /// Its root URL.
         endpoint: Endpoint,
         /// As for a webhook.
         headers: BTreeMap<String, Secret>,
@@ -339,28 +340,28 @@ impl Channel {
     }
 }
 
-/// Where a receiver listens.
+/// Endpoint of a receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
-    /// The URL, which often holds a token.
+    /// The URL, which often contains a token.
     pub url: Secret,
-    /// Whether it may lead to this machine. Link-local addresses are refused always.
+    /// Whether it may lead to this machine. Link-local addresses are always refused.
     pub allow_loopback: bool,
 }
 
-/// The bytes of a Standard Webhooks secret. `Debug` does not show them.
+/// Key of a Standard Webhooks secret. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Vec<u8>);
 
 impl SigningKey {
-    /// Reads `whsec_` and base64; `None` if it is not that, or not of 24 to 64 bytes.
+    /// Parses `whsec_` and base64; `None` if invalid or not of 24 to 64 bytes.
     pub fn parse(secret: &str) -> Option<Self> {
         use base64::Engine as _;
         let bytes = base64::engine::general_purpose::STANDARD.decode(secret.strip_prefix("whsec_")?).ok()?;
         (24..=64).contains(&bytes.len()).then_some(Self(bytes))
     }
 
-    /// The bytes, for the one place that needs them.
+    /// The key, for signing.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -372,17 +373,17 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
-/// How logs look.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One JSON object per line.
     #[default]
     Json,
-    /// For people.
+    /// Human-readable.
     Pretty,
 }
 
-/// A text that must not reach logs, errors or the API. `Debug` does not show it.
+/// A text that must not appear in logs, errors or the API. `Debug` does not show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -392,7 +393,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, for the one place that needs it.
+    /// The text, for its one use.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Runbooks: what to do about an alert. They are embedded in the binary, so that every message can link to them.
+//! Runbooks: what to do about an alert. Embedded in the binary, so that every message can link to them.
 
 use include_dir::Dir;
 use include_dir::include_dir;
@@ -12,16 +12,16 @@ use pulldown_cmark::html;
 
 static FOLDER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/docs/runbooks");
 
-/// Where the service serves them; a runbook's page is below it, by its name.
+/// Path of the runbook pages; each is below it, by name.
 pub const PATH: &str = "/runbooks";
 
-/// The names of all runbooks, in their order.
+/// Names of all runbooks, in order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FOLDER.files().filter_map(|file| file.path().to_str()?.strip_suffix(".md"))
 }
 
-/// The runbook that an annotation refers to: by its path on the service (`/runbooks/LongWait`), by its file
-/// (`docs/runbooks/LongWait.md`) or by its name. `None` for anything else, such as a URL of somebody's own.
+/// The runbook that an annotation refers to: by its path on the service (`/runbooks/LongWait`), its file
+/// (`docs/runbooks/LongWait.md`) or its name. `None` for anything else, such as a custom URL.
 pub fn named(annotation: &str) -> Option<&'static str> {
     let annotation = annotation.trim();
     let name = annotation.strip_prefix("docs").unwrap_or(annotation);
@@ -31,9 +31,9 @@ pub fn named(annotation: &str) -> Option<&'static str> {
     names().find(|known| *known == name)
 }
 
-/// A runbook as a fragment of HTML: its title, and its text with the title as the first heading.
+/// Renders a runbook as an HTML fragment: its title, and its text with the title as the first heading.
 ///
-/// Markup in the text is shown as text, and a link that leads neither to another runbook nor to the web is text, too.
+/// Markup in the text is shown as text, and so is a link that leads neither to another runbook nor to the web.
 pub fn as_html(name: &str) -> Option<(String, String)> {
     let text = FOLDER.get_file(format!("{name}.md"))?.contents_utf8()?;
     let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or(name);
@@ -48,7 +48,7 @@ fn rendered(text: &str) -> String {
     page
 }
 
-/// What becomes of an event. `dropped` says of each link that is open whether it is left out.
+/// Filters an event. `dropped` tells for each open link whether it is left out.
 fn shown<'a>(event: Event<'a>, dropped: &mut Vec<bool>) -> Option<Event<'a>> {
     if let Event::Html(markup) | Event::InlineHtml(markup) = event {
         return Some(Event::Text(markup));
@@ -64,13 +64,13 @@ fn shown<'a>(event: Event<'a>, dropped: &mut Vec<bool>) -> Option<Event<'a>> {
         dropped.push(target.is_none());
         return Some(Event::Start(Tag::Link { link_type, dest_url: target?, title, id }));
     }
-    // Pages load nothing from elsewhere.
+    // Pages load nothing from other sites.
     let is_image = matches!(event, Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image));
     let ends_dropped = matches!(event, Event::End(TagEnd::Link)) && dropped.pop() == Some(true);
     (!is_image && !ends_dropped).then_some(event)
 }
 
-/// Where a link of a runbook leads on the service: runbooks lie side by side.
+/// Target of a runbook's link on the service: all runbooks are in one folder.
 fn target(link: &str) -> Option<CowStr<'static>> {
     if link.starts_with("https://") || link.starts_with("http://") {
         return Some(link.to_owned().into());

@@ -1,4 +1,4 @@
-//! `alerts`: what fires in a running service.
+//! `alerts`: shows the alerts of a running service.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::{Timestamp, units};
 
-/// Severities, the worst first; all others come after them.
+/// Severities, worst first; all others follow.
 const SEVERITIES: [&str; 3] = ["page", "warning", "info"];
 
 /// Show alerts of a running service: firing ones first, the most severe and the longest-firing first among them, with what silences them.
@@ -62,7 +62,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     table(&alerts, now).lines().iter().try_for_each(|line| print(format_args!("{line}")))
 }
 
-/// What is said where there is no alert to show.
+/// Message if there is no alert to show.
 fn none_found(arguments: &Arguments) -> String {
     let states = match arguments.state.as_slice() {
         [] => "pending or firing".to_owned(),
@@ -73,7 +73,8 @@ fn none_found(arguments: &Arguments) -> String {
     format!("no alert{of} is {states}")
 }
 
-/// Where no alert was found: whether one could have been. `others` are those that were not meant.
+/// If no alert was found, checks that the filters name something that exists. `others` are the alerts that were
+/// filtered out.
 async fn check_names(client: &Client, arguments: &Arguments, others: &[Value]) -> Result<(), Failure> {
     if arguments.rule.is_none() && arguments.severity.is_none() {
         return Ok(());
@@ -81,7 +82,7 @@ async fn check_names(client: &Client, arguments: &Arguments, others: &[Value]) -
     let service = client.get(&["service"], &[]).await?;
     let rules = service["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
     if let Some(rule) = &arguments.rule {
-        // Alerts of rules that are gone are shown for a while.
+        // Alerts of removed rules are shown for a while.
         let known = names::of(rules, "rule").into_iter().chain(names::of(others, "rule")).collect();
         names::check("--rule", "rule", rule, &known)?;
     }
@@ -93,7 +94,7 @@ async fn check_names(client: &Client, arguments: &Arguments, others: &[Value]) -
     Ok(())
 }
 
-/// Alerts in the order in which they are shown, and the service's time.
+/// Alerts in display order, and the service's time.
 pub(super) async fn found(client: &Client) -> Result<(Vec<Value>, Option<Timestamp>), Failure> {
     let health = client.get(&["health"], &[]).await?;
     let mut alerts = client.list("alerts").await?;
@@ -148,7 +149,7 @@ pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
     table
 }
 
-/// Until when, by whom and why.
+/// Until when it is silenced, by whom and why.
 fn silenced(alert: &Value) -> String {
     let silences = alert["silences"].as_array().into_iter().flatten();
     let one = |silence: &Value| {

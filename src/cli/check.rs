@@ -1,4 +1,4 @@
-//! `check`: reports every mistake in a configuration and its rules, or what was understood.
+//! `check`: reports all errors in a configuration and its rules, or a summary of them.
 
 mod json;
 
@@ -64,10 +64,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-/// What a look at each target found, by its name, or why there was none.
+/// Result of polling each target once, by name.
 type Looks = Vec<(String, Result<Look, LookError>)>;
 
-/// Looks at each target.
+/// Polls each target once.
 async fn looks(config: &Config) -> Looks {
     let mut looks = Vec::new();
     for target in &config.targets {
@@ -77,7 +77,7 @@ async fn looks(config: &Config) -> Looks {
     looks
 }
 
-/// Fails if a target could not be looked at.
+/// Fails if any poll failed.
 fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
     let failed = looks.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?)));
     let line = |(name, error): (&String, &LookError)| {
@@ -87,7 +87,7 @@ fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
     if failed.is_empty() { Ok(()) } else { Err(Failure::failed(failed.join("\n"))) }
 }
 
-/// Which rules reach whom.
+/// Prints which rules reach which receivers.
 fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     let routes = routing_table::routes(config, rules);
     if config.receivers.is_empty() {
@@ -146,7 +146,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a receiver is.
+/// Describes a receiver.
 fn kind(channel: &Channel) -> String {
     match channel {
         Channel::Sns { topic, .. } => format!("SNS topic {topic}"),
@@ -159,7 +159,7 @@ fn kind(channel: &Channel) -> String {
     }
 }
 
-/// What a configuration says that has no usual form: titles, and what was understood.
+/// Titles and descriptions of optional settings.
 fn beside_alerts(config: &Config) -> Vec<(&'static str, String)> {
     let span = |span: Duration| units::duration(span.as_secs_f64());
     let mut lines = Vec::new();
@@ -197,7 +197,7 @@ fn beside_alerts(config: &Config) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// What is watched, and what is wrong with it. Findings are advice: they fail nothing.
+/// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
 fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few answers"))?,
@@ -220,7 +220,7 @@ fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
     ))
 }
 
-/// A finding with what it is about, where it does not say so itself.
+/// A finding with its subject, unless the text already contains it.
 fn in_words(finding: &Finding) -> String {
     let Finding { queue, share, problem, what, advice, .. } = finding;
     let of_all = matches!(problem, Problem::ClockSkew);

@@ -1,4 +1,4 @@
-//! Where a configuration is: in a file, in an environment variable or in a bucket.
+//! Reads the configuration from a file, an environment variable or a bucket.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,40 +9,40 @@ use crate::config::ObjectPlace;
 use crate::objects::{BucketAccess, Rights, Setting, Texts};
 use trainspotter_clock::Clock;
 
-/// Configuration from the environment: `--config env:NAME`, for containers without a file.
+/// Prefix for a configuration in an environment variable, for containers without a file: `--config env:NAME`.
 const FROM_ENVIRONMENT: &str = "env:";
 
-/// Configuration from a bucket: `--config s3://bucket/object`.
+/// Prefix for a configuration in a bucket: `--config s3://bucket/object`.
 const FROM_BUCKET: &str = "s3://";
 
-/// Larger configurations are refused; a device would never end.
+/// Maximum size of a configuration; a device would never end.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What errors of the bucket name.
+/// The setting that bucket errors refer to.
 const SETTING: Setting = Setting { place: "--config", region: "AWS_REGION", rights: Rights::Read };
 
-/// How often a bucket that does not answer is asked at the start, and the pause between.
+/// Attempts to read an unreachable bucket at the start, and the pause between them.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The region that is asked where none is given: S3 says there in which one the bucket is.
+/// Region to ask if none is given: S3 responds with the bucket's region.
 const ANY_REGION: &str = "us-east-1";
 
-/// Where a configuration is.
+/// Location of a configuration.
 pub(super) enum ConfigText {
     File(PathBuf),
     Variable(String),
     Object { texts: Box<Texts>, name: String },
 }
 
-/// Why it cannot be read, and whether it may be tried again.
+/// Why it cannot be read, and whether to retry.
 pub(super) struct Unreadable {
     pub(super) failure: Failure,
     is_lasting: bool,
 }
 
 impl ConfigText {
-    /// Finds it by its name: a path, `env:NAME` or `s3://bucket/object`.
+    /// Parses a location: a path, `env:NAME` or `s3://bucket/object`.
     pub(super) async fn of(name: &str) -> Result<Self, Failure> {
         if let Some(variable) = name.strip_prefix(FROM_ENVIRONMENT) {
             return Ok(Self::Variable(variable.to_owned()));
@@ -66,7 +66,7 @@ impl ConfigText {
         Ok(Self::Object { texts, name: object })
     }
 
-    /// What it says, at the start: a bucket that does not answer is given some time.
+    /// Reads the configuration at the start, with retries for an unreachable bucket.
     pub(super) async fn first(&mut self) -> Result<String, Failure> {
         let mut attempt = 1;
         loop {
@@ -78,7 +78,7 @@ impl ConfigText {
         }
     }
 
-    /// What it says now. An object that has not changed is not read again.
+    /// Reads the current configuration. An unchanged object is not downloaded again.
     pub(super) async fn now(&mut self) -> Result<String, Unreadable> {
         let lasting = |failure| Unreadable { failure, is_lasting: true };
         match self {
@@ -100,7 +100,7 @@ impl ConfigText {
         }
     }
 
-    /// The folder that paths in it start from.
+    /// Base folder of relative paths in it.
     pub(super) fn folder(&self) -> PathBuf {
         match self {
             Self::File(path) => path.parent().unwrap_or(Path::new(".")).to_path_buf(),
@@ -108,7 +108,7 @@ impl ConfigText {
         }
     }
 
-    /// Whether each look at it costs money.
+    /// Whether each read costs money.
     pub(super) fn has_a_price(&self) -> bool {
         matches!(self, Self::Object { .. })
     }

@@ -1,4 +1,4 @@
-//! `cost`: what a month costs by destination, before it is paid.
+//! `cost`: projected monthly cost by destination.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{Rule, export};
 
-/// Larger files are no tables of prices.
+/// Maximum size of a price file.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What is assumed where nothing is known.
+/// Assumed number of queues if unknown.
 const QUEUES: usize = 5;
 const SHARES: usize = 20;
 const HOSTS: f64 = 32.0;
@@ -83,14 +83,14 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let prices = prices(arguments.prices.as_deref())?;
     let mut notes = vec![format!("Prices: {}.", prices.in_words())];
     let frames = frames(arguments, config, &mut notes).await?;
-    // The service keeps its budget by these, whatever prices the bill is made with.
+    // The service applies its budget at the shipped prices, whatever prices the bill uses.
     let shipped = PriceTable::shipped().map_err(Failure::failed)?;
     let usage = usage(arguments, config, &rules, &frames, &shipped, &mut notes);
     let bill = bill(&usage, &prices);
     if arguments.json { print_json(&shown(&bill, &notes)) } else { table(&bill, &notes) }
 }
 
-/// The figures that are counted, of each target, and notes about where they are from.
+/// Latest frame of each target, with notes about their origin.
 async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Vec<Frame>, Failure> {
     if let Some(file) = &arguments.recorded {
         inputs::check_state_file("--recorded", file)?;
@@ -139,7 +139,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
     Ok(vec![assumed_frame(&assumed, Clock::real().now()); targets])
 }
 
-/// The last figures in a state file.
+/// The latest frame in a state file.
 fn recorded(file: &Path, notes: &mut Vec<String>) -> Result<Frame, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
     let frame = Frames::open(file).map_err(Failure::failed)?.latest().map_err(unreadable)?;
@@ -210,12 +210,12 @@ fn usage(
     usage
 }
 
-/// How many standard and composite alarms the rules make.
+/// Numbers of standard and composite alarms for the rules.
 fn alarms(rules: &[Rule], namespace: &str) -> (u64, u64) {
     count(&export::alarms(rules, namespace, |metric| metric.is_in_cloudwatch()).text)
 }
 
-/// Standard and composite alarms of an export: a template, or a list.
+/// Standard and composite alarms in an export: a template, or a list.
 fn count(exported: &str) -> (u64, u64) {
     let exported: Value = serde_json::from_str(exported).unwrap_or_default();
     if let Some(list) = exported.as_array() {
@@ -229,7 +229,7 @@ fn count(exported: &str) -> (u64, u64) {
     (of("AWS::CloudWatch::Alarm"), of("AWS::CloudWatch::CompositeAlarm"))
 }
 
-/// The table of prices. A file with mistakes is a mistake in the command line.
+/// The price table. Errors in its file are usage errors.
 fn prices(file: Option<&Path>) -> Result<PriceTable, Failure> {
     let Some(file) = file else { return PriceTable::shipped().map_err(Failure::failed) };
     let failed = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", file.display()));
@@ -293,7 +293,7 @@ fn shown(bill: &Bill, notes: &[String]) -> Value {
     json!({ "lines": lines, "total_dollars": bill.total(), "hours": 730, "notes": notes })
 }
 
-/// A number with a space between thousands: whole from a hundred on.
+/// A number with spaces between thousands, rounded to an integer from a hundred on.
 fn grouped(number: f64) -> String {
     if number < 100.0 {
         return format!("{number:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
@@ -309,7 +309,7 @@ fn grouped(number: f64) -> String {
     text
 }
 
-/// What a running service says of itself.
+/// Prints the costs reported by a running service.
 async fn of_a_service(arguments: &Arguments) -> Result<(), Failure> {
     let answer = arguments.remote.connect()?.get(&["service"], &[]).await?;
     let costs = answer["costs"].as_array().cloned().unwrap_or_default();

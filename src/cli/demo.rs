@@ -1,4 +1,4 @@
-//! `demo`: simulated AWS, service and page in one process.
+//! `demo`: simulated AWS, service and pages in one process.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ use trainspotter_core::rules::{Rule, parse_rules};
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::Simulation;
 
-/// The rules that the demo evaluates: the packs that are shipped.
+/// The rules of the demo: the shipped packs.
 const PACKS: [(&str, &str); 2] = [
     ("alerts/default.yaml", include_str!("../../alerts/default.yaml")),
     ("alerts/queues.yaml", include_str!("../../alerts/queues.yaml")),
 ];
 
-/// Real time between two lines of progress.
+/// Real time between two progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// See it work: a simulated AWS account, the service and its page in one process. No network, no AWS account.
@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let topic = simulation.create_topic("trainspotter");
     let config = config(&arguments, endpoint_address, topic, &state, tokens);
     let service = Service { config, rules: rules()?, clock, since, listener };
-    // The endpoint outlives the service, which still publishes and notifies while it stops.
+    // The endpoint must outlive the service, which still publishes and notifies while it shuts down.
     let endpoint_stop = CancellationToken::new();
     let serving = tokio::spawn(simulator::serve(endpoint, simulation.clone(), endpoint_stop.clone()));
     arguments.world.stop_in_time(&stop);
@@ -110,7 +110,7 @@ fn rules() -> Result<Vec<Rule>, Failure> {
     Ok(packs.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-/// Who may act: whoever has the token with which commands ask, if there is one.
+/// An operator token with the value that commands send, if it is set.
 fn tokens() -> Result<Vec<ApiToken>, Failure> {
     let Ok(token) = std::env::var(TOKEN_VARIABLE) else { return Ok(Vec::new()) };
     if token.len() < MIN_TOKEN {
@@ -151,7 +151,7 @@ fn config(
         prices: [].into(),
         shares: SharesShown::default(),
         priority_bands: PriorityBands::default(),
-        // A demo runs fast: a tenth of a core would be an hour of its time between two estimates.
+        // A demo runs fast: with a tenth of a core, an hour of its time would pass between two estimates.
         forecast: 0.25,
         rules: Vec::new(),
         receivers,
@@ -182,7 +182,7 @@ fn otlp(url: &Url) -> Otlp {
     Otlp::new(endpoint, protocol)
 }
 
-/// The demo's state: it begins anew each time, and leaves nothing behind.
+/// Temporary state file of the demo, removed on drop.
 struct StateFile(PathBuf);
 
 impl StateFile {

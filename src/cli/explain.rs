@@ -1,4 +1,4 @@
-//! `explain`: asks a running service why a job waits, and prints the explanation.
+//! `explain`: explains why a job waits, from a running service.
 
 use serde_json::Value;
 
@@ -44,12 +44,12 @@ async fn job(client: &Client, words: &str) -> Result<Value, Failure> {
     Ok(job)
 }
 
-/// The story of a job, a line each.
+/// The explanation of a job, in lines.
 pub(super) async fn story(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
     Ok(lines_of(&job(client, id).await?).iter().map(|line| plain(line)).collect())
 }
 
-/// The story of a job, a line each.
+/// The explanation of a job, in lines.
 fn lines_of(job: &Value) -> Vec<String> {
     let text = |key: &str| job[key].as_str().unwrap_or("?").to_owned();
     let share = job["share"].as_str().map_or_else(String::new, |share| format!(", share {share}"));
@@ -62,7 +62,7 @@ fn lines_of(job: &Value) -> Vec<String> {
         Some(story) => lines.extend(story.iter().filter_map(Value::as_str).map(|line| format!("  {line}"))),
         None => lines.push("  It does not wait.".to_owned()),
     }
-    // What to do next comes last.
+    // The next step comes last.
     let next = lines.iter().position(|line| line.starts_with("  Next: ")).unwrap_or(lines.len());
     let past = job["spans"].as_array().into_iter().flatten().filter_map(wait_of);
     let before: Vec<String> = past.chain(left(job)).collect();
@@ -74,7 +74,7 @@ fn lines_of(job: &Value) -> Vec<String> {
     lines
 }
 
-/// How often the job may still fail or be preempted; nothing of one that has ended.
+/// Remaining failures and preemptions; `None` for an ended job.
 fn left(job: &Value) -> Option<String> {
     let is_over = ["succeeded", "failed"].contains(&job["state"].as_str().unwrap_or_default());
     let left = |key: &str, one: &str, more: &str| {
@@ -90,7 +90,7 @@ fn left(job: &Value) -> Option<String> {
     (!left.is_empty()).then(|| format!("  It has {} left.", left.join(" and ")))
 }
 
-/// What a wait that is over was for, the longest reason first.
+/// A completed wait by reason, longest first.
 fn wait_of(span: &Value) -> Option<String> {
     let waited = span["waited_seconds"].as_object()?;
     let mut parts: Vec<(&str, f64)> =

@@ -1,5 +1,5 @@
-//! Looks at the configuration while the service runs: its targets are taken in, everything else waits for a restart. What is wrong with what
-//! stands there now is logged, and pages and `/readyz` name it.
+//! Watches the configuration while the service runs: changed targets take effect at once, everything else after a
+//! restart. If the current text is not in effect, the reason is logged and shown on pages and in `/readyz`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use crate::cli::inputs::Source;
 use crate::config::{Config, Target};
 use crate::service::{Following, in_a_line};
 
-/// Wall time between two looks at a file.
+/// Wall time between reads of a file.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Wall time between two looks at an object, each of which has a price. What has changed there is looked at again as soon as a file is.
+/// Wall time between reads of an object, each of which costs money. After a change it is read again as soon as a
+/// file would be.
 const LOOK_AT_OBJECT_EVERY: Duration = Duration::from_secs(30);
 
-/// The configuration whenever it changes, until `stop`. A text counts when two looks in a row see it, so that a file that is being written
-/// changes nothing; one with a mistake anywhere changes nothing either.
+/// Watches the configuration until `stop`. A change takes effect once two consecutive reads agree, so that a file
+/// in the middle of a write has no effect; neither has an invalid configuration.
 pub(super) fn configuration(name: String, text: String, config: &Config, stop: CancellationToken) -> Following {
     let ((changes, targets), (says, problem)) = (mpsc::channel(1), watch::channel(None));
     let watch = Watch::of(name, text, config);
@@ -60,18 +61,18 @@ async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch:
     }
 }
 
-/// What was seen of a configuration.
+/// State of the watch.
 struct Watch {
     name: String,
-    /// Where paths in it start from.
+    /// Base folder of relative paths.
     folder: PathBuf,
-    /// What the service began with, but for the targets, which are of now.
+    /// The running configuration: that of the start, with the current targets.
     running: Config,
-    /// What was read last, or why nothing could be.
+    /// Last accepted text, or the error.
     known: Result<String, String>,
-    /// What the last look saw.
+    /// Result of the last read.
     seen: Result<String, String>,
-    /// Why what stands there is not in effect.
+    /// Why the current text is not in effect.
     problem: Option<String>,
 }
 
@@ -81,12 +82,12 @@ impl Watch {
         Self { name, folder, running: config.clone(), known: Ok(text.clone()), seen: Ok(text), problem: None }
     }
 
-    /// Whether the last look saw something that the one before did not.
+    /// Whether the last read differs from the one before.
     fn is_unsettled(&self) -> bool {
         self.seen != self.known
     }
 
-    /// Takes in what a look saw. Other targets, if that comes to some.
+    /// Processes a read. Returns the new targets if they changed.
     fn look(&mut self, seen: Result<String, String>) -> Option<Vec<Target>> {
         let before = std::mem::replace(&mut self.seen, seen);
         if self.seen != before || self.seen == self.known {
@@ -195,12 +196,12 @@ mod tests {
             let config = Source::load(&name).await.map_err(|mistakes| mistakes.text().to_string()).unwrap().config;
             let stop = CancellationToken::new();
             let changed = configuration(name, text, &config, stop.clone()).targets;
-            // Between two looks.
+            // Between two reads.
             tokio::time::sleep(LOOK_EVERY / 2).await;
             Self { _folder: folder, file, changed, stop }
         }
 
-        /// What comes within so many looks.
+        /// The change within the next `looks` reads, if any.
         async fn within(&mut self, looks: u32) -> Option<Vec<String>> {
             let changed = tokio::time::timeout(LOOK_EVERY * looks, self.changed.recv()).await;
             Some(changed.ok()??.into_iter().map(|target| target.region).collect())

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a running service how it is, for container health checks.
+//! `healthcheck`: asks a running service for its health, for container health checks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::shown_url;
 use crate::outbound::Body;
 
-/// As much of an answer is read.
+/// Maximum bytes read of a response.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// A health check that waits longer than the orchestrator does is no use.
+/// Timeout; must be below that of the orchestrator.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Ask a running service whether it is healthy; exit 0 if it is.
@@ -37,10 +37,10 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// The variable that holds the configuration in the image.
+/// Environment variable with the configuration, as set in the image.
 const CONFIG_VARIABLE: &str = "TRAINSPOTTER_CONFIG";
 
-/// What to ask, whatever says so.
+/// The URL to check, from arguments or environment.
 async fn target(arguments: &Arguments) -> Result<Url, Failure> {
     if let Some(url) = &arguments.url {
         let mut url = service("--url", url)?;
@@ -53,7 +53,7 @@ async fn target(arguments: &Arguments) -> Result<Url, Failure> {
     let mut address = match (arguments.config.clone().or_else(of_image), Remote::of_environment()) {
         (Some(config), _) => inputs::listen_of(&config).await?,
         (None, Some(url)) => {
-            // As the other commands take it: the service, perhaps with a path before its own.
+            // The variable has the service's base URL, possibly with a path, as for other commands.
             let mut url = service(URL_VARIABLE, &url)?;
             let path = format!("{}/healthz", url.path().trim_end_matches('/'));
             url.set_path(&path);
@@ -64,7 +64,7 @@ async fn target(arguments: &Arguments) -> Result<Url, Failure> {
     if address.port() == 0 {
         return Err(Failure::usage("`listen` has port 0, which is another one each time; say it with --url"));
     }
-    // What listens on every address listens on loopback.
+    // A service on the unspecified address also listens on loopback.
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),

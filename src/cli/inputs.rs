@@ -1,4 +1,4 @@
-//! Files that commands read: configuration and rules.
+//! Reads the files of commands: configuration and rules.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,31 +12,32 @@ use trainspotter_clock::Clock;
 use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::rule_tests::{RuleTests, parse_rule_tests};
 
-/// A configuration and what it was read from.
+/// A configuration with its text.
 pub(super) struct Source {
-    /// The name that problems show.
+    /// Name shown in errors.
     pub(super) name: String,
-    /// What it says.
+    /// The text.
     pub(super) text: String,
-    /// What it means.
+    /// The parsed configuration.
     pub(super) config: Config,
 }
 
 impl Source {
-    /// Reads and checks a configuration: a file, `env:NAME` for an environment variable that holds its text, or `s3://bucket/object`.
+    /// Reads and validates a configuration: a file, `env:NAME` for an environment variable with its text, or
+    /// `s3://bucket/object`.
     pub(super) async fn load(name: &str) -> Result<Self, Failure> {
         let mut found = ConfigText::of(name).await?;
         let text = found.first().await?;
         Self::checked(name, text, &found.folder())
     }
 
-    /// Checks the text of a configuration, in which paths start from a folder.
+    /// Validates the text of a configuration; relative paths start at `folder`.
     pub(super) fn checked(name: &str, text: String, folder: &Path) -> Result<Self, Failure> {
         let config = config::load(name, &text, folder, &variable).map_err(Failure::usage)?;
         Ok(Self { name: name.to_owned(), text, config })
     }
 
-    /// The rules that it names, which can raise alerts for everything that it says of alerts.
+    /// Loads its rules, and checks that the matchers of the configuration can match their alerts.
     pub(super) async fn rules(&self) -> Result<Vec<Rule>, Failure> {
         let mut sources = RuleSources::of(&self.config, Clock::real());
         let missing = sources.problems().await.into_iter();
@@ -46,19 +47,19 @@ impl Source {
         Ok(rules)
     }
 
-    /// Refuses folders of this machine that can never be: something else has their name, or stands in their path.
+    /// Refuses local folders that can never be created, because something else is in their path.
     pub(super) fn check_folders(&self) -> Result<(), Failure> {
         let found = self.places().filter_map(|(at, place)| Some((at.to_owned(), folder_problem(place)?)));
         self.refuse(found.collect())
     }
 
-    /// Where objects are kept, with the key that says so.
+    /// Configured object locations, with their keys.
     fn places(&self) -> impl Iterator<Item = (&'static str, &ObjectPlace)> {
         let archive = self.config.archive.iter().map(|archive| ("archive", &archive.place));
         archive.chain(self.config.replication.iter().map(|replication| ("store.log", &replication.log)))
     }
 
-    /// What only this machine knows; it stops nothing, because the service goes on without.
+    /// Problems specific to this machine. They are warnings, since the service runs without.
     pub(super) fn warnings(&self) -> Option<String> {
         let store = store_problem(&self.config.store).map(|message| ("store".to_owned(), message));
         let of_places = self.places().filter_map(|(at, place)| Some((at.to_owned(), unwritable(place)?)));
@@ -71,10 +72,10 @@ impl Source {
     }
 }
 
-/// Whether a file that an option names may be one that a service has kept.
+/// Checks that a file given by an option can be a state file.
 ///
 /// # Errors
-/// It is not there, or something else.
+/// It does not exist, or is not a state file.
 pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure> {
     let shown = file.display();
     let usage = |why: &str| Err(Failure::usage(format!("{option}: {shown} {why}")));
@@ -86,7 +87,7 @@ pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure>
     }
 }
 
-/// Why objects cannot be kept at a place of this machine, if they cannot: something else than a folder is in the way.
+/// Why a local folder cannot be created: something else is in its path.
 fn folder_problem(place: &ObjectPlace) -> Option<String> {
     let ObjectPlace::Folder(folder) = place else { return None };
     let there = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
@@ -94,15 +95,15 @@ fn folder_problem(place: &ObjectPlace) -> Option<String> {
     (!is_folder).then(|| format!("{} is no folder, so that nothing can be kept there", there.display()))
 }
 
-/// Why nothing can be written to a folder that is there.
+/// Why an existing folder is not writable.
 fn unwritable(place: &ObjectPlace) -> Option<String> {
     let ObjectPlace::Folder(folder) = place else { return None };
-    // A folder that is not there yet is made in the nearest one that is.
+    // A missing folder will be created in its nearest existing ancestor.
     let there = folder.ancestors().find(|path| path.is_dir())?;
     probe(there).map(|error| format!("on this machine nothing can be written in {}: {error}", there.display()))
 }
 
-/// Writes a file to a folder, and removes it.
+/// Creates and removes a file in a folder.
 fn probe(folder: &Path) -> Option<std::io::Error> {
     let probe = folder.join(format!(".trainspotter-check-{}", std::process::id()));
     let written = std::fs::File::create_new(&probe);
@@ -110,7 +111,7 @@ fn probe(folder: &Path) -> Option<std::io::Error> {
     written.err()
 }
 
-/// Why the state file cannot be kept on this machine, if it cannot.
+/// Why the state file cannot be stored on this machine, if so.
 fn store_problem(store: &Path) -> Option<String> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let shown = folder.display();
@@ -128,22 +129,22 @@ fn store_problem(store: &Path) -> Option<String> {
     probe(folder).map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
 }
 
-/// Whether there is a file that no service has written: its beginning would say so.
+/// Whether the file exists and was not written by this program, by its header.
 fn is_of_others(store: &Path) -> bool {
     let mut header = Vec::new();
     let read = std::fs::File::open(store).and_then(|file| file.take(100).read_to_end(&mut header));
-    // Where SQLite keeps whose file it is; for a while that may be in the log beside it alone.
+    // SQLite's application id; for a while it may be in the write-ahead log only.
     let owner = header.get(68..72).unwrap_or_default();
     let may_be_ours = header.starts_with(b"SQLite format 3\0") && (owner == b"TSPT" || owner == [0; 4]);
     read.is_ok() && !header.is_empty() && !may_be_ours
 }
 
-/// Reads and checks a configuration, without the rules that it names.
+/// Reads and validates a configuration without its rules.
 pub(super) async fn load_config(source: &str) -> Result<Config, Failure> {
     Ok(Source::load(source).await?.config)
 }
 
-/// Where a service with this configuration listens.
+/// The listen address in a configuration.
 pub(super) async fn listen_of(source: &str) -> Result<std::net::SocketAddr, Failure> {
     let text = ConfigText::of(source).await?.first().await?;
     config::listen_of(source, &text, &variable).map_err(Failure::usage)
@@ -153,12 +154,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Reads and checks every rule file of a list of files and folders; names are unique over all of them.
+/// Reads and validates the rule files of a list of files and folders; rule names must be unique across files.
 pub(super) fn load_rules(paths: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     service::load_rules(paths).map_err(Failure::usage)
 }
 
-/// Reads and checks files of rule tests (of folders the `*.test.yaml` in them), each with the rules that it is about.
+/// Reads and validates rule test files (in folders those named `*.test.yaml`), each with the rules it tests.
 pub(super) fn load_rule_tests(paths: &[PathBuf]) -> Result<Vec<(PathBuf, RuleTests, Vec<Rule>)>, Failure> {
     let mut loaded = Vec::new();
     for file in service::files_of(paths, service::is_test_file).map_err(Failure::usage)? {

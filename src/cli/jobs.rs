@@ -13,13 +13,13 @@ use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::metrics::Reason;
 use trainspotter_core::model::{InstanceType, accelerators_of, matches_glob};
 
-/// Jobs that are looked at in each state, at most: what is narrowed down here, the service does not know.
+/// Maximum jobs examined per state, for filters that the service does not support.
 const MAX_LOOKED_AT: usize = 5_000;
 
-/// Jobs on a page of the API.
+/// Page size for the API.
 const PAGE: &str = "500";
 
-/// Digits of an id that are shown at least.
+/// Minimum digits of an id that are shown.
 const MIN_ID: usize = 8;
 
 /// Find jobs of a running service: by default those that have not ended, the ones that have waited longest first.
@@ -138,7 +138,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where no job was found: whether one could have been.
+/// If no job was found, checks that the filters name something that exists.
 async fn check_names(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let queues = client.list("queues").await?;
     if let Some(queue) = &arguments.queue {
@@ -155,7 +155,7 @@ async fn check_names(client: &Client, arguments: &Arguments) -> Result<(), Failu
     Ok(())
 }
 
-/// Refuses what no instance type is called.
+/// Refuses unknown instance types.
 fn check_type(unit: &str) -> Result<(), Failure> {
     let is_known = |unit: &str| accelerators_of(&InstanceType::from(unit)).is_some();
     if is_known(unit) {
@@ -167,14 +167,14 @@ fn check_type(unit: &str) -> Result<(), Failure> {
     Err(Failure::usage(format!("--type: no job asks for {unit:?}, and no instance type is called so; {hint}")))
 }
 
-/// All jobs that are meant, and whether there may be others that were not looked at.
+/// All matching jobs, and whether there may be more that were not examined.
 async fn found(client: &Client, arguments: &Arguments) -> Result<(Vec<Value>, bool), Failure> {
     let states: Vec<Option<&str>> = match (arguments.all, arguments.state.as_slice()) {
         (true, _) => vec![None],
         (false, []) => LIVE.into_iter().map(Some).collect(),
         (false, states) => states.iter().map(|state| Some(state.as_str())).collect(),
     };
-    // What the service can look for itself it does.
+    // The service applies the filters that it supports.
     let prefix =
         arguments.name.as_deref().and_then(|glob| glob.split(['*', '?']).next()).filter(|prefix| !prefix.is_empty());
     let given = [
@@ -214,10 +214,10 @@ fn is_meant(job: &Value, arguments: &Arguments) -> bool {
         && arguments.instance_type.as_ref().is_none_or(has_type)
 }
 
-/// The order of two jobs; those that are alike by their ids.
+/// Compares two jobs; ties are broken by id.
 pub(super) fn compare(sort: Sort, one: &Value, other: &Value) -> Ordering {
     let ascending = |key: &str| one[key].as_str().unwrap_or_default().cmp(other[key].as_str().unwrap_or_default());
-    // Unknown ones come last.
+    // Unknown values come last.
     let descending = |key: &str| {
         let [one, other] = [one, other].map(|job| job[key].as_f64().unwrap_or(f64::NEG_INFINITY));
         other.total_cmp(&one)
@@ -236,7 +236,7 @@ pub(super) fn compare(sort: Sort, one: &Value, other: &Value) -> Ordering {
     first.then_with(|| ascending("created_at")).then_with(|| ascending("id"))
 }
 
-/// Jobs for people.
+/// Formats jobs as a table.
 pub(super) fn table(jobs: &[Value]) -> Table {
     let mut table = Table::new(&[
         ("ID", Align::Left),
@@ -268,7 +268,7 @@ pub(super) fn table(jobs: &[Value]) -> Table {
     table
 }
 
-/// So many digits tell these jobs apart.
+/// Number of digits that makes the ids unique.
 fn id_length(jobs: &[Value]) -> usize {
     let ids: Vec<&str> = jobs.iter().filter_map(|job| job["id"].as_str()).collect();
     let longest = ids.iter().map(|id| id.chars().count()).max().unwrap_or(0);

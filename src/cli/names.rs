@@ -1,4 +1,5 @@
-//! Names on the command line: one that nothing has is a mistake, and an answer about nothing would hide it.
+//! Validates names on the command line: a name that nothing has is an error, since an empty result would hide the
+//! mistake.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,10 @@ use serde_json::Value;
 use crate::cli::Failure;
 use trainspotter_core::model::matches_glob;
 
-/// Names that are listed at most.
+/// Maximum names listed.
 const MAX_LISTED: usize = 30;
 
-/// Refuses a name that is none of those that are known. Where none is known nothing can be refused.
+/// Refuses a name that is not known. If no names are known, accepts it.
 pub(super) fn check(option: &str, what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
     if known.is_empty() || known.contains(given) {
         return Ok(());
@@ -18,7 +19,7 @@ pub(super) fn check(option: &str, what: &str, given: &str, known: &BTreeSet<&str
     Err(Failure::usage(format!("{option}: there is no {what} {given:?}; there are {}", listed(known))))
 }
 
-/// Likewise, a glob that fits none of them.
+/// As [`check`], for a glob that matches none.
 pub(super) fn check_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
     if known.is_empty() || known.iter().any(|name| matches_glob(given, name)) {
         return Ok(());
@@ -26,7 +27,7 @@ pub(super) fn check_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Res
     Err(Failure::usage(format!("there is no {what} {given:?}; there are {}", listed(known))))
 }
 
-/// A field of rows, each value once, but for empty ones.
+/// Distinct non-empty values of a field.
 pub(super) fn of<'a>(rows: &'a [Value], key: &str) -> BTreeSet<&'a str> {
     rows.iter().filter_map(|row| row[key].as_str()).filter(|name| !name.is_empty()).collect()
 }

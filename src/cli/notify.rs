@@ -1,4 +1,4 @@
-//! `notify`: tries a receiver.
+//! `notify`: tests receivers.
 
 use std::collections::BTreeMap;
 
@@ -141,7 +141,7 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
         Ok(answers) => answers,
         Err(reason) => {
             if json {
-                // Which of the samples it was is part of the reason, if there are several.
+                // If there are several samples, the reason names the failed one.
                 let row = json!({ "receiver": name, "sample": null, "delivered": false, "answer": reason.to_string() });
                 print_json(&json!([row]))?;
             }

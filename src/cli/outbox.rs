@@ -1,4 +1,4 @@
-//! `outbox`: notifications that wait, and those that were given up, in a running service over its API or beside it on its state file.
+//! `outbox`: pending and dead notifications, over the API of a running service or in its state file.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::store::{BadRow, Selection, Store};
 use crate::web::NotificationRow;
 use trainspotter_clock::Clock;
 
-/// Notifications that are listed of each id, or of all.
+/// Maximum notifications listed per id, or in total.
 const MAX_LISTED: usize = 50_000;
 
 /// List, retry and drop notifications that wait for delivery or were given up.
@@ -135,7 +135,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// How many notifications were changed.
+/// Prints how many notifications were changed.
 fn changed(count: u64, words: &str, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&json!({ "changed": count }));
@@ -149,7 +149,7 @@ impl Which {
     }
 }
 
-/// Where no notification was found: whether its receiver is there.
+/// If no notification was found, checks that the receiver exists.
 async fn check_receiver(place: &Place, selection: &Selection) -> Result<(), Failure> {
     let Some(receiver) = &selection.receiver else { return Ok(()) };
     let rows: Vec<Value> = match place {
@@ -164,7 +164,7 @@ async fn check_receiver(place: &Place, selection: &Selection) -> Result<(), Fail
     names::check("--receiver", "receiver", receiver, &names::of(&rows, "receiver"))
 }
 
-/// As the API lists them.
+/// Notifications of a state file, in the form of the API.
 fn list_of_file(store: &Store, selection: &Selection, all: bool) -> Result<Vec<Value>, Failure> {
     let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
     say_bad(&bad);
@@ -198,7 +198,7 @@ async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Res
     Ok((rows, is_cut))
 }
 
-/// Notifications of the API for people.
+/// Formats notifications as a table.
 fn table(rows: &[Value]) -> Table {
     let left = |title| (title, Align::Left);
     let mut table = Table::new(&[
@@ -225,7 +225,7 @@ fn table(rows: &[Value]) -> Table {
     table
 }
 
-/// The state file of a configuration, which a service must have begun.
+/// Opens the state file of a configuration; a service must have created it.
 pub(super) async fn open(config: &str) -> Result<Store, Failure> {
     let config = inputs::load_config(config).await?;
     if config.targets.len() > 1 {
@@ -242,7 +242,7 @@ pub(super) async fn open(config: &str) -> Result<Store, Failure> {
     Store::open_as_is(&path).map_err(Failure::failed)
 }
 
-/// The same, to be written to: with a log, only the replica that leads may do that.
+/// Opens the state file for writing. With a log only the leader may write, so this is refused.
 pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
     if let Some(replication) = inputs::load_config(config).await?.replication {
         let log = replication.log;
@@ -253,7 +253,7 @@ pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
     open(config).await
 }
 
-/// Names the rows that are left out because they cannot be read.
+/// Prints the rows that were skipped because they cannot be read.
 pub(super) fn say_bad(bad: &[BadRow]) {
     for row in bad {
         say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));

@@ -1,9 +1,9 @@
-//! Where a command works: on the state file of this machine, or in a running service over its API.
+//! Where a command works: on the local state file, or in a running service over its API.
 
 use crate::cli::Failure;
 use crate::cli::remote::{Client, Remote};
 
-/// Either of the two.
+/// Arguments for either.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaceArguments {
     /// Work on the state file of this configuration, beside a service that runs on this machine: a file, env:NAME for an environment

@@ -33,7 +33,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The queue that a row of the table is about.
+    /// The queue of a row of the table.
     pub(super) fn name_of_row(&self, row: usize) -> Option<String> {
         let rows_of = |queue: &Value| 1 + self.shares.iter().filter(|share| is_of(share, queue)).count();
         let mut rows = self.queues.iter().flat_map(|queue| std::iter::repeat_n(queue, rows_of(queue)));
@@ -65,7 +65,7 @@ pub(super) async fn found(client: &Client, glob: Option<&str>) -> Result<Found, 
     Ok(found)
 }
 
-/// A line for each queue, and below it one for each share and instance type.
+/// One line per queue, followed by one per share and instance type.
 pub(super) fn table(found: &Found) -> Table {
     let mut table = Table::new(&[
         ("QUEUE", Align::Left),
@@ -103,7 +103,7 @@ pub(super) fn table(found: &Found) -> Table {
     table
 }
 
-/// Queues of several accounts and regions may have one name.
+/// Queues of different accounts or regions may have the same name.
 fn is_of(share: &Value, queue: &Value) -> bool {
     share["queue"] == queue["queue"] && whereabouts(share) == whereabouts(queue)
 }

@@ -1,4 +1,4 @@
-//! A running service, asked over its API.
+//! Client for the API of a running service.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use crate::cli::{Failure, names};
 use crate::config::shown_url;
 use crate::outbound::Body;
 
-/// Where the service is unless somebody says otherwise.
+/// Default URL.
 const DEFAULT_URL: &str = "http://127.0.0.1:9464";
 
-/// The variables that say where it is, and with which token it is asked.
+/// Environment variables for URL and token.
 pub(super) const URL_VARIABLE: &str = "TRAINSPOTTER_URL";
 pub(super) const TOKEN_VARIABLE: &str = "TRAINSPOTTER_TOKEN";
 
-/// Wall time for an answer. Test notifications wait for their receivers.
+/// Wall time limit for a response. Test notifications wait for their receivers.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest answer that is read: lists come in pages, and a report of a month has less than a hundredth of it.
+/// Maximum size of a response: lists are paginated, and a report of a month is less than a hundredth of it.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
 
-/// Larger files are no tokens.
+/// Maximum size of a token file.
 const MAX_TOKEN_FILE: u64 = 4_096;
 
-/// Which service is asked, and with what token.
+/// URL and token of the service.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Remote {
     /// The running service to ask. By default what the environment variable TRAINSPOTTER_URL says, or http://127.0.0.1:9464.
@@ -48,17 +48,17 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    /// What the environment says of where the service is.
+    /// The URL from the environment.
     pub(super) fn of_environment() -> Option<String> {
         variable(URL_VARIABLE)
     }
 
-    /// Whether the command line or the environment name a service.
+    /// Whether the command line or the environment names a service.
     pub(super) fn is_named(&self) -> bool {
         self.url.is_some() || Self::of_environment().is_some()
     }
 
-    /// The service. Nothing is asked yet.
+    /// Creates the client. Makes no request yet.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
         let (text, said_by) = match (&self.url, Self::of_environment()) {
             (Some(url), _) => (url.clone(), "--url"),
@@ -97,27 +97,27 @@ fn token_of(file: &Path) -> Result<String, Failure> {
     Ok(text.trim().to_owned())
 }
 
-/// A service that can be asked.
+/// Client for a service.
 #[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
-    /// The address without what may be a secret in it.
+    /// The URL without parts that may be secret.
     shown: String,
-    /// Of which account and region answers are to be; empty for all.
+    /// Requested account and region; empty for all.
     place: Vec<(&'static str, String)>,
-    /// Whether the service watches them, once it was asked.
+    /// Set once the service has confirmed that it watches them.
     place_is_known: Arc<OnceCell<()>>,
 }
 
 impl Client {
-    /// Where the service is, as it may be shown.
+    /// The URL as it may be shown.
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// What `GET /api/v1/PATH` answers.
+    /// Response of `GET /api/v1/PATH`.
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
         if !self.place.is_empty() {
             self.place_is_known.get_or_try_init(|| self.check_place()).await?;
@@ -134,7 +134,7 @@ impl Client {
         let health = self.send(self.http.request(Method::GET, self.address(&["health"])?)).await?;
         let targets = health["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
         for (label, value) in &self.place {
-            // An account is not known before the first answer.
+            // An account is unknown before the first poll.
             if targets.iter().all(|target| target[*label].is_string()) {
                 names::check(&format!("--{label}"), label, value, &names::of(targets, label))?;
             }
@@ -142,7 +142,7 @@ impl Client {
         Ok(())
     }
 
-    /// What `GET /api/v1/PATH` lists.
+    /// Rows of `GET /api/v1/PATH`.
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let Value::Array(rows) = self.get(&[path], &[]).await? else {
             return Err(self.is_something_else("its answer is no list"));
@@ -150,7 +150,7 @@ impl Client {
         Ok(rows)
     }
 
-    /// What `GET /api/v1/PATH` lists under `list`, page by page until there are `enough`, and whether there are more.
+    /// Rows of `GET /api/v1/PATH` under `list`, page by page until there are `enough`, and whether there are more.
     pub(super) async fn pages(
         &self,
         path: &str,
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// What `POST /api/v1/PATH` answers.
+    /// Response of `POST /api/v1/PATH`.
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.send(self.http.request(Method::POST, self.address(path)?).json(body)).await
     }
@@ -255,7 +255,7 @@ impl Client {
     }
 }
 
-/// The jobs that are meant, as a list. That of the message is for those who read the API as it is.
+/// Formats the candidates as a list; the API's own message is for clients that show it as is.
 fn several(message: &str, body: &Value) -> String {
     let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
     let line = |job: &Value| {

@@ -1,4 +1,4 @@
-//! `report`: what GPUs did and cost over a time that is over, from the archive, a state file or a running service.
+//! `report`: what GPUs did and cost over a past period, from the archive, a state file or a running service.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::{Timestamp, parse_duration};
 use trainspotter_core::rules::Objective;
 
-/// Keys of one report.
+/// Maximum grouping keys.
 const MAX_KEYS: usize = 4;
 
 /// Report what GPUs did and cost: use, idle time by cause, lending, waits against objectives, failures, and the three largest wastes first.
@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     remote: Remote,
 }
 
-/// How a report is shown.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// For a terminal.
@@ -104,7 +104,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text).map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))
 }
 
-/// Makes a report here.
+/// Builds a report locally.
 async fn local(arguments: &Arguments) -> Result<Report, Failure> {
     let clock = Clock::real();
     let mut tags = Vec::new();
@@ -113,7 +113,7 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
         let source = inputs::Source::load(file).await?;
         found = objectives(&source.rules().await?);
         tags.clone_from(&source.config.tags);
-        // Known before anything is read, which may take long.
+        // Check before reading, which may take long.
         for key in &arguments.by {
             check_report_key(key, &tags).map_err(|message| Failure::usage(format!("--by: {message}")))?;
         }
@@ -133,7 +133,7 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
         }
         Sources { archive: None, stores }
     };
-    // A simulated service is ahead of this machine's clock.
+    // A simulated service is ahead of the local clock.
     let newest = sources.newest().await.map_err(failure)?;
     let now = match (&arguments.recorded, newest) {
         (Some(_), Some(newest)) => newest,
@@ -180,7 +180,7 @@ async fn opened(place: &str, clock: Clock) -> Result<crate::objects::Anywhere, F
     archive::open(&archive, None, clock).await.map_err(Failure::failed)
 }
 
-/// From when to when.
+/// The period.
 fn span(arguments: &Arguments, now: Timestamp) -> Result<(Timestamp, Timestamp), Failure> {
     let from = moment("--from", &arguments.from, now)?;
     let to = arguments.to.as_ref().map_or(Ok(now), |to| moment("--to", to, now))?;
@@ -195,7 +195,7 @@ fn span(arguments: &Arguments, now: Timestamp) -> Result<(Timestamp, Timestamp),
     Ok((from, to))
 }
 
-/// A time as people write it.
+/// Parses a time.
 fn moment(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let ago = text.strip_prefix('-').unwrap_or(text);
     if let Ok(ago) = parse_duration(ago) {
@@ -219,7 +219,7 @@ fn objective(text: &str) -> Result<Objective, String> {
     Ok(Objective::over_all(text, within.as_secs_f64(), percent / 100.0))
 }
 
-/// Lets a running service make it.
+/// Requests a report from a running service.
 async fn remote(arguments: &Arguments) -> Result<Report, Failure> {
     if !arguments.objective.is_empty() {
         let message =
@@ -239,7 +239,7 @@ async fn remote(arguments: &Arguments) -> Result<Report, Failure> {
     serde_json::from_value(answer).map_err(|error| client.is_something_else(&error.to_string()))
 }
 
-/// A time as the API takes it: what is relative stays so, for the service has a clock of its own.
+/// A time for the API: relative times stay relative, since the service has its own clock.
 fn asked(option: &str, text: &str) -> Result<String, Failure> {
     if parse_duration(text.strip_prefix('-').unwrap_or(text)).is_ok() {
         return Ok(format!("-{}", text.trim_start_matches('-')));

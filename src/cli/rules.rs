@@ -1,4 +1,4 @@
-//! `rules`: work on rule files.
+//! `rules`: works on rule files.
 
 mod backtest;
 
@@ -103,7 +103,7 @@ pub(super) struct ExportArguments {
     paths: Vec<PathBuf>,
 }
 
-/// Where rules can be exported to.
+/// Export formats.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum System {
     /// A rule file for Prometheus.
@@ -114,19 +114,19 @@ enum System {
     CloudwatchPromql,
 }
 
-/// Says what in rules is valid and yet hardly meant.
+/// Prints the lint findings.
 pub(super) fn warn(rules: &[Rule], every: Duration) {
     for finding in findings(rules, every) {
         say(format_args!("warning: {finding}"));
     }
 }
 
-/// What in rules is valid and yet hardly meant, a line each.
+/// Lint findings, one line each.
 pub(super) fn findings(rules: &[Rule], every: Duration) -> Vec<String> {
     lint(rules, every).into_iter().chain(rules.iter().filter_map(dead_runbook)).collect()
 }
 
-/// What to say of a runbook that nobody can open.
+/// Warning about a runbook link that does not work.
 fn dead_runbook(rule: &Rule) -> Option<String> {
     let is_dead = |(name, value): &(&str, &str)| {
         let leads = value.contains("{{") || value.starts_with("https://") || value.starts_with("http://");
@@ -180,7 +180,7 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
     }
 }
 
-/// Runs every test. One that finds a difference fails the command, after all have run.
+/// Runs all tests, then fails the command if any has a difference.
 fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
     let (mut run, mut failed) = (0_u32, Vec::new());
     for (file, rule_tests_file, rules) in inputs::load_rule_tests(paths)? {
@@ -216,13 +216,14 @@ fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
     }
 }
 
-/// Why PromQL alarms cannot be exported for several targets.
+/// Error for PromQL alarms with several targets.
 const NO_PLACES: &str = "--several-targets is not for cloudwatch-promql, where accounts and regions are attributes of the resource and no labels: leave it out, or export to prometheus or cloudwatch";
 
-/// How an annotation of the packs names a runbook.
+/// Prefix of runbook paths in the packs.
 const RUNBOOK: &str = "/runbooks/";
 
-/// An exported text in which runbooks are links to the service's page. They stand at the beginning of a text, or after "see".
+/// Replaces runbook paths in an export by links to the service's pages. They are at the beginning of a text, or
+/// after "see".
 fn with_links(text: &str, external_url: &url::Url) -> String {
     let linked = format!("{}{RUNBOOK}", external_url.as_str().trim_end_matches('/'));
     ["\"", " see "]
@@ -230,7 +231,7 @@ fn with_links(text: &str, external_url: &url::Url) -> String {
         .fold(text.to_owned(), |text, before| text.replace(&format!("{before}{RUNBOOK}"), &format!("{before}{linked}")))
 }
 
-/// How far two evaluations are apart: some time.
+/// Parses an evaluation interval; must not be zero.
 fn interval(text: &str) -> Result<Duration, String> {
     let every = parse_duration(text)?;
     if every.is_zero() { Err("must be longer than 0s".to_owned()) } else { Ok(every) }

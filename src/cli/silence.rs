@@ -1,4 +1,4 @@
-//! `silence`: manages silences, in a running service over its API or beside it on its state file.
+//! `silence`: manages silences, over the API of a running service or in its state file.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::web::SilenceRow;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{Matchers, parse_duration};
 
-/// Nobody means a silence of more than a year.
+/// Maximum length of a silence.
 const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
 /// Manage silences: for a set time, matching alerts notify nobody.
@@ -122,7 +122,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// A silence that is wanted.
+/// A silence to add.
 struct New {
     matchers: Matchers,
     span: Duration,
@@ -164,7 +164,7 @@ async fn add_to_file(config: &str, new: New, author: Option<String>, json: bool)
     show_added(&json!(SilenceRow::at(&silence, now)), json)
 }
 
-/// As the API lists them.
+/// Silences of a state file, in the form of the API.
 async fn list_of_file(config: &str) -> Result<Vec<Value>, Failure> {
     let now = Clock::real().now();
     let store = open(config).await?;
@@ -182,7 +182,7 @@ async fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
     }
 }
 
-/// Silences of the API for people.
+/// Formats silences as a table.
 fn table(silences: &[Value]) -> Table {
     let titles = ["STATE", "UNTIL", "AUTHOR", "MATCHERS", "COMMENT"].map(|title| (title, Align::Left));
     let mut table = Table::new(&[&[("ID", Align::Right)][..], &titles].concat());
@@ -195,7 +195,7 @@ fn table(silences: &[Value]) -> Table {
     table
 }
 
-/// Whether an alert of the configured rules can meet matchers.
+/// Checks that the matchers can match an alert of the configured rules.
 async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     let mut sources = RuleSources::of(&inputs::load_config(config).await?, Clock::real());
     let rules = match sources.load().await {

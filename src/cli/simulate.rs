@@ -18,7 +18,7 @@ use trainspotter_simulator::trace;
 use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Accounts, Simulation};
 
-/// Simulated seconds per real second, by default.
+/// Default speed: simulated seconds per real second.
 const SPEED: f64 = 600.0;
 const SEED: u64 = 1;
 
@@ -74,19 +74,19 @@ pub(super) struct World {
     pub(super) duration: Option<Duration>,
 }
 
-/// A world, all files read.
+/// A world, with all files read.
 pub(super) struct Chosen {
     /// Simulated seconds per real second.
     pub(super) speed: f64,
-    /// Seed of everything random.
+    /// Random seed.
     pub(super) seed: u64,
-    /// Where the jobs come from, if not made up.
+    /// Trace of jobs, instead of generated ones.
     pub(super) trace: Option<PathBuf>,
     scenario: Scenario,
 }
 
 impl World {
-    /// Reads the scenario and decides between it and the other arguments.
+    /// Reads the scenario; arguments take precedence over it.
     pub(super) fn choose(&self) -> Result<Chosen, Failure> {
         let (mut scenario, folder) = match &self.scenario {
             Some(path) => (read_scenario(path)?, path.parent()),
@@ -102,7 +102,7 @@ impl World {
         })
     }
 
-    /// Stops after `--for`, if that was given.
+    /// Stops after `--for`, if given.
     pub(super) fn stop_in_time(&self, stop: &CancellationToken) {
         if let Some(duration) = self.duration {
             let stop = stop.clone();
@@ -115,17 +115,17 @@ impl World {
 }
 
 impl Chosen {
-    /// The clock of this world, beginning now.
+    /// The clock of this world, starting now.
     pub(super) fn clock(&self) -> Clock {
         Clock::fast(self.speed)
     }
 
-    /// The simulation, beginning at the clock's now.
+    /// The simulation, starting at the clock's current time.
     pub(super) fn simulation(&self, clock: Clock) -> Result<Simulation, Failure> {
         Ok(Simulation::new(self.workload(clock)?, self.seed, clock).with(&self.scenario))
     }
 
-    /// Accounts and Regions, each with a seed of its own: the first has the one that is asked for.
+    /// Accounts and Regions, each with its own seed: the first has the requested one.
     fn accounts(&self, places: &[(String, String)], clock: Clock) -> Result<Accounts, Failure> {
         let mut all = Vec::new();
         for (seed, (account, region)) in (self.seed..).zip(places) {
@@ -138,7 +138,7 @@ impl Chosen {
         Accounts::new(all).map_err(|problem| Failure::usage(format!("--place: {problem}")))
     }
 
-    /// The queues and jobs, beginning at the clock's now.
+    /// The queues and jobs, starting at the clock's current time.
     pub(super) fn workload(&self, clock: Clock) -> Result<Workload, Failure> {
         self.workload_of(self.seed, clock)
     }

@@ -1,13 +1,13 @@
-//! Tables for people: columns line up, and names from outside cannot move the cursor.
+//! Tables: aligned columns, in which foreign names cannot control the terminal.
 
 use unicode_width::UnicodeWidthStr as _;
 
 use trainspotter_core::model::readable_line;
 
-/// What stands where nothing is known or applies.
+/// Placeholder for an unknown or inapplicable value.
 pub(super) const NOTHING: &str = "-";
 
-/// How a column lines up.
+/// Alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Align {
     Left,
@@ -26,7 +26,7 @@ impl Table {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row of as many cells as there are columns.
+    /// Adds a row; it must have one cell per column.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| plain(&cell)).collect());
     }
@@ -35,7 +35,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The titles, then the rows.
+    /// The header, then the rows.
     pub(super) fn lines(&self) -> Vec<String> {
         let titles: Vec<String> = self.columns.iter().map(|(title, _)| (*title).to_owned()).collect();
         let all: Vec<&Vec<String>> = std::iter::once(&titles).chain(&self.rows).collect();
@@ -58,12 +58,12 @@ impl Table {
     }
 }
 
-/// A text on one line, without what a terminal would take for a command.
+/// Joins a text into one line without terminal control characters.
 pub(super) fn plain(text: &str) -> String {
     readable_line(text).into_owned()
 }
 
-/// A text cut to so many columns.
+/// Cuts a text to a width.
 pub(super) fn cut(text: &str, most: usize) -> String {
     if text.width() <= most {
         return text.to_owned();

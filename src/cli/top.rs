@@ -1,4 +1,4 @@
-//! `top`: a running service, live.
+//! `top`: live view of a running service.
 
 mod details;
 mod keys;
@@ -17,10 +17,10 @@ use screen::Screen;
 use trainspotter_core::model::parse_duration;
 use view::{Data, View};
 
-/// Looks faster than this show nothing new: the service polls every half minute.
+/// Minimum refresh interval: the service polls every half minute, so faster refreshes show nothing new.
 const MIN_EVERY: Duration = Duration::from_millis(500);
 
-/// The screen is drawn anew at least so often.
+/// Maximum time between redraws.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// Watch jobs, queues and alerts of a running service, refreshed in place.
@@ -65,13 +65,13 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     watch(&client, data, arguments.every).await
 }
 
-/// A look that has not come back.
+/// A request in progress.
 type Look<'a> = Pin<Box<dyn Future<Output = Result<Data, Failure>> + Send + 'a>>;
 
-/// The story of a job that has not come.
+/// A request for a job's explanation in progress.
 type Story<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>> + Send + 'a>>;
 
-/// Until somebody ends it.
+/// Runs until the user quits.
 async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failure> {
     let mut view = View::new(client.shown(), data);
     let mut screen =
@@ -80,7 +80,7 @@ async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failu
     let mut looks = tokio::time::interval(every);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     looks.tick().await;
-    // The size of the terminal changes, too.
+    // Redraw regularly: the terminal's size may change.
     let mut draws = tokio::time::interval(DRAW_EVERY);
     let mut looking: Option<Look<'_>> = None;
     let mut asking: Option<Story<'_>> = None;
@@ -101,7 +101,7 @@ async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failu
                     view.show_story(story);
                 }
             }
-            // A service that answers slowly does not hold up the keys.
+            // A slow response must not block key presses.
             looked = async { Some(looking.as_mut()?.await) }, if looking.is_some() => {
                 looking = None;
                 if let Some(looked) = looked {
@@ -114,7 +114,7 @@ async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failu
     }
 }
 
-/// What a key does; whether it is the end.
+/// Handles a key. Returns whether to quit.
 fn ends(view: &mut View, key: Key) -> bool {
     match (view.is_typing(), key) {
         (_, Key::Interrupt) | (false, Key::Letter('q')) => return true,

@@ -1,4 +1,4 @@
-//! `what-if`: replays the past as it was and with something changed, and says what that would have done.
+//! `what-if`: replays the past without and with changes, and compares the results.
 
 mod rank;
 
@@ -16,7 +16,7 @@ use trainspotter_core::model::{Prices, Timestamp};
 use trainspotter_core::whatif::{self, Change, Past, Report};
 use trainspotter_simulator::trace;
 
-/// Share of the way between two lines of progress where nobody looks at a terminal.
+/// Fraction of progress between two progress lines if stderr is not a terminal.
 const PROGRESS: f64 = 0.25;
 
 /// Say what another quota, limit, weight, priority, policy or capacity would have done: the past is replayed as it was, then changed.
@@ -82,7 +82,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     show(&report, arguments.json)
 }
 
-/// Reads the past that is asked for.
+/// Reads the requested recording.
 async fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
     let config = match &arguments.config {
         Some(config) => Some(inputs::load_config(config).await?),
@@ -110,7 +110,7 @@ async fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure
     if past.jobs.is_empty() {
         return Err(Failure::failed("there is no job to replay"));
     }
-    // What cannot be changed is said before anything takes long.
+    // Report invalid changes before the long replay.
     whatif::with_changes(&past, changes).map_err(Failure::usage)?;
     if arguments.rank {
         return rank::of_past(&past, &prices, arguments.json);
@@ -123,7 +123,7 @@ async fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure
     show(&report, arguments.json)
 }
 
-/// Shows how far a long replay is.
+/// Shows the progress of a long replay.
 #[derive(Default)]
 struct Progress {
     reported: f64,

@@ -1,4 +1,4 @@
-//! `when`: asks a running service when a job would start that is not submitted yet.
+//! `when`: estimates when a job that is not submitted yet would start, from a running service.
 
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     lines_of(&start).iter().try_for_each(|line| print(format_args!("{}", plain(line))))
 }
 
-/// What is said of a start, a line each.
+/// The estimate, in lines.
 pub(super) fn lines_of(start: &Value) -> Vec<String> {
     let mut lines: Vec<String> = start["sentence"].as_str().map(str::to_owned).into_iter().collect();
     let times = [("P10", "p10"), ("P50", "p50"), ("P90", "p90")];

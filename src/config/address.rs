@@ -1,7 +1,7 @@
-//! Which addresses the service may be made to call.
+//! Addresses that the service must not call.
 //!
-//! URLs come from whoever writes the configuration, and the service runs with credentials that a metadata
-//! endpoint hands to anyone who asks from this machine. So those endpoints are never called, whatever name leads there.
+//! URLs come from the author of the configuration, and a metadata endpoint hands the service's credentials to
+//! anyone who asks from this machine. Such endpoints are never called, whatever name leads to them.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -12,10 +12,10 @@ use url::Url;
 
 /// Why an address must not be called; `None` if it may be.
 ///
-/// Link-local addresses are refused always: the metadata and credential endpoints of EC2 (`169.254.169.254`), ECS
-/// (`169.254.170.2`) and EKS (`169.254.170.23`) live there. Their IPv6 forms in `fd00:ec2::/32` are refused too, and
-/// every IPv6 form that carries an IPv4 address is judged by the address it carries. Loopback is refused unless
-/// `allow_loopback`. Private networks are fine: that is where receivers are.
+/// Link-local addresses are always refused: they include the metadata and credential endpoints of EC2
+/// (`169.254.169.254`), ECS (`169.254.170.2`) and EKS (`169.254.170.23`). Their IPv6 forms in `fd00:ec2::/32` are
+/// refused too, and every IPv6 address with an embedded IPv4 address is judged by the latter. Loopback is refused
+/// unless `allow_loopback`. Private networks are allowed: receivers are often there.
 pub fn refusal(ip: IpAddr, allow_loopback: bool) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => refusal_v4(ip, allow_loopback),
@@ -67,16 +67,16 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] | [0x64, 0xff9b, 1, ..] => {
             Some(join(high, low))
         }
-        // Teredo writes the client's address inverted.
+        // Teredo stores the client's address inverted.
         [0x2001, 0, ..] => Some(join(!high, !low)),
-        // `::` and `::1` are addresses of their own.
+        // `::` and `::1` contain no IPv4 address.
         [0, 0, 0, 0, 0, 0] if high != 0 || low > 1 => Some(join(high, low)),
         [0x2002, ..] => Some(join(b, c)),
         _ => None,
     }
 }
 
-/// The address that a URL names without asking DNS.
+/// The IP address in a URL, if its host is one.
 pub fn literal(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Ipv4(ip) => Some(ip.into()),

@@ -1,4 +1,4 @@
-//! Tokens of the API: who may read, and who may act.
+//! API tokens: who may read, and who may act.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,26 @@ use crate::config::Secret;
 use crate::config::check::Check;
 use crate::config::file::{Api, Permission};
 
-/// Shorter tokens can be guessed.
+/// Minimum length of a token; shorter ones can be guessed.
 pub const MIN_TOKEN: usize = 16;
 
-/// Longer ones are files that were meant to hold something else.
+/// Maximum length of a token; a longer text is probably the wrong file.
 pub const MAX_TOKEN: usize = 512;
 
-/// Tokens, at most: each request with one is compared with all.
+/// Maximum tokens: each request's token is compared with all of them.
 const MAX_TOKENS: usize = 100;
 
-/// Characters of a name, at most: it is the author of what is done with the token.
+/// Maximum characters of a name, which is the author of the token's actions.
 const MAX_NAME: usize = 64;
 
-/// A token of the API.
+/// An API token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiToken {
     /// Unique.
     pub name: String,
-    /// What is sent.
+    /// The token text.
     pub token: Secret,
-    /// What it is good for.
+    /// Its permission.
     pub may: Permission,
 }
 
@@ -47,7 +47,7 @@ impl Check<'_> {
             }
             let problems = self.count();
             let secret = self.filled(&at("token"), &token.token);
-            // What could not be filled in is no token.
+            // A placeholder that was not filled in is not a token.
             if self.count() == problems {
                 self.refuse(&at("token"), check_token(&secret));
                 if let Some(other) = tokens.insert(secret.clone(), index) {
@@ -76,7 +76,7 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Does not show the token.
+/// Checks a token. The error does not contain it.
 fn check_token(token: &str) -> Result<(), String> {
     let make = "make one with `openssl rand -hex 32`";
     let length = token.chars().count();

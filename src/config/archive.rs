@@ -1,4 +1,4 @@
-//! The past for years: where it is archived, which tags of jobs are kept, and which reports are sent.
+//! Long-term data: the archive, archived job tags, and scheduled reports.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,53 +9,53 @@ use crate::config::check::Check;
 use crate::config::file::{self, ArchiveForm, ArchiveKeys, Every};
 use crate::config::object_place::ObjectPlace;
 
-/// How long after the end of a day its files are written, unless the file says otherwise.
+/// Default delay after the end of a day before its files are written.
 const GRACE: Duration = Duration::from_secs(3_600);
 
-/// Tags of jobs that are kept beside the owner's, at most.
+/// Maximum job tags beside the owner's.
 const MAX_TAGS: usize = 20;
 
-/// Keys that a report is broken down by, at most: its rows are as many as there are combinations.
+/// Maximum grouping keys of a report: it has a row per combination of values.
 pub const MAX_REPORT_KEYS: usize = 4;
 
-/// What a report can be broken down by, beside tags.
+/// Grouping keys of a report, besides tags.
 pub const REPORT_KEYS: [&str; 6] = ["queue", "share", "owner", "account", "region", "instance_type"];
 
-/// Where jobs and hours are kept for years.
+/// Location of the long-term archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// The place itself.
+    /// The location.
     pub place: ObjectPlace,
-    /// The bucket's region; the first target's otherwise.
+    /// Region of the bucket; by default the first target's.
     pub region: Option<String>,
-    /// Another endpoint than AWS's; the first target's otherwise, if it has one.
+    /// Overrides the endpoint; by default the first target's, if any.
     pub endpoint: Option<String>,
     /// A role to assume for the bucket.
     pub role: Option<String>,
-    /// How long after the end of a day its files are written.
+    /// Delay after the end of a day before its files are written.
     pub grace: Duration,
 }
 
 impl Archive {
-    /// Whether it is in a bucket, which has a price.
+    /// Whether it is in a bucket, which costs money.
     pub fn is_in_a_bucket(&self) -> bool {
         matches!(self.place, ObjectPlace::Bucket { .. })
     }
 
-    /// An archive at a place, with what is usual otherwise.
+    /// An archive at a location, with defaults.
     pub fn at(place: ObjectPlace) -> Self {
         Self { place, region: None, endpoint: None, role: None, grace: GRACE }
     }
 }
 
-/// A report that is sent again and again.
+/// A scheduled report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduledReport {
-    /// How often.
+    /// Its interval.
     pub every: Every,
-    /// The name of its receiver.
+    /// Name of its receiver.
     pub to: String,
-    /// What it is broken down by.
+    /// Grouping keys.
     pub by: Vec<String>,
 }
 
@@ -149,10 +149,10 @@ impl Check<'_> {
     }
 }
 
-/// Whether a report can be broken down by a key.
+/// Checks a grouping key of a report.
 ///
 /// # Errors
-/// That it cannot, and by what else.
+/// The key is unknown; the text lists the possible ones.
 pub fn check_report_key(key: &str, tags: &[String]) -> Result<(), String> {
     if REPORT_KEYS.contains(&key) || tags.iter().any(|tag| tag == key) {
         return Ok(());

@@ -1,10 +1,10 @@
-//! Names of AWS that can be judged by their form: what AWS would refuse in any account.
+//! Validates AWS names by their form, as far as AWS would refuse them in any account.
 
 use url::Url;
 
 use trainspotter_core::yaml::nearest;
 
-/// Regions by what they begin with, and the partition whose ARNs they have.
+/// Region prefixes with their partition.
 const PARTITIONS: [(&str, &str); 16] = [
     ("us-gov", "aws-us-gov"),
     ("us-isob", "aws-iso-b"),
@@ -24,11 +24,11 @@ const PARTITIONS: [(&str, &str); 16] = [
     ("mx", "aws"),
 ];
 
-/// What stands before a region's number.
+/// Part of a region's name before its number.
 const DIRECTIONS: [&str; 9] =
     ["central", "north", "northeast", "northwest", "south", "southeast", "southwest", "east", "west"];
 
-/// Regions that people mistype.
+/// Common regions, for suggestions.
 const COMMON: [&str; 20] = [
     "us-east-1",
     "us-east-2",
@@ -52,11 +52,11 @@ const COMMON: [&str; 20] = [
     "cn-north-1",
 ];
 
-/// The partition of a region, such as `aws` of `us-east-1`.
+/// The partition of a region, such as `aws` for `us-east-1`.
 ///
 /// # Errors
 ///
-/// It is no region, and what may be meant.
+/// It is not a region; the text suggests one.
 pub(super) fn partition_of(region: &str) -> Result<&'static str, String> {
     let parts = region.rsplit_once('-').and_then(|(rest, number)| Some((rest.rsplit_once('-')?, number)));
     let found = parts.and_then(|((beginning, direction), number)| {
@@ -71,7 +71,7 @@ pub(super) fn partition_of(region: &str) -> Result<&'static str, String> {
     })
 }
 
-/// Whether a text can be the ARN of a topic, and why not.
+/// Checks the ARN of a topic.
 pub(super) fn check_topic(topic: &str) -> Result<(), String> {
     let parts: Vec<&str> = topic.split(':').collect();
     let &["arn", partition, "sns", region, account, name] = parts.as_slice() else {
@@ -89,7 +89,7 @@ pub(super) fn check_topic(topic: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a text can be the ARN of a role that a client in this region can assume, and why not.
+/// Checks the ARN of a role, which must be in the partition of the region.
 pub(super) fn check_role(role: &str, region: &str) -> Result<(), String> {
     let form = || "not the ARN of a role; write it like arn:aws:iam::111122223333:role/Name".to_owned();
     let parts: Vec<&str> = role.splitn(6, ':').collect();
@@ -100,11 +100,11 @@ pub(super) fn check_role(role: &str, region: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_letter) {
         return Err(format!("`{name}` is not the name of a role: 1 to 64 letters, digits and any of _+=,.@-"));
     }
-    // A region that is wrong is reported where it stands.
+    // An invalid region is reported at its own location.
     if partition_of(region).is_ok() { check_partition(partition, region) } else { Ok(()) }
 }
 
-/// Whether a URL can be that of an SQS queue in a region, and why not.
+/// Checks the URL of an SQS queue, which must be in the region.
 pub(super) fn check_queue_url(url: &Url, region: &str) -> Result<(), String> {
     let form =
         || "not the URL of a queue; write it like https://sqs.us-east-1.amazonaws.com/111122223333/name".to_owned();
@@ -113,7 +113,7 @@ pub(super) fn check_queue_url(url: &Url, region: &str) -> Result<(), String> {
     if name.is_empty() || url.query().is_some() || url.fragment().is_some() {
         return Err(form());
     }
-    // What else speaks SQS has accounts of its own.
+    // Other SQS implementations have their own accounts.
     let host = url.host_str().unwrap_or_default();
     let of_aws = host.strip_prefix("sqs.").and_then(|rest| rest.split_once(".amazonaws.com"));
     match of_aws {
@@ -123,7 +123,7 @@ pub(super) fn check_queue_url(url: &Url, region: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a text can be a namespace of CloudWatch's custom metrics, and why not.
+/// Checks a namespace of CloudWatch custom metrics.
 pub fn check_namespace(namespace: &str) -> Result<(), String> {
     if namespace.is_empty() || namespace.len() > 255 || namespace.starts_with("AWS/") || namespace.starts_with(':') {
         return Err("must have 1 to 255 characters and not begin with AWS/ or a colon".to_owned());
@@ -149,7 +149,7 @@ fn check_account(account: &str) -> Result<(), String> {
     if is_account { Ok(()) } else { Err(format!("`{account}` is not an account: those have 12 digits")) }
 }
 
-/// Why these are not an account and a region; `None` if they are, by their form.
+/// Why the form of an account or region is invalid; `None` if valid.
 pub fn place_problem(account: &str, region: &str) -> Option<String> {
     check_account(account).err().or_else(|| partition_of(region).err())
 }

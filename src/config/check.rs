@@ -1,4 +1,4 @@
-//! From what the file says to what the service runs on, with every mistake at once.
+//! Converts the file to the checked configuration, and collects all errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,13 +16,13 @@ use trainspotter_core::model::{
 };
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
-/// Priority bands, at most.
+/// Maximum number of priority bands.
 const MAX_BANDS: usize = 10;
 
-/// Whoever looks less often than this does not watch.
+/// Maximum poll interval.
 pub(super) const MAX_POLL: Duration = Duration::from_secs(86_400);
 
-/// As long as figures take a utilisation for the present one.
+/// Maximum utilisation interval: utilisation counts as current for this long.
 const UTILISATION_AT_MOST: Duration = Duration::from_secs(900);
 
 pub(super) fn check(
@@ -68,7 +68,7 @@ pub(super) fn check(
     Ok(Config { reports, ..config })
 }
 
-/// Reads the address in a file of which only that matters.
+/// Parses the listen address, ignoring the rest of the file.
 pub(super) fn listen(
     document: &Document<file::Listening>,
     environment: Environment<'_>,
@@ -91,9 +91,9 @@ pub(super) struct Check<'a> {
     document: &'a Document<File>,
     pub(super) environment: Environment<'a>,
     problems: Vec<Problem>,
-    /// Where `${NAME}` was filled in.
+    /// Locations where `${NAME}` was filled in.
     filled: BTreeSet<String>,
-    /// Where it could not be: what stands there is not known, and nothing else is said of it.
+    /// Locations where it could not be: the value is unknown, so it is not checked further.
     unfilled: BTreeSet<String>,
 }
 
@@ -104,7 +104,7 @@ impl Check<'_> {
         }
     }
 
-    /// How many there are so far.
+    /// Number of problems so far.
     pub(super) fn count(&self) -> usize {
         self.problems.len()
     }
@@ -122,7 +122,7 @@ impl Check<'_> {
                 self.problem(&format!("poll.{key}"), "must be at most 24h");
             }
         }
-        // What is given only; by default they follow.
+        // Only explicit values are checked; defaults follow.
         let usual = file::Poll::default();
         for (key, given, usual) in [
             ("topology_every", poll.topology_every, usual.topology_every),
@@ -203,14 +203,14 @@ impl Check<'_> {
         prices.iter().map(|(instance_type, dollars)| (InstanceType::from(instance_type.as_str()), *dollars)).collect()
     }
 
-    /// Where the service sends its own traces or logs.
+    /// Endpoint for the service's own traces or logs.
     fn collector(&mut self, path: &str, url: Option<&str>) -> Option<String> {
         let url = self.filled(path, url?);
         self.origin(path, &url);
         Some(url)
     }
 
-    /// A URL without user, path and query, where those would be left out without a word.
+    /// Refuses user, path and query in a URL that would be ignored silently.
     pub(super) fn origin(&mut self, path: &str, text: &str) {
         let Some(url) = self.outgoing(path, text) else { return };
         if has_user(&url) || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
@@ -221,7 +221,7 @@ impl Check<'_> {
         }
     }
 
-    /// What was not filled in although it looks so.
+    /// Refuses placeholders in values where they are not supported.
     fn nothing_else_to_fill(&mut self) {
         for text in self.document.texts() {
             if environment_variables::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
@@ -276,7 +276,7 @@ impl Check<'_> {
         }
     }
 
-    /// What is in a list twice means no more than once, and is hardly meant.
+    /// Refuses duplicates in a list: they have no effect and are probably mistakes.
     pub(super) fn distinct(&mut self, path: &str, list: &[String]) {
         for (index, text) in list.iter().enumerate() {
             if list.iter().take(index).any(|other| other == text) {
@@ -291,7 +291,7 @@ impl Check<'_> {
         Some(role)
     }
 
-    /// Another endpoint of an AWS service.
+    /// Checks an endpoint for AWS services.
     pub(super) fn endpoint_of_aws(&mut self, path: &str, endpoint: Option<&str>) -> Option<String> {
         let endpoint = self.filled(path, endpoint?);
         let url = self.outgoing(path, &endpoint);
@@ -301,7 +301,7 @@ impl Check<'_> {
         Some(endpoint)
     }
 
-    /// The URL of something that the service calls: on this machine too, but never where credentials are served.
+    /// Checks the URL of a called service: it may be on this machine, but not a credential endpoint.
     pub(super) fn outgoing(&mut self, path: &str, text: &str) -> Option<Url> {
         let url = self.http_url(path, text)?;
         if let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, true)) {
@@ -310,7 +310,7 @@ impl Check<'_> {
         Some(url)
     }
 
-    /// Does not show the text: it may hold a secret.
+    /// Parses an HTTP URL. The error does not contain it: it may be secret.
     pub(super) fn http_url(&mut self, path: &str, text: &str) -> Option<Url> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if url.is_none() {
@@ -319,7 +319,7 @@ impl Check<'_> {
         url
     }
 
-    /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; what cannot be filled in is a problem.
+    /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; failures are reported as problems.
     pub(super) fn filled(&mut self, path: &str, text: &str) -> String {
         self.filled.insert(canonical(path));
         environment_variables::filled(text, self.environment).unwrap_or_else(|message| {

@@ -1,20 +1,20 @@
-//! What stands in a value for something else: `${NAME}` from the environment, `${file:/path}` from a file.
+//! Placeholders in values: `${NAME}` from the environment, `${file:/path}` from a file.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Finds the value of an environment variable.
+/// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Files of secrets are not larger.
+/// Maximum size of a secret's file.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// The value that is meant. `$$` stands for a dollar sign where one alone would begin a name.
+/// Fills in the placeholders of a value. `$$` is a dollar sign.
 ///
 /// # Errors
 ///
-/// What cannot be filled in. Does not show what was.
+/// A placeholder cannot be filled in. The error contains no values.
 pub(super) fn filled(text: &str, environment: Environment<'_>) -> Result<String, String> {
     let mut filled = String::new();
     let mut rest = text;
@@ -58,12 +58,12 @@ pub(super) fn filled(text: &str, environment: Environment<'_>) -> Result<String,
     Ok(filled)
 }
 
-/// Whether what follows a dollar sign would be filled in by a shell or here.
+/// Whether the text after a dollar sign looks like a placeholder, here or in a shell.
 fn begins_a_name(after: &str) -> bool {
     after.starts_with(|letter: char| letter.is_ascii_alphabetic() || matches!(letter, '_' | '{' | '('))
 }
 
-/// Whether a text has something to be filled in, or that looks so.
+/// Whether a text contains placeholders, or something that looks like one.
 pub(super) fn has_names(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| begins_a_name(text.get(at + 1..).unwrap_or_default()))
 }
@@ -73,7 +73,7 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
         text.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
             && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
     };
-    // What stands there instead may be a secret: a shell's default, say.
+    // The text may be secret, for example the default in a shell expansion.
     if !name.starts_with("file:") && !is_name(name) {
         return Err(
             "between `${` and `}` stands the name of an environment variable, or file:/path; there are no defaults"
@@ -81,7 +81,7 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
         );
     }
     let value = match name.strip_prefix("file:") {
-        // Files of secrets end with a line feed that is not meant.
+        // Secret files often end with a newline, which is stripped.
         Some(path) => read(Path::new(path)).map_err(|error| format!("the file of {name} cannot be read: {error}"))?,
         None => environment(name).ok_or_else(|| format!("the environment variable {name} is not set"))?,
     };
@@ -89,7 +89,7 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
     if value.is_empty() { Err(format!("{name} is empty")) } else { Ok(value.to_owned()) }
 }
 
-/// A file of a secret. What never ends, or waits for a writer, is not read.
+/// Reads a secret's file. Only regular files are read: a device or pipe would block forever.
 fn read(path: &Path) -> Result<String, String> {
     let said = |error: std::io::Error| error.to_string();
     if !std::fs::metadata(path).map_err(said)?.is_file() {

@@ -1,5 +1,5 @@
-//! What excerpts of a configuration may show. Whatever is not known to be harmless is covered: a secret can stand anywhere, under a key
-//! that was mistyped, in a comment, or in a file that is no YAML at all.
+//! Masks excerpts of a configuration in errors. Everything that is not known to be harmless is masked: a secret can
+//! be anywhere, under a mistyped key, in a comment, or in a file that is not YAML.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use url::Url;
 
 use trainspotter_core::yaml::{self, Problems, Text};
 
-/// Keys whose values are no secrets, by the last of the keys that lead there.
+/// Keys whose values are not secret, by the last key of their path.
 const HARMLESS: [&str; 54] = [
     "after",
     "allow_loopback",
@@ -65,25 +65,25 @@ const HARMLESS: [&str; 54] = [
     "account_and_region",
 ];
 
-/// Keys whose values are no secrets whatever stands below them.
+/// Keys whose values are not secret at any depth.
 const HARMLESS_BELOW: [&str; 7] = ["match", "when", "mute", "owners", "prices", "priority_bands", "quotas"];
 
-/// Keys below which everything is secret, harmless as a key may look.
+/// Keys below which everything is secret, even under a harmless key.
 const SECRET_BELOW: [&str; 5] = ["headers", "secrets", "token", "tokens", "routing_key"];
 
-/// Keys of a token of the API.
+/// Keys of an API token.
 const API_TOKEN: [&str; 3] = ["name", "token", "may"];
 
-/// Keys of URLs, of which the host may be seen.
+/// Keys with URLs, whose host may be shown.
 const URLS: [&str; 6] = ["url", "endpoint", "events", "external_url", "traces", "logs"];
 
-/// Parts of a path that are the same for everybody.
+/// Path segments that are not secret.
 const PUBLIC_PATHS: [&str; 9] = ["v1", "v2", "v3", "api", "metrics", "traces", "logs", "enqueue", "alerts"];
 
-/// Longer texts hold more than a name.
+/// Maximum length of a text that may be shown.
 const MAX_SHOWN: usize = 200;
 
-/// The problems without what may be a secret in their excerpts and messages.
+/// Masks possible secrets in the excerpts and messages of problems.
 pub(super) fn masked(problems: Problems, text: &str) -> Problems {
     let Some(texts) = yaml::texts(text) else {
         let (shown, hidden) = keys_alone(text);
@@ -103,7 +103,7 @@ pub(super) fn masked(problems: Problems, text: &str) -> Problems {
     problems.showing_only(&shown, &hidden)
 }
 
-/// What of a text may be seen: all of it, the origin of a URL, or nothing.
+/// The parts of a text that may be shown: all of it, the origin of a URL, or nothing.
 fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
     let last = one.keys.last().map_or("", String::as_str);
     let below = |keys: &[&str]| one.keys.iter().any(|key| keys.contains(&key.as_str()));
@@ -136,18 +136,18 @@ fn harmless(one: &Text, file: &str) -> Vec<Range<usize>> {
     }
 }
 
-/// The address of a bucket or of what is in it, which has no room for a user or a query.
+/// Whether it is the address of a bucket or object, which cannot contain a user or query.
 fn is_of_bucket(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=".contains(c);
     text.strip_prefix("s3://").is_some_and(|address| address.chars().all(is_plain))
 }
 
-/// Whether a text stands directly below `api.tokens`, where a name is no secret.
+/// Whether a text is directly below `api.tokens`, where `name` is not secret.
 fn is_of_api_token(around: &[String]) -> bool {
     around == ["api", "tokens"]
 }
 
-/// An instance type, or what somebody has taken for one: its family has a digit, its size is short.
+/// Whether a key looks like an instance type, possibly mistyped: a family with a digit, and a short size.
 fn is_like_instance_type(key: &str) -> bool {
     let bare = key.strip_prefix("ml.").unwrap_or(key);
     let Some((family, size)) = bare.split_once('.') else { return key.starts_with("ml.") && key.len() <= 32 };
@@ -158,12 +158,12 @@ fn is_like_instance_type(key: &str) -> bool {
     of(family, 12) && of(size, 12) && family.chars().any(|letter| letter.is_ascii_digit())
 }
 
-/// A key of a file, and no text that happens to stand where a key does.
+/// Whether it is a plain key, rather than another text in a key's place.
 fn is_plain_key(key: &str) -> bool {
     key.len() <= 32 && key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
 }
 
-/// The scheme and host of a URL in the file, and those parts of its path that everybody's has.
+/// Scheme and host of a URL in the file, and the public segments of its path.
 fn origin(file: &str, range: &Range<usize>) -> Vec<Range<usize>> {
     let text = file.get(range.clone()).unwrap_or_default();
     let Some(at) = text.find("://").map(|at| at + 3) else { return Vec::new() };
@@ -171,7 +171,7 @@ fn origin(file: &str, range: &Range<usize>) -> Vec<Range<usize>> {
     let authority = rest.find(['/', '?', '#', '"', '\'', '\\']).unwrap_or(rest.len());
     let user = rest.get(..authority).and_then(|authority| authority.rfind('@')).map_or(0, |at| at + 1);
     let mut shown = vec![range.start..range.start + at, range.start + at + user..range.start + at + authority];
-    // What stands before a colon could be a token, and no scheme.
+    // The text before a colon could be a token rather than a scheme.
     if !["http://", "https://", "\"http://", "\"https://", "'http://", "'https://"]
         .contains(&text.get(..at).unwrap_or_default())
     {
@@ -189,7 +189,7 @@ fn origin(file: &str, range: &Range<usize>) -> Vec<Range<usize>> {
     shown
 }
 
-/// What is neither a key nor a value nor a comment.
+/// Everything that is neither a key, a value nor a comment.
 fn punctuation(file: &str, texts: &[Text]) -> Vec<Range<usize>> {
     let mut taken: Vec<Range<usize>> = texts.iter().map(|text| text.range.clone()).collect();
     taken.sort_by_key(|range| range.start);
@@ -198,7 +198,7 @@ fn punctuation(file: &str, texts: &[Text]) -> Vec<Range<usize>> {
     for range in taken.into_iter().chain(std::iter::once(file.len()..file.len())) {
         let between = file.get(at..range.start).unwrap_or_default();
         let letters = between.char_indices().filter(|(_, letter)| "{}[]:,-\"'|>?".contains(*letter));
-        // A comment reaches to the end of its line; whatever it says is covered.
+        // A comment extends to the end of its line, and is masked.
         let comment = |place: usize| {
             let line = between.get(..place).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
             between.get(line..place).is_some_and(|line| line.contains('#'))
@@ -213,7 +213,7 @@ fn punctuation(file: &str, texts: &[Text]) -> Vec<Range<usize>> {
     shown
 }
 
-/// Of what is no YAML: its keys and brackets.
+/// For a file that is not YAML: its keys and brackets.
 fn keys_alone(file: &str) -> (Vec<Range<usize>>, Vec<String>) {
     let mut shown = Vec::new();
     let mut hidden = Vec::new();
@@ -234,7 +234,7 @@ fn keys_alone(file: &str) -> (Vec<Range<usize>>, Vec<String>) {
     (shown, hidden)
 }
 
-/// A URL as it may be shown: without user, path and query, which may hold keys.
+/// A URL as it may be shown: without user, path and query, which may be secret.
 pub fn shown_url(url: &str) -> String {
     match Url::parse(url) {
         Ok(url) if url.has_host() => {

@@ -1,10 +1,10 @@
-//! Checks of `forecast:`.
+//! Validates `forecast:`.
 
 use crate::config::check::Check;
 use crate::config::file::Forecast;
 
 impl Check<'_> {
-    /// The part of a core that forecasts may take.
+    /// The share of a core for forecasts.
     pub(super) fn forecast(&mut self, forecast: &Forecast) -> f64 {
         let Forecast { cpu_share } = *forecast;
         if !(0.0..=1.0).contains(&cpu_share) {

@@ -1,4 +1,4 @@
-//! Recurring mute windows, in a time zone of their own.
+//! Recurring mute windows in a time zone.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use trainspotter_core::model::Timestamp;
 
-/// Days as they are written, from Monday on.
+/// Names of the days, from Monday on.
 const DAYS: [(&str, Weekday); 7] = [
     ("mon", Weekday::Monday),
     ("tue", Weekday::Tuesday),
@@ -18,24 +18,23 @@ const DAYS: [(&str, Weekday); 7] = [
     ("sun", Weekday::Sunday),
 ];
 
-/// A window of the day, on some days of the week, by the clock on the wall of a time zone: when clocks change, the window
-/// changes with them.
+/// A daily window on some days of the week, in the local time of a time zone, including its daylight saving time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mute {
-    /// On which days it begins.
+    /// The days on which it begins.
     days: Vec<Weekday>,
     from: Time,
-    /// When it ends; on the next day if that is not later than `from`.
+    /// Its end; on the next day if not later than `from`.
     to: Time,
     zone: TimeZone,
     words: String,
 }
 
 impl Mute {
-    /// Reads a window as a configuration writes it; no days means every day.
+    /// Parses a window of a configuration; no days means every day.
     ///
     /// # Errors
-    /// The key that is wrong, and why.
+    /// The invalid key, and why.
     pub fn new(days: &[String], from: &str, to: &str, zone: &str) -> Result<Self, (&'static str, String)> {
         let mut begins = Vec::new();
         for day in days {
@@ -59,7 +58,7 @@ impl Mute {
         Ok(Self { days: begins, from: from_time, to: to_time, zone: zone_of, words })
     }
 
-    /// Whether a moment lies in the window. Its beginning does, its end does not.
+    /// Whether a time is in the window, from its beginning (inclusive) to its end (exclusive).
     pub fn covers(&self, now: Timestamp) -> bool {
         let Ok(now) = jiff::Timestamp::from_millisecond(now.millis()) else { return false };
         let local = now.to_zoned(self.zone.clone()).datetime();
@@ -95,20 +94,20 @@ mod tests {
         check(&[], "12:00", "13:00", "UTC", "2026-03-04T12:59:59Z", true);
         check(&[], "12:00", "13:00", "UTC", "2026-03-04T13:00:00Z", false);
         check(&[], "12:00", "13:00", "UTC", "2026-03-04T11:59:59Z", false);
-        // Over midnight: a window that begins on Friday (2026-03-06) reaches into Saturday.
+        // Across midnight: a window that begins on Friday (2026-03-06) lasts into Saturday.
         check(&["fri"], "22:00", "06:00", "UTC", "2026-03-06T23:00:00Z", true);
         check(&["fri"], "22:00", "06:00", "UTC", "2026-03-07T05:59:00Z", true);
         check(&["fri"], "22:00", "06:00", "UTC", "2026-03-07T22:30:00Z", false);
         check(&["fri"], "22:00", "06:00", "UTC", "2026-03-06T05:00:00Z", false);
-        // The whole day.
+        // A whole day.
         check(&["sun"], "00:00", "00:00", "UTC", "2026-03-08T23:59:59Z", true);
         check(&["sun"], "00:00", "00:00", "UTC", "2026-03-09T00:00:00Z", false);
-        // Berlin is an hour ahead in winter and two in summer.
+        // Berlin is an hour ahead of UTC in winter and two in summer.
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-01-10T21:30:00Z", true);
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-01-10T20:30:00Z", false);
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-07-10T20:30:00Z", true);
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-07-10T04:30:00Z", false);
-        // The night in which clocks go forward (2026-03-29): the window is an hour shorter.
+        // In the night when clocks go forward (2026-03-29) the window is an hour shorter.
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-03-29T03:59:00Z", true);
         check(&[], "22:00", "06:00", "Europe/Berlin", "2026-03-29T04:00:00Z", false);
     }

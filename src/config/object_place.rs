@@ -1,20 +1,20 @@
-//! Where objects are kept: a bucket of S3, or a folder.
+//! Object locations: an S3 bucket or a folder.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use url::Url;
 
-/// What objects are kept in.
+/// An object location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectPlace {
-    /// A folder of this machine.
+    /// A local folder.
     Folder(PathBuf),
-    /// A bucket of S3.
+    /// An S3 bucket.
     Bucket {
         /// The bucket's name.
         bucket: String,
-        /// What the names of its objects begin with; without a slash at either end, and perhaps empty.
+        /// Prefix of object names; may be empty, without a slash at either end.
         prefix: String,
     },
 }
@@ -29,7 +29,7 @@ impl fmt::Display for ObjectPlace {
 }
 
 impl ObjectPlace {
-    /// A place of its own below this one.
+    /// A location below this one.
     #[must_use]
     pub fn below(&self, name: &str) -> Self {
         match self {
@@ -43,10 +43,10 @@ impl ObjectPlace {
         }
     }
 
-    /// Reads `s3://bucket/prefix` or `file:///folder`, for a thing such as `a log`.
+    /// Parses `s3://bucket/prefix` or `file:///folder`, for a thing such as `a log`.
     ///
     /// # Errors
-    /// What is wrong with it, and how it is written.
+    /// What is invalid, and the correct form.
     pub fn parse(text: &str, thing: &str) -> Result<Self, String> {
         let forms = "write `s3://bucket/prefix`, or `file:///folder` for a folder of this machine";
         let url = Url::parse(text).map_err(|_| format!("not the place of {thing}: {forms}"))?;
@@ -78,7 +78,7 @@ fn bucket(text: &str) -> Result<ObjectPlace, String> {
     Ok(ObjectPlace::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
-/// As S3 has it for buckets of general purpose.
+/// Checks a bucket name by S3's rules for general purpose buckets.
 fn check_bucket(name: &str) -> Result<(), String> {
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let is_end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());

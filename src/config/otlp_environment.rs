@@ -1,5 +1,6 @@
-//! The receiver that OpenTelemetry's environment variables name, where the configuration says nothing of OTLP receivers (OpenTelemetry
-//! specification, "OpenTelemetry Protocol Exporter" and "Environment Variable Specification"). The ones for metrics go before the general ones.
+//! The OTLP receiver from OpenTelemetry's environment variables, used if the configuration has no OTLP receivers
+//! (OpenTelemetry specification, "OpenTelemetry Protocol Exporter" and "Environment Variable Specification").
+//! Variables for metrics take precedence over general ones.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +8,12 @@ use std::time::Duration;
 use crate::config::check::Check;
 use crate::config::{Histograms, Otlp, OtlpProtocol, Secret};
 
-/// Where problems with the environment are shown.
+/// Location shown for problems with the environment.
 const PLACE: &str = "publish";
-/// Longer than this nobody waits for a receiver, in milliseconds.
+/// Maximum timeout, in milliseconds.
 const MAX_TIMEOUT: u64 = 3_600_000;
 
-/// What is refused because it would be left out without a word.
+/// Settings that are refused because they would be ignored silently.
 const NOT_SUPPORTED: [(&str, &str); 3] = [
     (
         "CERTIFICATE",
@@ -23,7 +24,7 @@ const NOT_SUPPORTED: [(&str, &str); 3] = [
 ];
 
 impl Check<'_> {
-    /// The receiver of the environment; none where no endpoint is named, or where metrics or the whole SDK are switched off.
+    /// The receiver from the environment; `None` without an endpoint, or if metrics or the whole SDK are disabled.
     pub(super) fn otlp_of_the_environment(&mut self) -> Option<Otlp> {
         let metrics_endpoint = self.variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT");
         let endpoint = self.variable("OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -69,7 +70,7 @@ impl Check<'_> {
         })
     }
 
-    /// The endpoint with a scheme. It may hold a key, and is not shown.
+    /// The endpoint with a scheme. It may contain a key, so it is never shown.
     fn endpoint_of(&mut self, name: &str, url: String, protocol: OtlpProtocol) -> String {
         let insecure = self.otlp_flag("INSECURE");
         let url = match (protocol, url.contains("://")) {
@@ -91,7 +92,7 @@ impl Check<'_> {
         url
     }
 
-    /// `key=value` pairs with commas between them, values percent-encoded. Not shown.
+    /// Parses comma-separated `key=value` pairs with percent-encoded values. They are never shown.
     fn headers_of_the_environment(&mut self) -> BTreeMap<String, Secret> {
         let Some((name, text)) = self.otlp_variable("HEADERS") else { return BTreeMap::new() };
         let mut headers = BTreeMap::new();
@@ -122,13 +123,13 @@ impl Check<'_> {
         }
     }
 
-    /// One of some values of a variable for metrics, or of the general one.
+    /// Parses a choice from the variable for metrics, or the general one.
     fn choice<T: Copy>(&mut self, suffix: &str, values: &[(&str, T)]) -> Option<T> {
         let (name, _) = self.otlp_variable(suffix)?;
         self.exact_choice(&name, values)
     }
 
-    /// One of some values of a variable, in any case.
+    /// Parses a choice from a variable, ignoring case.
     fn exact_choice<T: Copy>(&mut self, name: &str, values: &[(&str, T)]) -> Option<T> {
         let text = self.variable(name)?;
         let found = values.iter().find(|(value, _)| value.eq_ignore_ascii_case(text.trim())).map(|(_, chosen)| *chosen);
@@ -157,7 +158,7 @@ impl Check<'_> {
         })
     }
 
-    /// A variable that is set; one that is empty counts as unset.
+    /// A variable; empty counts as unset.
     fn variable(&self, name: &str) -> Option<String> {
         (self.environment)(name).filter(|value| !value.trim().is_empty())
     }
@@ -168,14 +169,14 @@ impl Check<'_> {
     }
 }
 
-/// A URL with a path below its own; its query, which may hold a key, stays one.
+/// Appends a path to a URL, and keeps its query, which may contain a key.
 fn below(url: &str, path: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let (before, query) = url.split_at(end);
     format!("{}{path}{query}", before.trim_end_matches('/'))
 }
 
-/// A percent-encoded text. What does not stand for itself in a form is escaped before, for nothing else does here.
+/// Decodes percent-encoded text. Characters with another meaning in form encoding are escaped first.
 fn decoded(text: &str) -> String {
     let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
     form_urlencoded::parse(escaped.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()

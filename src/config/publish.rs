@@ -1,4 +1,4 @@
-//! Where figures go: what the service runs on, and the checks of what is written.
+//! Sinks: the checked configuration, and the checks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,53 +8,54 @@ use crate::config::aws_names::{check_namespace, partition_of};
 use crate::config::check::{Check, MAX_POLL};
 use crate::config::file;
 
-/// PromQL looks back five minutes: a value that is repeated less often would be gone in between.
+/// Maximum repeat interval: PromQL looks back five minutes, so a value repeated less often would disappear in
+/// between.
 const MAX_REPEAT: Duration = Duration::from_secs(240);
 
-/// Budgets, in dollars a month: less pays for nothing, and nobody means more.
+/// Allowed budgets in dollars per month.
 const BUDGETS: std::ops::RangeInclusive<f64> = 1.0..=1_000_000.0;
 
-/// Where figures go.
+/// Configured sinks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Publish {
-    /// CloudWatch custom metrics; off when absent.
+    /// CloudWatch, if configured.
     pub cloudwatch: Option<CloudWatch>,
     /// OTLP receivers.
     pub otlp: Vec<Otlp>,
 }
 
-/// CloudWatch custom metrics.
+/// Publishing to CloudWatch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CloudWatch {
     /// The namespace: `Trainspotter` by default.
     pub namespace: String,
-    /// In which form figures go there.
+    /// In which form metrics are sent.
     pub metrics: CloudWatchMetrics,
-    /// How often to publish.
+    /// Publishing interval.
     pub every: Duration,
-    /// The region that gets the figures: the first target's if absent.
+    /// Region to publish to; by default the first target's.
     pub region: Option<String>,
-    /// A role to assume for it; the service's own credentials otherwise, never a target's.
+    /// A role to assume; by default the service's own credentials, never a target's.
     pub role: Option<String>,
-    /// Another endpoint; the first target's if absent.
+    /// Overrides the endpoint; by default the first target's.
     pub endpoint: Option<String>,
-    /// Whether classic metrics have the dimensions Account and Region; as soon as there is more than one target if absent.
+    /// Whether classic metrics have the dimensions Account and Region; by default if there is more than one target.
     pub account_and_region: Option<bool>,
-    /// What classic metrics may cost in a month, in dollars; no limit if absent.
+    /// Budget for classic metrics in dollars per month, if any.
     pub budget: Option<f64>,
-    /// In which form distributions go there by OTLP.
+    /// Form of distributions over OTLP.
     pub histograms: Histograms,
-    /// By OTLP, how often a value that did not change is sent again; with every publication, if zero.
+    /// Over OTLP, how often an unchanged value is repeated; with every publication if zero.
     pub repeat_unchanged: Duration,
 }
 
-/// The forms in which CloudWatch takes figures.
+/// Forms of metrics for CloudWatch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CloudWatchMetrics {
     /// `PutMetricData`: priced by series, for CloudWatch dashboards and alarms. Gets the most useful metrics.
     #[default]
     Classic,
-    /// OTLP: priced by bytes, for PromQL. Gets everything.
+    /// OTLP: priced by bytes, for PromQL. Gets all metrics.
     Otlp,
     /// Both.
     Both,
@@ -73,7 +74,8 @@ impl CloudWatchMetrics {
 }
 
 impl CloudWatch {
-    /// Publishing to a namespace so often, where the first target is and with the service's own credentials.
+    /// Publishes to a namespace at an interval, in the first target's region and with the service's own
+    /// credentials.
     pub fn new(namespace: impl Into<String>, every: Duration) -> Self {
         Self {
             namespace: namespace.into(),
@@ -93,22 +95,22 @@ impl CloudWatch {
 /// An OTLP receiver.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otlp {
-    /// For HTTP the full URL of the metrics path, for gRPC the origin. May hold a key.
+    /// For HTTP the full URL of the metrics path, for gRPC the origin. May contain a key.
     pub endpoint: Secret,
-    /// How to speak to it.
+    /// Transport.
     pub protocol: OtlpProtocol,
-    /// Sent with each request; values may be secrets and are never logged.
+    /// Sent with each request; values may be secret and are never logged.
     pub headers: BTreeMap<String, Secret>,
-    /// In which form distributions are sent.
+    /// Form of distributions.
     pub histograms: Histograms,
-    /// Whether bodies are compressed by gzip.
+    /// Whether bodies are compressed with gzip.
     pub is_zipped: bool,
-    /// How long a request may take, in wall time; as long as usual, if absent.
+    /// Timeout of a request, in wall time; `None` for the default.
     pub timeout: Option<Duration>,
 }
 
 impl Otlp {
-    /// A receiver without headers, with the usual form of everything.
+    /// A receiver without headers, with defaults.
     pub fn new(endpoint: impl Into<String>, protocol: OtlpProtocol) -> Self {
         Self {
             endpoint: Secret::new(endpoint),
@@ -121,7 +123,7 @@ impl Otlp {
     }
 }
 
-/// The forms of distributions in OTLP.
+/// Forms of distributions in OTLP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Histograms {
     /// Buckets with the bounds of the catalogue.
@@ -131,7 +133,7 @@ pub enum Histograms {
     Exponential,
 }
 
-/// The two transports of OTLP.
+/// Transports of OTLP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtlpProtocol {
     /// Protobuf over HTTP.
@@ -184,7 +186,7 @@ impl Check<'_> {
             None => self.otlp_of_the_environment().into_iter().collect(),
         };
         for (index, sink) in otlp.iter().enumerate() {
-            // Other headers may lead to another tenant.
+            // Other headers may select another tenant.
             if otlp.iter().take(index).any(|other| other.endpoint == sink.endpoint && other.headers == sink.headers) {
                 let message =
                     "every point would be sent there twice: this endpoint is given twice, with the same headers";

@@ -1,4 +1,4 @@
-//! The receivers of a configuration, checked.
+//! Validates the receivers.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -16,26 +16,27 @@ use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
 use crate::config::{Escalation, Group, Inhibition};
 use trainspotter_core::model::check_name;
 
-/// A receiver that is given up on sooner would lose alerts to a mere restart of the other side.
+/// Minimum retry time: a shorter one would lose alerts when the receiver restarts.
 const MIN_GIVE_UP: Duration = Duration::from_secs(600);
 
-/// Sooner than this is not an escalation but a second receiver.
+/// Minimum delay of an escalation; with less it would be a second receiver.
 const MIN_ESCALATION: Duration = Duration::from_secs(60);
 
-/// Reminders that come more often are muted by people.
+/// Minimum interval of reminders: more frequent ones get muted.
 const MIN_REPEAT: Duration = Duration::from_secs(300);
 
-/// Beyond this nobody remembers what was to come.
+/// Maximum delay of escalations and reminders.
 const MAX_LATER: Duration = Duration::from_secs(30 * 86_400);
 
-/// Nobody reads a digest of more than a day, and what waits longer than that is given up.
+/// Allowed grouping delay: a digest of more than a day is not useful, and notifications that wait longer are given
+/// up.
 const GROUP_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 
-/// Headers of a notification that are not the configuration's to set.
+/// Headers that the configuration must not set.
 const OWN_HEADERS: [&str; 6] =
     ["content-length", "content-type", "host", "webhook-id", "webhook-signature", "webhook-timestamp"];
 
-/// Where Slack's Web API is.
+/// Slack's Web API.
 const SLACK_API: &str = "https://slack.com/api";
 
 impl Check<'_> {
@@ -294,7 +295,7 @@ impl Check<'_> {
     }
 }
 
-/// Receivers that have a form of their own take no Alertmanager body.
+/// Refuses URLs of services with their own format, which do not accept Alertmanager's body.
 fn takes_webhooks(url: &str) -> Result<(), String> {
     let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
     let own = match host.as_str() {
@@ -305,7 +306,7 @@ fn takes_webhooks(url: &str) -> Result<(), String> {
     Err(format!("{host} does not take the body of a webhook; write `{own}`"))
 }
 
-/// Where PagerDuty's Events API is, whatever the host.
+/// Checks the path of PagerDuty's Events API, on any host.
 fn takes_events(url: &str) -> Result<(), String> {
     let is_root = Url::parse(url).is_ok_and(|url| url.path() == "/");
     if is_root {
@@ -317,7 +318,7 @@ fn takes_events(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Other URLs of that host take other bodies, or none.
+/// Refuses other URLs on Slack's host, which accept other bodies or none.
 fn is_incoming_webhook(url: &str) -> Result<(), String> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_slack = url.host_str().is_some_and(|host| host.starts_with("hooks.slack"));
@@ -327,7 +328,7 @@ fn is_incoming_webhook(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Slack's tokens say what they are. Does not show the token.
+/// Checks the type of a Slack token by its prefix. The error does not contain it.
 fn is_token_of_a_bot(token: &str) -> Result<(), String> {
     let kinds = [
         ("xoxp-", "a user's"),
@@ -346,7 +347,7 @@ fn is_token_of_a_bot(token: &str) -> Result<(), String> {
     }
 }
 
-/// Slack takes ids and names here, with or without a `#`.
+/// Slack accepts channel ids and names, with or without `#`.
 fn is_channel(channel: &str) -> Result<(), String> {
     let name = channel.strip_prefix('#').unwrap_or(channel);
     let why = if channel.trim().is_empty() {
@@ -362,7 +363,7 @@ fn is_channel(channel: &str) -> Result<(), String> {
     Err(why.to_owned())
 }
 
-/// Paths are added to it.
+/// Refuses a URL with a path of Alertmanager's API: paths are appended to it.
 fn is_root_of_alertmanager(url: &str) -> Result<(), String> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_api = url.path().trim_end_matches('/').ends_with("/api/v2/alerts") || url.path().contains("/api/v1/");

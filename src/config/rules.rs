@@ -1,4 +1,4 @@
-//! Where rules are read from: files and folders of this machine, and buckets.
+//! Locations of rules: local files and folders, and buckets.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,12 @@ use crate::config::check::Check;
 use crate::config::file::{RulesForm, RulesKeys};
 use crate::config::object_place::ObjectPlace;
 
-/// Where rules are.
+/// A location of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesPlace {
-    /// A file, or a folder of them.
+    /// A file, or a folder of files.
     Path(PathBuf),
-    /// Objects of a bucket.
+    /// Objects in a bucket.
     Bucket(RulesBucket),
 }
 
@@ -21,11 +21,11 @@ pub enum RulesPlace {
 pub struct RulesBucket {
     /// The bucket.
     pub bucket: String,
-    /// The name of the only object, or what the names of all of them begin with.
+    /// Name of the object, or prefix of all objects.
     pub name: String,
-    /// The bucket's region; the first target's otherwise.
+    /// Region of the bucket; by default the first target's.
     pub region: Option<String>,
-    /// Another endpoint than AWS's; the first target's otherwise, if it has one.
+    /// Overrides the endpoint; by default the first target's, if any.
     pub endpoint: Option<String>,
     /// A role to assume for the bucket.
     pub role: Option<String>,

@@ -1,4 +1,4 @@
-//! Where the state is kept: a file and, for several replicas, a log.
+//! Location of the state: a file and, with replicas, a log.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -13,32 +13,32 @@ use crate::config::file::text_or_keys::text_or_keys;
 use crate::config::object_place::ObjectPlace;
 use trainspotter_core::yaml::HumanDuration;
 
-/// How long a replica leads from a record of its own, unless the file says otherwise.
+/// Default lease: how long a replica leads after writing a record.
 const LEASE: Duration = Duration::from_secs(45);
 
-/// Shorter leases are lost by slow answers alone.
+/// Minimum lease; slow responses alone would exceed a shorter one.
 const MIN_LEASE: Duration = Duration::from_secs(3);
 
-/// Longer ones leave the work of a leader that has stopped undone.
+/// Maximum lease; with a longer one, the work of a failed leader stays undone for too long.
 const MAX_LEASE: Duration = Duration::from_secs(600);
 
-/// Where the log of several replicas is.
+/// The log of replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replication {
-    /// The place itself.
+    /// Its location.
     pub log: ObjectPlace,
-    /// The bucket's region; the first target's otherwise.
+    /// Region of the bucket; by default the first target's.
     pub region: Option<String>,
-    /// Another endpoint than AWS's; the first target's otherwise, if it has one.
+    /// Overrides the endpoint; by default the first target's, if any.
     pub endpoint: Option<String>,
     /// A role to assume for the bucket.
     pub role: Option<String>,
-    /// How long a replica leads from a record of its own.
+    /// How long a replica leads after writing a record.
     pub lease: Duration,
 }
 
 impl Replication {
-    /// Whether the log is in a bucket, which has a price.
+    /// Whether the log is in a bucket, which costs money.
     pub fn is_in_a_bucket(&self) -> bool {
         matches!(self.log, ObjectPlace::Bucket { .. })
     }

@@ -1,4 +1,4 @@
-//! What the file says of targets: their names, and that no two are one.
+//! Validates the targets: names, and that no two are the same.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::config::file;
 use crate::config::{Reserved, Target};
 use trainspotter_core::model::{InstanceType, Place, accelerators_of, is_of_queue_name};
 
-/// Targets of one service, at most.
+/// Maximum targets per service.
 pub const MAX_TARGETS: usize = 200;
 
-/// Characters of a target's name, at most.
+/// Maximum characters of a target's name.
 const MAX_NAME: usize = 64;
 
-/// Characters of an external id, as STS has it.
+/// Length of an external id, as allowed by STS.
 const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1_224;
 
 impl Check<'_> {
@@ -111,7 +111,7 @@ impl Check<'_> {
     }
 }
 
-/// The name of a target that was given none.
+/// Default name of a target.
 pub fn usual_name(region: &str, role: Option<&str>) -> String {
     match role.and_then(Place::account_of) {
         Some(account) => format!("{account}/{region}"),
@@ -119,7 +119,7 @@ pub fn usual_name(region: &str, role: Option<&str>) -> String {
     }
 }
 
-/// Why two targets cannot both be watched; `other` is the place of the first.
+/// Why two targets cannot both be watched; `other` is the index of the first.
 fn same(before: &Target, target: &Target, other: usize) -> Option<String> {
     let account = |target: &Target| target.role.as_deref().and_then(Place::account_of).map(str::to_owned);
     let is_same =
@@ -130,7 +130,7 @@ fn same(before: &Target, target: &Target, other: usize) -> Option<String> {
              those of the other by account and region"
         ));
     }
-    // Files are named by them, and not every disk tells A from a.
+    // State files are named after targets, and some file systems ignore case.
     let is_named_alike = before.name.eq_ignore_ascii_case(&target.name);
     is_named_alike.then(|| format!("targets[{other}] is called `{}`, too: give each a `name` of its own", before.name))
 }

@@ -1,4 +1,4 @@
-//! What the file says becomes what the service runs on, or every reason why it cannot.
+//! A configuration is either accepted, or every error is reported.
 
 mod archive;
 mod rules;
@@ -29,7 +29,7 @@ fn a_price_is_of_a_known_type_and_a_number() {
         let found: Vec<_> = problems.iter().collect();
         assert!(matches!(found.as_slice(), [(3, _, what)] if what.contains(message)), "{found:?}");
     }
-    // The mistake can be seen where it stands; what is no instance type may be a secret.
+    // The error shows the key; anything unlike an instance type may be a secret and is masked.
     for key in ["p5.48xlarge", "ml.p5.48xlagre", "trn1n.32xlarge", "p6e-gb200.36xlarge"] {
         assert!(prices(&format!("{key}: 3")).unwrap_err().to_string().contains(&format!(" {key}: 3")), "{key}");
     }
@@ -167,7 +167,7 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
             let reported = load_with(&text.replace("URL", &format!("http://{host}/v2"))).unwrap_err().to_string();
             assert!(reported.contains("nothing is sent there: it is link-local"), "{host} in {text}: {reported}");
         }
-        // What is an origin has no path, and a queue has the form of one.
+        // An origin has no path, and a queue URL has its own form.
         let elsewhere = match &text {
             text if text.contains("events") => "https://sqs.us-east-1.amazonaws.com/111122223333/events",
             text if text.contains("otlp") && !text.contains("grpc") => "https://elsewhere.example/v2",
@@ -217,7 +217,7 @@ receivers:
     );
 }
 
-/// Wherever a secret stands, no excerpt and no message shows it.
+/// No excerpt or message shows a secret, wherever it is.
 #[test]
 fn a_secret_is_not_shown_wherever_it_was_put() {
     let target = "targets: [{ region: us-east-1 }]\n";
@@ -443,7 +443,7 @@ fn the_files_that_are_shipped_are_right_and_the_example_shows_every_key() {
     assert!(missing.is_empty(), "the example does not show {missing:?}");
 }
 
-/// Calls `with` for each property that a schema names.
+/// Calls `with` for each property in a schema.
 fn keys(schema: &serde_json::Value, with: &mut impl FnMut(&str)) {
     for (name, member) in schema.as_object().into_iter().flatten() {
         if name == "properties" {

@@ -1,4 +1,4 @@
-//! What `check` understood, for programs.
+//! The result of `check` as JSON.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::notify::routing_table::{self, Route};
 use crate::service::{Look, LookError};
 use trainspotter_core::rules::Rule;
 
-/// A configuration, its rules, who hears of them, and what a look at each target found.
+/// A configuration, its rules, their receivers, and the result of polling each target.
 pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
     let config = &source.config;
     let target = |target: &Target| {

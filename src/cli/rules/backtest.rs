@@ -1,4 +1,4 @@
-//! `rules backtest`: a table of how often each rule would have fired, and a timeline of when.
+//! `rules backtest`: a table of how often each rule would have fired, and a timeline.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write as _};
@@ -19,11 +19,11 @@ use trainspotter_core::model::{Timestamp, parse_duration, units};
 use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
 
-/// What is looked at if `--to` is not given.
+/// Default period.
 const A_WEEK: Duration = Duration::from_secs(7 * 86_400);
-/// Width of the picture, in letters.
+/// Width of the timeline in characters.
 const COLUMNS: usize = 56;
-/// Share of the way between two lines of progress where nobody looks at a terminal.
+/// Fraction of progress between two progress lines if stderr is not a terminal.
 const PROGRESS: f64 = 0.25;
 
 /// What is run, and what part of it is looked at.
@@ -105,7 +105,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     show(&rules, &report, &receivers)
 }
 
-/// The same as [`show`] for programs, with each episode.
+/// The result as JSON, with each episode.
 fn as_json(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Value {
     let weeks = report.to.seconds_since(report.from) / A_WEEK.as_secs_f64();
     let episode = |one: &Episode| json!({ "labels": one.labels, "fired_at": one.fired_at, "ended_at": one.ended_at, "seconds": lasted(one, report.to) });
@@ -128,7 +128,7 @@ fn as_json(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Value {
     })
 }
 
-/// Runs rules over what was kept in a state file.
+/// Replays the frames of a state file.
 fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
     inputs::check_state_file("--recorded", file)?;
@@ -195,8 +195,8 @@ fn show(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Result<(), F
     Ok(())
 }
 
-/// Whether a receiver hears of an episode, by its matchers or because another one escalates to it. Mute windows, silences and
-/// inhibition are left out.
+/// Whether a receiver is notified of an episode, by its matchers or by escalation. Ignores mute windows, silences
+/// and inhibition.
 fn is_reported(receiver: &Receiver, all: &[Receiver], episode: &Episode, to: Timestamp) -> bool {
     let after = routing::notified_after(receiver, all, &episode.labels);
     after.is_some_and(|after| lasted(episode, to) >= after.as_secs_f64())
@@ -206,7 +206,7 @@ fn lasted(episode: &Episode, to: Timestamp) -> f64 {
     episode.ended_at.unwrap_or(to).seconds_since(episode.fired_at)
 }
 
-/// How long something lasts; `-` if that is unknown.
+/// Formats a duration; `-` if unknown.
 fn span(seconds: Option<f64>) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| units::duration(seconds.round()))
 }

@@ -1,4 +1,5 @@
-//! What is shown in place of the tables: the story of a job, what an alert says, the keys. Knows no terminal.
+//! Details shown instead of the tables: a job's explanation, an alert's text, or the keys. Independent of the
+//! terminal.
 
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ const KEYS: [&str; 8] = [
     "q, ctrl-c                           end",
 ];
 
-/// Lines that fill the screen, and how far they are scrolled.
+/// Full-screen lines with a scroll position.
 #[derive(Debug)]
 pub(super) struct Details {
     of: &'static str,
@@ -33,7 +34,7 @@ impl Details {
         Self::new("keys", KEYS.map(str::to_owned).to_vec())
     }
 
-    /// What an alert says: its labels and its annotations, a line each.
+    /// An alert's labels and annotations, one per line.
     pub(super) fn of_alert(alert: &Value) -> Self {
         let mut lines =
             vec![format!("{} {}, since {}", text(alert, "rule"), text(alert, "state"), text(alert, "active_at"))];
@@ -49,7 +50,7 @@ impl Details {
         self.first = self.first.saturating_add_signed(lines);
     }
 
-    /// The lines of a screen of so many, of which so many are of the details. None is marked.
+    /// Lines for a screen of `height`, of which `page` show details. None is selected.
     pub(super) fn lines(&mut self, title: String, page: usize, height: usize) -> Vec<(String, bool)> {
         self.first = self.first.min(self.lines.len().saturating_sub(page));
         let mut lines = vec![title, format!("[{}]", self.of), String::new()];

@@ -1,16 +1,16 @@
-//! Keys, from the bytes that a terminal in raw mode sends.
+//! Parses key presses from the bytes of a terminal in raw mode.
 
 use std::io::Read as _;
 
 use tokio::sync::mpsc;
 
-/// Keys that are not looked at yet, at most.
+/// Maximum queued keys.
 const MAX_WAITING: usize = 64;
 
-/// Bytes that are read at once: those of one key come together.
+/// Maximum bytes per read: those of one key arrive together.
 const MAX_READ: usize = 256;
 
-/// A key.
+/// A key press.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Letter(char),
@@ -29,7 +29,7 @@ pub(super) enum Key {
     Interrupt,
 }
 
-/// Keys as they are pressed, read on a thread of their own, for reading waits. It ends with the process.
+/// Key presses, read on a separate thread since reads block. The thread ends with the process.
 pub(super) fn keys() -> mpsc::Receiver<Key> {
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     std::thread::spawn(move || {
@@ -45,7 +45,7 @@ pub(super) fn keys() -> mpsc::Receiver<Key> {
     receiver
 }
 
-/// What these bytes mean. What is not known here means nothing.
+/// Parses bytes to keys. Unknown sequences are ignored.
 fn parse(mut bytes: &[u8]) -> Vec<Key> {
     let mut keys = Vec::new();
     while let Some((first, rest)) = bytes.split_first() {
@@ -83,7 +83,7 @@ fn of_sequence(sequence: &[u8]) -> Option<Key> {
     }
 }
 
-/// The first letter of UTF-8 text, and what follows it.
+/// The first character of UTF-8 text, and the rest.
 fn letter(bytes: &[u8]) -> (Option<Key>, &[u8]) {
     let length =
         (1..=bytes.len().min(4)).find(|length| bytes.get(..*length).is_some_and(|text| str::from_utf8(text).is_ok()));

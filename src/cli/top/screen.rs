@@ -1,4 +1,4 @@
-//! The terminal: taken over while it is used, given back as it was however that ends.
+//! Takes over the terminal, and restores it in every case.
 
 use std::io::{self, Stdout, Write as _};
 
@@ -9,7 +9,7 @@ use crossterm::{cursor, execute, queue};
 use crate::cli::table::cut;
 use crate::cli::top::view::View;
 
-/// The terminal, until it is dropped.
+/// The terminal, restored on drop.
 pub(super) struct Screen {
     out: Stdout,
 }
@@ -17,13 +17,13 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn open() -> io::Result<Self> {
         terminal::enable_raw_mode()?;
-        // From here on it is given back.
+        // From here on `drop` restores it.
         let mut screen = Self { out: io::stdout() };
         execute!(screen.out, EnterAlternateScreen, cursor::Hide)?;
         Ok(screen)
     }
 
-    /// Shows a view, over what was there before.
+    /// Draws a view over the previous contents.
     pub(super) fn draw(&mut self, view: &mut View) -> io::Result<()> {
         let (width, height) = terminal::size()?;
         let lines = view.lines(usize::from(height));
@@ -46,7 +46,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // If the terminal has gone, nobody needs it back.
+        // If the terminal is gone there is nothing to restore.
         let _ = execute!(self.out, cursor::Show, LeaveAlternateScreen);
         let _ = terminal::disable_raw_mode();
     }

@@ -1,4 +1,4 @@
-//! What is shown: three tables, a mark, a filter. Knows no terminal.
+//! State of the view: three tables, a selection, a filter. Independent of the terminal.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -10,16 +10,16 @@ use crate::cli::top::details::Details;
 use crate::cli::{Failure, alerts, queues};
 use trainspotter_core::model::{Timestamp, units};
 
-/// Jobs that are asked for at once.
+/// Number of jobs requested.
 const MAX_JOBS: &str = "500";
 
-/// Lines that are no rows of a table: title, tabs and the table's own titles above, keys below.
+/// Lines besides the rows of a table: title, tabs and header above, keys below.
 const AROUND: usize = 4;
 
 const SORTS: [Sort; 8] =
     [Sort::Waiting, Sort::Created, Sort::Gpus, Sort::Name, Sort::State, Sort::Owner, Sort::Share, Sort::Priority];
 
-/// What the service said last.
+/// The latest data of the service.
 #[derive(Debug)]
 pub(super) struct Data {
     jobs: Vec<Value>,
@@ -52,7 +52,7 @@ impl Data {
         Ok(Self { jobs, queues, alerts, now, status, asked_at: Instant::now() })
     }
 
-    /// Everything, for whoever has no terminal.
+    /// All lines, for output without a terminal.
     pub(super) fn all_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for tab in TABS {
@@ -63,7 +63,7 @@ impl Data {
         lines
     }
 
-    /// The same for programs.
+    /// The data as JSON.
     pub(super) fn as_json(&self) -> Value {
         let Self { jobs, queues, alerts, now, status, .. } = self;
         json!({ "status": status, "now": now, "jobs": jobs, "queues": queues.queues, "shares": queues.shares, "alerts": alerts })
@@ -82,7 +82,7 @@ impl Data {
     }
 }
 
-/// One of the tables.
+/// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tab {
     Jobs,
@@ -102,25 +102,25 @@ impl Tab {
     }
 }
 
-/// What somebody looks at.
+/// State of the view.
 #[derive(Debug)]
 pub(super) struct View {
     service: String,
     data: Data,
-    /// Why the last look failed.
+    /// Error of the last request.
     error: Option<String>,
     tab: usize,
-    /// The line that is marked, among those that are shown.
+    /// Selected line, among those shown.
     marked: usize,
-    /// The first line that is on the screen.
+    /// First line on the screen.
     first: usize,
     page: usize,
     sort: usize,
     filter: String,
     typing: bool,
-    /// What is shown in place of the tables.
+    /// Details shown instead of the tables.
     details: Option<Details>,
-    /// The job whose story is to be asked for.
+    /// Job whose explanation must be requested.
     asked: Option<String>,
 }
 
@@ -143,7 +143,7 @@ impl View {
         }
     }
 
-    /// What a look came to: what was there before stays if it failed.
+    /// Applies the result of a request: on failure the previous data stays.
     pub(super) fn take(&mut self, looked: Result<Data, Failure>) {
         match looked {
             Ok(data) => (self.data, self.error) = (data, None),
@@ -173,7 +173,8 @@ impl View {
         (self.tab, self.marked, self.first) = (tab % TABS.len(), 0, 0);
     }
 
-    /// Shows more of what is marked: of a job its story, which has to be asked for; of a queue its jobs; of an alert what it says.
+    /// Opens the selection: the explanation of a job, which must be requested first; the jobs of a queue; the text
+    /// of an alert.
     pub(super) fn enter(&mut self) {
         let shown = self.shown_rows();
         let Some((row, _)) = shown.get(self.marked).filter(|_| self.details.is_none()) else { return };
@@ -188,7 +189,7 @@ impl View {
         }
     }
 
-    /// The job whose story somebody wants.
+    /// Takes the job whose explanation must be requested.
     pub(super) fn take_asked(&mut self) -> Option<String> {
         self.asked.take()
     }
@@ -204,7 +205,7 @@ impl View {
         self.details = Some(Details::keys());
     }
 
-    /// From details to the tables, or from some lines to all.
+    /// Closes the details, or clears the filter.
     pub(super) fn back(&mut self) {
         if self.details.take().is_none() {
             self.clear_filter();
@@ -215,7 +216,7 @@ impl View {
         TABS[self.tab % TABS.len()]
     }
 
-    /// The rows that pass the filter, by their place in the table.
+    /// The rows that match the filter, with their index in the table.
     fn shown_rows(&self) -> Vec<(usize, String)> {
         let wanted = self.filter.to_lowercase();
         let rows = self.data.table(self.shown_tab()).into_iter().skip(1).enumerate();
@@ -258,7 +259,7 @@ impl View {
         (self.typing, self.filter) = (false, String::new());
     }
 
-    /// The lines of a screen of so many, and which is marked.
+    /// Lines for a screen of `height`, and which is selected.
     pub(super) fn lines(&mut self, height: usize) -> Vec<(String, bool)> {
         self.page = height.saturating_sub(AROUND).max(1);
         let title = self.title();

@@ -1,4 +1,4 @@
-//! Single changes, ranked by what they do: those of a past that is here, or of the one that a service keeps.
+//! Ranks single changes by their effect, for a local recording or that of a service.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::what_if::Progress;
 use crate::cli::{Failure, print, print_json, say};
 
-/// Waits that are shorter than this need no halving, in seconds.
+/// Waits shorter than this, in seconds, need not be halved.
 const SHORT_WAIT: f64 = 300.0;
 
-/// A change that was tried, with what it costs and does.
+/// A tried change, with its cost and effect.
 struct Tried {
     changes: String,
     instances: f64,
@@ -22,7 +22,7 @@ struct Tried {
     after: Vec<ShareWaits>,
 }
 
-/// Waits of one share in one replay.
+/// Waits of a share in one replay.
 #[derive(Clone)]
 struct ShareWaits {
     queue: String,
@@ -44,7 +44,7 @@ impl ShareWaits {
         outcome.shares.iter().map(share).collect()
     }
 
-    /// Of the replay `before` or `after` in a report.
+    /// Waits of the replay `before` or `after` in a report.
     fn of_report(report: &Value, replay: &str) -> Vec<Self> {
         let share = |row: &Value| Self {
             queue: row["queue"].as_str().unwrap_or_default().to_owned(),
@@ -66,13 +66,13 @@ impl ShareWaits {
 }
 
 impl Tried {
-    /// Hours of waiting that jobs are spared in all.
+    /// Total hours of waiting saved.
     fn saved_hours(&self) -> f64 {
         let waited = |shares: &[ShareWaits]| shares.iter().map(|one| one.mean * one.started / 3_600.0).sum::<f64>();
         waited(&self.before) - waited(&self.after)
     }
 
-    /// Those hours for each instance that it costs.
+    /// Hours saved per additional instance.
     fn worth(&self) -> f64 {
         if self.instances > 0.0 { self.saved_hours() / self.instances } else { f64::INFINITY }
     }
@@ -85,13 +85,13 @@ impl Tried {
         })
     }
 
-    /// Shares that wait, and whose p95 it halves.
+    /// Shares with long waits whose p95 is halved.
     fn halves(&self) -> impl Iterator<Item = &ShareWaits> {
         let is_halved = |(_, before, after): &(&ShareWaits, f64, f64)| *before >= SHORT_WAIT && *after <= before / 2.0;
         self.p95s().filter(is_halved).map(|(share, ..)| share)
     }
 
-    /// The share whose p95 changes most, with that before and after.
+    /// The share whose p95 changes most, with both values.
     fn most_changed(&self) -> String {
         let most = self.p95s().max_by(|a, b| (a.1 - a.2).abs().total_cmp(&(b.1 - b.2).abs()));
         most.map_or(NOTHING.to_owned(), |(share, before, after)| {
@@ -100,7 +100,7 @@ impl Tried {
     }
 }
 
-/// Tries the single changes of a past that is here.
+/// Tries single changes on a local recording.
 pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
     if let Some(note) = whatif::note_of_replays(past) {
         say(format_args!("{note}"));
@@ -111,7 +111,8 @@ pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(),
     show(tried, is_json)
 }
 
-/// Replays a past once as it was and once with each change, as often as `what-if` does for one change. `progress` gets how far that is, from 0 to 1.
+/// Replays a recording without changes and once with each change, with as many runs as `what-if`. `progress` is
+/// called with a fraction from 0 to 1.
 fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Result<Vec<Tried>, Failure> {
     let before = ShareWaits::of_outcome(&whatif::replay(past, prices));
     let candidates = whatif::candidates(past, None);
@@ -128,8 +129,8 @@ fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Resul
     Ok(tried)
 }
 
-/// Tries those that a service says are worth a try, one request each. All are about the past of the moment when they were listed, as long as the
-/// service keeps it; then, or where another replica answers, about its latest.
+/// Tries the candidates of a service, one request each. All use the recording of the moment when the candidates
+/// were listed, while the service caches it; afterwards, or if another replica answers, the latest one.
 pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Failure> {
     let candidates = client.get(&["what-if", "candidates"], &[]).await?;
     let mut past = candidates["past"].as_str();
@@ -175,7 +176,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
     }
 }
 
-/// Shows those that make waits shorter, the most per instance first; those that cost none come before.
+/// Prints the changes that shorten waits: free ones first, then by hours saved per instance.
 fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
     tried.retain(|one| one.saved_hours() > 0.0);
     let halving = halving_lines(&tried);
@@ -207,7 +208,7 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
     table.lines().iter().chain(&halving).try_for_each(|line| print(format_args!("{}", plain(line))))
 }
 
-/// For each share that waits, the cheapest of the changes that halves its p95.
+/// For each share with long waits, the cheapest change that halves its p95.
 fn halving_lines(tried: &[Tried]) -> Vec<String> {
     let Some(first) = tried.first() else { return Vec::new() };
     let waits = first.before.iter().filter(|share| share.p95.is_some_and(|p95| p95 >= SHORT_WAIT));

@@ -1,4 +1,4 @@
-//! Where the past is archived, which tags are kept and which reports are sent.
+//! Archive, tags and reports.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Where rules may be: files, folders and buckets; and the past that replicas need.
+//! Rule locations: files, folders and buckets; and the history that replicas need.
 
 use super::*;
 use crate::config::{RulesBucket, RulesPlace};
