@@ -1,15 +1,17 @@
-//! The past for years: Parquet files in a bucket or a folder, one row per ended job and one per queue, share and hour.
+//! Long-term archive: Parquet files in a bucket or folder, with one row per ended job and one per queue, share and
+//! hour.
 //!
 //! ```text
 //!  PLACE/jobs/v1/day=2026-11-27/SOURCE.parquet
 //!  PLACE/hours/v1/day=2026-11-27/SOURCE.parquet
 //! ```
 //!
-//! - Days are days of UTC: a job is in the day in which it ended. `SOURCE` is the target, so that several of them share a place.
-//! - A day is written when it is over, everything that happened in it is counted, and the grace has passed. What comes later corrects it
-//!   as a whole: the file is read, and written again with what it lacked. The same rows are never written twice, so that whoever does it
-//!   again, after a crash or a takeover, changes nothing.
-//! - Until then rows are in the state file, as part of the commit that counted them.
+//! - Days are in UTC; a job belongs to the day in which it ended. `SOURCE` is the target, so that several targets
+//!   can share a location.
+//! - A day is written once it has ended, all of its events are counted, and the grace period has passed. Later rows
+//!   rewrite the day's file: it is read, completed and written again. Rows are deduplicated, so that repeating a
+//!   write after a crash or a takeover changes nothing.
+//! - Until then the rows are in the state file, as part of the commit that counted them.
 
 mod columns;
 mod decode;
@@ -38,7 +40,7 @@ use crate::config::{Archive, Config};
 use crate::objects::{self, Anywhere, OpenError, Rights, Setting};
 use trainspotter_clock::Clock;
 
-/// What is at the place of an archive. Nothing is asked yet.
+/// Opens the location of an archive. Makes no request yet.
 ///
 /// # Errors
 /// There are no credentials for the bucket, or its endpoint cannot be used.

@@ -1,7 +1,7 @@
-//! What the service costs in a month, by destination: quantities times one table of prices. Pure.
+//! Projected monthly cost of the service by destination: quantities times one price table. Pure.
 //!
-//! Quantities come from the configuration and from a frame: one that a service recorded, one that was just looked at, or one that is made
-//! up from assumptions where nothing is known. How much of a frame goes where is for `publish` to say, which cuts the requests.
+//! Quantities come from the configuration and from a frame: a recorded one, a current one, or an assumed one if
+//! nothing is known. `publish`, which builds the requests, determines which part of a frame goes to which sink.
 
 mod assumed_series;
 mod bill;

@@ -1,4 +1,5 @@
-//! Where logs and archives are kept: a bucket of S3, or a folder, as the few calls that every object store has.
+//! Object storage for logs and archives: an S3 bucket or a folder, behind the few operations that every object
+//! store has.
 
 mod anywhere;
 #[cfg(test)]
@@ -17,28 +18,28 @@ pub use texts::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};
 use std::fmt;
 use std::future::Future;
 
-/// The settings that errors of a bucket name.
+/// The settings that errors of a bucket refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Where the bucket is given.
+    /// Setting of the bucket.
     pub place: &'static str,
-    /// Where its region is given.
+    /// Setting of its region.
     pub region: &'static str,
-    /// What is asked of the bucket.
+    /// Required permissions.
     pub rights: Rights,
 }
 
-/// What is asked of a bucket.
+/// Permissions for a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Objects are read, written and removed.
+    /// Read, write and delete objects.
     Keep,
-    /// Objects are read.
+    /// Read objects.
     Read,
 }
 
 impl Rights {
-    /// What a policy has to allow.
+    /// The actions that a policy must allow.
     fn in_words(self) -> &'static str {
         match self {
             Self::Keep => {
@@ -51,49 +52,49 @@ impl Rights {
     }
 }
 
-/// What became of an object that was to be created.
+/// Result of creating an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It is there, and was not before.
+    /// Created.
     Yes,
-    /// There was one already.
+    /// The object already existed.
     Exists,
-    /// Two tried at once, and it is not said who won: look, and try again.
+    /// Concurrent attempts without a known winner: read the object, and retry.
     Conflict,
 }
 
 /// How a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The bucket, or what stands before it, said no.
+    /// The bucket, or a proxy in between, returned an error.
     Answered,
-    /// Nothing came back.
+    /// There was no response.
     Silent,
 }
 
-/// Why an object store did not do what it was asked to. What it did is not known, unless it says that it refused.
+/// Why an operation failed. Unless the store refused it, it may have taken effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorageError {
-    /// Whether anything came back.
+    /// Whether there was a response.
     pub trouble: Trouble,
-    /// Whether it will be the same however often it is tried: no such bucket, no right to it, another region.
+    /// Whether retries are useless: no such bucket, no permission, wrong region.
     pub is_lasting: bool,
     /// What is wrong and what to do, without secrets.
     pub problem: String,
 }
 
 impl StorageError {
-    /// Nothing came back.
+    /// There was no response.
     pub fn silent(problem: impl Into<String>) -> Self {
         Self { trouble: Trouble::Silent, is_lasting: false, problem: problem.into() }
     }
 
-    /// It said no, and may say yes later.
+    /// The store refused; a retry may succeed.
     pub fn answered(problem: impl Into<String>) -> Self {
         Self { trouble: Trouble::Answered, is_lasting: false, problem: problem.into() }
     }
 
-    /// It said no, and a person has to change something.
+    /// The store refused, and retrying will not help: someone has to change the setup.
     pub fn lasting(problem: impl Into<String>) -> Self {
         Self { trouble: Trouble::Answered, is_lasting: true, problem: problem.into() }
     }
@@ -107,20 +108,20 @@ impl fmt::Display for StorageError {
 
 impl std::error::Error for StorageError {}
 
-/// An object store. Names have only letters, digits, `-`, `.` and `/`.
+/// An object store. Names contain only letters, digits, `-`, `.` and `/`.
 pub trait Storage: Send + Sync {
-    /// Reads an object; `None` if there is none.
+    /// Reads an object; `None` if it does not exist.
     fn get(&self, name: &str) -> impl Future<Output = Result<Option<Vec<u8>>, StorageError>> + Send;
 
-    /// Creates an object unless there is one.
+    /// Creates an object unless it exists.
     fn create(&self, name: &str, bytes: Vec<u8>) -> impl Future<Output = Result<Created, StorageError>> + Send;
 
-    /// Writes an object, whether there is one or not: all of it or nothing.
+    /// Creates or replaces an object atomically.
     fn put(&self, name: &str, bytes: Vec<u8>) -> impl Future<Output = Result<(), StorageError>> + Send;
 
-    /// The names of objects in a folder that come after a name, in order; at most a thousand.
+    /// Lists the objects in a folder after a name, in order; at most a thousand.
     fn list(&self, folder: &str, after: &str) -> impl Future<Output = Result<Vec<String>, StorageError>> + Send;
 
-    /// Removes an object, if there is one.
+    /// Deletes an object, if it exists.
     fn delete(&self, name: &str) -> impl Future<Output = Result<(), StorageError>> + Send;
 }

@@ -1,10 +1,10 @@
-//! Connections to elsewhere, by one rule for AWS, receivers, OTLP and traces: which addresses are never called, and through which
-//! proxy the others are.
+//! Outbound connections, with common rules for AWS, receivers, OTLP and traces: blocked addresses, and proxies.
 //!
-//! - Addresses where credentials and metadata are served are never called, whether a URL names one or DNS leads there ([`Guard`]).
-//!   Only what the AWS SDK asks for its own credentials goes there.
-//! - What is signed for AWS beside its SDKs is signed here ([`Signer`]).
-//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all ([`Proxies`]). This machine is never called through a proxy.
+//! - Credential and metadata endpoints are never called, whether a URL contains their address or DNS resolves to it
+//!   ([`Guard`]). The only exception is the AWS SDK's loading of its own credentials.
+//! - Requests to AWS without an SDK are signed here ([`Signer`]).
+//! - `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` apply to all connections ([`Proxies`]). This machine
+//!   is never called through a proxy.
 
 mod body;
 mod error;

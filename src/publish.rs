@@ -1,10 +1,11 @@
 //! Metric export: CloudWatch, OTLP, and the text that Prometheus scrapes.
 //!
-//! Each sink has a pure half, which turns a [`Frame`] into what goes over the wire, and a rim half, which sends it. The
-//! pure halves know the sinks' limits; the rim halves know how a refusal differs from an outage.
+//! Each sink has a pure part, which converts a [`Frame`] to requests within the sink's limits, and an I/O part,
+//! which sends them and tells refusals from outages.
 //!
-//! Invariants: a sink that fails or hangs delays no other sink, and its caller by no more than [`TIMEOUT`]; what
-//! CloudWatch did not take is kept for the next time, up to a named limit; no secret reaches a log or an error.
+//! Invariants: a sink that fails or hangs delays no other sink, and its caller by at most [`TIMEOUT`]; what
+//! CloudWatch did not accept is kept for the next attempt, up to a named limit; no secret appears in logs or
+//! errors.
 
 mod cloudwatch;
 mod metrics_document;
@@ -39,41 +40,41 @@ pub use sink::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 pub use volume::{WITH_NEWS, classic_use, otlp_use};
 
-/// How long one attempt to publish to one sink may take, in wall time: it guards against the real network.
+/// Wall time limit of one attempt to publish to a sink.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a sink's `Retry-After` is obeyed, in wall time: a wrong header must not silence a sink.
+/// Maximum pause by a sink's `Retry-After`, in wall time: a wrong header must not silence a sink.
 pub const MAX_HOLD: Duration = Duration::from_secs(300);
 
-/// Gives each frame to each sink that is due.
+/// Passes each frame to each sink that is due.
 #[derive(Debug)]
 pub struct Publisher {
     clock: Clock,
     lanes: Vec<Lane>,
 }
 
-/// What became of one attempt to publish. Feeds `publish.series` and `publish.failures`.
+/// Result of an attempt to publish. Source of `publish.series` and `publish.failures`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The sink: `cloudwatch`, `cloudwatch-otlp`, `otlp`, and `otlp-2` and so on for further OTLP receivers.
     pub sink: Arc<str>,
-    /// How many series the sink took; 0 when it failed.
+    /// Number of accepted series; 0 on failure.
     pub series: u64,
-    /// Values that were given up since the last report because [`MAX_PENDING_VALUES`] were waiting already.
+    /// Values dropped since the last report because [`MAX_PENDING_VALUES`] were pending.
     pub dropped: u64,
-    /// Bytes of the points that were sent to CloudWatch by OTLP, as it charges for them; 0 for other sinks.
+    /// Bytes of points sent to CloudWatch by OTLP, as billed; 0 for other sinks.
     pub bytes: u64,
-    /// Values that no exponential histogram has because there are too many series, since the last report.
+    /// Values without an exponential histogram because there are too many series, since the last report.
     pub histogram_values_left_out: u64,
-    /// Series that a budget leaves out, by metric.
+    /// Series omitted by a budget, by metric.
     pub left_out: BTreeMap<&'static str, u64>,
-    /// How many of them were not left out before the last report.
+    /// Series newly omitted since the last report.
     pub newly_left_out: u64,
-    /// Why the sink did not take all.
+    /// Why the sink did not accept everything.
     pub error: Option<SinkError>,
 }
 
-/// The ways to CloudWatch that are configured.
+/// Configured access to CloudWatch.
 #[derive(Debug, Default)]
 pub struct CloudWatchAccess {
     /// For `PutMetricData`.
@@ -82,12 +83,12 @@ pub struct CloudWatchAccess {
     pub otlp: Option<SignedEndpoint>,
     /// Whether classic metrics have the dimensions Account and Region.
     pub places: Arc<AtomicBool>,
-    /// How many targets share the budget.
+    /// Number of targets that share the budget.
     pub targets: Arc<AtomicUsize>,
 }
 
 impl Publisher {
-    /// Prepares every sink of the configuration; connects to none. Needs a tokio runtime.
+    /// Creates all configured sinks; connects to none. Requires a tokio runtime.
     pub fn new(
         config: &config::Publish,
         cloudwatch: CloudWatchAccess,
@@ -117,7 +118,7 @@ impl Publisher {
         Ok(Self { clock, lanes })
     }
 
-    /// The same, after an earlier run that may have published until then.
+    /// Sets the time up to which an earlier run may have published.
     #[must_use]
     pub fn after(mut self, reported_until: Option<Timestamp>) -> Self {
         for lane in &mut self.lanes {
@@ -128,8 +129,8 @@ impl Publisher {
         self
     }
 
-    /// Gives the frame to every sink that is due, all at once. Every frame must pass through here, because
-    /// distributions bring their new values only once. Returns one report per sink that was tried.
+    /// Passes the frame to all due sinks concurrently. Every frame must pass through here, since distributions
+    /// contain their new values only once. Returns one report per sink tried.
     pub async fn publish(&mut self, frame: Arc<Frame>) -> Vec<Report> {
         let clock = self.clock;
         let attempts = self.lanes.iter_mut().map(|lane| lane.publish(&frame, clock));
@@ -137,17 +138,17 @@ impl Publisher {
     }
 }
 
-/// A sink and its cadence.
+/// A sink with its interval.
 #[derive(Debug)]
 struct Lane {
     name: Arc<str>,
     sink: Sink,
     every: Duration,
-    /// The last success.
+    /// Time of the last success.
     last: Option<Timestamp>,
-    /// A `Retry-After` to obey.
+    /// End of a pause by `Retry-After`.
     hold: Option<Timestamp>,
-    /// Why the last attempt failed, as it was logged.
+    /// Error of the last attempt, as logged.
     failing: Option<String>,
 }
 
@@ -182,10 +183,10 @@ impl Lane {
         Some(self.conclude(result, frame.at, clock))
     }
 
-    /// A sink that failed is due at once. A tenth of the cadence is forgiven, so that a tick that comes a little early
-    /// does not make the sink wait for the one after it.
+    /// Whether the sink is due. After a failure it is due at once. A tenth of the interval is tolerated, so that a
+    /// slightly early tick does not delay the sink to the next one.
     fn is_due(&self, now: Timestamp) -> bool {
-        // A time that is still to come, and a hold without end, are of a clock that was wrong.
+        // A last success or a pause in the future stems from a clock that was wrong.
         let held = self.hold.is_some_and(|until| now < until && self.last.is_none_or(|last| last <= now));
         let early = self.last.is_some_and(|last| last <= now && now.since(last) < self.every.mul_f64(0.9));
         !held && !early
@@ -239,7 +240,7 @@ impl Lane {
     }
 }
 
-/// The budget of custom metrics, if there is one.
+/// The budget for custom metrics, if any.
 fn budget_of(config: &config::CloudWatch) -> Result<Option<Budget>, SetupError> {
     let Some(dollars) = config.budget else { return Ok(None) };
     let wrong = |mistakes: Problems| SetupError::new("CloudWatch", mistakes.to_string());

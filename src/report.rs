@@ -1,10 +1,10 @@
-//! Reports of a time that is over: what GPUs did and cost, what was wasted, who waited and who failed. PURE.
+//! Reports about a past period: use, cost and waste of GPUs, waits and failures. PURE.
 //!
-//! [`Builder`] takes in rows of the archive, one by one, and makes a [`Report`], which is shown as text, HTML or CSV.
+//! [`Builder`] consumes rows of the archive and builds a [`Report`], which is rendered as text, HTML or CSV.
 //!
-//! - What GPUs did comes from hours, which have all of it. What it is broken down by comes from jobs, which are in it with all that they
-//!   held when they ended in the time.
-//! - Dollars are there where prices were configured.
+//! - The use of GPUs comes from hourly rows, which are complete. The breakdown comes from jobs that ended in the
+//!   period, with everything they held.
+//! - Dollars are included if prices were configured.
 
 mod build;
 mod csv;

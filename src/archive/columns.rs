@@ -1,28 +1,28 @@
-//! Columns of a table: name, kind and meaning, how a row is taken apart into them and put together from them.
+//! Columns of a table: name, type and description, and the conversion of rows to and from cells.
 
 use std::collections::BTreeMap;
 
 use trainspotter_core::model::Timestamp;
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Text.
     Text,
-    /// A whole number.
+    /// Integer.
     Whole,
-    /// A number.
+    /// Float.
     Number,
-    /// A moment.
+    /// Timestamp.
     Time,
-    /// Text by name.
+    /// Map of names to text.
     Texts,
-    /// Numbers by name.
+    /// Map of names to numbers.
     Numbers,
 }
 
 impl Kind {
-    /// What SQL calls it in Athena and DuckDB.
+    /// Type name in SQL (Athena and DuckDB).
     pub fn in_sql(self) -> &'static str {
         match self {
             Self::Text => "string",
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// A column of this kind in the notation of Parquet's schemas.
+    /// A column of this type in Parquet's schema notation.
     pub(super) fn in_parquet(self, name: &str) -> String {
         let map = |value: &str| {
             format!(
@@ -53,10 +53,10 @@ impl Kind {
     }
 }
 
-/// What a row has in a column.
+/// Value of a row in a column.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Cell {
-    /// Nothing: not known, or it does not apply.
+    /// Null: unknown or not applicable.
     None,
     Text(String),
     Whole(i32),
@@ -69,13 +69,13 @@ pub(super) enum Cell {
 type Get<R> = Box<dyn Fn(&R) -> Cell + Send + Sync>;
 type Set<R> = Box<dyn Fn(&mut R, Cell) + Send + Sync>;
 
-/// A column of rows of a kind.
+/// A column of a row type.
 pub struct Column<R> {
     /// Its name.
     pub name: String,
-    /// What it holds.
+    /// Its type.
     pub kind: Kind,
-    /// What it means, for documents.
+    /// Its description, for documentation.
     pub meaning: String,
     pub(super) get: Get<R>,
     pub(super) set: Set<R>,
@@ -100,7 +100,7 @@ impl<R> Column<R> {
     }
 }
 
-/// What a value becomes in a cell, and comes from.
+/// Conversion of a value to and from a cell.
 pub(super) trait InCell: Sized {
     fn to_cell(&self) -> Cell;
     fn from_cell(cell: Cell) -> Option<Self>;

@@ -1,4 +1,4 @@
-//! From the bytes of a Parquet file to rows.
+//! Decodes the bytes of a Parquet file to rows.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::archive::encode::SCHEMA_KEY;
 use crate::archive::{ArchiveError, Row, SCHEMA_VERSION};
 use trainspotter_core::model::Timestamp;
 
-/// Gives each row of a file to `take`, in the file's order. Columns that this build does not know are left out. `name` is the file's, for
+/// Passes each row of a file to `take`, in file order. Unknown columns are ignored. `name` is the file name for
 /// errors.
 ///
 /// # Errors
-/// The file is broken, none of ours, or of a newer version. Rows before what is broken were given.
+/// The file is broken, foreign or of a newer version. Rows before the broken part have been passed on.
 pub fn decode<R: Row>(name: &str, bytes: Vec<u8>, mut take: impl FnMut(R)) -> Result<(), ArchiveError> {
     let broken = |problem: String| ArchiveError::Unreadable { name: name.to_owned(), problem };
     let reader = SerializedFileReader::new(Bytes::from(bytes)).map_err(|error| broken(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! From rows to the bytes of a Parquet file: the same rows in the same order are the same bytes.
+//! Encodes rows to the bytes of a Parquet file. Deterministic: the same rows in the same order yield the same
+//! bytes.
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use parquet::schema::types::ColumnPath;
 use crate::archive::columns::{Cell, Column, Kind};
 use crate::archive::{ArchiveError, Row, SCHEMA_VERSION};
 
-/// Rows of a row group: as many as are in memory at once.
+/// Rows per row group; so many are in memory at once.
 pub const ROWS_OF_A_GROUP: usize = 50_000;
 
-/// The key of the metadata that names the schema.
+/// Metadata key of the schema name.
 pub(super) const SCHEMA_KEY: &str = "trainspotter.schema";
 
-/// A file that is being made.
+/// A file being encoded.
 pub struct Encoder<R: Row> {
     writer: SerializedFileWriter<Vec<u8>>,
     rows: Vec<R>,
@@ -33,10 +34,10 @@ impl<R: Row> std::fmt::Debug for Encoder<R> {
 }
 
 impl<R: Row> Encoder<R> {
-    /// A file without rows.
+    /// Starts a file.
     ///
     /// # Errors
-    /// The schema is none, which a test would have shown.
+    /// The schema is invalid, which a test rules out.
     pub fn new() -> Result<Self, ArchiveError> {
         let columns: Vec<String> = R::columns().iter().map(|column| column.kind.in_parquet(&column.name)).collect();
         let schema = format!("message {} {{ {} }}", R::TABLE.as_str(), columns.join(" "));
@@ -44,11 +45,11 @@ impl<R: Row> Encoder<R> {
         let version = KeyValue::new(SCHEMA_KEY.to_owned(), format!("{}/{SCHEMA_VERSION}", R::TABLE.as_str()));
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
-            // Nothing that changes from build to build.
+            // Independent of the version, so that files are reproducible.
             .set_created_by("trainspotter".to_owned())
             .set_max_row_group_row_count(Some(ROWS_OF_A_GROUP))
             .set_key_value_metadata(Some(vec![version]));
-        // No two jobs have the same: a dictionary would only be built and thrown away.
+        // These are unique per job, so a dictionary would be useless.
         for unique in ["id", "submitted_at", "ended_at"] {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(unique), false);
         }
@@ -59,16 +60,16 @@ impl<R: Row> Encoder<R> {
     /// Adds a row.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// Encoding failed.
     pub fn push(&mut self, row: R) -> Result<(), ArchiveError> {
         self.rows.push(row);
         if self.rows.len() >= ROWS_OF_A_GROUP { self.flush() } else { Ok(()) }
     }
 
-    /// The bytes of the whole file.
+    /// Finishes the file and returns its bytes.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// Encoding failed.
     pub fn finish(mut self) -> Result<Vec<u8>, ArchiveError> {
         self.flush()?;
         Ok(self.writer.into_inner()?)
@@ -139,7 +140,7 @@ fn write_cells(writer: &mut ColumnWriter<'_>, cells: impl Iterator<Item = Cell>)
     Ok(written)
 }
 
-/// The entries of a column of maps, one after the other, with the levels that say where a map begins and which are empty.
+/// The entries of a map column, with the levels that mark the beginning of a map and empty maps.
 struct Entries {
     keys: Vec<ByteArray>,
     texts: Vec<ByteArray>,

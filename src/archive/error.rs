@@ -1,9 +1,9 @@
-//! What can go wrong with an archive.
+//! Errors of the archive.
 
 use crate::objects::StorageError;
 use crate::store::StoreError;
 
-/// An archive cannot be written or read.
+/// Why the archive cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveError {
     /// The bucket or folder failed.
@@ -12,12 +12,12 @@ pub enum ArchiveError {
     /// The state file failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file is broken, or none of ours.
+    /// A file is broken or foreign.
     #[error("{name} cannot be read: {problem}; move it away, or restore it from a copy")]
     Unreadable {
-        /// The file.
+        /// File name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: String,
     },
     /// A file was written by a newer version of this program.
@@ -25,17 +25,17 @@ pub enum ArchiveError {
         "{name} was written by a newer version of Trainspotter (schema {found}; this build knows {known}): run that version"
     )]
     Newer {
-        /// The file.
+        /// File name.
         name: String,
-        /// Its schema.
+        /// Schema of the file.
         found: String,
-        /// What this build knows.
+        /// Supported schema.
         known: String,
     },
-    /// A file cannot be made, which no row should cause.
+    /// A file cannot be encoded; no row should cause this.
     #[error("a file of the archive cannot be made: {0}")]
     Encoding(String),
-    /// This replica does not lead any more.
+    /// This replica is no longer the leader.
     #[error("another replica leads")]
     NotLeading,
 }

@@ -1,4 +1,4 @@
-//! Rows as they wait in the state file: squeezed, by day and tick.
+//! Rows in the state file: compressed, by day and tick.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -11,13 +11,13 @@ use crate::archive::{Row, day_of};
 use crate::store::{StoreError, UnarchivedRows};
 use trainspotter_core::model::Timestamp;
 
-/// Rows are taken for broken if they are larger than this once they are no longer squeezed.
+/// Maximum decompressed size; larger rows count as broken.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Rows that came with a tick, by their day.
+/// Packs the rows of a tick, by day.
 ///
 /// # Errors
-/// A row cannot be written down.
+/// A row cannot be serialized.
 pub fn unarchived_of<R: Row>(rows: &[R], at: Timestamp) -> Result<Vec<UnarchivedRows>, StoreError> {
     let mut days: BTreeMap<Timestamp, Vec<&R>> = BTreeMap::new();
     for row in rows {
@@ -33,7 +33,7 @@ pub fn unarchived_of<R: Row>(rows: &[R], at: Timestamp) -> Result<Vec<Unarchived
     days.into_iter().map(packed).collect()
 }
 
-/// The rows themselves.
+/// Unpacks the rows.
 ///
 /// # Errors
 /// They are broken.

@@ -1,4 +1,4 @@
-//! Reading days of the archive: every target's files, and a file that cannot be read costs what is in it and no more.
+//! Reads days of the archive, from the files of all targets. An unreadable file is skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,27 +8,28 @@ use crate::objects::{Storage, StorageError};
 use crate::store::ArchiveTable;
 use trainspotter_core::model::Timestamp;
 
-/// Files in one folder. There is one a day and target: as many targets as there may be write a third of it in ten years.
+/// Maximum files in one folder. There is one per day and target: the maximum number of targets write a third of it
+/// in ten years.
 const MAX_FILES: usize = 2_000_000;
 
-/// Files that are named when they cannot be read; more are counted.
+/// Maximum unreadable files listed; further ones are counted.
 const MAX_NAMED: usize = 20;
 
-/// The files of a table by their day.
+/// The files of a table by day.
 pub type Days = BTreeMap<Timestamp, Vec<String>>;
 
-/// What was read.
+/// Result of reading.
 #[derive(Clone, Debug, Default)]
 pub struct ArchivedDays {
-    /// Files that were read.
+    /// Number of files read.
     pub files: u64,
-    /// What could not be read, and why.
+    /// Unreadable files, with reasons.
     pub unreadable: Vec<String>,
-    /// Files beyond these that could not be read.
+    /// Number of further unreadable files.
     pub more_unreadable: u64,
 }
 
-/// The days of which a table has files.
+/// The days for which a table has files.
 ///
 /// # Errors
 /// The bucket or folder cannot be read at all.
@@ -36,14 +37,15 @@ pub async fn days<S: Storage>(storage: &S, table: ArchiveTable) -> Result<Days, 
     let mut days = Days::new();
     for name in names(storage, &layout::root(table)).await? {
         let Some(day) = layout::day_in(&name) else { continue };
-        // A folder lists the folders in it, and a bucket the files below them.
+        // A folder lists subfolders, a bucket the files below them.
         let files = if name.ends_with(".parquet") { vec![name] } else { names(storage, &name).await? };
         days.entry(day).or_default().extend(files.into_iter().filter(|file| file.ends_with(".parquet")));
     }
     Ok(days)
 }
 
-/// Every name in a folder. Each page of names goes on after the last one: a store that lists the same again would be asked for ever.
+/// All names in a folder. Each page must continue after the previous one: a store that repeats names would be
+/// listed forever.
 async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, ArchiveError> {
     let mut all: Vec<String> = Vec::new();
     loop {
@@ -65,7 +67,7 @@ async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, Arc
     }
 }
 
-/// Gives every row of a time to `take`, day by day.
+/// Passes every row of a period to `take`, day by day.
 ///
 /// # Errors
 /// The bucket or folder cannot be read at all.
@@ -79,7 +81,7 @@ pub async fn read_days<R: Row, S: Storage>(
     let is_in = |day: &Timestamp| *day + Duration::from_secs(86_400) > from && *day < to;
     let days = days(storage, R::TABLE).await?;
     for name in days.iter().filter(|(day, _)| is_in(day)).flat_map(|(_, files)| files) {
-        // It may have gone meanwhile.
+        // It may have been deleted meanwhile.
         let Some(bytes) = storage.get(name).await? else { continue };
         let is_meant = |row: &R| (from..to).contains(&row.at());
         match decode::<R>(name, bytes, |row| {

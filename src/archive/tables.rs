@@ -1,7 +1,7 @@
-//! The tables of the archive: which columns they have, in which version.
+//! Tables of the archive: columns and version.
 //!
-//! Within a version columns are only added, at the end of their kind; readers take what is missing for not known. Anything else is a new
-//! version, in folders of its own.
+//! Within a version, columns are only added, at the end of their type; readers treat missing columns as unknown.
+//! Any other change is a new version, in separate folders.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use trainspotter_core::metrics::hourly::{self, HourFigures};
 use trainspotter_core::metrics::{EndedJob, Reason};
 use trainspotter_core::model::Timestamp;
 
-/// The version of both tables.
+/// Version of both tables.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// A row of a table.
@@ -22,14 +22,14 @@ pub trait Row: Default + Clone + Send + Sync + serde::Serialize + serde::de::Des
     /// The table's columns.
     fn columns() -> &'static [Column<Self>];
 
-    /// In which day it is.
+    /// Time that determines its day.
     fn at(&self) -> Timestamp;
 
-    /// What distinguishes it from all other rows of its day.
+    /// Key that is unique within its day.
     fn key(&self) -> String;
 }
 
-/// A column that holds a field as it is.
+/// Defines a column for a field.
 macro_rules! field {
     ($kind:ident, $field:ident, $meaning:literal) => {
         Column::new(
@@ -132,7 +132,7 @@ impl Row for HourFigures {
     }
 
     fn key(&self) -> String {
-        // A separator that no name has.
+        // A separator that does not occur in names.
         let Self { hour, account, region, queue, share, .. } = self;
         format!("{}\u{0}{account:?}\u{0}{region:?}\u{0}{queue}\u{0}{share:?}", hour.millis())
     }

@@ -1,4 +1,4 @@
-//! Files of the archive, in a folder and in memory.
+//! Files of the archive, on disk and in memory.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::model::Timestamp;
 
-/// Ten o'clock on a day.
+/// Ten o'clock on the test's day.
 fn ten() -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000 - 1_800_000_000_000 % 86_400_000 + 36_000_000)
 }
@@ -91,7 +91,7 @@ fn a_file_that_is_broken_or_newer_or_of_something_else_is_named() {
     assert!(said.contains("jobs/1, and hours/1 is needed"), "{said}");
 }
 
-/// A store in which rows of some jobs wait, a tick each.
+/// A store with unarchived rows, one tick per entry.
 async fn store_with(jobs: impl IntoIterator<Item = Vec<EndedJob>>) -> StoreHandle {
     let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
     for (number, jobs) in jobs.into_iter().enumerate() {
@@ -129,13 +129,13 @@ async fn a_day_is_written_once_and_corrected_as_a_whole() {
     let made = || std::fs::metadata(file(folder.path())).unwrap().modified().unwrap();
     let made_at = made();
 
-    // As after a crash before the rows were forgotten: the same rows again.
+    // The same rows again, as after a crash before they were removed from the store.
     let again = store_with(ticks()).await;
     assert_eq!(archive(folder.path(), &again).await.unwrap(), Written::default());
     assert_eq!((made(), std::fs::read(file(folder.path())).unwrap()), (made_at, first));
     assert_eq!(again.call(|store| store.unarchived_days()).await.unwrap(), []);
 
-    // One that was found late, and one that is there.
+    // One late row, and one that is already archived.
     keep(&again, 999, &[job(5), job(10_000)]).await;
     let written = archive(folder.path(), &again).await.unwrap();
     assert_eq!(written, Written { added: 1, was_corrected: true, unreadable: 0 });
@@ -152,7 +152,7 @@ async fn what_cannot_be_written_or_read_loses_nothing() {
     let waits =
         async || store.call(|store| store.unarchived_days()).await.unwrap().iter().map(|day| day.rows).sum::<u64>();
 
-    // A file stands where the folder is to be.
+    // A file is in the way of the folder.
     let place = folder.path().join("place");
     std::fs::write(&place, "x").unwrap();
     let error = archive(&place, &store).await.unwrap_err().to_string();
@@ -167,13 +167,13 @@ async fn what_cannot_be_written_or_read_loses_nothing() {
     assert!(error.contains("own.parquet cannot be read"), "{error}");
     assert_eq!((waits().await, std::fs::read(file(&place)).unwrap()), (2, b"broken".to_vec()));
 
-    // Whoever does not lead any more writes nothing.
+    // A replica that is no longer the leader writes nothing.
     std::fs::remove_file(file(&place)).unwrap();
     let storage = Folder::new(place.clone());
     let refused = write_day::<EndedJob, _>(&storage, &store, day_of(ten()), "own", || false).await;
     assert_eq!((refused, file(&place).exists()), (Err(ArchiveError::NotLeading), false));
 
-    // A row in the state file that cannot be read stays there, and the others go.
+    // An unreadable row stays in the state file; the others are archived.
     let bad = Unarchived {
         rows: vec![crate::store::UnarchivedRows {
             table: ArchiveTable::Jobs,
@@ -199,17 +199,17 @@ async fn a_bucket_out_of_reach_for_a_day_loses_nothing_and_each_row_is_written_o
     let kept = || decoded::<EndedJob>(fake.object(&layout::file(ArchiveTable::Jobs, day_of(ten()), "own")).unwrap());
     for (first, refusal) in [(1_000, Refusal::coded(503, "SlowDown")), (2_000, Refusal::coded(403, "AccessDenied"))] {
         fake.outage(Some(refusal.clone()));
-        // More comes while it is away, and each attempt finds all of it.
+        // More rows arrive during the outage, and each attempt finds all of them.
         for hour in 0..24 {
             keep(&store, first + hour, &[job(1_000 + hour)]).await;
             let error = write().await.unwrap_err().to_string();
             assert!(error.contains("the bucket bucket"), "{refusal:?}: {error}");
         }
     }
-    // The same rows came again in the second outage: they are in two commits, and one row each.
+    // The same rows arrived again in the second outage: two commits, but one row each.
     assert_eq!((waits().await, fake.puts()), (148, 0));
     fake.outage(None);
-    // It is read, and writing it fails; then it is written, and the answer is lost.
+    // It is read, and the write fails; then the write succeeds, but its response is lost.
     fake.refuse(Refusal {
         status: 404,
         body: "<Error><Code>NoSuchKey</Code></Error>".to_owned(),
@@ -246,7 +246,7 @@ async fn days_are_read_from_every_source_and_a_broken_file_costs_itself() {
     assert!(read.unreadable[0].contains("/c.parquet cannot be read"), "{:?}", read.unreadable);
 }
 
-/// Some stores that speak S3's protocol do not know where a list is to go on.
+/// Some S3-compatible stores ignore where a list should continue.
 #[tokio::test]
 async fn a_list_that_begins_again_and_again_is_an_error() {
     let (fake, storage) = FakeS3::start().await;
@@ -257,7 +257,7 @@ async fn a_list_that_begins_again_and_again_is_an_error() {
     assert!(error.contains("goes back behind jobs/"), "{error}");
 }
 
-/// What a day of a million jobs takes: `cargo test --lib million -- --ignored --nocapture`.
+/// Measures a day of a million jobs: `cargo test --lib million -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "measures; takes minutes without optimisation"]
 #[expect(clippy::print_stderr, reason = "it prints what it measured")]

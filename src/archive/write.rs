@@ -1,4 +1,4 @@
-//! Writing a day: all rows that the archive lacks, in one file, once.
+//! Writes a day: all rows that the archive lacks, in one file, without duplicates.
 
 use std::collections::HashSet;
 
@@ -7,24 +7,25 @@ use crate::objects::Storage;
 use crate::store::{StoreHandle, UnarchivedRows};
 use trainspotter_core::model::Timestamp;
 
-/// Ticks whose rows are read from the store at once, and removed from it at once.
+/// Number of ticks whose rows are read from the store, and removed from it, in one batch.
 const TICKS_AT_ONCE: u32 = 200;
 
-/// What became of a day.
+/// Result of writing a day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Rows that the archive has got.
+    /// Rows added to the archive.
     pub added: u64,
-    /// Whether there was a file already, which was corrected.
+    /// Whether an existing file was rewritten.
     pub was_corrected: bool,
-    /// Rows in the state file that cannot be read: they stay there.
+    /// Unreadable rows; they stay in the state file.
     pub unreadable: u64,
 }
 
-/// Archives a day of a table, and forgets its rows in the store. `may_write` says whether this replica still leads.
+/// Archives a day of a table, then removes its rows from the store. `may_write` tells whether this replica is still
+/// the leader.
 ///
 /// # Errors
-/// The archive or the store fails, or the file that is there cannot be read: then nothing is lost, and it can be tried again.
+/// The archive or the store failed, or an existing file cannot be read. Nothing is lost, and it can be retried.
 pub async fn write_day<R: Row, S: Storage>(
     storage: &S,
     store: &StoreHandle,
@@ -64,14 +65,14 @@ pub async fn write_day<R: Row, S: Storage>(
     Ok(written)
 }
 
-/// Work that takes longer than a task may.
+/// Runs CPU-heavy work on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, ArchiveError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| ArchiveError::Encoding(error.to_string()))?
 }
 
-/// A day's file as it will be: what was there, then what is new.
+/// The new contents of a day's file: existing rows, then new ones.
 struct DayFile<R: Row> {
     name: String,
     encoder: Encoder<R>,
@@ -100,7 +101,7 @@ impl<R: Row> DayFile<R> {
         Ok(file)
     }
 
-    /// Takes in the rows of some ticks that it does not have. Says which ticks those were, and how many rows cannot be read.
+    /// Adds the rows of some ticks that are missing. Returns these ticks, and the number of unreadable rows.
     fn take(mut self, page: &[UnarchivedRows]) -> Result<(FileAndTicks<R>, u64), ArchiveError> {
         let (mut ticks, mut bad) = (Vec::new(), 0);
         for packed in page {

@@ -1,4 +1,4 @@
-//! Figures of a world that nobody has looked at: as many series as there would be at most, so that their number and size are known.
+//! A frame for an assumed world: with the maximum number of series, so that their number and size are known.
 
 use std::sync::Arc;
 
@@ -7,35 +7,35 @@ use trainspotter_core::metrics::catalogue::{self, DURATION_BOUNDS, Kind, Metric}
 use trainspotter_core::metrics::{Distribution, Frame, Labels, Sample, Value, closed_values};
 use trainspotter_core::model::Timestamp;
 
-/// Other shares whose quota a share works on in the course of a month.
+/// Assumed number of other shares whose quota a share uses within a month.
 const LENDERS: usize = 3;
-/// Operations of AWS with their outcomes.
+/// Assumed number of AWS operations and outcomes.
 const CALLS: usize = 20;
-/// Values of labels of which no more is known: limits that bite, rules that fail.
+/// Assumed number of values for other labels: limits that were hit, rules that fail.
 const OTHERS: usize = 2;
 
-/// A world that is assumed.
+/// An assumed world.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assumed {
-    /// Watched queues.
+    /// Number of watched queues.
     pub queues: usize,
-    /// Shares of each queue that have series.
+    /// Shares per queue with separate series.
     pub shares: usize,
-    /// Instance types of each queue.
+    /// Instance types per queue.
     pub instance_types: usize,
-    /// Priority bands, with `other`; 0 where there are none.
+    /// Priority bands including `other`; 0 without bands.
     pub bands: usize,
-    /// Sinks of figures.
+    /// Number of sinks.
     pub sinks: usize,
-    /// Receivers of alerts.
+    /// Number of receivers.
     pub receivers: usize,
     /// Whether reserved capacity is watched.
     pub reserved: bool,
-    /// Whether GPU time has a price.
+    /// Whether prices are configured.
     pub priced: bool,
 }
 
-/// A frame with every series that such a world can have: each metric with each value of its labels.
+/// A frame with every possible series of such a world: each metric with each combination of label values.
 pub fn assumed_frame(assumed: &Assumed, at: Timestamp) -> Frame {
     let mut samples = Vec::new();
     for metric in catalogue::ALL.iter().copied().filter(|metric| is_there(metric, assumed)) {
@@ -52,7 +52,7 @@ fn is_there(metric: &Metric, assumed: &Assumed) -> bool {
     (assumed.priced || !of_dollars) && (assumed.reserved || !of_reserved)
 }
 
-/// A value whose encoding has the usual size.
+/// A value whose encoding has a typical size.
 fn value(metric: &Metric) -> Value {
     match metric.kind {
         Kind::Gauge => Value::Gauge(12.5),
@@ -64,7 +64,7 @@ fn value(metric: &Metric) -> Value {
     }
 }
 
-/// Every combination of label values that a metric can have there.
+/// All combinations of label values of a metric.
 fn combinations(metric: &'static Metric, assumed: &Assumed) -> Vec<Labels> {
     let mut combinations: Vec<Vec<(catalogue::Label, Arc<str>)>> = vec![Vec::new()];
     for label in metric.labels.iter().copied() {
@@ -81,7 +81,7 @@ fn combinations(metric: &'static Metric, assumed: &Assumed) -> Vec<Labels> {
     combinations.into_iter().map(|pairs| pairs.into_iter().collect()).collect()
 }
 
-/// The values of a label beside those that are chosen already.
+/// The values of a label, given those chosen already.
 fn values(
     metric: &Metric,
     label: catalogue::Label,

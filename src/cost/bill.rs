@@ -1,35 +1,35 @@
-//! Quantities at their prices.
+//! The bill: quantities at their prices.
 
 use crate::cost::prices::{Item, PriceTable};
 use crate::cost::usage::Usage;
 use trainspotter_core::model::units::counted;
 
-/// Bytes of a gigabyte, as they are charged for.
+/// Bytes per gigabyte, as billed.
 const GIGABYTE: f64 = 1e9;
 
-/// Where money goes.
+/// Destination of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
-    /// Custom metrics of CloudWatch, by `PutMetricData`.
+    /// CloudWatch custom metrics, by `PutMetricData`.
     Classic,
     /// CloudWatch and other receivers, by OTLP.
     Otlp,
-    /// Reading GPU metrics of jobs from CloudWatch.
+    /// Reading GPU metrics from CloudWatch.
     GpuMetrics,
-    /// Alarms in CloudWatch.
+    /// CloudWatch alarms.
     Alarms,
-    /// Dashboards in CloudWatch.
+    /// CloudWatch dashboards.
     Dashboards,
-    /// The log of replicas.
+    /// Log of the replicas.
     Log,
-    /// The archive of jobs and hours.
+    /// Long-term archive.
     Archive,
     /// Running the service.
     Compute,
 }
 
 impl Destination {
-    /// All of them.
+    /// All destinations.
     pub const ALL: [Self; 8] = [
         Self::Classic,
         Self::Otlp,
@@ -41,7 +41,7 @@ impl Destination {
         Self::Compute,
     ];
 
-    /// Its name in figures and JSON.
+    /// Its name in metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -56,37 +56,37 @@ impl Destination {
     }
 }
 
-/// A quantity of something and what it costs.
+/// A line of the bill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Where the money goes.
+    /// Destination.
     pub destination: Destination,
-    /// What it is for.
+    /// Description.
     pub what: String,
-    /// How many a month.
+    /// Quantity per month.
     pub quantity: f64,
-    /// Of what.
+    /// Unit of the quantity.
     pub unit: &'static str,
-    /// What they cost; `None` where this table has no price: a receiver that is not AWS's.
+    /// Cost; `None` without a price, as for a receiver outside AWS.
     pub dollars: Option<f64>,
-    /// Whether the price is a guess.
+    /// Whether the price is unconfirmed.
     pub is_guess: bool,
 }
 
-/// What a month costs.
+/// The bill of a month.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bill {
-    /// Each quantity that is above 0.
+    /// All quantities above 0.
     pub lines: Vec<Line>,
 }
 
 impl Bill {
-    /// The sum of what has a price, in dollars.
+    /// Total of priced lines, in dollars.
     pub fn total(&self) -> f64 {
         self.lines.iter().filter_map(|line| line.dollars).fold(0.0, |sum, dollars| sum + dollars)
     }
 
-    /// The sum of a destination, in dollars; `None` if nothing of it has a price.
+    /// Total of a destination, in dollars; `None` if none of it has a price.
     pub fn of(&self, destination: Destination) -> Option<f64> {
         let mut dollars =
             self.lines.iter().filter(|line| line.destination == destination).filter_map(|line| line.dollars);
@@ -95,7 +95,7 @@ impl Bill {
     }
 }
 
-/// Quantities at their prices.
+/// Computes the bill.
 pub fn bill(usage: &Usage, prices: &PriceTable) -> Bill {
     let mut lines = Lines { prices, lines: Vec::new() };
     if let Some(classic) = &usage.classic {

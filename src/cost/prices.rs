@@ -1,4 +1,4 @@
-//! The table of prices: the one in the binary, and a file that replaces parts of it.
+//! The price table: the embedded one, with parts replaced by a file.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,46 +7,46 @@ use serde::Deserialize;
 
 use trainspotter_core::yaml::{self, Document, Problem, Problems, nearest};
 
-/// The table in the repository.
+/// The price table in the repository.
 const SHIPPED: &str = include_str!("../../config/prices.yaml");
-/// The name that its mistakes would be shown with.
+/// Its name in errors.
 const SHIPPED_NAME: &str = "config/prices.yaml";
-/// No unit costs more: such a number is a slip.
+/// Maximum price of a unit; more is a typo.
 const MAX_DOLLARS: f64 = 100_000.0;
-/// Tiers of a price, at most.
+/// Maximum tiers of a price.
 const MAX_TIERS: usize = 20;
 
-/// What has a price.
+/// An item with a price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Item {
-    /// A custom metric of CloudWatch, a month.
+    /// A CloudWatch custom metric, per month.
     Metric,
-    /// A request of `PutMetricData`.
+    /// A `PutMetricData` request.
     PutMetricData,
-    /// A gigabyte of metrics by OTLP to CloudWatch.
+    /// A gigabyte of metrics to CloudWatch by OTLP.
     OtlpGigabyte,
     /// A metric requested by `GetMetricData`.
     GetMetricData,
-    /// A standard alarm, a month.
+    /// A standard alarm, per month.
     Alarm,
-    /// A composite alarm, a month.
+    /// A composite alarm, per month.
     CompositeAlarm,
-    /// A dashboard, a month.
+    /// A dashboard, per month.
     Dashboard,
     /// A request that writes an object.
     S3Put,
     /// A request that reads an object.
     S3Get,
-    /// A gigabyte stored, a month.
+    /// A gigabyte stored, per month.
     S3Gigabyte,
-    /// A vCPU of Fargate, an hour.
+    /// A Fargate vCPU, per hour.
     FargateVcpu,
-    /// A gigabyte of memory of Fargate, an hour.
+    /// A gigabyte of Fargate memory, per hour.
     FargateGigabyte,
 }
 
 impl Item {
-    /// All of them.
+    /// All items.
     pub const ALL: [Self; 12] = [
         Self::Metric,
         Self::PutMetricData,
@@ -85,23 +85,23 @@ impl Item {
     }
 }
 
-/// What an amount of something costs.
+/// The price of an item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Price {
-    /// Up to which amount each price holds; the last one has no end. Ascending.
+    /// Upper bound and price of each tier, ascending; the last has no bound.
     tiers: Vec<(f64, f64)>,
-    /// The amount that a price is for.
+    /// The quantity that a price is for.
     per: f64,
-    /// Where it is from.
+    /// Its source.
     pub source: String,
-    /// When it was looked up, like 2026-11-27.
+    /// Date of the lookup, as in 2026-11-27.
     pub date: String,
-    /// Whether a public source gives it.
+    /// Whether it has a public source.
     pub confirmed: bool,
 }
 
 impl Price {
-    /// What so many cost, in dollars.
+    /// Cost of a quantity, in dollars.
     pub fn of(&self, quantity: f64) -> f64 {
         let (mut dollars, mut counted) = (0.0, 0.0);
         for (up_to, price) in &self.tiers {
@@ -112,7 +112,7 @@ impl Price {
         dollars
     }
 
-    /// How many can be had for so many dollars: a whole number.
+    /// Largest integer quantity for a number of dollars.
     pub fn affordable(&self, dollars: f64) -> f64 {
         let (mut left, mut counted) = (dollars, 0.0);
         for (up_to, price) in &self.tiers {
@@ -127,7 +127,7 @@ impl Price {
         counted
     }
 
-    /// The price of the first one, in dollars.
+    /// Price of the first unit, in dollars.
     pub fn of_first(&self) -> f64 {
         self.of(1.0)
     }
@@ -137,7 +137,7 @@ impl Price {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriceTable {
     prices: BTreeMap<Item, Price>,
-    /// The file that replaced some of the shipped ones.
+    /// The file that replaced some of the shipped prices.
     replaced_by: Option<String>,
 }
 
@@ -169,11 +169,11 @@ struct TierForm {
 }
 
 impl PriceTable {
-    /// The table that is shipped with the binary.
+    /// The embedded table.
     ///
     /// # Errors
     ///
-    /// Never in a released binary: a test reads it.
+    /// It cannot be parsed; a test rules this out for released binaries.
     pub fn shipped() -> Result<Self, Problems> {
         static TABLE: LazyLock<Result<PriceTable, Problems>> = LazyLock::new(|| {
             let prices = read(SHIPPED_NAME, SHIPPED)?;
@@ -182,11 +182,11 @@ impl PriceTable {
         TABLE.clone()
     }
 
-    /// The shipped table with the prices of a file instead of its own.
+    /// The embedded table, with prices replaced by those of a file.
     ///
     /// # Errors
     ///
-    /// Every mistake in the file.
+    /// All errors in the file.
     pub fn with_file(name: &str, text: &str) -> Result<Self, Problems> {
         let mut table = Self::shipped()?;
         table.prices.extend(read(name, text)?);
@@ -194,17 +194,17 @@ impl PriceTable {
         Ok(table)
     }
 
-    /// The price of something; `None` if the table lacks it.
+    /// Price of an item, if the table has it.
     pub fn price(&self, item: Item) -> Option<&Price> {
         self.prices.get(&item)
     }
 
-    /// What so many cost in dollars; `None` if the table lacks the price.
+    /// Cost of a quantity in dollars; `None` without a price.
     pub fn cost(&self, item: Item, quantity: f64) -> Option<f64> {
         Some(self.price(item)?.of(quantity))
     }
 
-    /// Where the prices are from, in a few words.
+    /// Source of the prices, in a few words.
     pub fn in_words(&self) -> String {
         let date = self.prices.values().map(|price| price.date.as_str()).max().unwrap_or_default();
         match &self.replaced_by {
@@ -213,7 +213,7 @@ impl PriceTable {
         }
     }
 
-    /// Whether every price is there.
+    /// Whether all items have a price.
     #[cfg(test)]
     fn is_whole(&self) -> bool {
         Item::ALL.iter().all(|item| self.prices.contains_key(item))

@@ -1,4 +1,4 @@
-//! How much of what has a price is used in a month.
+//! Monthly quantities of priced items.
 
 use std::time::Duration;
 
@@ -6,67 +6,68 @@ use crate::config::Config;
 use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::{Frame, Value};
 
-/// 730 hours, as AWS counts months.
+/// 730 hours, AWS's month.
 pub const SECONDS_A_MONTH: f64 = 730.0 * 3_600.0;
 
-/// Replicas look for new records of the log so often.
+/// Interval at which replicas read new records of the log.
 const LOG_READ_EVERY: Duration = Duration::from_millis(700);
-/// A leader writes a record of its own at least so often within a lease.
+/// Minimum number of records that a leader writes per lease.
 const RECORDS_PER_LEASE: f64 = 3.0;
-/// Records beyond those of ticks and leases, such as what is delivered: measured on a demo.
+/// Factor for records beyond those of ticks and leases, such as deliveries: measured on a demo.
 const FURTHER_RECORDS: f64 = 1.15;
-/// Replicas that share targets announce themselves so often within a lease, with a PUT and a LIST each.
+/// Number of announcements per lease by replicas that share targets, with a PUT and a LIST each.
 const ANNOUNCEMENTS_PER_LEASE: u32 = 6;
-/// ... and at least so often.
+/// Maximum pause between announcements.
 const MAX_ANNOUNCEMENT_PAUSE: Duration = Duration::from_secs(10);
-/// Objects that a target's archive gets a day: jobs and hours, each of which is looked for before.
+/// Objects per target and day in the archive: jobs and hours, each with a read before.
 const ARCHIVED_A_DAY: f64 = 2.0;
-/// What a target's archive has after a year of ten thousand jobs a day, in gigabytes: 26 bytes a job (docs/ARCHIVE.md), and hours.
+/// Archive size of a target after a year with ten thousand jobs a day, in gigabytes: 26 bytes per job
+/// (docs/ARCHIVE.md), plus hours.
 const ARCHIVE_GIGABYTES: f64 = 0.2;
-/// What the log keeps: snapshots and the records since, in gigabytes.
+/// Size of the log in gigabytes: snapshots and the records since.
 const LOG_GIGABYTES: f64 = 0.5;
-/// vCPUs and gigabytes of a task, as in `deploy/cloudformation.yaml`.
+/// vCPUs and gigabytes of memory per task, as in `deploy/cloudformation.yaml`.
 const TASK: (f64, f64) = (0.25, 0.5);
 
-/// Quantities of a month.
+/// Quantities per month.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Custom metrics of CloudWatch.
+    /// CloudWatch custom metrics.
     pub classic: Option<ClassicUse>,
-    /// Receivers of OTLP.
+    /// OTLP receivers.
     pub otlp: Vec<OtlpUse>,
-    /// Metrics that are requested by `GetMetricData`.
+    /// Metrics requested by `GetMetricData`.
     pub metrics_requested: f64,
     /// Standard alarms, if the rules are exported to CloudWatch.
     pub alarms: u64,
     /// Composite alarms, likewise.
     pub composite_alarms: u64,
-    /// Dashboards in CloudWatch.
+    /// CloudWatch dashboards.
     pub dashboards: u64,
-    /// Writes and reads of the log, and the gigabytes it keeps; none where there is no log, or one in a folder.
+    /// Writes, reads and gigabytes of the log; `None` without a log in a bucket.
     pub log: Option<(f64, f64, f64)>,
-    /// The same of the archive.
+    /// The same for the archive.
     pub archive: Option<(f64, f64, f64)>,
-    /// Tasks of Fargate.
+    /// Fargate tasks.
     pub tasks: u64,
-    /// Hours of vCPUs.
+    /// vCPU hours.
     pub vcpu_hours: f64,
-    /// Hours of gigabytes of memory.
+    /// Gigabyte hours of memory.
     pub gigabyte_hours: f64,
 }
 
-/// What is sent by `PutMetricData`.
+/// Use of `PutMetricData`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClassicUse {
-    /// Series that are sent.
+    /// Published series.
     pub series: u64,
-    /// Series that a budget leaves out.
+    /// Series omitted by a budget.
     pub left_out: u64,
     /// Requests.
     pub requests: f64,
 }
 
-/// What is sent by OTLP to one receiver.
+/// Use of OTLP to one receiver.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OtlpUse {
     /// The sink.
@@ -75,14 +76,14 @@ pub struct OtlpUse {
     pub is_cloudwatch: bool,
     /// Series.
     pub series: u64,
-    /// Points of a month.
+    /// Points per month.
     pub points: f64,
-    /// Bytes of a month, as they are charged for.
+    /// Bytes per month, as billed.
     pub bytes: f64,
 }
 
 impl ClassicUse {
-    /// Both together: two targets have series of their own.
+    /// Sum over two targets, whose series are distinct.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -94,7 +95,7 @@ impl ClassicUse {
 }
 
 impl OtlpUse {
-    /// Both together, of one sink.
+    /// Sum for one sink.
     #[must_use]
     pub fn plus(self, other: &Self) -> Self {
         Self {
@@ -105,14 +106,15 @@ impl OtlpUse {
         }
     }
 
-    /// Bytes of a point, on average.
+    /// Mean bytes per point.
     pub fn bytes_per_point(&self) -> Option<f64> {
         (self.points > 0.0).then(|| self.bytes / self.points)
     }
 }
 
 impl Usage {
-    /// What follows from the configuration, and from how many instances run on average. Figures that are published are added by the caller.
+    /// Quantities that follow from the configuration and the mean number of hosts. The caller adds published
+    /// metrics.
     pub fn of(config: &Config, hosts: f64, tasks: u64) -> Self {
         let every = |period: Duration| SECONDS_A_MONTH / period.as_secs_f64().max(1.0);
         let targets = config.targets.len().max(1) as f64;
@@ -143,7 +145,7 @@ impl Usage {
     }
 }
 
-/// Instances in use in the frames of all targets; `None` if they say nothing of any.
+/// Number of instances in use, from the frames of all targets; `None` if unknown.
 pub fn hosts_in_use(frames: &[Frame]) -> Option<f64> {
     let used: &Metric = &catalogue::SHARE_USED;
     let values: Vec<f64> = frames

@@ -1,4 +1,4 @@
-//! A bucket or a folder, for those who do not care which.
+//! A bucket or a folder behind one type.
 
 use crate::objects::folder::Folder;
 use crate::objects::s3::Bucket;
@@ -7,9 +7,9 @@ use crate::objects::{Created, Storage, StorageError};
 /// A bucket or a folder.
 #[derive(Debug)]
 pub enum Anywhere {
-    /// A folder of this machine.
+    /// A local folder.
     Folder(Folder),
-    /// A bucket of S3.
+    /// An S3 bucket.
     Bucket(Box<Bucket>),
 }
 

@@ -1,4 +1,4 @@
-//! A bucket for tests: it keeps objects, and answers what was arranged instead.
+//! A fake bucket for tests: stores objects, and returns prepared errors.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,18 +15,18 @@ use crate::objects::{Rights, Setting};
 use crate::outbound::{Guard, SignedService, Signer, http_client};
 use trainspotter_clock::Clock;
 
-/// What a bucket says instead of doing what it is asked to.
+/// An error returned instead of a result.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: String,
-    /// Whether what was asked for is done nevertheless: the answer alone is lost.
+    /// Whether the operation takes effect nevertheless, so that only the response is lost.
     pub(crate) is_done: bool,
 }
 
 impl Refusal {
-    /// One in S3's words.
+    /// An error in S3's format.
     pub(crate) fn coded(status: u16, code: &str) -> Self {
         Self { status, body: format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code></Error>"), ..Self::default() }
     }
@@ -36,17 +36,17 @@ impl Refusal {
 struct Kept {
     objects: BTreeMap<String, Vec<u8>>,
     refusals: VecDeque<Refusal>,
-    /// Until somebody ends it.
+    /// Returned for all requests until it is cleared.
     outage: Option<Refusal>,
     puts: usize,
 }
 
-/// The bucket, and a way to look behind it.
+/// Handle to the fake bucket.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FakeS3(Arc<Mutex<Kept>>);
 
 impl FakeS3 {
-    /// Starts to listen. The bucket is called `bucket`, the prefix `prefix`.
+    /// Starts the server. The bucket is named `bucket`, the prefix `prefix`.
     pub(crate) async fn start() -> (Self, Bucket) {
         let fake = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -67,22 +67,22 @@ impl FakeS3 {
         (fake, bucket)
     }
 
-    /// The next request is refused.
+    /// Makes the next request fail.
     pub(crate) fn refuse(&self, refusal: Refusal) {
         self.0.lock().unwrap().refusals.push_back(refusal);
     }
 
-    /// All requests are refused from now on; none any more without a refusal.
+    /// Makes all requests fail from now on, or none.
     pub(crate) fn outage(&self, refusal: Option<Refusal>) {
         self.0.lock().unwrap().outage = refusal;
     }
 
-    /// How often an object was written.
+    /// Number of writes.
     pub(crate) fn puts(&self) -> usize {
         self.0.lock().unwrap().puts
     }
 
-    /// An object below the prefix.
+    /// Contents of an object below the prefix.
     pub(crate) fn object(&self, name: &str) -> Option<Vec<u8>> {
         self.0.lock().unwrap().objects.get(&format!("/bucket/prefix/{name}")).cloned()
     }

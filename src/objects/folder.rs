@@ -11,7 +11,7 @@ use crate::objects::Created;
 use crate::objects::Storage;
 use crate::objects::StorageError;
 
-/// Names that a list holds at most.
+/// Maximum names per list.
 const MAX_LISTED: usize = 1_000;
 
 /// A folder as an object store.
@@ -20,11 +20,11 @@ pub struct Folder {
     root: PathBuf,
 }
 
-/// Makes the names of files that are being written differ, in this process.
+/// Makes temporary file names unique within this process.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 impl Folder {
-    /// The folder at a path, which is made with the first object.
+    /// The object store in a folder, which is created with the first object.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
@@ -50,7 +50,8 @@ impl Storage for Folder {
         .await
     }
 
-    /// The object is written beside its place, and then linked to it: it is never there in part, and a link to a name that exists fails.
+    /// Writes a temporary file and links it to its name: readers never see a partial object, and linking to an
+    /// existing name fails.
     async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<Created, StorageError> {
         let name = name.to_owned();
         self.blocking(move |root| {
@@ -66,7 +67,7 @@ impl Storage for Folder {
         .await
     }
 
-    /// The object is written beside its place, and then takes it: readers see the one before or this one, never a part.
+    /// Writes a temporary file and renames it: readers see the previous or the new object, never a partial one.
     async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         let name = name.to_owned();
         self.blocking(move |root| {
@@ -111,7 +112,7 @@ impl Storage for Folder {
     }
 }
 
-/// Writes a file that is to come to a place: where it is now, and that place. Nothing is left of one that cannot be written.
+/// Writes a temporary file beside its final path and returns both paths. Cleans up on failure.
 fn written_beside(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<(PathBuf, PathBuf)> {
     let to = root.join(name);
     if let Some(folder) = to.parent() {

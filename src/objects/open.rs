@@ -1,4 +1,4 @@
-//! From the place of a configuration to what can be read and written.
+//! Opens the object store at a configured location.
 
 use crate::aws::{self, BucketAccess, ConnectError};
 use crate::config::ObjectPlace;
@@ -8,18 +8,18 @@ use crate::objects::{Anywhere, Setting};
 use crate::outbound::{Guard, OutboundError, http_client};
 use trainspotter_clock::Clock;
 
-/// Why a bucket cannot be asked at all.
+/// Why an object store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There are no credentials, or the endpoint cannot be used.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// Its address cannot be called.
+    /// The address is not allowed.
     #[error(transparent)]
     Address(#[from] OutboundError),
 }
 
-/// What is at a place. Nothing is asked yet. `setting` names the place in errors.
+/// Opens the object store at a location. Makes no request yet. `setting` is the setting that errors refer to.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -37,7 +37,7 @@ pub async fn open(
     }
 }
 
-/// A bucket and a prefix, by name.
+/// Opens a bucket with a prefix.
 pub(super) async fn bucket(
     bucket: &str,
     prefix: &str,

@@ -1,4 +1,4 @@
-//! A bucket of S3, or of what speaks its protocol: a few requests over HTTP, signed like all others.
+//! An S3 bucket, or an S3-compatible one: a few signed HTTP requests.
 
 mod tagged;
 #[cfg(test)]
@@ -25,27 +25,27 @@ use crate::outbound::causes;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
-/// The longest that a request takes, whoever waits for it.
+/// Maximum time of a request.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The longest that it takes to connect.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What is read of an error.
+/// Maximum bytes read of an error.
 const MAX_ERROR: usize = 4_096;
 
-/// The largest object that is read. A copy of the state with a million jobs has a tenth of it; more is not what was written here, and
-/// would take the memory that the service needs.
+/// Maximum size of an object. A snapshot of the state with a million jobs is a tenth of it; a larger object is
+/// foreign, and would take too much memory.
 pub(crate) const MAX_OBJECT_BYTES: usize = 1 << 30;
 
-/// The largest list that is read. A thousand names of the longest kind, each byte escaped, have less than half of it.
+/// Maximum size of a list. A thousand names of maximum length, with each byte escaped, are less than half of it.
 const MAX_LIST_BYTES: usize = 8 << 20;
 
 /// A bucket and a prefix.
 pub struct Bucket {
     http: reqwest::Client,
     signer: Signer,
-    /// Where the bucket's objects are: ends with a slash.
+    /// URL of the bucket's objects, with a trailing slash.
     root: Url,
     bucket: String,
     prefix: String,
@@ -63,26 +63,26 @@ impl fmt::Debug for Bucket {
     }
 }
 
-/// Where a bucket is, and who asks.
+/// Location of a bucket, and credentials.
 #[derive(Debug)]
 pub struct Place {
-    /// Another endpoint than AWS's: buckets are then named in the path.
+    /// Overrides AWS's endpoint: bucket names are then part of the path.
     pub endpoint: Option<Url>,
     /// The bucket.
     pub bucket: String,
-    /// What names begin with.
+    /// Prefix of object names.
     pub prefix: String,
-    /// The bucket's region.
+    /// Region of the bucket.
     pub region: String,
-    /// The settings that errors name.
+    /// The settings that errors refer to.
     pub setting: Setting,
 }
 
 impl Bucket {
-    /// A bucket at a place. `client` makes the client for a URL.
+    /// Creates a client for a bucket. `client` creates the HTTP client for a URL.
     ///
     /// # Errors
-    /// The address cannot be called.
+    /// The address is not allowed.
     pub fn new(
         place: Place,
         signer: Signer,
@@ -93,7 +93,7 @@ impl Bucket {
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let root = match endpoint {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.as_str().trim_end_matches('/')),
-            // The certificate is for one level of names.
+            // The TLS certificate covers one level of subdomains only.
             None if bucket.contains('.') => format!("https://s3.{region}.{domain}/{bucket}/"),
             None => format!("https://{bucket}.s3.{region}.{domain}/"),
         };
@@ -129,19 +129,19 @@ impl Bucket {
         }
         let sent = self.clock.mark();
         let answer = request.send().await.map_err(|error| {
-            // A port that nobody listens at says no.
+            // A refused connection counts as a response.
             let refused = error.is_connect() && !error.is_timeout() && is_refused(&error);
             let problem = format!("the bucket {} cannot be reached: {}", self.bucket, causes(&error.without_url()));
             if refused { StorageError::answered(problem) } else { StorageError::silent(problem) }
         })?;
-        // A machine whose clock is wrong is corrected by this, and its next request is signed for the right time.
+        // Corrects a wrong local clock, so that the next request is signed with the right time.
         if let Some(date) = answer.headers().get("date").and_then(|date| date.to_str().ok()).and_then(date_of) {
             self.clock.hear(sent, date);
         }
         Ok(answer)
     }
 
-    /// The body of an answer about an object or a folder; one with more than `at_most` bytes is refused.
+    /// Reads the body of a response about an object or folder; refuses more than `at_most` bytes.
     async fn whole(&self, answer: Response, name: &str, at_most: usize) -> Result<Vec<u8>, StorageError> {
         let body = Body::read(answer, at_most).await;
         let body = body.map_err(|error| StorageError::silent(causes(&error.without_url())))?;
@@ -258,18 +258,18 @@ impl Storage for Bucket {
     }
 }
 
-/// The name that a key of a list stands for, without what all names begin with.
+/// The object name for a key in a list, without the prefix.
 fn name_of(key: &str, prefix: &str) -> Option<String> {
     let key = form_urlencoded::parse(format!("k={key}").as_bytes()).next().map(|(_, key)| key.into_owned())?;
     key.strip_prefix(prefix).map(str::to_owned)
 }
 
-/// The text of the first element with this name, as it stands there.
+/// Raw text of the first element with this name.
 fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     elements(text, name).next()
 }
 
-/// The texts of all elements with this name. S3's answers have no attributes on those that are asked for here.
+/// Raw texts of all elements with this name. The elements used here have no attributes in S3's responses.
 fn elements<'t>(text: &'t str, name: &str) -> impl Iterator<Item = &'t str> {
     let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
     let mut rest = text;
@@ -287,7 +287,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
     kinds.any(|cause| cause.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-/// The moment of an HTTP date.
+/// Parses an HTTP date.
 fn date_of(text: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(Timestamp::from_millis(at.timestamp().as_millisecond()))

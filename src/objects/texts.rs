@@ -1,4 +1,4 @@
-//! Texts that stand in a bucket: one object, or those of a folder. What has not changed is not read again.
+//! Texts in a bucket: one object, or those of a folder. Unchanged objects are not downloaded again.
 
 #[cfg(test)]
 mod tests;
@@ -12,25 +12,25 @@ use crate::objects::s3::{Bucket, Seen};
 use crate::objects::{Setting, StorageError};
 use trainspotter_clock::Clock;
 
-/// Larger texts are refused.
+/// Maximum size of a text.
 pub const MAX_TEXT_BYTES: u64 = 1 << 20;
 
-/// Texts of a folder, at most: what S3 lists at once.
+/// Maximum texts per folder: one page of S3's list.
 pub const MAX_TEXTS: usize = 1_000;
 
-/// Wall time in which a text must be read.
+/// Wall time limit to read a text.
 const MAX_READ: Duration = Duration::from_secs(20);
 
 /// Texts in a bucket.
 #[derive(Debug)]
 pub struct Texts {
     bucket: Bucket,
-    /// The bucket's name.
+    /// Name of the bucket, for errors.
     shown: String,
     known: BTreeMap<String, Known>,
 }
 
-/// A text as it was read last.
+/// A cached text.
 #[derive(Debug)]
 struct Known {
     tag: String,
@@ -38,7 +38,7 @@ struct Known {
 }
 
 impl Texts {
-    /// Those of a bucket. Nothing is asked yet.
+    /// Opens a bucket of texts. Makes no request yet.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -55,7 +55,7 @@ impl Texts {
     /// The text of one object.
     ///
     /// # Errors
-    /// The bucket cannot be read; there is no such object, or it is no text.
+    /// The bucket cannot be read, or the object does not exist or is not text.
     pub async fn one(&mut self, name: &str) -> Result<String, StorageError> {
         if !self.look(name).await? {
             let shown = &self.shown;
@@ -64,10 +64,10 @@ impl Texts {
         Ok(self.known.get(name).map(|known| known.text.clone()).unwrap_or_default())
     }
 
-    /// The texts directly in a folder whose last part of the name is wanted, by their whole addresses.
+    /// The texts directly in a folder whose file name is wanted, by full address.
     ///
     /// # Errors
-    /// The bucket or an object cannot be read; there are too many, or one is no text.
+    /// The bucket or an object cannot be read; there are too many, or one is not text.
     pub async fn folder(
         &mut self,
         folder: &str,
@@ -88,7 +88,7 @@ impl Texts {
         let mut texts = BTreeMap::new();
         for object in &listed {
             let is_known = self.known.get(&object.name).is_some_and(|known| known.tag == object.tag);
-            // What is gone since it was listed is not there.
+            // An object deleted since the listing is skipped.
             if is_known || self.look(&object.name).await? {
                 let text = self.known.get(&object.name).map(|known| known.text.clone()).unwrap_or_default();
                 texts.insert(format!("s3://{}/{}", self.shown, object.name), text);
@@ -98,7 +98,7 @@ impl Texts {
         Ok(texts)
     }
 
-    /// Reads an object if it has changed. Says whether there is one.
+    /// Reads an object if it has changed. Returns whether it exists.
     async fn look(&mut self, name: &str) -> Result<bool, StorageError> {
         let tag = self.known.get(name).map(|known| known.tag.as_str()).filter(|tag| !tag.is_empty());
         match within(self.bucket.get_unless(name, tag, MAX_TEXT_BYTES)).await? {
@@ -119,7 +119,7 @@ impl Texts {
     }
 }
 
-/// Whether a name with this goes through every address as it is.
+/// Whether a character can be used in a URL unescaped.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-_./=".contains(c)
 }

@@ -1,21 +1,21 @@
-//! Bodies of answers, of which no more is read than whoever asked can mean.
+//! Reads response bodies up to a limit.
 
 use reqwest::Response;
 
-/// The body of an answer.
+/// A response body.
 #[derive(Debug)]
 pub struct Body {
-    /// Its beginning, at most as much as was asked for.
+    /// Its beginning, up to the limit.
     pub bytes: Vec<u8>,
-    /// Whether that is all of it.
+    /// Whether it is complete.
     pub is_whole: bool,
 }
 
 impl Body {
-    /// Reads no more than `at_most` bytes of an answer, and leaves the rest where it is.
+    /// Reads at most `at_most` bytes of a response, and ignores the rest.
     ///
     /// # Errors
-    /// The answer breaks off.
+    /// The connection was lost.
     pub async fn read(mut answer: Response, at_most: usize) -> Result<Self, reqwest::Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
@@ -28,7 +28,7 @@ impl Body {
         Ok(Self { bytes, is_whole: true })
     }
 
-    /// As text; what is none is shown as `�`.
+    /// The body as text; invalid UTF-8 is replaced by `�`.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }

@@ -1,58 +1,58 @@
-//! Why something outside cannot be called. No text shows a whole URL, or what a proxy's URL holds.
+//! Why an outbound connection is not possible. No text contains a whole URL, or credentials of a proxy.
 
 use crate::outbound::Refused;
 
-/// Why something outside cannot be called.
+/// Why an outbound connection is not possible.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutboundError {
-    /// It is no URL.
+    /// Invalid URL.
     #[error("not a URL: {0}")]
     Url(#[from] url::ParseError),
-    /// The scheme of a URL is not one of HTTP.
+    /// The URL's scheme is not HTTP.
     #[error("the URL begins with https:// or http://, not {0}://")]
     Scheme(String),
-    /// The scheme of a gRPC endpoint is not one of HTTP.
+    /// The gRPC endpoint's scheme is not HTTP.
     #[error("the endpoint must begin with http:// or https://")]
     EndpointScheme,
-    /// The URL names no host.
+    /// The URL has no host.
     #[error("the URL names no host")]
     NoHost,
-    /// Host and port of the URL are nothing that could be called.
+    /// Host and port do not form an origin.
     #[error("{host}: not an origin")]
     NotAnOrigin {
-        /// The URL's host.
+        /// Host of the URL.
         host: String,
     },
-    /// The address that the URL names must not be called.
+    /// The IP address in the URL is blocked.
     #[error("{host}: {refused}")]
     Refused {
-        /// The URL's host.
+        /// Host of the URL.
         host: String,
-        /// Why not.
+        /// The reason.
         #[source]
         refused: Refused,
     },
-    /// The same of an endpoint.
+    /// The IP address in an endpoint is blocked.
     #[error(transparent)]
     EndpointRefused(#[from] Refused),
-    /// A variable of the environment is to name a proxy, and does not.
+    /// An environment variable does not contain a valid proxy URL.
     #[error("{0} is not the URL of a proxy, such as http://proxy.example:3128")]
     Proxy(String),
-    /// The proxy of the environment cannot be used for a host.
+    /// The proxy cannot be used for a host.
     #[error("{host}: the proxy of the environment cannot be used")]
     ProxyFor {
-        /// The URL's host.
+        /// Host of the URL.
         host: String,
     },
-    /// The proxy of the environment cannot be used for AWS.
+    /// The proxy cannot be used for AWS.
     #[error("the proxy's URL cannot be used for AWS")]
     ProxyForAws,
-    /// TLS cannot be set up, for example because there are no CA certificates.
+    /// TLS initialization failed, for example without CA certificates.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
 }
 
-/// An error with its causes, which the outermost often does not name.
+/// Formats an error with its causes, which the outermost often omits.
 pub fn causes(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |cause| cause.source())
         .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

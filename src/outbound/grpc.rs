@@ -1,4 +1,4 @@
-//! gRPC channels for collectors of figures and traces.
+//! gRPC channels for OTLP receivers.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -16,10 +16,11 @@ use crate::outbound::Guard;
 use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
-/// A channel that connects on first use, by TLS if the endpoint says `https`. Timeouts are the endpoint's. Needs a tokio runtime.
+/// Creates a channel that connects on first use, with TLS if the endpoint is `https`. Timeouts are the endpoint's.
+/// Requires a tokio runtime.
 ///
 /// # Errors
-/// The endpoint is not one that may be called, or the process has a proxy that cannot be used.
+/// The endpoint is not allowed, or the proxy cannot be used.
 pub fn grpc_channel(mut endpoint: Endpoint, guard: Guard) -> Result<Channel, OutboundError> {
     let uri = endpoint.uri().clone();
     let url = Url::parse(&uri.to_string())?;
@@ -34,7 +35,7 @@ pub fn grpc_channel(mut endpoint: Endpoint, guard: Guard) -> Result<Channel, Out
     }
     guard.judge(&url)?;
     let proxy = Proxies::from_environment()?.for_uri(&uri);
-    // The only name that is resolved for a proxy is its own, which may be on this machine.
+    // With a proxy, only the proxy's own name is resolved here, and it may be on this machine.
     let guard = if proxy.is_some() { Guard::new(true) } else { guard };
     let resolver = tower::service_fn(move |name: Name| {
         let guard = guard.clone();

@@ -1,5 +1,5 @@
-//! Name resolution that never leads to an address that must not be called. It runs at connect time, so a name that
-//! changes its mind between check and connection gains nothing.
+//! Name resolution that never returns a blocked address. It applies at connect time, so a DNS record that changes
+//! between check and connection has no effect.
 
 use std::error::Error;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::config::address;
 
 type Answer = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 
-/// A resolver that drops refused addresses, and a judge of those that a URL names itself.
+/// Filters blocked addresses from DNS results and URLs.
 #[derive(Clone)]
 pub struct Guard {
     allow_loopback: bool,
@@ -31,20 +31,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Asks the system's resolver.
+    /// Uses the system's resolver.
     pub fn new(allow_loopback: bool) -> Self {
         Self::asking(allow_loopback, |name| Box::pin(system(name)))
     }
 
-    /// Asks another resolver.
+    /// Uses another resolver.
     pub fn asking(allow_loopback: bool, look_up: impl Fn(String) -> Answer + Send + Sync + 'static) -> Self {
         Self { allow_loopback, look_up: Arc::new(look_up) }
     }
 
-    /// The addresses of a name that may be called: at least one, if the name has any.
+    /// The allowed addresses of a name: at least one, if the name has any.
     ///
     /// # Errors
-    /// [`Refused`] if none of them may be; or what the resolver says.
+    /// [`Refused`] if all are blocked, or the resolver's error.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Box<dyn Error + Send + Sync>> {
         let mut reason = None;
         let mut allowed = Vec::new();
@@ -60,10 +60,10 @@ impl Guard {
         }
     }
 
-    /// Judges the address that a URL names without asking DNS: that never reaches a resolver.
+    /// Checks the IP address in a URL, which never reaches a resolver.
     ///
     /// # Errors
-    /// It must not be called.
+    /// The address is blocked.
     pub fn judge(&self, url: &Url) -> Result<(), Refused> {
         let literal = match url.host() {
             Some(Host::Ipv4(ip)) => IpAddr::from(ip),
@@ -93,7 +93,7 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             let ips = guard.addresses(name.as_str()).await?;
-            // Port 0 stands for the URL's own.
+            // Port 0 means the URL's port.
             Ok(Box::new(ips.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
     }
@@ -105,7 +105,7 @@ impl ResolveDns for Guard {
     }
 }
 
-/// An address that must not be called, or a name all of whose addresses are such.
+/// A blocked address, or a name with only blocked addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     what: &'static str,

@@ -8,18 +8,18 @@ use crate::outbound::Guard;
 use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
-/// A client for what is at `url` alone, which follows no redirect. Timeouts are the caller's to set.
+/// Creates a client for `url` only, without redirects. The caller sets timeouts.
 ///
 /// # Errors
-/// The URL is not `http` or `https` with a host, its literal address is refused, or the process has a proxy that cannot be used. Says
-/// which, without the URL.
+/// The URL is not `http` or `https` with a host, its IP address is blocked, or the proxy cannot be used. The error
+/// does not contain the URL.
 pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, OutboundError> {
     let mut client = reqwest::Client::builder()
         .user_agent(concat!("trainspotter/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none());
     match url.scheme() {
         "https" => {}
-        // Plain HTTP needs no CA certificates, and slim images have none to load.
+        // Plain HTTP needs no CA certificates, and slim images have none.
         "http" => client = client.tls_certs_only([]),
         scheme => return Err(OutboundError::Scheme(scheme.to_owned())),
     }
@@ -35,6 +35,6 @@ pub fn http_client(url: &Url, guard: Guard) -> Result<ClientBuilder, OutboundErr
     if let Some(authorization) = proxy.basic_auth() {
         through = through.custom_http_auth(authorization.clone());
     }
-    // The only name that is resolved here is the proxy's own, which may be on this machine.
+    // With a proxy, only the proxy's own name is resolved here, and it may be on this machine.
     Ok(client.proxy(through).dns_resolver(Guard::new(true)))
 }

@@ -1,4 +1,4 @@
-//! Which proxy a connection goes through.
+//! Selects the proxy of a connection.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use tonic::transport::Uri;
 
 use crate::outbound::OutboundError;
 
-/// What is never called through a proxy, besides what `NO_PROXY` names: this machine, and what is only reached from it, such as
-/// the endpoints from which the AWS SDK takes credentials.
+/// Hosts that are never called through a proxy, in addition to `NO_PROXY`: this machine, and link-local endpoints
+/// such as those of the AWS SDK's credentials.
 const NEVER: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::/32";
 
 /// The proxies of the process.
@@ -22,16 +22,17 @@ pub struct Proxies {
 }
 
 impl Proxies {
-    /// As the process was started.
+    /// Reads the environment of the process.
     ///
     /// # Errors
-    /// One is not the URL of a proxy. Says which variable, and not its value, which may hold a password.
+    /// A variable is not a valid proxy URL. The error names the variable without its value, which may contain a
+    /// password.
     pub fn from_environment() -> Result<Self, OutboundError> {
         Self::read(&|name| std::env::var(name).ok())
     }
 
-    /// By the variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in lower case. An empty one counts as
-    /// not set.
+    /// Reads `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, or their lower-case forms. Empty counts as
+    /// unset.
     ///
     /// # Errors
     /// As for [`Proxies::from_environment`].
@@ -47,13 +48,13 @@ impl Proxies {
         Ok(Self { http, https, no })
     }
 
-    /// The proxy for what is at `uri`; `None` if it is called directly.
+    /// The proxy for `uri`; `None` for a direct connection.
     pub(super) fn for_uri(&self, uri: &Uri) -> Option<Intercept> {
         let [http, https] = [&self.http, &self.https].map(|proxy| proxy.clone().unwrap_or_default());
         Matcher::builder().http(http).https(https).no(self.no.clone()).build().intercept(uri)
     }
 
-    /// The same rule as the AWS SDK's HTTP client knows it: for endpoints over plain HTTP, or for those over TLS.
+    /// The same rules for the AWS SDK's HTTP client: for plain HTTP endpoints, or for TLS ones.
     pub(super) fn for_sdk(&self, plain: bool) -> Result<ProxyConfig, OutboundError> {
         let unusable = |_| OutboundError::ProxyForAws;
         let config = match (plain, &self.http, &self.https) {
@@ -66,7 +67,7 @@ impl Proxies {
 }
 
 impl fmt::Debug for Proxies {
-    /// Without the URLs, which may hold passwords.
+    /// Omits the URLs, which may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxies").field("no", &self.no).finish_non_exhaustive()
     }

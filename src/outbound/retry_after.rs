@@ -1,15 +1,15 @@
-//! What a `Retry-After` header asks for. Pure.
+//! Parses `Retry-After` headers. Pure.
 
 use std::time::Duration;
 
 use trainspotter_core::model::Timestamp;
 
-/// The longest that is honoured, so that no receiver can silence us for a day.
+/// Maximum pause, so that no receiver can block us for a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The span that a `Retry-After` header asks for: seconds, or a date, which is read against the answer's own `Date`
-/// so that a receiver's wrong clock does no harm, and against `now` if it has none. At most one hour; `None` if it says
-/// neither.
+/// The pause requested by a `Retry-After` header: seconds or a date. A date is relative to the response's own
+/// `Date`, so that a wrong clock of the receiver does not matter, or to `now` without one. At most one hour; `None`
+/// if invalid.
 pub fn retry_after(header: &str, date: Option<&str>, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     let asked = match header.parse::<u64>() {

@@ -1,5 +1,5 @@
-//! HTTP clients for the AWS SDK. Every answer is read to its end before the SDK sees it, up to a size and for a time: no operation that
-//! is used here streams, and the SDK bounds neither.
+//! HTTP clients for the AWS SDK. Each response is read completely before the SDK sees it, with limits on size and
+//! time: no operation used here streams, and the SDK has neither limit.
 
 use std::time::Duration;
 
@@ -28,23 +28,23 @@ use crate::outbound::Guard;
 use crate::outbound::OutboundError;
 use crate::outbound::Proxies;
 
-/// The largest answer that is read. A full page of jobs or of metrics has less than 5 MiB; what is larger is not AWS's, and would take
-/// the memory that the service needs.
+/// Maximum size of a response. A full page of jobs or metrics is less than 5 MiB; a larger response is not from
+/// AWS, and would take too much memory.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
 
-/// Wall time in which an answer that has begun must end. The SDK's own timeouts stop where it begins.
+/// Wall time limit to read a response after its first byte, where the SDK's own timeouts end.
 const REST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client for calls to AWS. With `plain` it trusts no certificates, and needs none.
+/// Creates a client for AWS. With `plain` it trusts no certificates, and needs none.
 ///
 /// # Errors
-/// The process has a proxy that cannot be used.
+/// The proxy cannot be used.
 pub fn sdk_client(plain: bool, guard: Guard) -> Result<SharedHttpClient, OutboundError> {
     let inner = client(plain, Some(guard.clone()))?;
     Ok(SharedHttpClient::new(Guarded { inner, guard }))
 }
 
-/// A client for what the SDK asks about its own credentials: the only one that may call where those are served.
+/// Creates a client for the SDK's credential providers: the only one that may call credential endpoints.
 ///
 /// # Errors
 /// As for [`sdk_client`].
@@ -80,7 +80,7 @@ fn connector(
     }
 }
 
-/// Refuses the addresses that a URL names itself, which no resolver sees: of the configuration, or of the environment.
+/// Blocks IP addresses in URLs, which no resolver sees, from the configuration or the environment.
 #[derive(Debug)]
 struct Guarded<T> {
     inner: T,
@@ -115,7 +115,7 @@ impl HttpConnector for Guarded<SharedHttpConnector> {
     }
 }
 
-/// A body that is here, whole.
+/// Reads a body completely.
 async fn whole(body: SdkBody) -> Result<SdkBody, ConnectorError> {
     let mut stream = ByteStream::new(body);
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! AWS's signature (Signature Version 4) for requests that no AWS SDK makes: OTLP to CloudWatch, objects in S3.
+//! Signature Version 4 for AWS requests without an SDK: OTLP to CloudWatch, and objects in S3.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,19 +28,19 @@ use url::Url;
 use crate::outbound::causes;
 use trainspotter_clock::Clock;
 
-/// Credentials are asked for anew so long before they expire, in clock time.
+/// Credentials are renewed this long before they expire, in clock time.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
 
-/// A service of AWS, by the name that signatures have for it.
+/// A signed AWS service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedService {
     /// CloudWatch.
     Monitoring,
-    /// S3, which wants the digest of the body in a header, too, and paths as they are.
+    /// S3, which also requires the body's digest in a header, and unnormalized paths.
     S3,
 }
 
-/// Signs requests to one service in one region, as whoever the credentials say. Credentials are kept until shortly before they expire.
+/// Signs requests to one service in one region. Credentials are cached until shortly before they expire.
 pub struct Signer {
     credentials: SharedCredentialsProvider,
     region: String,
@@ -49,21 +49,21 @@ pub struct Signer {
     known: Mutex<Option<Credentials>>,
 }
 
-/// Where signed requests go.
+/// An endpoint with its signer.
 #[derive(Debug)]
 pub struct SignedEndpoint {
     /// The whole URL.
     pub url: Url,
-    /// Who signs.
+    /// The signer.
     pub signer: Signer,
 }
 
-/// Why a request was not signed.
+/// Why a request could not be signed.
 #[derive(Debug)]
 pub enum SignatureError {
-    /// There are no credentials, or none could be had.
+    /// There are no credentials, or loading them failed.
     Credentials(CredentialsError),
-    /// The request has a part that cannot be signed.
+    /// A part of the request cannot be signed.
     Request(SigningError),
 }
 
@@ -86,15 +86,15 @@ impl std::error::Error for SignatureError {
 }
 
 impl Signer {
-    /// Signs as whoever `credentials` says, by the time of `clock`.
+    /// Signs with `credentials`, by the time of `clock`.
     pub fn new(credentials: SharedCredentialsProvider, region: String, service: SignedService, clock: Clock) -> Self {
         Self { credentials, region, service, clock, known: Mutex::new(None) }
     }
 
-    /// The headers that make a request with this method, URL and body a signed one. `headers` are signed, too; `host` is always.
+    /// The headers that sign a request with this method, URL and body. `headers` are signed too; `host` always is.
     ///
     /// # Errors
-    /// No credentials, or a request that cannot be signed.
+    /// There are no credentials, or the request cannot be signed.
     pub async fn headers(
         &self,
         method: &str,
@@ -118,7 +118,7 @@ impl Signer {
         Ok(signed.output().headers().filter_map(|(name, value)| header(name, value)).collect())
     }
 
-    /// What was known is of no use any more: the service said so.
+    /// Clears cached credentials, after the service rejected them.
     pub async fn forget_credentials(&self) {
         *self.known.lock().await = None;
     }

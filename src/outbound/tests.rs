@@ -1,4 +1,4 @@
-//! No client connects to what a guard refuses, and each connects to what it allows.
+//! No client connects to blocked addresses, and each connects to allowed ones.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use url::Url;
 
 use super::*;
 
-/// Every name leads to this machine.
+/// A guard that resolves every name to this machine.
 fn guard(allow_loopback: bool) -> Guard {
     Guard::asking(allow_loopback, |_| Box::pin(async { Ok(vec![IpAddr::from(Ipv4Addr::LOCALHOST)]) }))
 }

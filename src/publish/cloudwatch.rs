@@ -1,9 +1,9 @@
 //! CloudWatch custom metrics: `PutMetricData`.
 //!
-//! CloudWatch adds up what it gets, so a counter is sent as its increase and a distribution as its new values, each
-//! exactly once as far as the network allows: a request that timed out may have been taken, and is sent again. Each series costs money every
-//! month: what an operator would not alarm on, or can have from another series, is not sent (the catalogue says which metrics those are), and
-//! a budget leaves out more.
+//! CloudWatch adds up what it receives, so a counter is sent as its increase and a distribution as its new values,
+//! each exactly once as far as the network allows: a request that timed out may have been accepted, and is sent
+//! again. Each series costs money every month: metrics that are not worth an alarm, or follow from other series,
+//! are not sent (see the catalogue), and a budget omits more.
 
 mod budget;
 mod deltas;
@@ -28,7 +28,7 @@ pub use budget::{Admission, Budget};
 pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
 pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
 
-/// The operation that sends figures.
+/// The operation that publishes metrics.
 const OPERATION: &str = "PutMetricData";
 
 /// Publishes to one namespace.
@@ -38,14 +38,14 @@ pub struct CloudWatchSink {
     namespace: String,
     deltas: Deltas,
     budget: Option<Budget>,
-    /// Whether figures say which account and region they are of.
+    /// Whether metrics have dimensions for account and region.
     places: Arc<AtomicBool>,
-    /// How many targets share the budget.
+    /// Number of targets that share the budget.
     targets: Arc<AtomicUsize>,
 }
 
 impl CloudWatchSink {
-    /// A sink that begins to count with the first frame it observes. Timeouts and retries are the client's.
+    /// Creates a sink that counts from the first observed frame. Timeouts and retries are the client's.
     pub fn new(client: Client, namespace: String) -> Self {
         Self {
             client,
@@ -57,30 +57,30 @@ impl CloudWatchSink {
         }
     }
 
-    /// The same within a budget.
+    /// Sets a budget.
     #[must_use]
     pub fn within(mut self, budget: Option<Budget>) -> Self {
         self.budget = budget;
         self
     }
 
-    /// Series of the latest frame that the budget leaves out, by metric.
+    /// Series of the latest frame omitted by the budget, by metric.
     pub fn left_out(&self) -> BTreeMap<&'static str, u64> {
         self.budget.as_ref().map(|budget| budget.left_out().clone()).unwrap_or_default()
     }
 
-    /// How many series are left out that were not before this was last asked.
+    /// Returns and resets the number of newly omitted series.
     pub fn take_newly_left_out(&mut self) -> u64 {
         self.budget.as_mut().map_or(0, Budget::take_newly_left_out)
     }
 
-    /// The same, with a budget that so many targets share.
+    /// Sets the number of targets that share the budget.
     #[must_use]
     pub fn shared_among(self, targets: Arc<AtomicUsize>) -> Self {
         Self { targets, ..self }
     }
 
-    /// The same, with the dimensions Account and Region while this is true.
+    /// Adds the dimensions Account and Region while `places` is true.
     #[must_use]
     pub fn with_places(self, places: Arc<AtomicBool>) -> Self {
         Self { places, ..self }
@@ -98,7 +98,7 @@ impl CloudWatchSink {
         Cow::Owned(Frame { samples: frame.samples.iter().map(placed).collect(), ..frame.clone() })
     }
 
-    /// Takes note of a frame without sending it. Every frame must be observed once.
+    /// Records a frame without sending it. Every frame must be observed once.
     pub fn observe(&mut self, frame: &Frame) {
         let frame = &*self.placed(frame);
         if let Some(budget) = &mut self.budget {
@@ -112,8 +112,8 @@ impl CloudWatchSink {
         self.deltas.observe_within(&frame.samples, frame.at, &admission);
     }
 
-    /// Sends the gauges of `frame` and everything that was observed since the last success. A request that was taken
-    /// is settled even if a later one fails or the caller stops waiting.
+    /// Sends the gauges of `frame` and everything observed since the last success. An accepted request is settled
+    /// even if a later one fails or the caller stops waiting.
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let mut series = 0;
         let (mut refused, mut refusal) = (0, None);
@@ -141,9 +141,9 @@ impl CloudWatchSink {
     }
 }
 
-/// Whether CloudWatch found fault with the data themselves. Everything else, missing permission included, may be over
-/// by the next time. The code is `InvalidParameterValue` or `InvalidParameterValueException`, depending on whether it
-/// came in the header for old clients or in the body, so only its beginning is looked at.
+/// Whether CloudWatch rejected the data themselves. Any other error, including missing permissions, may be
+/// temporary. The code is `InvalidParameterValue` or `InvalidParameterValueException`, depending on whether it is
+/// in the header for old clients or in the body, so only its beginning is compared.
 fn is_refusal(error: &SdkError<PutMetricDataError>) -> bool {
     const CODES: &[&str] = &["InvalidParameter", "MissingParameter", "MissingRequiredParameter", "Validation"];
     const TOO_LARGE: u16 = 413;

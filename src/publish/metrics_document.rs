@@ -1,4 +1,4 @@
-//! The catalogue as a page: `docs/METRICS.md`.
+//! Renders the catalogue as `docs/METRICS.md`.
 
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ anew.
 
 ";
 
-/// The page.
+/// The document.
 pub fn metrics_markdown() -> String {
     let mut page = HEAD.to_owned();
     page.push_str("| name | kind | unit | labels | Prometheus | CloudWatch | stability | meaning |\n");

@@ -1,7 +1,7 @@
-//! OTLP: the whole frame to a receiver, over HTTP or gRPC, each time from the beginning of the count.
+//! OTLP: sends the whole frame to a receiver over HTTP or gRPC, with cumulative values since counting began.
 //!
-//! The SDK of OpenTelemetry stamps with its own clock and owns the values; these messages are built from the frame
-//! instead, so that figures carry the time they are for, under a fast clock too.
+//! The OpenTelemetry SDK uses its own clock and owns the values. These messages are built from the frame instead,
+//! so that figures carry the time they are for, even with a fast clock.
 
 mod error;
 mod grpc;
@@ -32,26 +32,27 @@ use trainspotter_otlp::{
 
 pub use error::OtlpSetupError;
 
-/// Of one request to CloudWatch, before compression: "1 MB" (AWS, "OTLP endpoints"), taken as the smaller one.
+/// CloudWatch's request size limit before compression: "1 MB" (AWS, "OTLP endpoints"), interpreted as the smaller
+/// one.
 const MAX_SIGNED_BYTES: usize = 1_000_000;
 
 /// Publishes to one OTLP receiver.
 pub struct OtlpSink {
     origin: Origin,
     transport: Transport,
-    /// Up to when distributions were sent, by this run or an earlier one: nothing is added to time that was reported.
+    /// Time up to which distributions were sent, by this run or an earlier one: nothing is added to reported time.
     reported_until: Option<Timestamp>,
-    /// Bytes that were sent to CloudWatch since this was last asked, as it charges for them.
+    /// Bytes sent to CloudWatch and not yet taken, as billed.
     charged_bytes: u64,
-    /// Distributions as exponential histograms, where that is their form.
+    /// Exponential histograms, if configured.
     exponential: Option<ExponentialHistograms>,
-    /// What was sent before, where points without news are sent less often.
+    /// Previously sent points, if unchanged ones are sent less often.
     unchanged: Option<Unchanged>,
 }
 
 enum Transport {
     Http(Box<HttpReceiver>),
-    /// CloudWatch: HTTP, each request with a signature of its own.
+    /// CloudWatch: HTTP with signed requests.
     Signed {
         client: reqwest::Client,
         endpoint: Box<SignedEndpoint>,
@@ -60,7 +61,7 @@ enum Transport {
 }
 
 impl OtlpSink {
-    /// Prepares a sink; connects on first use. Needs a tokio runtime.
+    /// Creates a sink that connects on first use. Requires a tokio runtime.
     pub fn new(config: &config::Otlp, origin: Origin) -> Result<Self, SetupError> {
         let wrong = |cause: OtlpSetupError| SetupError::new(shown_url(config.endpoint.expose()), cause);
         let transport = match config.protocol {
@@ -70,7 +71,7 @@ impl OtlpSink {
         Ok(Self::with(transport, origin).in_form(config.histograms))
     }
 
-    /// Prepares a sink for CloudWatch's own endpoint; connects on first use.
+    /// Creates a sink for CloudWatch's endpoint that connects on first use.
     pub fn to_cloudwatch(endpoint: SignedEndpoint, origin: Origin) -> Result<Self, SetupError> {
         let wrong = |cause: OtlpSetupError| SetupError::new(shown_url(endpoint.url.as_str()), cause);
         let client = client_for(&endpoint.url, REQUEST_TIMEOUT).map_err(wrong)?;
@@ -81,7 +82,7 @@ impl OtlpSink {
         Self { origin, transport, reported_until: None, charged_bytes: 0, exponential: None, unchanged: None }
     }
 
-    /// The same with distributions in another form.
+    /// Sets the form of distributions.
     #[must_use]
     pub fn in_form(mut self, histograms: Histograms) -> Self {
         self.exponential = match histograms {
@@ -91,43 +92,43 @@ impl OtlpSink {
         self
     }
 
-    /// The same with points without news so often only; with each frame, if that is zero.
+    /// Sets how often unchanged points are sent; with each frame if zero.
     #[must_use]
     pub fn repeating_unchanged(mut self, every: Duration) -> Self {
         self.unchanged = (!every.is_zero()).then(|| Unchanged::every(every));
         self
     }
 
-    /// Takes note of a frame without sending it. Every frame must be observed once.
+    /// Records a frame without sending it. Every frame must be observed once.
     pub fn observe(&mut self, frame: &Frame) {
         if let Some(exponential) = &mut self.exponential {
             exponential.observe(frame);
         }
     }
 
-    /// Figures up to `reported_until` may have been sent by an earlier run.
+    /// Sets the time up to which an earlier run may have published.
     pub(super) fn after(&mut self, reported_until: Option<Timestamp>) {
         self.reported_until = reported_until;
     }
 
-    /// Bytes that were sent since this was last asked, as CloudWatch charges for them.
+    /// Returns and resets the bytes sent, as billed by CloudWatch.
     pub(super) fn take_charged_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.charged_bytes)
     }
 
-    /// Values that have no exponential histogram since this was last asked, for there are too many series.
+    /// Returns and resets the number of values without an exponential histogram because there are too many series.
     pub(super) fn take_left_out(&mut self) -> u64 {
         self.exponential.as_mut().map_or(0, ExponentialHistograms::take_left_out)
     }
 
-    /// Sends the whole frame. After a failure nothing needs to be kept: the next frame says it all again.
+    /// Sends the whole frame. Nothing is kept after a failure: the next frame contains everything.
     pub async fn publish(&mut self, frame: &Frame) -> Result<Published, SinkError> {
         let (mut series, mut refused, mut refusal) = (0, 0, None);
         let reported_until = self.reported_until;
         let reported_by = reported_by(frame, reported_until);
         let is_charged = matches!(self.transport, Transport::Signed { .. });
         for (request, points) in self.requests(frame, reported_until) {
-            // Nobody else charges so.
+            // Only CloudWatch bills by these bytes.
             let charged = if is_charged { charged_bytes(&request) } else { 0 };
             let answer = match &mut self.transport {
                 Transport::Http(receiver) => receiver.export(&request).await,
@@ -148,7 +149,7 @@ impl OtlpSink {
                 Err(unavailable @ SinkError::Unavailable { .. }) => return Err(unavailable),
             }
         }
-        // Before, not everything is sent.
+        // Until counting has caught up, not everything is sent.
         if let Some(unchanged) = self.unchanged.as_mut().filter(|_| frame.catch_up == CatchUp::Done) {
             unchanged.taken(frame);
         }
@@ -160,7 +161,7 @@ impl OtlpSink {
 }
 
 impl OtlpSink {
-    /// The frame in requests that the receiver takes.
+    /// The frame as requests within the receiver's limits.
     fn requests(&self, frame: &Frame, until: Option<Timestamp>) -> Vec<(ExportMetricsServiceRequest, u64)> {
         let mut most = MAX_POINTS_PER_REQUEST;
         let is_bounded = matches!(self.transport, Transport::Signed { .. });
@@ -183,7 +184,7 @@ impl OtlpSink {
 }
 
 impl fmt::Debug for OtlpSink {
-    /// Without headers and without the URL's user and query, which may be secret.
+    /// Omits headers and the URL's user and query, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let transport = match &self.transport {
             Transport::Http(_) => "http",
@@ -194,7 +195,7 @@ impl fmt::Debug for OtlpSink {
     }
 }
 
-/// A receiver may take a part, and it may take all and still have something to say.
+/// A response may report partial success, or success with a warning.
 fn whole(answer: ExportMetricsServiceResponse) -> Result<(), ExportError> {
     let Some(partial) = answer.partial_success else { return Ok(()) };
     match u64::try_from(partial.rejected_data_points) {

@@ -1,4 +1,4 @@
-//! The Prometheus text format, version 0.0.4, which every Prometheus understands.
+//! The Prometheus text format, version 0.0.4, which every Prometheus version supports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +18,9 @@ use trainspotter_otlp::{buckets_of, families};
 /// The `Content-Type` of [`prometheus_text`].
 pub const PROMETHEUS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All samples of frames, with `HELP` and `TYPE`, without timestamps: a scraper stamps what it reads. Each says which account and region it
-/// is of, as far as its frame does. Of two targets that turn out to be one account and region, the first is shown: a series has one value.
+/// Formats all samples of the frames, with `HELP` and `TYPE`, without timestamps: the scraper adds them. Each has
+/// labels for account and region, if its frame has them. Of two targets with the same account and region the first
+/// is used: a series has one value.
 pub fn prometheus_text(frames: &[Arc<Frame>]) -> String {
     let mut places = BTreeSet::new();
     let is_first = |frame: &&Arc<Frame>| {
@@ -36,7 +37,7 @@ pub fn prometheus_text(frames: &[Arc<Frame>]) -> String {
     let families: Vec<MetricFamily> = all.into_values().map(|(metric, series)| family(metric, series)).collect();
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-        // Only a family without a name or without metrics is refused, and there is none.
+        // Only families without name or metrics are refused, which do not occur.
         tracing::error!(%error, "the metrics page is incomplete");
     }
     text
@@ -81,7 +82,7 @@ fn label(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-/// Buckets here are "at or below", so each holds the ones before it. The encoder adds the one without a bound.
+/// Prometheus buckets are cumulative. The encoder adds the unbounded one.
 fn histogram(distribution: &Distribution) -> Histogram {
     let mut below = 0;
     let buckets = catalogue::DURATION_BOUNDS.iter().zip(buckets_of(distribution)).map(|(bound, count)| {

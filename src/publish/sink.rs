@@ -1,39 +1,39 @@
-//! What every sink answers.
+//! Results of sinks.
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-/// What a sink took.
+/// What a sink accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
-    /// How many series.
+    /// Number of series.
     pub series: u64,
-    /// Values given up since the last success because too many were waiting.
+    /// Values dropped since the last success because too many were pending.
     pub dropped: u64,
 }
 
-/// Why a sink did not take a frame, in the two ways that a caller can act on.
+/// Why a sink did not accept a frame, by how the caller can proceed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError {
-    /// The same figures may be taken later; nothing that was not taken is lost.
+    /// Temporary: a retry may succeed, and nothing is lost.
     Unavailable {
-        /// What happened.
+        /// The reason.
         reason: String,
-        /// How long the sink asked to be left alone, in wall time.
+        /// The requested pause, in wall time.
         retry_after: Option<Duration>,
     },
-    /// The same figures would be refused again, so they are not sent again.
+    /// Permanent: the same data would be rejected again, so they are dropped.
     Rejected {
-        /// How many data points were refused.
+        /// Number of rejected data points.
         dropped: u64,
-        /// What the sink said.
+        /// The sink's message.
         reason: String,
     },
 }
 
 impl SinkError {
-    /// How long the sink asked to be left alone.
+    /// The requested pause.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => *retry_after,
@@ -41,7 +41,7 @@ impl SinkError {
         }
     }
 
-    /// Data points that were refused for good.
+    /// Number of permanently rejected data points.
     pub fn refused_points(&self) -> u64 {
         match self {
             Self::Unavailable { .. } => 0,
@@ -49,7 +49,7 @@ impl SinkError {
         }
     }
 
-    /// An outage without a wish for a pause.
+    /// A temporary failure without a requested pause.
     pub(super) fn unavailable(reason: impl Into<String>) -> Self {
         Self::Unavailable { reason: reason.into(), retry_after: None }
     }
@@ -66,12 +66,12 @@ impl fmt::Display for SinkError {
 
 impl Error for SinkError {}
 
-/// A sink that cannot work as configured.
+/// A sink is configured incorrectly.
 #[derive(Debug)]
 pub struct SetupError {
-    /// The sink's endpoint.
+    /// Endpoint of the sink.
     endpoint: String,
-    /// What is wrong. Never holds a header's value.
+    /// What is wrong. Never contains a header's value.
     cause: Box<dyn Error + Send + Sync>,
 }
 

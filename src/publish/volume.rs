@@ -1,4 +1,5 @@
-//! How much of a frame goes where in a month, for `trainspotter cost`: the same choice of series and the same messages as are sent. Pure.
+//! Monthly volume per sink, for `trainspotter cost`: the same selection of series and the same messages as
+//! published. Pure.
 
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use crate::publish::cloudwatch::{Admission, Budget, MAX_DATA_PER_REQUEST};
 use trainspotter_core::metrics::Frame;
 use trainspotter_otlp::{ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Origin, charged_bytes, requests_in};
 
-/// So many points say something else than a minute before: a seventh on the demo, where a sixth at most did; a little more, for busier queues.
+/// Fraction of points that change within a minute: a seventh on the demo and at most a sixth, plus a margin for
+/// busier queues.
 pub const WITH_NEWS: f64 = 0.25;
 
-/// What a frame of one of so many targets makes in custom metrics, if every month is as it. The budget is the one that the service has: the part
-/// of one target, at the `shipped` prices, whatever prices the bill is made with.
+/// Volume of custom metrics for a frame of one of `targets` targets, if every month is like it. The budget is the
+/// service's: the part of one target at the `shipped` prices, whatever prices the bill uses.
 pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, targets: usize, shipped: &PriceTable) -> ClassicUse {
     let samples = frame.samples.iter().filter(|sample| sample.metric.is_in_cloudwatch());
     let all = samples.clone().count() as u64;
@@ -29,13 +31,13 @@ pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, targets: usize, shi
     ClassicUse { series, left_out: all - series, requests: requests_each * pushes(sink.every) }
 }
 
-/// What one of so many targets may spend: they share the budget evenly.
+/// The part of a target: targets share the budget evenly.
 fn budget_of_target(dollars: Option<f64>, targets: usize) -> Option<f64> {
     let targets = f64::from(u32::try_from(targets.max(1)).unwrap_or(u32::MAX));
     dollars.map(|dollars| dollars / targets)
 }
 
-/// What a frame makes by OTLP to one receiver, if it is sent so often.
+/// Volume of a frame by OTLP to one receiver, at this interval.
 pub fn otlp_use(
     frame: &Frame,
     sink: &str,
@@ -55,7 +57,7 @@ pub fn otlp_use(
     let requests = requests_in(&form, frame, None);
     let series: u64 = requests.iter().map(|(_, points)| points).sum();
     let bytes: u64 = requests.iter().map(|(request, _)| charged_bytes(request)).sum();
-    // Each point that has news, and the others as often as they are repeated.
+    // Changed points are sent each time, unchanged ones at the repeat interval.
     let repeated = if repeat_unchanged > every { every.as_secs_f64() / repeat_unchanged.as_secs_f64() } else { 1.0 };
     let pushes = pushes(every) * (WITH_NEWS + (1.0 - WITH_NEWS) * repeated);
     OtlpUse {

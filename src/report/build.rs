@@ -1,4 +1,4 @@
-//! From rows of the archive to the figures of a report.
+//! Computes the figures of a report from rows of the archive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::units::counted;
 use trainspotter_core::rules;
 
-/// Rows of a breakdown at most; jobs of other keys are in one row together, called `(other)`.
+/// Maximum rows of a breakdown; all other jobs are summed in the row `(other)`.
 const MAX_ROWS: usize = 10_000;
 
-/// Waits that are kept to find quantiles, of all rows together. Of more, quantiles are those of the first.
+/// Maximum waits kept for quantiles, over all rows. With more, quantiles are those of the first.
 const MAX_WAITS: usize = 10_000_000;
 
-/// Tags that are remembered to say which there are.
+/// Maximum distinct tags remembered.
 const MAX_TAGS: usize = 1_000;
 
-/// Fewer GPU-hours without a price are not worth a note.
+/// Minimum GPU-hours without a price for a note.
 const MIN_MISSING: f64 = 0.05;
 
-/// An hour: rows of hours begin with one.
+/// Length of an hour; hourly rows begin at one.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What jobs of other keys are called.
+/// Name of the row for all other jobs.
 const OTHER: &str = "(other)";
 
-/// A report that is being made.
+/// A report being built.
 #[derive(Debug)]
 pub struct Builder {
     from: Timestamp,
@@ -42,7 +42,7 @@ pub struct Builder {
     objectives: Vec<(rules::Objective, u64, u64)>,
     jobs: u64,
     columns: BTreeMap<String, f64>,
-    /// GPU-seconds of each part in hours whose dollars were counted.
+    /// GPU-seconds by part of the hours with known dollars.
     priced: BTreeMap<&'static str, f64>,
     lending: BTreeMap<Quota, Lending>,
     failures: BTreeMap<String, (u64, f64)>,
@@ -50,15 +50,15 @@ pub struct Builder {
     waits_kept: usize,
     waits_left_out: u64,
     tags: BTreeSet<String>,
-    /// Hours of which there are rows, by account and region.
+    /// Hours with rows, by account and region.
     hours: BTreeMap<Place, BTreeSet<Timestamp>>,
     notes: Vec<String>,
 }
 
-/// An account and a region, as far as they are known.
+/// Account and region, if known.
 type Place = (Option<String>, Option<String>);
 
-/// Whose quota: account, region, queue and share.
+/// Key of a quota: account, region, queue and share.
 type Quota = (Option<String>, Option<String>, String, String);
 
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ struct Row {
 }
 
 impl Builder {
-    /// A report about a time, broken down by these keys.
+    /// Starts a report about a period, grouped by these keys.
     pub fn new(from: Timestamp, to: Timestamp, by: Vec<Key>, objectives: Vec<rules::Objective>) -> Self {
         Self {
             from,
@@ -90,22 +90,22 @@ impl Builder {
         }
     }
 
-    /// Its time.
+    /// The period.
     pub fn span(&self) -> (Timestamp, Timestamp) {
         (self.from, self.to)
     }
 
-    /// Says in the report what was left out.
+    /// Adds a note about missing data.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// The tags that jobs have which were taken in.
+    /// The tags of the jobs seen so far.
     pub fn tags(&self) -> &BTreeSet<String> {
         &self.tags
     }
 
-    /// Takes in a job, if it ended in the time.
+    /// Adds a job, if it ended in the period.
     pub fn take_job(&mut self, job: &EndedJob) {
         if !(self.from..self.to).contains(&job.ended_at) {
             return;
@@ -147,7 +147,7 @@ impl Builder {
         }
     }
 
-    /// Takes in an hour, if it began in the time.
+    /// Adds an hour, if it began in the period.
     pub fn take_hour(&mut self, hour: &HourFigures) {
         if !(self.from..self.to).contains(&hour.hour) {
             return;
@@ -181,7 +181,7 @@ impl Builder {
         row.idle_while_waiting_gpu_hours += while_waiting;
     }
 
-    /// The report.
+    /// Builds the report.
     pub fn finish(mut self) -> Report {
         let parts: Vec<Gpus> = Part::ALL
             .into_iter()
@@ -235,7 +235,7 @@ impl Builder {
         }
     }
 
-    /// GPU-hours of a column with their dollars: of a part as they were counted, of anything else by what an hour of its part cost.
+    /// GPU-hours of a column with their dollars: as recorded for a part, otherwise at the mean price of its part.
     fn gpus(&self, name: &str, column: &str, part: Option<Part>) -> Gpus {
         let gpu_hours = hours(self.columns.get(column).copied().unwrap_or(0.0));
         let dollars = match part {
@@ -245,7 +245,7 @@ impl Builder {
         Gpus { name: name.to_owned(), gpu_hours, dollars }
     }
 
-    /// What GPU-hours cost, if each cost as much as one of these parts that has a price.
+    /// Cost of GPU-hours at the mean price of those parts that have one.
     fn dollars_like(&self, parts: &[Part], gpu_hours: f64) -> Option<f64> {
         let of_part = |part: &Part| self.columns.get(&dollars(part.as_str())).copied();
         let all_dollars = parts.iter().map(of_part).sum::<Option<f64>>()?;
@@ -253,7 +253,7 @@ impl Builder {
         (priced > 0.0).then(|| all_dollars / priced * gpu_hours)
     }
 
-    /// Says of how many GPU-hours the price is missing, where others have one.
+    /// Adds a note about GPU-hours without a price, if others have one.
     fn note_missing_prices(&mut self, gpu_hours: f64) {
         let other_queues = Part::OtherQueues.as_str();
         let priced = hours(self.priced.iter().filter(|(part, _)| **part != other_queues).map(|(_, sum)| sum).sum());
@@ -266,7 +266,7 @@ impl Builder {
         }
     }
 
-    /// Says of which part of the time nothing is known, of each account and region.
+    /// Adds notes about missing hours, by account and region.
     fn note_missing_hours(&mut self) {
         if self.hours.is_empty() {
             self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
@@ -292,12 +292,12 @@ impl Builder {
     }
 }
 
-/// Which parts of a time are not among its hours.
+/// Parts of a period without hourly rows.
 fn missing_hours((from, to): (Timestamp, Timestamp), hours: &BTreeSet<Timestamp>) -> Vec<String> {
     let (Some(first), Some(last)) = (hours.first().copied(), hours.last().copied()) else { return Vec::new() };
     let end = last + HOUR;
     let mut missing = Vec::new();
-    // Hours that began before the time are not part of it, and the last one is not over.
+    // Hours that began before the period are not part of it, and the last one is not completed.
     if first.since(from) >= HOUR {
         missing.push(format!(
             "nothing is kept of the time from {} to {} (longer ago than what is kept, or not watched), nor of jobs that ended then",

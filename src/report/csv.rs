@@ -1,15 +1,15 @@
-//! A report's breakdown as CSV: a row for each combination of keys, names first.
+//! The breakdown of a report as CSV: one row per combination of keys, keys first.
 
 use crate::report::Report;
 use trainspotter_core::model::readable;
 
-/// Characters with which a cell begins that spreadsheets take for a formula.
+/// First characters that make spreadsheets interpret a cell as a formula.
 const FORMULAS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// The breakdown as CSV (RFC 4180), with a header.
 ///
 /// # Errors
-/// A row cannot be written, which memory alone could cause.
+/// A row cannot be written, which only a lack of memory could cause.
 pub fn csv(report: &Report) -> Result<String, csv::Error> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     let figures = [
@@ -44,7 +44,7 @@ pub fn csv(report: &Report) -> Result<String, csv::Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Names are whatever people write into tags: none may become a formula, nor move the cursor of a terminal.
+/// Neutralizes a name, which may be any text from a tag: it must not become a formula or control a terminal.
 fn harmless(text: &str) -> String {
     let shown = readable(text);
     if text.starts_with(FORMULAS) { format!("'{shown}") } else { shown.into_owned() }

@@ -1,82 +1,82 @@
-//! What a report says.
+//! The figures of a report.
 
 use serde::{Deserialize, Serialize};
 
 use trainspotter_core::model::Timestamp;
 
-/// A report. What is not known is `None`.
+/// A report. Unknown values are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// When its time begins.
+    /// Beginning of the period.
     pub from: Timestamp,
-    /// When it ends; that moment is not part of it.
+    /// End of the period, exclusive.
     pub to: Timestamp,
-    /// What it is broken down by.
+    /// Grouping keys.
     pub by: Vec<String>,
-    /// The largest wastes, the largest first.
+    /// The largest wastes, largest first.
     pub wastes: Vec<Waste>,
-    /// Jobs that ended.
+    /// Number of ended jobs.
     pub jobs: u64,
-    /// When the first hour begins that is counted in GPU-hours: hours that are over, and begin in the report's time.
+    /// Beginning of the first hour included in GPU-hours: completed hours that began in the period.
     #[serde(default)]
     pub hours_from: Option<Timestamp>,
-    /// When the last one ends.
+    /// End of the last one.
     #[serde(default)]
     pub hours_to: Option<Timestamp>,
-    /// GPU-hours of all queues, idle ones included.
+    /// GPU-hours of all queues, including idle ones.
     pub gpu_hours: f64,
-    /// GPU-hours that jobs held.
+    /// GPU-hours held by jobs.
     pub used_gpu_hours: f64,
-    /// Dollars of all of them.
+    /// Cost of all GPU-hours.
     pub dollars: Option<f64>,
-    /// Dollars of what jobs held.
+    /// Cost of what jobs held.
     pub used_dollars: Option<f64>,
-    /// What GPUs did, by part; the parts sum to all of them.
+    /// GPU-hours by part; the parts sum to all GPU-hours.
     pub parts: Vec<Gpus>,
-    /// Why GPUs were unallocated, by cause.
+    /// Unallocated GPU-hours by cause.
     pub idle: Vec<Gpus>,
-    /// What shares with a quota lent and borrowed.
+    /// Lending and borrowing of shares with a quota.
     pub lending: Vec<Lending>,
-    /// First waits against objectives.
+    /// First waits compared with objectives.
     pub objectives: Vec<Objective>,
-    /// Jobs that failed, by who can fix it.
+    /// Failed jobs, by who can fix them.
     pub failures: Vec<Failures>,
-    /// Jobs that ended, by the keys.
+    /// Ended jobs, by the grouping keys.
     pub breakdown: Vec<Breakdown>,
-    /// What was left out, and why.
+    /// Missing data, with reasons.
     pub notes: Vec<String>,
 }
 
 /// GPU-hours of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Gpus {
-    /// Which.
+    /// The kind.
     pub name: String,
-    /// How many GPU-hours.
+    /// Number of GPU-hours.
     pub gpu_hours: f64,
-    /// Their dollars.
+    /// Their cost.
     pub dollars: Option<f64>,
 }
 
-/// GPU-hours that did nothing of use.
+/// Wasted GPU-hours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Waste {
-    /// Which.
+    /// The kind.
     pub name: String,
-    /// In words.
+    /// Description.
     pub words: String,
     /// What can be done.
     pub advice: String,
-    /// How many GPU-hours.
+    /// Number of GPU-hours.
     pub gpu_hours: f64,
-    /// Their dollars.
+    /// Their cost.
     pub dollars: Option<f64>,
 }
 
-/// What a share did with its quota, in GPU-hours.
+/// Use of a share's quota, in GPU-hours.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lending {
-    /// The account of the queue, where it is known.
+    /// Account of the queue, if known.
     #[serde(default)]
     pub account: Option<String>,
     /// Its region.
@@ -86,86 +86,86 @@ pub struct Lending {
     pub queue: String,
     /// The share.
     pub share: String,
-    /// Of its quota, used by itself.
+    /// Quota used by the share itself.
     pub own_gpu_hours: f64,
-    /// Of its quota, used by others.
+    /// Quota used by other shares.
     pub lent_gpu_hours: f64,
     /// Used beyond its quota.
     pub borrowed_gpu_hours: f64,
-    /// Of its quota, used by nobody.
+    /// Unused quota.
     pub idle_gpu_hours: f64,
-    /// ... although jobs of the share waited.
+    /// Unused quota while jobs of the share waited.
     pub idle_while_waiting_gpu_hours: f64,
 }
 
-/// An objective, and what became of it.
+/// An objective and its result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
     /// Its name.
     pub name: String,
-    /// How long is good, in seconds.
+    /// Maximum good wait, in seconds.
     pub within_seconds: f64,
-    /// The part of the waits that are to be good.
+    /// Target fraction of good waits.
     pub target: f64,
-    /// The part that was; `None` if there was no wait.
+    /// Actual fraction; `None` without waits.
     pub reached: Option<f64>,
-    /// First waits that ended.
+    /// Number of ended first waits.
     pub waits: u64,
 }
 
 impl Objective {
-    /// Whether it was met; `None` if there was no wait.
+    /// Whether it was met; `None` without waits.
     pub fn is_met(&self) -> Option<bool> {
         self.reached.map(|reached| reached >= self.target)
     }
 }
 
-/// First waits of jobs that were handed to SageMaker, in seconds.
+/// First waits of jobs that were dispatched to SageMaker, in seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Waits {
-    /// How many.
+    /// Number.
     pub count: u64,
-    /// Their mean.
+    /// Mean.
     pub mean_seconds: Option<f64>,
-    /// Their median.
+    /// Median.
     pub p50_seconds: Option<f64>,
-    /// The 90th percentile.
+    /// 90th percentile.
     pub p90_seconds: Option<f64>,
-    /// The longest.
+    /// Maximum.
     pub max_seconds: Option<f64>,
 }
 
-/// Jobs that failed for one kind of reason.
+/// Failed jobs of one category.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failures {
     /// The category.
     pub category: String,
     /// Who can fix it.
     pub who: String,
-    /// What it means.
+    /// Description.
     pub words: String,
-    /// How many jobs.
+    /// Number of jobs.
     pub jobs: u64,
     /// GPU-hours of their attempts.
     pub lost_gpu_hours: f64,
 }
 
-/// Jobs that have the keys in common.
+/// Jobs with the same keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown {
-    /// Their values, in the order of the report's keys; empty where a job has none.
+    /// Key values, in the order of the report's keys; empty for a job without one.
     pub keys: Vec<String>,
-    /// How many jobs ended.
+    /// Number of ended jobs.
     pub jobs: u64,
-    /// How many succeeded.
+    /// Number of succeeded jobs.
     pub succeeded: u64,
-    /// How many failed.
+    /// Number of failed jobs.
     pub failed: u64,
-    /// Times that one was preempted.
+    /// Number of preemptions.
     pub preemptions: u64,
-    /// GPU-hours that they held, as far as known.
+    /// GPU-hours held, as far as known.
     pub gpu_hours: f64,
-    /// Their dollars, as far as known.
+    /// Their cost, as far as known.
     pub dollars: Option<f64>,
     /// GPU-hours of attempts that did not succeed.
     pub lost_gpu_hours: f64,

@@ -1,4 +1,4 @@
-//! A report as a page of its own: one file, with its pictures in it, that can be kept and sent.
+//! A report as a self-contained HTML file.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use crate::report::text::{in_dollars, in_hours, in_words, named, queue, summary,
 use trainspotter_core::model::readable_line;
 use trainspotter_core::model::units::{counted, duration};
 
-/// Rows of a picture.
+/// Maximum bars of a chart.
 const BARS: usize = 20;
 
-/// Rows of the table.
+/// Maximum rows of the table.
 const MAX_ROWS: usize = 1_000;
 
-/// Measures of a picture, in its own units.
+/// Layout of a chart, in its own units.
 const NAME_WIDTH: f64 = 220.0;
 const BAR_WIDTH: f64 = 420.0;
 const ROW_HEIGHT: f64 = 22.0;
@@ -25,10 +25,10 @@ td,th{padding:.25rem .6rem;text-align:right;border-bottom:1px solid #d0d7de}td:f
 svg{width:100%;height:auto}svg text{font-size:13px;fill:currentColor}.bar{fill:#2f6fb0}.waste{fill:#c4582a}\
 @media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}td,th{border-color:#30363d}.bar{fill:#5aa0e6}.waste{fill:#e58a5f}}";
 
-/// The page.
+/// Renders the page.
 pub fn html(report: &Report) -> String {
     let mut page = String::new();
-    // Writing to a string does not fail.
+    // Writing to a String cannot fail.
     let _ = write_all(&mut page, report);
     page
 }
@@ -71,7 +71,7 @@ fn wastes(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Bars with their names and values.
+/// Renders a bar chart with names and values.
 fn picture(out: &mut String, name: &str, class: &str, bars: &[(String, f64, String)]) -> std::fmt::Result {
     let largest = bars.iter().map(|(_, value, _)| *value).fold(0.0, f64::max);
     if largest <= 0.0 {
@@ -216,7 +216,7 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Text as it may stand in a page and in an attribute.
+/// Escapes a text for HTML content and attributes.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in readable_line(text).chars() {

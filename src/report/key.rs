@@ -1,15 +1,15 @@
-//! What a report is broken down by.
+//! Grouping keys of a report.
 
 use trainspotter_core::metrics::EndedJob;
 
-/// What jobs are grouped by.
+/// A grouping key for jobs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// Their queue.
     Queue,
     /// Their share.
     Share,
-    /// Their owner's tag.
+    /// Their owner.
     Owner,
     /// The account of their queue.
     Account,
@@ -22,11 +22,11 @@ pub enum Key {
 }
 
 impl Key {
-    /// All but tags.
+    /// All keys except tags.
     pub const PLAIN: [Self; 6] =
         [Self::Queue, Self::Share, Self::Owner, Self::Account, Self::Region, Self::InstanceType];
 
-    /// The key with a name: what is none of the others is a tag.
+    /// The key with a name; unknown names are tags.
     pub fn named(name: &str) -> Self {
         let plain = Self::PLAIN.into_iter().find(|key| key.as_str() == name);
         plain.unwrap_or_else(|| Self::Tag(name.to_owned()))
@@ -45,7 +45,7 @@ impl Key {
         }
     }
 
-    /// What a job has there; empty if nothing.
+    /// Value of a job; empty if it has none.
     pub(super) fn of<'a>(&self, job: &'a EndedJob) -> &'a str {
         let value = match self {
             Self::Queue => Some(&job.queue),

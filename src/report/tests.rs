@@ -1,4 +1,4 @@
-//! What a report says of a few jobs and hours.
+//! The report of a few jobs and hours.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn figures_are_those_of_the_time_and_the_largest_wastes_come_first() {
         assert_eq!((waste.0, waste.1), (expected.0, expected.1));
         assert!((waste.2.unwrap() - expected.2.unwrap()).abs() < 1e-6, "{waste:?}");
     }
-    // Waits of 0 to 50 minutes: four of six within half an hour.
+    // Waits of 0 to 50 minutes: four of six are within half an hour.
     let objective = &report.objectives[0];
     assert_eq!((objective.waits, objective.is_met()), (6, Some(false)));
     assert!((objective.reached.unwrap() - 4.0 / 6.0).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! A report as text for a terminal or a message.
+//! A report as text for a terminal or message.
 
 use std::fmt::Write as _;
 
@@ -7,16 +7,16 @@ use crate::report::figures::{Breakdown, Gpus, Lending, Waste};
 use trainspotter_core::model::units::{amount, counted, duration};
 use trainspotter_core::model::{Timestamp, readable_line};
 
-/// Rows of a breakdown that are shown; CSV and HTML have all of them.
+/// Maximum rows of a breakdown; CSV and HTML have all of them.
 const MAX_ROWS: usize = 40;
 
-/// A name that is longer is cut in a table.
+/// Maximum length of a name in a table.
 const MAX_NAME: usize = 32;
 
-/// All of it.
+/// Renders the report.
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
-    // Writing to a string does not fail.
+    // Writing to a String cannot fail.
     let _ = write_all(&mut text, report);
     text
 }
@@ -48,21 +48,21 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// The report's name.
+/// Title of the report.
 pub(super) fn title(report: &Report) -> String {
     format!("GPUs from {} to {} (UTC)", moment(report.from), moment(report.to))
 }
 
-/// A moment to the minute.
+/// Formats a time to the minute.
 pub(super) fn moment(at: Timestamp) -> String {
     at.to_string().chars().take(16).collect::<String>().replace('T', " ")
 }
 
-/// The whole in a sentence or two.
+/// Summary in a sentence or two.
 pub fn summary(report: &Report) -> String {
     let used = if report.gpu_hours > 0.0 { report.used_gpu_hours / report.gpu_hours } else { 0.0 };
     let cost = |dollars: Option<f64>| dollars.map(|dollars| format!(" ({})", in_dollars(dollars))).unwrap_or_default();
-    // Jobs are those that ended in the time that was asked for, GPU-hours those of hours that are over.
+    // Jobs are those that ended in the requested period, GPU-hours those of completed hours.
     let hours = report.hours_from.zip(report.hours_to);
     let hours = hours.map(|(from, to)| format!(" from {} to {}", moment(from), moment(to))).unwrap_or_default();
     let mut text = format!(
@@ -80,7 +80,7 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// A waste in a line.
+/// A waste in one line.
 pub(super) fn in_words(waste: &Waste) -> String {
     let dollars = waste.dollars.map(|dollars| format!(", {}", in_dollars(dollars))).unwrap_or_default();
     format!("{}{dollars}: {}", in_hours(waste.gpu_hours), waste.words)
@@ -91,12 +91,12 @@ pub(super) fn in_hours(gpu_hours: f64) -> String {
     if gpu_hours < 100.0 { amount(gpu_hours, "GPU-hour") } else { format!("{} GPU-hours", thousands(gpu_hours)) }
 }
 
-/// Dollars, whole where they are many.
+/// Formats dollars, without cents for large amounts.
 pub(super) fn in_dollars(dollars: f64) -> String {
     if dollars < 100.0 { format!("${dollars:.2}") } else { format!("${}", thousands(dollars)) }
 }
 
-/// A whole number in groups of three digits.
+/// An integer in groups of three digits.
 fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let first = digits.len() % 3;
@@ -131,7 +131,7 @@ fn thousands_or(gpu_hours: f64) -> String {
     if gpu_hours < 100.0 { format!("{gpu_hours:.1}") } else { thousands(gpu_hours) }
 }
 
-/// A name of the archive for people.
+/// Readable form of a name in the archive.
 pub(super) fn words_of(name: &str) -> String {
     name.replace('_', " ")
 }
@@ -219,7 +219,7 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// Whose quota it is: the queue, with account and region where the report is about several.
+/// The queue of a quota, with account and region if the report covers several.
 pub(super) fn queue(report: &Report, row: &Lending) -> String {
     let is_here = |other: &Lending| (&other.account, &other.region) == (&row.account, &row.region);
     if report.lending.iter().all(is_here) {
@@ -229,9 +229,9 @@ pub(super) fn queue(report: &Report, row: &Lending) -> String {
     format!("{}/{}/{}", known(&row.account), known(&row.region), row.queue)
 }
 
-/// Keys as people read them.
+/// Readable keys.
 pub(super) fn named(row: &Breakdown) -> Vec<String> {
-    // What a terminal would take for an instruction is shown as what it is.
+    // Terminal control characters are made visible.
     let shown = |key: &String| readable_line(key).into_owned();
     row.keys.iter().map(|key| if key.is_empty() { "(none)".to_owned() } else { shown(key) }).collect()
 }

@@ -1,14 +1,14 @@
-//! Wastes: GPU-hours that did nothing of use, and what can be done about each.
+//! Wastes: GPU-hours without benefit, and what can be done about each.
 
 use crate::report::figures::Waste;
 
-/// Wastes that a report begins with.
+/// Number of wastes shown.
 const SHOWN: usize = 3;
 
-/// Below so many GPU-hours it is no waste that anybody looks for.
+/// Minimum GPU-hours of a waste.
 const MIN_GPU_HOURS: f64 = 0.05;
 
-/// A kind of waste: its name, the columns of hours that it is the sum of, in words, and what to do.
+/// A kind of waste: name, the hourly columns it sums, description, and advice.
 pub(super) struct WasteKind {
     pub(super) name: &'static str,
     pub(super) columns: &'static [&'static str],
@@ -62,7 +62,7 @@ pub(super) const KINDS: [WasteKind; 7] = [
     },
 ];
 
-/// The largest, the largest first. `gpu_hours` and `dollars` say how much there is of a kind.
+/// The largest wastes, largest first. `of` returns the GPU-hours and dollars of a kind.
 pub(super) fn largest(of: impl Fn(&WasteKind) -> (f64, Option<f64>)) -> Vec<Waste> {
     let mut wastes: Vec<Waste> = KINDS
         .iter()

@@ -1,39 +1,39 @@
-//! Reading only what has changed: S3 gives each version of an object a tag.
+//! Conditional reads: S3 gives each version of an object an ETag.
 
 use reqwest::{Method, StatusCode};
 
 use crate::objects::StorageError;
 use crate::objects::s3::{Bucket, MAX_LIST_BYTES, MAX_OBJECT_BYTES, element, elements, name_of};
 
-/// An object, as whoever knows a version of it sees it.
+/// Result of a conditional read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It is still that version.
+    /// The version is unchanged.
     Same,
-    /// There is none.
+    /// The object does not exist.
     Gone,
-    /// Another version.
+    /// A new version.
     New {
-        /// What is in it.
+        /// Contents.
         bytes: Vec<u8>,
-        /// Its tag.
+        /// ETag.
         tag: String,
     },
 }
 
-/// An object of a list.
+/// An object in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// Its name.
     pub name: String,
-    /// The tag of its version.
+    /// ETag.
     pub tag: String,
-    /// How many bytes it has.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
 impl Bucket {
-    /// Reads an object unless its version is the one with this tag. One with more than `at_most` bytes is refused.
+    /// Reads an object unless its ETag is `tag`. Refuses more than `at_most` bytes.
     ///
     /// # Errors
     /// The bucket cannot be read, or the object is too large.

@@ -1,4 +1,4 @@
-//! What S3 refuses, and what is said of it.
+//! Errors of S3, and the resulting texts.
 
 use super::*;
 use crate::objects::Trouble;
@@ -6,7 +6,7 @@ use crate::objects::fake_s3::{FakeS3, Refusal};
 
 const ELSEWHERE: &str = "the bucket bucket is in eu-west-1, and us-east-1 was asked: set `archive.region`";
 
-/// A refusal, whether a person has to act, whether the bucket answered, and what is said.
+/// Errors, whether they are permanent, whether the bucket responded, and the text.
 fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
     let region = vec![("x-amz-bucket-region", "eu-west-1")];
     let with_region = |refusal: Refusal| Refusal { headers: region.clone(), ..refusal };

@@ -1,4 +1,4 @@
-//! What is read again, and what a bucket that says no comes to for those who only read.
+//! What is downloaded again, and errors of buckets that are only read.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,10 +10,10 @@ use crate::objects::Rights;
 
 const READ: Setting = Setting { place: "rules", region: "rules[].region", rights: Rights::Read };
 
-/// What is answered next: status, region in the header, body.
+/// The next response: status, region header, body.
 type Answer = Arc<Mutex<(u16, Option<&'static str>, String)>>;
 
-/// An S3 that answers everything in one way.
+/// An S3 server with a fixed response.
 async fn s3(answer: Answer) -> String {
     let handler = move || {
         let (status, region, body) = answer.lock().unwrap().clone();
@@ -59,7 +59,7 @@ async fn a_bucket_that_is_only_read_asks_for_fewer_rights() {
     }
 }
 
-/// Objects with tags, and how often one was sent.
+/// Objects with ETags, and how often each was downloaded.
 #[derive(Clone, Default)]
 struct Objects {
     texts: Arc<Mutex<Vec<(String, String)>>>,

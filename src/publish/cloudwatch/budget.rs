@@ -1,9 +1,10 @@
-//! Which series a budget takes. Pure.
+//! Selects the series within a budget. Pure.
 //!
-//! CloudWatch charges for each series by the hour in which it is sent. So a budget is a number of places, each of which is taken until an
-//! hour after its series was sent last: whatever comes and goes, no hour has more series than the budget pays for. Metrics are admitted as
-//! a whole, the most useful first, up to nine tenths of the places; the last tenth is for series that appear later, such as those of a new
-//! share. Where even that is not enough, the least useful metric goes, as a whole, and does not come back for a day.
+//! CloudWatch bills each series by the hours in which it is sent. A budget is therefore a number of slots, each
+//! taken until an hour after its series was last sent, so that no hour has more series than the budget pays for.
+//! Metrics are admitted as a whole, most useful first, up to nine tenths of the slots; the last tenth is for series
+//! that appear later, such as those of a new share. If even that is not enough, the least useful metric is removed
+//! as a whole, and does not return for a day.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,56 +17,57 @@ use trainspotter_core::metrics::catalogue::BY_USE;
 use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
 
-/// A series is charged for by the hour in which it was sent; a little more, for clocks and delays.
+/// How long a series is billed after it was sent: an hour, plus a margin for clocks and delays.
 const CHARGED_FOR: Duration = Duration::from_secs(3_600 + 120);
-/// A metric that had to go does not come back before.
+/// How long a removed metric stays out.
 const STAYS_OUT: Duration = Duration::from_secs(86_400);
-/// Nothing is admitted before queues are known, or until so long after the first frame: what comes first need not be the most useful.
+/// Nothing is admitted until queues are known, or until this long after the first frame: the first series need not
+/// be the most useful.
 const WARM_UP: Duration = Duration::from_secs(600);
-/// A part of the places that is kept for series that appear later: one in so many.
+/// One in this many slots is reserved for series that appear later.
 const KEPT_FOR_LATER: usize = 10;
 
 /// How many series may be sent, and which.
 #[derive(Clone, Debug)]
 pub struct Budget {
     most: usize,
-    /// What `most` is of: dollars a month, how often figures are sent, and the prices.
+    /// Basis of `most`: dollars per month, publishing interval, and prices.
     dollars: Option<(f64, Duration, PriceTable)>,
-    /// Among how many the dollars are shared.
+    /// Number of targets that share the dollars.
     parts: usize,
     began: Option<Timestamp>,
-    /// When a series that takes a place was in a frame last.
+    /// When each series with a slot was last in a frame.
     places: BTreeMap<Series, Timestamp>,
-    /// How many places the series of each metric take.
+    /// Number of slots by metric.
     taken: BTreeMap<&'static str, usize>,
-    /// Metrics that had to go, and since when.
+    /// Removed metrics, with the time of removal.
     out: BTreeMap<&'static str, Timestamp>,
-    /// Series of the latest frame without a place, by metric.
+    /// Series of the latest frame without a slot, by metric.
     left_out: BTreeMap<&'static str, u64>,
-    /// What was left out before, for what is new.
+    /// Series omitted before, to detect new ones.
     known_left_out: BTreeSet<Series>,
     newly_left_out: u64,
 }
 
-/// What is done with a series.
+/// Decision about a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It is sent.
     Sent,
-    /// It waits for a place: what happens meanwhile is sent then.
+    /// It waits for a slot; events until then are sent with it.
     Waits,
     /// It is not sent.
     LeftOut,
 }
 
 impl Budget {
-    /// A budget of so many dollars a month, at these prices and for a publication every so often. Requests are paid from it, too.
+    /// A budget of dollars per month, at these prices and with this publishing interval. It also pays for requests.
     pub fn new(dollars: f64, every: Duration, prices: &PriceTable) -> Self {
         let most = series_for(dollars, every, prices);
         Self { dollars: Some((dollars, every, prices.clone())), ..Self::of_series(most) }
     }
 
-    /// A budget of so many series.
+    /// A budget of a number of series.
     pub fn of_series(most: usize) -> Self {
         Self {
             most,
@@ -81,14 +83,15 @@ impl Budget {
         }
     }
 
-    /// The same as if it had waited for queues already.
+    /// Skips the warm-up.
     #[must_use]
     pub fn warm(mut self) -> Self {
         self.began = Some(Timestamp::default());
         self
     }
 
-    /// Shares the dollars among so many, of which this is one. A part that becomes smaller leaves out the least useful metrics.
+    /// Shares the dollars among `parts` targets, of which this is one. A smaller part removes the least useful
+    /// metrics.
     pub fn share_among(&mut self, parts: usize) {
         let parts = parts.max(1);
         if let Some((dollars, every, prices)) = self.dollars.as_ref().filter(|_| parts != self.parts) {
@@ -97,12 +100,12 @@ impl Budget {
         }
     }
 
-    /// How many series it pays for.
+    /// Number of series it pays for.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// Decides what is sent of a frame. Call it once for each frame.
+    /// Decides which series of a frame are sent. Call it once per frame.
     pub fn admit(&mut self, frame: &Frame) {
         let at = frame.at;
         let taken = &mut self.taken;
@@ -135,7 +138,7 @@ impl Budget {
         self.note(wanted);
     }
 
-    /// What is done with a series of the latest frame.
+    /// The decision about a series of the latest frame.
     pub fn admission(&self, metric: &Metric, labels: &Labels) -> Admission {
         let is_out = self.out.contains_key(metric.name);
         if !is_out && self.places.contains_key(&(metric.name, labels.clone())) {
@@ -147,20 +150,20 @@ impl Budget {
         }
     }
 
-    /// Series of the latest frame that have no place, by metric.
+    /// Series of the latest frame without a slot, by metric.
     pub fn left_out(&self) -> &BTreeMap<&'static str, u64> {
         &self.left_out
     }
 
-    /// How many series are left out that were not before this was last asked.
+    /// Returns and resets the number of newly omitted series.
     pub fn take_newly_left_out(&mut self) -> u64 {
         std::mem::take(&mut self.newly_left_out)
     }
 }
 
 impl Budget {
-    /// Gives places to series of a metric: to all of them or none where it has none yet, else to as many as possible, for which less
-    /// useful metrics go. Those that got one are no longer in `series`.
+    /// Assigns slots to series of a metric: to all or none if it has none yet, else to as many as possible, by
+    /// removing less useful metrics. Series with a slot are removed from `series`.
     fn place(&mut self, metric: &'static Metric, series: &mut Vec<Series>, at: Timestamp) {
         if self.out.contains_key(metric.name) {
             return;
@@ -178,7 +181,7 @@ impl Budget {
                 *self.taken.entry(name).or_default() += 1;
             }
         }
-        // What goes now leaves its places within the hour.
+        // Metrics removed now release their slots within the hour.
         let mut leaving: usize = self.out.keys().map(|name| self.taken_by(name)).sum();
         while leaving < lacking {
             let Some(least) = self.least_useful(metric) else { return };
@@ -187,7 +190,7 @@ impl Budget {
         }
     }
 
-    /// Lets metrics go, the least useful first, until the others have no more places than there are.
+    /// Removes metrics, least useful first, until the rest fits into the slots.
     fn leave_out_beyond(&mut self, at: Timestamp) {
         let leaving: usize = self.out.keys().map(|name| self.taken_by(name)).sum();
         let mut staying = self.places.len().saturating_sub(leaving);
@@ -200,7 +203,7 @@ impl Budget {
         }
     }
 
-    /// The least useful metric that has places and is less useful than this one.
+    /// The least useful metric with slots that is less useful than this one.
     fn least_useful(&self, than: &Metric) -> Option<&'static str> {
         let less = BY_USE.iter().rev().take_while(|metric| metric.name != than.name);
         less.map(|metric| metric.name).find(|name| self.has_places(name) && !self.out.contains_key(name))
@@ -225,7 +228,7 @@ impl Budget {
     }
 }
 
-/// How many series can be paid for, with the requests that send them.
+/// Number of series that can be paid for, including their requests.
 fn series_for(dollars: f64, every: Duration, prices: &PriceTable) -> usize {
     let pushes = SECONDS_A_MONTH / every.as_secs_f64().max(1.0);
     let sending = |series: f64| {
@@ -233,7 +236,7 @@ fn series_for(dollars: f64, every: Duration, prices: &PriceTable) -> usize {
         prices.cost(Item::PutMetricData, requests).unwrap_or_default()
     };
     let affordable = |left: f64| prices.price(Item::Metric).map_or(0.0, |price| price.affordable(left.max(0.0)));
-    // More series need more requests, which leave less for series: this settles from above.
+    // More series need more requests, which leave less for series: iterate from above.
     let mut series = affordable(dollars - sending(1.0));
     for _ in 0..8 {
         series = series.min(affordable(dollars - sending(series)));
@@ -254,7 +257,7 @@ mod tests {
         BEGIN + Duration::from_secs(minutes * 60)
     }
 
-    /// Every series of a metric with these shares.
+    /// All series of a metric with these shares.
     fn of(metric: &'static Metric, shares: &[String]) -> Vec<Sample> {
         let sample = |share: &String| {
             let labels =
@@ -301,7 +304,7 @@ mod tests {
         assert_eq!(sent(&budget, &first), expected);
         assert_eq!(budget.left_out(), &BTreeMap::from([(QUEUE_JOBS.name, 9)]));
         assert_eq!((budget.take_newly_left_out(), budget.take_newly_left_out()), (9, 0));
-        // For hours the same.
+        // Stable for hours.
         for minutes in 1..600 {
             let next = frame(minutes, world());
             budget.admit(&next);
@@ -341,7 +344,7 @@ mod tests {
             history[59],
             BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 6), (JOB_FAILURES.name, 6), (QUEUE_JOBS.name, 6)])
         );
-        // Two of them find room at once; the least useful metric goes, and after an hour all are there.
+        // Two of them fit at once; the least useful metric is removed, and after an hour all fit.
         assert_eq!(history[60], BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 8), (JOB_FAILURES.name, 6)]));
         assert_eq!(history[130], BTreeMap::from([(QUEUE_WAIT_OLDEST.name, 9), (JOB_FAILURES.name, 9)]));
         assert!(history[130..].iter().all(|sent| sent == &history[130]), "nothing flaps");
@@ -368,7 +371,7 @@ mod tests {
         let early = Frame { at: at(0), samples: of(&SOURCE_AGE, &shares(1)), ..Frame::default() };
         budget.admit(&early);
         assert!(sent(&budget, &early).is_empty());
-        // Where there are none, what the service says of itself is sent after a while.
+        // Without queues the service's own metrics are sent after a while.
         let later = Frame { at: at(11), samples: of(&SOURCE_AGE, &shares(1)), ..Frame::default() };
         budget.admit(&later);
         assert_eq!(sent(&budget, &later).len(), 1);

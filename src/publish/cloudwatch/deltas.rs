@@ -1,4 +1,4 @@
-//! Values that have not been sent to CloudWatch yet. Pure.
+//! Values not yet sent to CloudWatch. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,16 +18,17 @@ use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
 use trainspotter_otlp::{LATE_AFTER, families};
 
-/// How many different values of distributions may wait while CloudWatch is away: about 8 MB of memory, and at 10,000
-/// jobs a day two days of four distributions. What comes on top is given up and counted.
+/// Maximum distinct pending values of distributions during an outage: about 8 MB of memory, or two days of four
+/// distributions at 10,000 jobs a day. Further values are dropped and counted.
 pub const MAX_PENDING_VALUES: usize = 100_000;
-/// How many counters are remembered. Above it, those that left the frame are forgotten.
+/// Maximum remembered counters. Above it, those no longer in the frame are forgotten.
 pub const MAX_REMEMBERED_SERIES: usize = 50_000;
 
-/// `MetricDatum`: CloudWatch takes data of the last two weeks; an hour less, for a request takes its time and clocks differ.
+/// `MetricDatum`: CloudWatch accepts data of the last two weeks; minus an hour for the request and clock
+/// differences.
 const TAKEN_FOR: Duration = Duration::from_secs(14 * 86_400 - 3_600);
 
-/// The memory of what was published, and of what waits to be.
+/// Published totals and pending values.
 #[derive(Clone, Debug, Default)]
 pub struct Deltas {
     counters: BTreeMap<Series, Counted>,
@@ -39,16 +40,16 @@ pub struct Deltas {
 #[derive(Clone, Debug)]
 struct Counted {
     metric: &'static Metric,
-    /// The total that CloudWatch got. Below zero after a restart of the count with increases that were not sent.
+    /// The total that CloudWatch has. Negative after a counter reset with unsent increases.
     published: f64,
     /// The latest total.
     seen: f64,
     in_frame: bool,
-    /// Seen in one frame only: a baseline, which is no news.
+    /// In one frame only: a baseline, not an increase.
     is_new: bool,
 }
 
-/// How often each value waits, by its minute and bits.
+/// Number of occurrences of each pending value, by minute and bits.
 #[derive(Clone, Debug)]
 struct Waiting {
     metric: &'static Metric,
@@ -56,16 +57,17 @@ struct Waiting {
 }
 
 impl Deltas {
-    /// Takes note of a frame: of each counter's total and each distribution's new values.
+    /// Records a frame: the total of each counter and the new values of each distribution.
     ///
-    /// Totals survive restarts and this memory does not. So the first total of a queue's counters is where counting
-    /// starts. A counter that appears later on a queue that is followed already did not exist before, and counts from
-    /// zero: the first failure of its kind must not go unseen.
+    /// Totals survive restarts, this state does not. The first total of a queue's counters is therefore the
+    /// baseline. A counter that appears later on a known queue did not exist before and starts at zero, so that the
+    /// first failure of its kind is reported.
     pub fn observe(&mut self, samples: &[Sample], at: Timestamp) {
         self.observe_within(samples, at, &|_, _| Admission::Sent);
     }
 
-    /// The same for those series that are sent or wait to be: of the others nothing is kept, and if one is sent later, it counts from then on.
+    /// As [`Self::observe`], for series that are sent or waiting. Nothing is stored for the others; if one is sent
+    /// later, it counts from then on.
     pub fn observe_within(
         &mut self,
         samples: &[Sample],
@@ -102,12 +104,12 @@ impl Deltas {
         }
     }
 
-    /// What is to be sent now, cut into requests: the gauges of `samples` and all that was observed and not settled.
+    /// The requests to send now: gauges of `samples` and everything observed and not settled.
     pub fn batches(&self, samples: &[Sample], at: Timestamp) -> Vec<Batch> {
         self.batches_within(samples, at, &|_, _| true)
     }
 
-    /// The same of those series that are sent.
+    /// As [`Self::batches`], for series that are sent.
     pub fn batches_within(
         &self,
         samples: &[Sample],
@@ -133,7 +135,7 @@ impl Deltas {
         for (series, waiting) in self.distributions.iter().filter(|(series, waiting)| is_sent(waiting.metric, series)) {
             let values: Vec<Waited> =
                 waiting.counts.iter().map(|((minute, bits), count)| (*minute, *bits, *count)).collect();
-            // What is late is of its own minute, the rest of now.
+            // Late values keep their own minute; the rest is sent as of now.
             let is_late = |(minute, ..): &Waited| at.since(*minute) > LATE_AFTER;
             let of_one = |a: &Waited, b: &Waited| a.0 == b.0 || !(is_late(a) || is_late(b));
             for of_minute in values.chunk_by(of_one) {
@@ -147,7 +149,7 @@ impl Deltas {
         cutter.batches
     }
 
-    /// Notes that a batch is done with: taken, or refused for good.
+    /// Marks a batch as done: accepted, or rejected permanently.
     pub fn settle(&mut self, batch: &Batch) {
         for tells in &batch.tells {
             match tells {
@@ -162,7 +164,7 @@ impl Deltas {
         }
     }
 
-    /// How many values were given up since this was last asked.
+    /// Returns and resets the number of dropped values.
     pub fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)
     }
@@ -178,7 +180,7 @@ impl Deltas {
             Entry::Occupied(mut occupied) => {
                 let counted = occupied.get_mut();
                 if total < counted.seen {
-                    // The count began again: what was not sent yet is still to be sent.
+                    // A counter reset: unsent increases are kept.
                     counted.published -= counted.seen;
                 }
                 (counted.seen, counted.in_frame, counted.is_new) = (total, true, false);
@@ -186,7 +188,7 @@ impl Deltas {
         }
     }
 
-    /// Gives up what CloudWatch would not take any more.
+    /// Drops values that CloudWatch no longer accepts.
     fn expire(&mut self, at: Timestamp) {
         let oldest = at - TAKEN_FOR;
         for waiting in self.distributions.values_mut() {
@@ -204,7 +206,7 @@ impl Deltas {
         }
         let waiting = self.distributions.entry(series).or_insert_with(|| Waiting { metric, counts: BTreeMap::new() });
         for (of, value) in fresh {
-            // The sum turns -0 into 0, so that equal values have equal bits.
+            // Adding 0 turns -0 into 0, so that equal values have equal bits.
             let key = (minute((*of).min(at)), (value + 0.0).to_bits());
             let is_known = waiting.counts.contains_key(&key);
             let room = is_known || self.waiting_values < MAX_PENDING_VALUES;
@@ -217,7 +219,7 @@ impl Deltas {
         }
     }
 
-    /// Forgets the values of a series that is not sent.
+    /// Drops the values of a series that is not sent.
     fn give_up(&mut self, series: &Series) {
         if let Some(waiting) = self.distributions.remove(series) {
             self.waiting_values -= waiting.counts.len();
@@ -242,7 +244,8 @@ impl Deltas {
 }
 
 impl Counted {
-    /// Zeros are news too while the series is in the frame: "nothing happened" is not "nobody looked".
+    /// Whether there is something to send. Zeros count while the series is in the frame: they show that it was
+    /// observed.
     fn has_news(&self) -> bool {
         self.seen != self.published || (self.in_frame && !self.is_new)
     }
@@ -289,7 +292,7 @@ mod tests {
         Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(value) }
     }
 
-    /// Every number that CloudWatch would see: singles, and values as often as they count.
+    /// All numbers that CloudWatch receives: single values, and values by number of occurrences.
     fn numbers(batches: &[Batch]) -> Vec<f64> {
         let of = |datum: &MetricDatum| {
             let many = datum.values().iter().zip(datum.counts());
@@ -301,7 +304,7 @@ mod tests {
         numbers
     }
 
-    /// Publishes frame by frame, in vain where `fails` says so, and returns what each attempt sent.
+    /// Publishes frame by frame, with failures at the indexes `fails`, and returns what each attempt sent.
     fn increases(steps: &[&[Sample]], fails: &[usize]) -> Vec<Vec<f64>> {
         let mut deltas = Deltas::default();
         let attempt = |(index, samples): (usize, &&[Sample])| {
@@ -376,7 +379,7 @@ mod tests {
             batches.iter().for_each(|batch| deltas.settle(batch));
             sent.push(numbers(&batches));
         }
-        // Failures 2 to 4, and the waits since the series waits for its place.
+        // Failures 2 to 4, and the waits since the series has been waiting for its slot.
         assert_eq!(sent, [vec![], vec![], vec![], vec![], vec![2.5, 3.0, 3.5, 4.5]]);
         assert_eq!(deltas.waiting_values, 0);
     }
@@ -406,7 +409,7 @@ mod tests {
         let batches = deltas.batches(&[], NOW);
         assert_eq!(reported(&batches), [(7_280, vec![1.0, 2.0]), (3_620, vec![3.0]), (0, vec![4.0, 5.0])]);
         assert_eq!(deltas.take_dropped(), 1);
-        // CloudWatch was away: what was of now is late an hour after.
+        // After an outage, values that were current are an hour late.
         let later = deltas.batches(&[], NOW + Duration::from_secs(3_600));
         assert_eq!(reported(&later).len(), 4);
         batches.iter().for_each(|batch| deltas.settle(batch));
@@ -418,7 +421,7 @@ mod tests {
         let mut deltas = Deltas::default();
         let many: Vec<f64> = (0..MAX_PENDING_VALUES + 10).map(|n| n as f64).collect();
         deltas.observe(&[waits("a", &many)], NOW);
-        // A value that waits already takes no more room.
+        // A value that is already pending takes no more room.
         deltas.observe(&[waits("a", &[0.0, -0.0])], NOW);
         let batches = deltas.batches(&[], NOW);
         assert_eq!(numbers(&batches).len(), MAX_PENDING_VALUES + 2);
@@ -428,7 +431,7 @@ mod tests {
     }
 
     proptest! {
-        // Each case is large, because the limits are.
+        // Few cases, since each is as large as the limits.
         #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
@@ -461,7 +464,7 @@ mod tests {
                     prop_assert!(batch.data.len() <= MAX_DATA_PER_REQUEST && batch.bytes <= MAX_BYTES_PER_REQUEST);
                     prop_assert!(batch.data.iter().all(|datum| datum.values().len() <= MAX_VALUES_PER_DATUM));
                 }
-                // A publish that fails half-way settles what came before.
+                // A publication that fails half-way settles its first part.
                 let settled = if works || index == last { batches.len() } else { batches.len() / 2 };
                 taken.extend(numbers(&batches[..settled]).into_iter().filter(|number| *number >= 0.0));
                 batches[..settled].iter().for_each(|batch| deltas.settle(batch));

@@ -1,4 +1,4 @@
-//! Requests within CloudWatch's limits. Pure.
+//! Builds requests within CloudWatch's limits. Pure.
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
@@ -9,16 +9,16 @@ use trainspotter_core::model::Timestamp;
 
 /// `PutMetricData`: at most 1000 data per request (API reference).
 pub const MAX_DATA_PER_REQUEST: usize = 1_000;
-/// `PutMetricData`: 1 MB per request, before compression; taken as the smaller of the two megabytes.
+/// `PutMetricData`: 1 MB per request, before compression; interpreted as the smaller of the two megabytes.
 pub const MAX_BYTES_PER_REQUEST: usize = 1_000_000;
-/// `MetricDatum`: at most 150 different values in `Values` (API reference).
+/// `MetricDatum`: at most 150 distinct values in `Values` (API reference).
 pub const MAX_VALUES_PER_DATUM: usize = 150;
-/// `MetricDatum`: at most 30 dimensions. The catalogue has three labels at most.
+/// `MetricDatum`: at most 30 dimensions. The catalogue has at most three labels.
 pub const MAX_DIMENSIONS: usize = 30;
-/// `MetricDatum`: values lie between -2^360 and 2^360.
+/// `MetricDatum`: values are between -2^360 and 2^360.
 const MAX_EXPONENT: i32 = 360;
 
-/// What a request holds besides its data: the namespace and the envelope.
+/// Size of a request without its data: the namespace and the envelope.
 const REQUEST_BYTES: usize = 1_024;
 /// The keys, unit, timestamp and value of a datum in CBOR take 110 bytes, its name aside.
 const DATUM_BYTES: usize = 200;
@@ -27,14 +27,14 @@ const DIMENSION_BYTES: usize = 32;
 /// A value and its count: two doubles of 9 bytes in CBOR.
 const VALUE_BYTES: usize = 20;
 
-/// One `PutMetricData` request, and what it tells.
+/// A `PutMetricData` request, and what it settles.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// The data, within all limits.
+    /// Data within all limits.
     pub data: Vec<MetricDatum>,
-    /// How many series the data are of, not counting again those that an earlier batch began.
+    /// Number of series that begin in this batch.
     pub series: u64,
-    /// An upper estimate of the request's size in bytes.
+    /// Upper bound of the request's size in bytes.
     pub bytes: usize,
     pub(super) tells: Vec<Tells>,
 }
@@ -42,7 +42,7 @@ pub struct Batch {
 /// A metric's name and labels.
 pub(super) type Series = (&'static str, Labels);
 
-/// What a datum settles once it is taken.
+/// What a datum settles once it is accepted.
 #[derive(Clone, Debug)]
 pub(super) enum Tells {
     Gauge,
@@ -50,17 +50,17 @@ pub(super) enum Tells {
     Values(Series, Vec<Value>),
 }
 
-/// A value that waits: of which minute, by its bits, and how often.
+/// A pending value: its minute, its bits, and its number of occurrences.
 pub(super) type Value = (Timestamp, u64, u64);
 
-/// What one datum carries.
+/// Contents of a datum.
 pub(super) enum Points<'a> {
     One(f64),
-    /// Values and how often each occurred.
+    /// Values with their number of occurrences.
     Many(&'a [Value]),
 }
 
-/// Fills requests one after the other, each as far as the limits allow.
+/// Fills one request after another, each as far as the limits allow.
 #[derive(Default)]
 pub(super) struct Cutter {
     pub(super) batches: Vec<Batch>,
@@ -122,7 +122,7 @@ fn dimension(label: &str, value: &str) -> Dimension {
     Dimension::builder().name(cloudwatch_dimension(label)).value(cloudwatch_dimension_value(value)).build()
 }
 
-/// An upper estimate of what a datum takes on the wire.
+/// Upper bound of a datum's encoded size.
 fn size_of(datum: &MetricDatum) -> usize {
     let text = |text: Option<&str>| text.map_or(0, str::len);
     let dimensions: usize = datum
@@ -133,7 +133,7 @@ fn size_of(datum: &MetricDatum) -> usize {
     DATUM_BYTES + text(datum.metric_name()) + dimensions + VALUE_BYTES * datum.values().len()
 }
 
-/// Whether CloudWatch takes the number.
+/// Whether CloudWatch accepts the number.
 pub(super) fn is_publishable(value: f64) -> bool {
     value.is_finite() && value.abs() <= f64::powi(2.0, MAX_EXPONENT)
 }

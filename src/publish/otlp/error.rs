@@ -1,4 +1,4 @@
-//! Why a receiver of OTLP did not take a request, as far as what to do next depends on it.
+//! Errors of OTLP receivers, classified by how to proceed.
 
 use std::io;
 use std::time::Duration;
@@ -9,27 +9,27 @@ use reqwest::header::{InvalidHeaderName, InvalidHeaderValue};
 use crate::outbound::{OutboundError, SignatureError, causes};
 use crate::publish::SinkError;
 
-/// What CloudWatch wants of the service's role.
+/// Permission that CloudWatch requires.
 const NEEDS: &str = "the service's role needs cloudwatch:PutMetricData without a condition on the namespace";
 
-/// Why a request was not taken.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExportError {
-    /// An answer over HTTP that is no success.
+    /// An HTTP error response.
     #[error("HTTP {status}{}", said(.message.as_deref()))]
     Http {
         status: StatusCode,
-        /// What it says for people.
+        /// Its message.
         message: Option<String>,
-        /// How long it asks to be left alone.
+        /// The requested pause.
         retry_after: Option<Duration>,
-        /// Whether the request was signed: then who may not now may later.
+        /// Whether the request was signed: then a permission error may be temporary.
         is_signed: bool,
     },
-    /// The same over gRPC.
+    /// A gRPC error.
     #[error("gRPC {code:?}: {message}")]
     Grpc { code: tonic::Code, message: String, retry_after: Option<Duration> },
-    /// There was no answer.
+    /// There was no response.
     #[error("{}", causes(.0))]
     Connection(#[source] reqwest::Error),
     /// The request could not be signed.
@@ -38,15 +38,15 @@ pub(super) enum ExportError {
     /// The body could not be compressed.
     #[error("compressing the body: {0}")]
     Compression(#[from] io::Error),
-    /// The receiver took a part.
+    /// The receiver accepted a part only.
     #[error("{message}")]
     Partial { refused: u64, message: String },
 }
 
 impl ExportError {
-    /// Whether the same request may be taken later: what OTLP calls retryable (OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC
-    /// Response"). `ResourceExhausted` is taken as retryable without the detail that the specification asks for, because the next frame is
-    /// sent anyway.
+    /// Whether a retry may succeed, as defined by OTLP (OTLP specification, "OTLP/HTTP Response" and "OTLP/gRPC
+    /// Response"). `ResourceExhausted` counts as retryable even without the detail that the specification requires,
+    /// since the next frame is sent anyway.
     fn is_retryable(&self) -> bool {
         match self {
             Self::Http { status, .. } => {
@@ -73,13 +73,13 @@ impl ExportError {
         }
     }
 
-    /// Whether AWS says that the caller may not: with other credentials or rights the same figures are taken.
+    /// Whether AWS reports missing permissions: the same data are accepted with other credentials or permissions.
     pub(super) fn is_not_allowed(&self) -> bool {
         let refusals = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
         matches!(self, Self::Http { status, is_signed: true, .. } if refusals.contains(status))
     }
 
-    /// What the caller does about a request of so many points.
+    /// Converts to a sink error for a request with `points` points.
     pub(super) fn into_sink_error(self, points: u64) -> SinkError {
         let reason = if self.is_not_allowed() { format!("{self}; {NEEDS}") } else { self.to_string() };
         let is_retryable = self.is_retryable();
@@ -100,19 +100,19 @@ fn said(message: Option<&str>) -> String {
     message.map_or_else(String::new, |message| format!(": {message}"))
 }
 
-/// Why a receiver cannot be used as configured. Never shows a header's value.
+/// Why a receiver cannot be used as configured. Never contains a header's value.
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpSetupError {
-    /// A header's name is none.
+    /// Invalid header name.
     #[error("{name:?} is not a header name")]
     HeaderName {
-        /// What was given.
+        /// The configured name.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong.
         #[source]
         cause: InvalidHeaderName,
     },
-    /// A header's value cannot be sent.
+    /// Invalid header value.
     #[error("the value of the header {name:?} holds a character that headers cannot carry")]
     HeaderValue {
         /// The header.
@@ -121,16 +121,16 @@ pub enum OtlpSetupError {
         #[source]
         cause: InvalidHeaderValue,
     },
-    /// The endpoint is no URL.
+    /// Invalid URL.
     #[error("not a URL: {0}")]
     Url(#[from] url::ParseError),
-    /// The endpoint is no origin.
+    /// The endpoint is not an origin.
     #[error("not an origin such as http://collector:4317: {0}")]
     Origin(#[source] tonic::transport::Error),
-    /// The endpoint must not or cannot be called.
+    /// The endpoint is not allowed.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
-    /// There can be no client.
+    /// The HTTP client cannot be created.
     #[error("{0:?}; an https endpoint needs the machine's CA certificates (package ca-certificates)")]
     Client(#[source] reqwest::Error),
 }

@@ -14,7 +14,7 @@ use crate::outbound::{Guard, grpc_channel};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
 use crate::publish::otlp::http::{CONNECT_TIMEOUT, headers_of, timeout_of};
 
-/// Who is asking.
+/// User agent of requests.
 const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
 
 /// A receiver over gRPC.
@@ -54,7 +54,7 @@ impl GrpcReceiver {
     }
 }
 
-/// `google.rpc.Status`, of which the details matter.
+/// `google.rpc.Status`, with the details that are used.
 #[derive(Clone, PartialEq, Message)]
 struct RpcStatus {
     #[prost(message, repeated, tag = "3")]
@@ -86,7 +86,7 @@ struct Delay {
     nanos: i32,
 }
 
-/// How long a refusal asks to be left alone: its `RetryInfo` (OTLP specification, "OTLP/gRPC Throttling").
+/// The pause requested by a refusal: its `RetryInfo` (OTLP specification, "OTLP/gRPC Throttling").
 fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = RpcStatus::decode(details).ok()?;
     let info = status.details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.RetryInfo"))?;

@@ -11,15 +11,15 @@ use crate::outbound::{Body, Guard, SignedEndpoint, http_client, retry_after};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
 use trainspotter_clock::Clock;
 
-/// How long connecting may take, in wall time.
+/// Wall time limit to connect.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one request may take, in wall time.
+/// Wall time limit of a request.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
-/// How much of an answer is read. A receiver says little.
+/// Maximum bytes read of a response.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// As much of what a refusal says is logged, in characters.
+/// Maximum characters logged of an error message.
 const MAX_MESSAGE: usize = 300;
-/// The media type of OTLP's binary encoding.
+/// Media type of OTLP's binary encoding.
 const PROTOBUF: &str = "application/x-protobuf";
 const GZIP: &str = "gzip";
 
@@ -52,8 +52,8 @@ impl HttpReceiver {
     }
 }
 
-/// CloudWatch: each request has a signature of its own. Who may not send one now may send it later, with other credentials or rights:
-/// nothing is given up.
+/// Sends a signed request to CloudWatch. A permission error is retryable: it may be fixed later, and nothing is
+/// dropped.
 pub(super) async fn export_signed(
     client: &reqwest::Client,
     endpoint: &SignedEndpoint,
@@ -71,18 +71,18 @@ pub(super) async fn export_signed(
     answer
 }
 
-/// A client for one endpoint.
+/// Creates a client for one endpoint.
 pub(super) fn client_for(url: &reqwest::Url, timeout: Duration) -> Result<reqwest::Client, OtlpSetupError> {
     let client = http_client(url, Guard::new(true))?;
     client.connect_timeout(CONNECT_TIMEOUT).timeout(timeout).build().map_err(OtlpSetupError::Client)
 }
 
-/// How long a request may take: never longer than usual, for the next frame does not wait.
+/// Timeout of a request: at most the default, since the next frame does not wait.
 pub(super) fn timeout_of(config: &config::Otlp) -> Duration {
     config.timeout.map_or(REQUEST_TIMEOUT, |timeout| timeout.min(REQUEST_TIMEOUT))
 }
 
-/// The headers of a configuration.
+/// The configured headers.
 pub(super) fn headers_of(config: &config::Otlp) -> Result<HeaderMap, OtlpSetupError> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
@@ -110,19 +110,19 @@ async fn post(
     let retry_after = asked_pause(response.headers());
     let answer = Body::read(response, MAX_ANSWER_BYTES).await.map_err(outage)?.bytes;
     if status.is_success() {
-        // A receiver that answers with no or another body has taken everything.
+        // A response with no body or another body means that everything was accepted.
         return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());
     }
     Err(ExportError::Http { status, message: message_of(&answer), retry_after, is_signed })
 }
 
-/// How long a refusal asks to be left alone, in seconds or by a date.
+/// The pause requested by a refusal, in seconds or as a date.
 fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     retry_after(text(RETRY_AFTER)?, text(DATE), Clock::real().now())
 }
 
-/// What a refusal says for people, as AWS's services do in JSON.
+/// The message of an error response, in the JSON format of AWS services.
 fn message_of(answer: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(answer).ok()?;
     let message = body.get("message").or(body.get("Message"))?.as_str()?;
