@@ -1,11 +1,11 @@
-//! Rules over the figures of each tick, and the life of the alerts they raise. PURE.
+//! Evaluates alert rules on the figures of each tick, and tracks the lifecycle of their alerts. PURE.
 //!
 //! # Invariants
 //!
-//! * Evaluation looks at one tick at a time and never back: what is not in the frame is not there.
-//! * Three kinds of absence never mix: what an alert was about is gone (it ends), its source failed (nothing changes), there
-//!   is no data (the rule's `no_data` decides).
-//! * A fired alert is resolved before it can fire again; time in which nobody evaluated is not pending time.
+//! * Evaluation sees one frame at a time and never looks back: a series that is not in the frame does not exist.
+//! * Three kinds of absence are kept apart: the subject of an alert is gone (the alert ends), its source failed
+//!   (nothing changes), there is no data (the rule's `no_data` decides).
+//! * A fired alert is resolved before it can fire again. Time without evaluation does not count as pending time.
 
 mod active_alerts;
 mod advice;
@@ -44,13 +44,13 @@ pub use wording::of_value as in_words;
 
 use crate::yaml::{self, Problems};
 
-/// The labels that can distinguish alerts: those of all metrics.
+/// Labels that can distinguish alerts: the labels of all metrics.
 pub fn usual_labels() -> std::collections::BTreeSet<&'static str> {
     let metrics = crate::metrics::catalogue::ALL.iter().copied().chain(crate::metrics::single_jobs::ALL);
     metrics.flat_map(|metric| metric.labels.iter().copied()).collect()
 }
 
-/// Keys of Prometheus' rule files, and what is said to somebody who writes them.
+/// Keys of Prometheus rule files, and the hint given for each.
 const FOREIGN: [(&str, &str); 3] = [
     (
         "groups",
@@ -68,11 +68,11 @@ const FOREIGN: [(&str, &str); 3] = [
     ),
 ];
 
-/// Reads and checks a rule file. `file` is the name that problems show.
+/// Parses and checks a rule file. `file` is the name shown in errors.
 ///
 /// # Errors
 ///
-/// Every mistake in the text.
+/// Every error in the text.
 pub fn parse_rules(file: &str, text: &str) -> Result<Vec<Rule>, Problems> {
     check::check(&yaml::read_hinting(file, text, &FOREIGN)?)
 }

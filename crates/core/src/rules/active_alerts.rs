@@ -1,4 +1,4 @@
-//! The alert book: every instance that is pending or firing, and how it got there.
+//! The active alerts: every pending or firing instance and its state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::verdict::{Verdict, value_of, verdict};
 use crate::rules::wording::MAX_FUEL_PER_RULE;
 
-/// The label of the one alert that stands for those over a rule's limit.
+/// Label of the one alert that represents those beyond a rule's limit.
 const OVERFLOW: &str = "overflow";
 
 /// Owner of all alerts.
@@ -29,25 +29,25 @@ pub struct ActiveAlerts {
     /// Rules whose overflow alert is in `alerts`.
     overflowing: BTreeSet<String>,
     failures: BTreeMap<String, u64>,
-    /// Work that the templates of the rule at hand may still take.
+    /// Remaining template work for the current rule.
     fuel: u64,
-    /// Of the frame that is being looked at.
+    /// Queues of the current frame.
     surroundings: Surroundings,
-    /// The target whose alerts have ids of their own.
+    /// The target, if its alerts need ids of their own.
     apart: Option<Arc<str>>,
-    /// Where the frame that is being looked at is of.
+    /// Account and region of the current frame.
     place: Place,
 }
 
 impl ActiveAlerts {
-    /// Continues with the alerts of an earlier run.
+    /// Resumes with the alerts of an earlier run.
     pub fn restore(alerts: Vec<Alert>) -> Self {
         let overflowing = alerts.iter().filter(|alert| alert.is_overflow()).map(|alert| alert.rule.clone()).collect();
         let alerts = alerts.into_iter().map(|alert| (alert.id.clone(), alert)).collect();
         Self { alerts, overflowing, ..Self::default() }
     }
 
-    /// Gives alerts ids that no other target has.
+    /// Makes alert ids unique to this target.
     pub(crate) fn set_apart(&mut self, target: Option<Arc<str>>) {
         self.apart = target;
     }
@@ -56,29 +56,29 @@ impl ActiveAlerts {
         AlertId::within(self.apart.as_deref(), &rule.name, by)
     }
 
-    /// Takes in a frame of an earlier run, for the rules that compare with what was. Frames are taken in in the order of their time,
-    /// before the first [step](Self::step).
+    /// Replays a stored frame for rules that compare with the past. Call in time order, before the first
+    /// [step](Self::step).
     pub fn recall(&mut self, rules: &[Rule], frame: &Frame) {
         let samples: Vec<&Sample> = frame.samples.iter().collect();
         self.history.remember(rules, &samples, frame.at);
     }
 
-    /// Takes in that it is `now`, and that what an earlier run gave as a later time was not: no alert waits for that.
+    /// Moves times of an earlier run that lie after `now` back to `now`, so that no alert waits for them.
     pub fn correct_future(&mut self, now: Timestamp) {
         for alert in self.alerts.values_mut() {
             alert.evaluated_at = alert.evaluated_at.min(now);
             match &mut alert.state {
                 AlertState::Pending { active_at } => *active_at = (*active_at).min(now),
-                // When it fired is part of what was sent.
+                // `fired_at` stays: it was already sent.
                 AlertState::Firing { keep_since, .. } => *keep_since = keep_since.map(|since| since.min(now)),
             }
         }
         self.history = History::default();
     }
 
-    /// Evaluates every rule over a frame. Returns what people have to be notified of, in the order of the rules.
+    /// Evaluates every rule over a frame. Returns the transitions to notify, in rule order.
     ///
-    /// The rules may differ from those of the last step: alerts of a rule that is still there go on as they are.
+    /// The rules may differ from those of the last step: alerts of rules that still exist continue.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(rules, &samples, frame.at);
@@ -94,7 +94,7 @@ impl ActiveAlerts {
         let context = Context::new(frame, &samples, &index, &history);
         let none = BTreeSet::new();
         for rule in rules {
-            // Alerts stay as they are until it is known which account this is.
+            // Until the account is known, alerts do not change.
             if rule.asks_for(|label| frame.place.lacks(label)) {
                 continue;
             }
@@ -105,12 +105,12 @@ impl ActiveAlerts {
         reported
     }
 
-    /// Every alert that is pending or firing, by id.
+    /// All pending and firing alerts, by id.
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.values()
     }
 
-    /// The same, to be completed.
+    /// As [`Self::alerts`], mutable.
     pub(super) fn alerts_mut(&mut self) -> impl Iterator<Item = &mut Alert> {
         self.alerts.values_mut()
     }
@@ -119,18 +119,18 @@ impl ActiveAlerts {
         self.alerts.get(id)
     }
 
-    /// How many alerts are pending, and how many firing.
+    /// Number of pending and of firing alerts.
     pub fn counts(&self) -> (usize, usize) {
         let firing = self.alerts.values().filter(|alert| alert.state.fired_at().is_some()).count();
         (self.alerts.len() - firing, firing)
     }
 
-    /// Evaluations that failed since the last call, by rule.
+    /// Failed evaluations since the last call, by rule.
     pub fn take_failures(&mut self) -> BTreeMap<String, u64> {
         std::mem::take(&mut self.failures)
     }
 
-    /// Evaluates one rule; `known` are the instances of it that have an alert.
+    /// Evaluates one rule; `known` are its instances that have an alert.
     fn step_rule<'a>(
         &mut self,
         rule: &'a Rule,
@@ -143,8 +143,9 @@ impl ActiveAlerts {
         let mut room = rule.limit.saturating_sub(known.len());
         let mut left_out = 0_u32;
         let mut reported = Vec::new();
-        // Of what has no alert, only what may begin one is looked at: where some condition holds, or where no data is to alert
-        // whatever is there; and a rule over everything has one instance, even when there is nothing.
+        // For instances without an alert, only those that may start one are evaluated: where some condition holds,
+        // or, if no data alerts, whatever is present. A rule without `by` has one instance even if there is no
+        // series.
         let there = (rule.no_data == NoData::Alert).then(|| context.present(&rule.by));
         let there = there.iter().flat_map(|there| there.iter().filter(|by| rule.covers(by, &self.place)));
         let whole = rule.by.is_empty().then(By::new);
@@ -158,7 +159,7 @@ impl ActiveAlerts {
             if known.contains(by) {
                 reported.extend(self.step_instance(rule, by, &findings, now));
             } else if !matches!(verdict(rule, &findings, false), Verdict::Holds { .. }) {
-                // It was and is inactive.
+                // It was inactive and still is.
             } else if room > 0 {
                 room -= 1;
                 reported.extend(self.step_instance(rule, by, &findings, now));
@@ -166,7 +167,7 @@ impl ActiveAlerts {
                 left_out += 1;
             }
         }
-        // While part of a rule cannot be seen, nobody knows how many would be left out.
+        // While part of a rule is unknown, so is the number beyond its limit.
         if !rule.clauses.iter().any(|clause| context.is_blind(clause, &By::new())) {
             reported.extend(self.step_overflow(rule, left_out, now));
         }
@@ -179,21 +180,21 @@ impl ActiveAlerts {
         match verdict(rule, findings, firing) {
             Verdict::Holds { shown } => self.judge(rule, by, Found::Holds(shown), value_of(findings, shown), now),
             Verdict::Rests { shown: deciding } => {
-                // The value of an end is of the condition whose unit and threshold the alert shows.
+                // At the end, show the value of the condition whose unit and threshold the alert shows.
                 let shown = self.alerts.get(&id).map_or(deciding, |alert| alert.condition);
                 let has_data = value_of(findings, deciding).is_some();
                 self.judge(rule, by, Found::Rests { has_data }, value_of(findings, shown), now)
             }
             Verdict::Gone => self.alerts.remove(&id)?.end(ResolveReason::Gone, now),
-            // Nothing is known, so nothing changes; nor will the time count.
+            // Unknown changes nothing, and the time does not count.
             Verdict::Unknown => None,
         }
     }
 
-    /// One alert stands for all those that a rule's limit leaves out.
+    /// Advances the one alert that represents all those beyond a rule's limit.
     fn step_overflow(&mut self, rule: &Rule, left_out: u32, now: Timestamp) -> Option<Transition> {
         let by = By::from([(OVERFLOW.to_owned(), "true".to_owned())]);
-        // Most rules have nothing left out, and an identity is a hash.
+        // Computing an id hashes; skip that for the many rules within their limit.
         if left_out == 0 && !self.overflowing.contains(&rule.name) {
             return None;
         }
@@ -209,7 +210,7 @@ impl ActiveAlerts {
         reported
     }
 
-    /// Advances one instance by an evaluation that found something.
+    /// Advances one instance by an evaluation with a result.
     fn judge(&mut self, rule: &Rule, by: &By, found: Found, value: Option<f64>, now: Timestamp) -> Option<Transition> {
         let id = self.id(rule, by);
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
@@ -227,7 +228,7 @@ impl ActiveAlerts {
             && let Some(clause) = rule.clauses.get(index)
         {
             if alert.condition != index {
-                // It was in the unit of another condition.
+                // It has the unit of another condition.
                 alert.value_at_fire = None;
                 alert.condition = index;
             }
@@ -247,14 +248,14 @@ impl ActiveAlerts {
         fired.or(ended)
     }
 
-    /// The alert as it goes on after the time since its last evaluation.
+    /// The alert after the time since its last evaluation; see [`after_gap`].
     fn resume(&self, mut alert: Alert, now: Timestamp) -> Option<Alert> {
         let missed = Some(alert.evaluated_at) != self.stepped_at;
         alert.state = after_gap(alert.state, now.since(alert.evaluated_at), missed)?;
         Some(alert)
     }
 
-    /// Says what is the case, in the words that the rule has now.
+    /// Renders the annotations from the rule's current templates.
     fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
         alert.labels = labels_of(rule, &alert.by, &self.place);
@@ -272,7 +273,7 @@ impl ActiveAlerts {
         words.insert("value".to_owned(), value.map_or_else(|| "no data".to_owned(), |value| clause.in_words(value)));
         words.insert("threshold".to_owned(), clause.in_words(clause.condition.threshold()));
         let (annotations, problems) = rule.templates.render_within(&words, &mut self.fuel);
-        // What most jobs wait for says nothing of a single one.
+        // The reason that most jobs wait for need not apply to a single job.
         let queue = queue.filter(|_| clause.is_about_waiting() && !alert.by.contains_key("job"));
         let wanted = rule.wanted_reasons(clause, &alert.by);
         let likely = queue
@@ -286,7 +287,7 @@ impl ActiveAlerts {
         }
     }
 
-    /// Ends alerts that no rule is about any more.
+    /// Ends alerts that no rule covers any more.
     fn end_removed(&mut self, rules: &[Rule], now: Timestamp) -> Vec<Transition> {
         let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
         let place = &self.place;
@@ -299,14 +300,14 @@ impl ActiveAlerts {
     }
 }
 
-/// What an evaluation found of an instance that has data.
+/// Result of evaluating an instance that has data.
 #[derive(Clone, Copy)]
 enum Found {
-    /// The rule holds, and the condition with this index says why.
+    /// The rule holds; the condition with this index decided it.
     Holds(usize),
     /// The rule does not hold.
     Rests {
-        /// Whether the condition that shows it has a value, rather than none that the rule takes for fine.
+        /// Whether the deciding condition has a value, rather than no data that the rule treats as ok.
         has_data: bool,
     },
 }
@@ -337,7 +338,7 @@ impl Alert {
         }
     }
 
-    /// Ends an alert; people are notified only if it fired.
+    /// Ends an alert; only an alert that fired is notified.
     fn end(self, ending: ResolveReason, now: Timestamp) -> Option<Transition> {
         self.state.fired_at()?;
         Some(Transition { alert: self, kind: TransitionKind::Resolved(ending), at: now })
@@ -348,7 +349,7 @@ impl Alert {
     }
 }
 
-/// What the place says is not for a rule to say.
+/// A rule cannot override the labels of the place.
 fn labels_of(rule: &Rule, by: &By, place: &Place) -> BTreeMap<String, String> {
     let mut labels = rule.labels.clone();
     labels.extend(place.labels().map(|(label, value)| (label.to_owned(), value.to_string())));

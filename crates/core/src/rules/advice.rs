@@ -1,4 +1,4 @@
-//! What an alert says beside its value: why the jobs that it is about wait, which they are, and what can be done.
+//! Annotations beside an alert's value: the jobs it is about, why they wait, and what can be done.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::rules::alert::{Alert, Transition};
 use crate::rules::likely_reasons::{LIKELY_REASON, NEXT_STEP};
 use crate::rules::rule::{Clause, Rule};
 
-/// The jobs that matter to an alert about a queue.
+/// Annotation that names the jobs behind an alert about a queue.
 const JOBS: &str = "jobs";
 
 impl ActiveAlerts {
-    /// As [`ActiveAlerts::step`], with what is known of the single jobs behind each alert.
+    /// As [`ActiveAlerts::step`], and adds what is known about the jobs behind each alert.
     pub fn step_with(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp, notes: &Notes<'_>) -> Vec<Transition> {
         let mut transitions = self.step(rules, frame, now);
         let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
@@ -42,7 +42,7 @@ fn advise(rule: &Rule, alert: &mut Alert, notes: &Notes<'_>) {
         (None, None) => BTreeMap::new(),
     };
     let own: Vec<&str> = rule.templates.sources().map(|(name, _)| name).collect();
-    // What no longer applies goes.
+    // Remove annotations that no longer apply.
     if !own.contains(&JOBS) {
         alert.annotations.remove(JOBS);
     }
@@ -53,7 +53,7 @@ fn advise(rule: &Rule, alert: &mut Alert, notes: &Notes<'_>) {
 
 type Advice = BTreeMap<&'static str, String>;
 
-/// A job's own reason, and not what most others wait for.
+/// The reason of the job itself, rather than that of most other jobs.
 fn of_job(id: &JobId, notes: &Notes<'_>) -> Advice {
     let Some(note) = notes.wait(id) else { return Advice::new() };
     Advice::from([(LIKELY_REASON, sentence(&note.explanation)), (NEXT_STEP, sentence(note.reason.next_step()))])

@@ -1,4 +1,4 @@
-//! An alert instance and what happens to it.
+//! An alert instance and its transitions.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use crate::metrics::catalogue::Unit;
 use crate::model::Timestamp;
 
-/// How long it is kept that an alert fired and ended: for so long a link to it leads somewhere.
+/// Retention of ended alerts: links to an alert work for this long.
 pub const KEEP_ENDED: Duration = Duration::from_secs(30 * 86_400);
 
-/// Identity of an alert instance: a hash of its rule's name and its label values, in hex. A measured value never
-/// enters it, so it is the same over ticks, restarts and replicas.
+/// Identity of an alert instance: a hash of its rule's name and label values, in hex. Measured values are not part of
+/// it, so it is stable over ticks, restarts and replicas.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AlertId(String);
@@ -33,16 +33,16 @@ impl AlertId {
         Self(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// The same for alerts of a target whose state is apart from that of others.
+    /// As [`AlertId::of`], for a target that keeps its state apart from other targets.
     pub fn within(target: Option<&str>, rule: &str, by: &BTreeMap<String, String>) -> Self {
         match target {
             None => Self::of(rule, by),
-            // No rule has a name with this character.
+            // No rule name contains this character.
             Some(target) => Self::of(&format!("{rule}\u{2}{target}"), by),
         }
     }
 
-    /// Sixteen hex digits, as Alertmanager's fingerprint.
+    /// Sixteen hex digits, like Alertmanager's fingerprint.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,62 +54,63 @@ impl fmt::Display for AlertId {
     }
 }
 
-/// One instance of a rule: pending, firing, or just resolved. What is inactive does not exist.
+/// One instance of a rule: pending or firing, or just resolved in a transition. Inactive instances have no `Alert`.
 ///
-/// Stored whole, so that a restart continues where it was.
+/// Stored as a whole, so that evaluation continues after a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// Identity.
     pub id: AlertId,
     /// The rule's name (`alert:` in the rule file).
     pub rule: String,
-    /// The values of the rule's `by` labels: what the alert is about.
+    /// Values of the rule's `by` labels: the subject of the alert.
     pub by: BTreeMap<String, String>,
     /// All labels: `alertname`, the `by` labels and the rule's own.
     pub labels: BTreeMap<String, String>,
     /// The rule's annotations, rendered with the latest values.
     pub annotations: BTreeMap<String, String>,
-    /// Where it stands.
+    /// State.
     pub state: AlertState,
-    /// Whether the condition held in each of the last evaluations, newest last; empty unless the rule has `datapoints`.
+    /// Whether the condition held in each of the latest evaluations, newest last; empty unless the rule has
+    /// `datapoints`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<bool>,
-    /// The latest value, in the metric's unit; `None` when there was no data.
+    /// Latest value, in the metric's unit; `None` without data.
     pub value: Option<f64>,
-    /// The value when it fired.
+    /// Value when it fired.
     pub value_at_fire: Option<f64>,
-    /// The unit of the values and of the threshold.
+    /// Unit of the values and of the threshold.
     #[serde(default)]
     pub unit: Unit,
-    /// What the value is compared with; `None` before the condition held.
+    /// Threshold that the value is compared with; `None` before the condition held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
-    /// Which of the rule's conditions the values, the unit and the threshold are of: its index.
+    /// Index of the rule's condition to which the values, the unit and the threshold belong.
     #[serde(default)]
     pub condition: usize,
-    /// The ARN of the queue that the alert is about, if it is about one.
+    /// ARN of the queue that the alert is about, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_arn: Option<String>,
-    /// When it was last evaluated: time without evaluation does not count as pending time.
+    /// Last evaluation. Time without evaluation does not count as pending time.
     pub evaluated_at: Timestamp,
 }
 
-/// Where an alert stands.
+/// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum AlertState {
-    /// The condition holds, but not yet for as long as the rule asks.
+    /// The condition holds, but not yet for the required time.
     Pending {
-        /// Since when it has held.
+        /// When the condition began to hold.
         active_at: Timestamp,
     },
-    /// The alert is out.
+    /// The alert fires.
     Firing {
-        /// Since when the condition has held.
+        /// When the condition began to hold.
         active_at: Timestamp,
         /// When it fired.
         fired_at: Timestamp,
-        /// When the condition was first seen to be over, while `keep_firing_for` runs.
+        /// When the condition first stopped holding, while `keep_firing_for` runs.
         keep_since: Option<Timestamp>,
     },
 }
@@ -123,7 +124,7 @@ impl AlertState {
         }
     }
 
-    /// When the alert fired, if it did.
+    /// When the alert fired; `None` while pending.
     pub fn fired_at(self) -> Option<Timestamp> {
         match self {
             Self::Pending { .. } => None,
@@ -132,39 +133,39 @@ impl AlertState {
     }
 }
 
-/// Something people are notified of.
+/// A change of an alert that is notified.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Transition {
-    /// The alert after it.
+    /// The alert after the change.
     pub alert: Alert,
-    /// What happened.
+    /// Kind of change.
     pub kind: TransitionKind,
-    /// When.
+    /// Time of the change.
     pub at: Timestamp,
 }
 
-/// What happened to an alert.
+/// Kind of a transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TransitionKind {
-    /// It began to fire.
+    /// The alert started to fire.
     Fired,
-    /// It ended.
+    /// The alert ended.
     Resolved(ResolveReason),
 }
 
-/// Why an alert ended. Failed polls are not here: they end nothing.
+/// Why an alert ended. Failed polls are not listed: they end no alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResolveReason {
     /// The condition no longer holds.
     Recovered,
-    /// What the alert was about is no longer there.
+    /// The subject of the alert no longer exists.
     Gone,
-    /// There is no data, and the rule says that this is fine.
+    /// There is no data, and the rule treats that as ok.
     NoData,
-    /// The rule was removed or changed into another.
+    /// The rule was removed or changed.
     RuleRemoved,
-    /// The account and region are not watched any more.
+    /// The account and region are no longer watched.
     TargetRemoved,
 }

@@ -1,4 +1,4 @@
-//! The life of one alert instance, evaluation by evaluation:
+//! Lifecycle of one alert instance, one evaluation at a time:
 //!
 //! ```text
 //!            holds          for `hold`               not for `keep`
@@ -7,7 +7,7 @@
 //!     └─────────────────┘                 └─────────────┘
 //! ```
 //!
-//! With datapoints, "holds" means in M of the last N evaluations, and fewer than M are pending.
+//! With datapoints, "holds" means in M of the last N evaluations; fewer than M are pending.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::model::Timestamp;
 use crate::rules::alert::AlertState;
 use crate::rules::rule::{Datapoints, HoldPolicy};
 
-/// Between two evaluations no more than this counts: nobody looked.
+/// Maximum time that counts between two evaluations; the rest is a gap without evaluation.
 const MAX_TICK: Duration = Duration::from_secs(15 * 60);
 
-/// What was pending before a longer time without evaluation begins anew. What fired goes on.
+/// After a longer gap, pending alerts start over; firing alerts continue.
 const MAX_OUTAGE: Duration = Duration::from_secs(60 * 60);
 
-/// What an evaluation did to an instance.
+/// Effect of an evaluation on an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     None,
@@ -29,10 +29,10 @@ pub(super) enum Change {
     Ended,
 }
 
-/// Advances one instance by one evaluation; `None` is inactive. `recent` is what the last evaluations found, newest last;
-/// it is used only with datapoints.
+/// Advances one instance by one evaluation; `None` is inactive. `recent` holds the latest results, newest last; it is
+/// used only with datapoints.
 ///
-/// Fires when the condition has held for at least `hold`, ends when it has not for at least `keep`.
+/// Fires after the condition has held for at least `hold`; resolves after it has not held for at least `keep`.
 pub(super) fn advance(
     state: Option<AlertState>,
     recent: &mut Vec<bool>,
@@ -48,7 +48,7 @@ pub(super) fn advance(
             holds
         }
     };
-    // Datapoints that hold but are too few are remembered as pending.
+    // While fewer datapoints hold than needed, the alert is pending.
     let rest = |active_at: Timestamp| recent.contains(&true).then_some(AlertState::Pending { active_at });
     match (state, holds) {
         (None, true) => rise(now, hold_policy.hold, now),
@@ -69,8 +69,8 @@ pub(super) fn advance(
     }
 }
 
-/// Takes time in which nobody evaluated out of what the state counts: all of `gap`, the time since this instance was last
-/// evaluated, if evaluations were `missed`, otherwise what is too long for a tick. `None` if it is to begin anew.
+/// Removes time without evaluation from the state's clocks: all of `gap`, the time since the last evaluation, if
+/// evaluations were `missed`; otherwise what exceeds [`MAX_TICK`]. `None` if a pending alert starts over.
 pub(super) fn after_gap(state: AlertState, gap: Duration, missed: bool) -> Option<AlertState> {
     let uncounted = if missed { gap } else { gap.saturating_sub(MAX_TICK) };
     match state {
@@ -91,8 +91,8 @@ fn rise(active_at: Timestamp, hold: Duration, now: Timestamp) -> (Option<AlertSt
     }
 }
 
-/// Whether enough of the last evaluations held, this one included. An alert that fires without having that many to show
-/// (the rule has just got its `datapoints`) is not ended by those that are missing.
+/// Whether enough of the latest evaluations held, including this one. A firing alert with fewer evaluations on record
+/// than needed (the rule just got its `datapoints`) is not ended by the missing ones.
 fn enough(recent: &mut Vec<bool>, holds: bool, datapoints: Datapoints, firing: bool) -> bool {
     recent.push(holds);
     recent.drain(..recent.len().saturating_sub(datapoints.of));

@@ -1,4 +1,4 @@
-//! From a rule file to rules that can be evaluated, or to every mistake in it.
+//! Checks a rule file, and returns its rules or every error in it.
 
 mod clause;
 pub(super) mod values;
@@ -14,25 +14,25 @@ use crate::rules::wait_objective::Objective;
 use crate::rules::wording::Templates;
 use crate::yaml::{Document, HumanDuration, Problem, Problems};
 
-/// The alert of the service itself, about a receiver that takes nothing. No rule is called like it.
+/// The service's own alert about a receiver that fails. Reserved: no rule may have this name.
 pub const RECEIVER_IN_TROUBLE: &str = "ReceiverInTrouble";
 
-/// What reports are called where they are sent as alerts are. No rule is called like it.
+/// Name of reports where they are sent like alerts. Reserved: no rule may have this name.
 pub const REPORT: &str = "UsageReport";
 
-/// Alerts of one rule at most, unless the rule says otherwise.
+/// Default maximum of alerts per rule.
 const DEFAULT_LIMIT: usize = 100;
 
-/// What a rule may say at most.
+/// Maximum value of a rule's `limit`.
 const HIGHEST_LIMIT: usize = 1_000;
 
-/// Conditions of one rule at most: more are a program, not a rule.
+/// Maximum conditions per rule: a rule with more is a program.
 const MAX_CLAUSES: usize = 10;
 
-/// Annotations of one rule at most.
+/// Maximum annotations per rule.
 const MAX_ANNOTATIONS: usize = 20;
 
-/// What a template may name besides the labels of `by`.
+/// Names available to templates besides the `by` labels.
 const WORDS: [&str; 2] = ["value", "threshold"];
 
 /// Checks a whole file.
@@ -61,7 +61,7 @@ pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems
     Ok(rules)
 }
 
-/// The names that a rule takes: an objective becomes several rules, and no other rule is called like the whole of it.
+/// Names that a rule occupies: an objective becomes several rules, and its own name is taken as well.
 fn names_of(text: &RuleText) -> impl Iterator<Item = String> {
     let windows = text.objective.is_some().then_some(WINDOWS).into_iter().flatten();
     let of_window = |window: objective::Window| objective_name(&text.alert, window);
@@ -83,7 +83,7 @@ impl Check<'_> {
         self.problems.push(self.document.problem(&format!("{}.{key}", self.path), message));
     }
 
-    /// The rules that a text means: one, or of an objective one for each window. Problems are kept in any case.
+    /// The rules of one entry: one, or one per window for an objective. Problems are collected in either case.
     fn rules(&mut self, text: &RuleText) -> Vec<Rule> {
         self.texts_for_people(text);
         self.spans(text);
@@ -155,7 +155,7 @@ impl Check<'_> {
         WINDOWS.into_iter().filter_map(of_window).collect()
     }
 
-    /// What does not depend on the metric: labels and annotations.
+    /// Checks what does not depend on the metric: labels and annotations.
     fn texts_for_people(&mut self, text: &RuleText) {
         if text.annotations.len() > MAX_ANNOTATIONS {
             self.problem("annotations", format!("there are more than {MAX_ANNOTATIONS}"));
@@ -183,7 +183,8 @@ impl Check<'_> {
         }
     }
 
-    /// Compiles the annotations and renders them once, so that an unknown name is found now and not at night.
+    /// Compiles the annotations and renders them once, so that unknown names are found now rather than when an alert
+    /// fires.
     fn templates(&mut self, by: &[Label], text: &RuleText) -> Option<Templates> {
         let words: BTreeSet<&str> = by.iter().copied().chain(WORDS).collect();
         match Templates::compile(&text.annotations, &words) {
@@ -216,7 +217,7 @@ fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>,
     }
 }
 
-/// Whether Prometheus and Alertmanager take it for a label.
+/// Whether Prometheus and Alertmanager accept it as a label name.
 pub(super) fn is_label_name(text: &str) -> bool {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     text.chars().all(letters) && text.chars().next().is_some_and(|first| !first.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! A frame as rules see it: one value per alert instance, and what it means when there is none.
+//! A frame as rules see it: one value per alert instance, and the meaning of a missing value.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use crate::rules::history::History;
 use crate::rules::index::{By, Index};
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold, Rule, Stat};
 
-/// Data of a source that has not answered for this long says nothing of now, even if no call failed; or for
-/// [`STALE_POLLS`] polls, if that is longer.
+/// A source without an answer for this long is stale, even if no call failed; or for [`STALE_POLLS`] polls, if that
+/// is longer.
 const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
 
 /// See [`STALE_AFTER`].
@@ -24,17 +24,17 @@ const STALE_POLLS: f64 = 5.0;
 pub(super) enum Finding {
     /// A value, in the metric's unit.
     Value(f64),
-    /// What the instance is about is there, a value is not.
+    /// The subject exists, but has no value.
     NoData,
-    /// What the instance is about is no longer there.
+    /// The subject no longer exists.
     Gone,
-    /// A source failed or is old, or the past that a counter is compared with is not known: anything may be true.
+    /// A source failed or is stale, or the past values for a comparison are missing: anything may be true.
     Unknown,
 }
 
-/// A frame, and what rules need to judge absence in it.
+/// A frame, and the means to judge absence in it.
 ///
-/// Built once a tick; what several rules ask for (what is taken of the series of a metric, what is there) is worked out once.
+/// Built once per tick. Results shared by several rules (aggregated series, present instances) are computed once.
 pub(super) struct Context<'a> {
     frame: &'a Frame,
     history: &'a History,
@@ -45,13 +45,13 @@ pub(super) struct Context<'a> {
     stale_after: f64,
 }
 
-/// What is taken of each series of a metric, by rank.
+/// Aggregated value of each series of a metric, by rank.
 type Taken = Rc<[Option<f64>]>;
 
-/// The instances that one clause is about, in the order of their label values.
+/// Instances of one clause, ordered by label values.
 pub(super) struct Values<'a> {
     groups: &'a [(By, Vec<usize>)],
-    /// One for each group.
+    /// One value per group.
     values: Vec<Option<f64>>,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Values<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// `samples` are all of the frame, in the order that the index follows.
+    /// `samples` are all samples of the frame, in the order that the index uses.
     pub(super) fn new(frame: &'a Frame, samples: &'a [&'a Sample], index: &'a Index, history: &'a History) -> Self {
         let interval = index.places(catalogue::POLL_INTERVAL.name).first().and_then(|place| samples.get(*place));
         let poll_interval = interval.and_then(|sample| match sample.value {
@@ -91,7 +91,7 @@ impl<'a> Context<'a> {
         Values { groups, values: groups.iter().map(folded).collect() }
     }
 
-    /// What a clause finds for an instance that has this value.
+    /// The finding of a clause for an instance with this value.
     pub(super) fn finding(&self, rule: &'a Rule, clause: &Clause, by: &By, value: Option<f64>) -> Finding {
         let certain = value.is_some_and(|value| self.holds_for_certain(clause, value));
         match value {
@@ -104,12 +104,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Whether a source behind a clause's metric failed for what an instance is about.
+    /// Whether a source behind a clause's metric failed for an instance.
     pub(super) fn is_blind(&self, clause: &Clause, by: &By) -> bool {
         clause.metric.sources.iter().any(|source| self.is_failing(*source, by))
     }
 
-    /// What grew enough within part of a window grew enough.
+    /// An increase above the threshold within part of the window is one within the whole window.
     fn holds_for_certain(&self, clause: &Clause, value: f64) -> bool {
         match (clause.take, clause.condition) {
             (Aggregation::Increase(_), Condition::Above { threshold, .. }) => value > threshold,
@@ -120,7 +120,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What a clause takes of each series of its metric; many rules take the same.
+    /// Aggregated value of each series of the clause's metric; cached, since many rules use the same.
     fn taken(&self, clause: &Clause) -> Taken {
         let take = || {
             let places = self.index.places(clause.metric.name).iter();
@@ -129,10 +129,10 @@ impl<'a> Context<'a> {
         Rc::clone(self.taken.borrow_mut().entry((clause.metric.name, clause.take)).or_insert_with(take))
     }
 
-    /// The label values of a rule's `by` that are there now.
+    /// Label values of a rule's `by` that are present now.
     ///
-    /// Queues, sources and whatever any gauge speaks of are there. Counters and distributions do not count: they outlive what
-    /// they were about; nor do the series of alerts, which would keep what they are about for ever.
+    /// Present are queues, sources and the subjects of all gauges. Counters and distributions do not count: they
+    /// outlive their subjects. Nor do the series of alerts, which would keep their own subjects present forever.
     pub(super) fn present(&self, labels: &'a [Label]) -> Rc<BTreeSet<By>> {
         let gather = || {
             let says_what_is_there = |sample: &&&Sample| {
@@ -148,7 +148,7 @@ impl<'a> Context<'a> {
             let one = |label: &str, value: &str| By::from([(label.to_owned(), value.to_owned())]);
             let queues = self.frame.queues.iter().map(|queue| one("queue", queue.queue.as_str()));
             let sources = self.frame.sources.iter().map(|health| one("source", health.source.as_str()));
-            // A rule over everything is about what never goes.
+            // The instance of a rule without `by` is always present.
             Rc::new(gauges.filter_map(of_gauge).chain(queues).chain(sources).chain([By::new()]).collect())
         };
         Rc::clone(self.present.borrow_mut().entry(labels).or_insert_with(gather))
@@ -160,7 +160,7 @@ impl<'a> Context<'a> {
         if failing.is_empty() {
             return error.is_some() || *age > self.stale_after;
         }
-        // Some queues fail, and the age is theirs: the others are as fresh as the last poll.
+        // If only some queues fail, the age is theirs: the others are as fresh as the last poll.
         by.get("queue").is_none_or(|queue| failing.contains(queue.as_str()))
     }
 
@@ -190,7 +190,7 @@ fn statistic(stat: Stat, recent: Option<Quantiles>) -> Option<f64> {
     }
 }
 
-/// One value of several; there is at least one.
+/// Folds several values into one; there is at least one.
 fn fold(how: Fold, values: impl Iterator<Item = f64>) -> f64 {
     match how {
         Fold::Max => values.fold(f64::NEG_INFINITY, f64::max),

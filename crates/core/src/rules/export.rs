@@ -1,4 +1,4 @@
-//! Rules as other systems would have them: a pure translation, which says what it cannot carry over.
+//! Translates rules for other systems, and notes what cannot be carried over.
 
 mod cloudwatch;
 mod prometheus;
@@ -8,10 +8,10 @@ pub use prometheus::prometheus;
 
 use crate::rules::rule::Rule;
 
-/// What says where a figure is from, beside a metric's own labels.
+/// Labels of a figure's origin, beside a metric's own labels.
 const PLACE: [&str; 2] = ["account", "region"];
 
-/// Rules that keep accounts and regions apart in another system, as the service does by itself.
+/// Rules that keep accounts and regions apart in the other system; the service itself does this automatically.
 pub fn by_place(rules: &[Rule]) -> Vec<Rule> {
     let placed = |rule: &Rule| {
         let mut rule = rule.clone();
@@ -21,7 +21,7 @@ pub fn by_place(rules: &[Rule]) -> Vec<Rule> {
     rules.iter().map(placed).collect()
 }
 
-/// Whether a rule tells accounts or regions apart.
+/// Whether a rule distinguishes accounts or regions.
 fn is_placed(rule: &Rule) -> bool {
     let of_clauses = rule.clauses.iter().flat_map(|clause| clause.filters.iter().map(|(label, _)| *label));
     rule.by.iter().copied().chain(of_clauses).any(|label| PLACE.contains(&label))
@@ -30,8 +30,8 @@ fn is_placed(rule: &Rule) -> bool {
 /// A translated rule file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// The file.
+    /// Text of the file.
     pub text: String,
-    /// What is different there, one line each, rules by name.
+    /// Differences from the original, one line each, starting with the rule's name.
     pub notes: Vec<String>,
 }

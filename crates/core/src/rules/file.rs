@@ -1,4 +1,4 @@
-//! A rule file as it is written. Keys that Prometheus has too keep their names.
+//! The syntax of rule files. Keys that Prometheus also has keep their names.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub(super) struct RuleFile {
     pub(super) rules: Vec<RuleText>,
 }
 
-/// A condition over a metric: a part of a rule with `all` or `any`.
+/// A condition over a metric: one entry of `all` or `any`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClauseText {
@@ -52,93 +52,94 @@ pub(super) struct ClauseText {
     pub(super) recover: Option<Threshold>,
 }
 
-/// "95 % of jobs start within 30 minutes": alerts while the error budget is spent too fast, over an hour, six, and three days.
+/// "95 % of jobs start within 30 minutes": alerts if the error budget is spent too fast, over one hour, six hours,
+/// and three days.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ObjectiveText {
     /// A distribution of durations, such as queue.wait.
     pub(super) metric: String,
-    /// The share of values that are to be within it: 95%.
+    /// Required share of values within the bound: 95%.
     pub(super) target: Threshold,
-    /// How long is good: one of the bounds that the metric counts by, such as 30m.
+    /// The bound: one of the bucket bounds of the metric, such as 30m.
     pub(super) within: HumanDuration,
     /// Only series whose labels match these globs.
     #[serde(default)]
     pub(super) r#where: BTreeMap<String, String>,
 }
 
-/// Conditions over metrics, and what to say when they hold.
+/// Conditions over metrics, and the texts of their alerts.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
-    /// The alert's name: unique, and part of the identity of its alerts.
+    /// Name of the alert: unique, and part of the identity of its instances.
     pub(super) alert: String,
-    /// Instead of one condition: several, over the same labels, all of which must hold.
+    /// Several conditions over the same labels, all of which must hold. Replaces the single condition.
     #[serde(default)]
     pub(super) all: Option<Vec<ClauseText>>,
-    /// Instead of one condition: several, over the same labels, one of which must hold.
+    /// Several conditions over the same labels, one of which must hold. Replaces the single condition.
     #[serde(default)]
     pub(super) any: Option<Vec<ClauseText>>,
-    /// Instead of a condition: an objective.
+    /// An objective. Replaces the condition.
     #[serde(default)]
     pub(super) objective: Option<ObjectiveText>,
     /// A metric of docs/METRICS.md, such as queue.wait.oldest, or of single jobs, such as job.scheduled.age.
     #[serde(default)]
     pub(super) metric: Option<String>,
-    /// What to take of a distribution: of its values in the last hour.
+    /// Statistic of a distribution, over its values of the last hour.
     #[serde(default)]
     pub(super) stat: Option<Stat>,
-    /// Take a counter's increase over this long, at most a day.
+    /// Increase of a counter over this window, at most a day.
     #[serde(default)]
     pub(super) increase: Option<HumanDuration>,
-    /// Take how much a gauge is above what it was so long ago, at most a day.
+    /// Difference of a gauge from its value this long ago, at most a day.
     #[serde(default)]
     pub(super) change_over: Option<HumanDuration>,
-    /// One alert for each combination of these labels.
+    /// One alert per combination of these labels.
     #[serde(default)]
     pub(super) by: Vec<String>,
-    /// How series that differ only in other labels become one value. If it is not given: the sum for `increase` and
-    /// `stat: count`, else the largest for `above` and the smallest for `below`.
+    /// How series that differ only in other labels are combined. Default: the sum for `increase` and `stat: count`,
+    /// else the maximum for `above` and the minimum for `below`.
     #[serde(default)]
     pub(super) fold: Option<Fold>,
     /// Only series whose labels match these globs.
     #[serde(default)]
     pub(super) r#where: BTreeMap<String, String>,
-    /// Holds above this: 30m, 40%, 12, by the metric's unit.
+    /// Holds above this value: 30m, 40%, 12, depending on the metric's unit.
     #[serde(default)]
     pub(super) above: Option<Threshold>,
-    /// Holds below this.
+    /// Holds below this value.
     #[serde(default)]
     pub(super) below: Option<Threshold>,
-    /// A firing alert recovers only on this side of it: hysteresis.
+    /// Hysteresis: a firing alert recovers only on this side of it.
     #[serde(default)]
     pub(super) recover: Option<Threshold>,
-    /// Fires once it has held for this long.
+    /// Fires after the condition has held for this long.
     #[serde(default)]
     pub(super) r#for: Option<HumanDuration>,
-    /// Instead of `for`: fires while it held in M of the last N evaluations, written `3 of 5`.
+    /// Replaces `for`: fires while the condition held in M of the last N evaluations, written `3 of 5`.
     #[serde(default)]
     pub(super) datapoints: Option<Datapoints>,
-    /// Goes on firing for this long after it no longer holds.
+    /// Keeps firing for this long after the condition stops holding.
     #[serde(default)]
     pub(super) keep_firing_for: Option<HumanDuration>,
-    /// What no data means: keep the state, ok, or alert.
+    /// Meaning of no data: keep the state, ok, or alert.
     #[serde(default)]
     pub(super) no_data: NoData,
-    /// Alerts of this rule at most; beyond it, one more says how many there are. 100 if it is not given.
+    /// Maximum alerts of this rule; beyond it, one more alert gives their number. Default: 100.
     #[serde(default)]
     #[schemars(range(min = 1, max = 1000))]
     pub(super) limit: Option<usize>,
-    /// Added to each alert; severity is the customary one.
+    /// Labels added to each alert; `severity` is customary.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
-    /// Texts for people: summary is required. Templates may name the labels of `by`, value and threshold.
+    /// Texts of the alert; `summary` is required. Templates may use the `by` labels, `value` and `threshold`.
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl RuleText {
-    /// The one condition of a rule that has neither `all` nor `any`.
+    /// The condition of a rule that has neither `all` nor `any`.
     pub(super) fn clause(&self) -> ClauseText {
         ClauseText {
             metric: self.metric.clone(),
@@ -153,7 +154,7 @@ impl RuleText {
         }
     }
 
-    /// The keys of a condition that the rule itself has.
+    /// Condition keys that are set on the rule itself.
     pub(super) fn own_keys(&self) -> Vec<&'static str> {
         let keys = [
             ("metric", self.metric.is_some()),
@@ -170,7 +171,7 @@ impl RuleText {
     }
 }
 
-/// Evaluations that a rule with `datapoints` looks at, at most.
+/// Maximum N of `datapoints`.
 const MAX_DATAPOINTS: usize = 100;
 
 impl<'de> Deserialize<'de> for Datapoints {

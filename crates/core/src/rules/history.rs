@@ -1,5 +1,5 @@
-//! Past values of the series that rules compare with what was. Begins with the frames that an earlier run has kept; a window that
-//! began before the first of them is known to be incomplete.
+//! Past values of the series that rules compare with the past. History starts with the replayed frames of an earlier
+//! run; a window that starts before the first of them is known to be incomplete.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,17 +9,18 @@ use crate::metrics::{Distribution, Labels, Sample, Value};
 use crate::model::Timestamp;
 use crate::rules::rule::{Clause, Rule};
 
-/// Values remembered per series, roughly: closer ones replace each other, so that a window is exact to this part of it.
+/// Approximate number of values kept per series: closer values replace each other, so windows are exact to this
+/// fraction.
 const POINTS_KEPT: u32 = 2_000;
 
-/// Nobody looked where two values are further apart than this part of the longest window, and than half of the own one: those of an
-/// earlier run come in steps of 500 to the window.
+/// Two values further apart than this fraction of the longest window, and than half of the window itself, have a gap
+/// between them. Frames of an earlier run come in steps of 1/500 of the window.
 const GAP: u32 = 250;
 
-/// A distribution's share counts once this part of its window was seen: it is the short window of the same objective.
+/// A distribution's fraction counts once this part of its window is covered: the short window of the same objective.
 const SEEN_OF_A_RATIO: u32 = 12;
 
-/// Past values, by metric and, for objectives, the bound they are about; then by series.
+/// Past values by metric and, for objectives, bucket bound; then by series.
 #[derive(Debug, Default)]
 pub(super) struct History {
     metrics: BTreeMap<Key, Past>,
@@ -27,7 +28,7 @@ pub(super) struct History {
 
 type Key = (&'static str, Option<usize>);
 
-/// The value of a gauge or counter and nothing; or how many values a distribution had, and how many were good.
+/// The value of a gauge or counter (the second number is unused), or the total and good values of a distribution.
 type Point = (Timestamp, [f64; 2]);
 
 #[derive(Debug)]
@@ -38,7 +39,7 @@ struct Past {
 }
 
 impl History {
-    /// Remembers what any rule compares, for as long as the longest looks back.
+    /// Records every value that a rule compares, for the longest window.
     pub(super) fn remember(&mut self, rules: &[Rule], samples: &[&Sample], now: Timestamp) {
         let mut longest: BTreeMap<Key, Duration> = BTreeMap::new();
         for clause in rules.iter().flat_map(|rule| &rule.clauses) {
@@ -55,18 +56,18 @@ impl History {
             for sample in samples.iter().filter(|sample| sample.metric.name == metric) {
                 past.remember(sample, bound, now);
             }
-            // What is gone is remembered for as long as anybody could ask, and no longer.
+            // A series that is gone is kept for the longest window.
             past.series.retain(|_, points| points.back().is_some_and(|(at, _)| now.since(*at) <= longest));
         }
     }
 
-    /// How much a series has grown within `over`. What happened before the history began is missing in it.
+    /// Increase of a series within `over`, excluding what happened before history began.
     pub(super) fn increase(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
         let [grown, _] = self.grown(clause, labels, over, now)?;
         Some(grown)
     }
 
-    /// How much a gauge is above what it was `over` ago; `None` if nobody looked then.
+    /// Difference of a gauge from its value `over` ago; `None` without a value from then.
     pub(super) fn change(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<f64> {
         let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
         let (at, [before, _]) = last_before(points, over, now)?;
@@ -74,7 +75,7 @@ impl History {
         (now.since(*at) <= over * 2).then_some(value - before)
     }
 
-    /// The share of a distribution's new values within `over` that are bad; `None` if there are none.
+    /// The fraction of a distribution's new values within `over` that are bad; `None` without new values.
     pub(super) fn fraction_above(
         &self,
         clause: &Clause,
@@ -86,7 +87,7 @@ impl History {
         (all > 0.0).then(|| 1.0 - good / all)
     }
 
-    /// Whether the history of what a clause compares reaches back far enough to say that it does not hold.
+    /// Whether history reaches back far enough to conclude that a clause does not hold.
     pub(super) fn covers(&self, clause: &Clause, now: Timestamp) -> bool {
         let Some(window) = clause.take.window() else { return true };
         let needed = if clause.take.bound().is_some() { window / SEEN_OF_A_RATIO } else { window };
@@ -96,7 +97,8 @@ impl History {
     fn grown(&self, clause: &Clause, labels: &Labels, over: Duration, now: Timestamp) -> Option<[f64; 2]> {
         let points = self.metrics.get(&key_of(clause))?.series.get(labels)?;
         let past = self.metrics.get(&key_of(clause))?;
-        // Where nobody looked for long before the window, what happened meanwhile is none of its own: it begins with the first look.
+        // After a long gap before the window, increases during the gap do not belong to it: the window starts with
+        // its first value.
         let not_long_before = over + over / 2 + past.longest / GAP;
         let before = last_before(points, over, now).filter(|(at, _)| now.since(*at) <= not_long_before);
         let first_within = || points.iter().find(|(at, _)| now.since(*at) < over);
@@ -112,7 +114,7 @@ impl Past {
             (Value::Gauge(value) | Value::Counter(value), _) => [*value, 0.0],
             (Value::Distribution(distribution), bound) => counts(distribution, bound.unwrap_or(DURATION_BOUNDS.len())),
         };
-        // A counter that appears later began at 0; at first, counting goes on from what is there.
+        // A counter that appears later started at 0; on the first frame the current value is the baseline.
         let grows = !matches!(sample.value, Value::Gauge(_));
         let before = if grows && self.began_at != now { [0.0; 2] } else { value };
         match self.series.get_mut(&sample.labels) {
@@ -126,7 +128,7 @@ impl Past {
     }
 }
 
-/// How many values there are, and how many are at most the bound.
+/// Total values, and values up to the bound.
 fn counts(distribution: &Distribution, bound: usize) -> [f64; 2] {
     let good: u64 = distribution.buckets.iter().take(bound + 1).sum();
     [distribution.count as f64, good as f64]
@@ -136,7 +138,7 @@ fn key_of(clause: &Clause) -> Key {
     (clause.metric.name, clause.take.bound())
 }
 
-/// The last point that is at least `over` old; points are in the order of time.
+/// The last point at least `over` old; points are in time order.
 fn last_before(points: &VecDeque<Point>, over: Duration, now: Timestamp) -> Option<&Point> {
     let old = points.partition_point(|(at, _)| now.since(*at) >= over);
     points.get(old.checked_sub(1)?)
@@ -148,7 +150,7 @@ fn push(points: &mut VecDeque<Point>, (now, value): Point, longest: Duration) {
         points.pop_back();
     }
     points.push_back((now, value));
-    // One value from before the window stays: it is what the window is compared with.
+    // Keep one value from before the window, as its baseline.
     while points.get(1).is_some_and(|(at, _)| now.since(*at) >= longest) {
         points.pop_front();
     }

@@ -1,7 +1,7 @@
-//! Which series each condition is about. Labels change rarely and values always, so this is worked out when a series comes or goes
-//! or the rules change, and not in every tick.
+//! Caches which series each condition selects. Labels change rarely and values always, so selections are updated when
+//! a series appears or disappears or the rules change, not on every tick.
 //!
-//! Invariant: after [`Index::follow`] a selection is what a fresh index would have for the same rules and series.
+//! Invariant: after [`Index::follow`], every selection equals that of a fresh index for the same rules and series.
 
 use std::collections::BTreeMap;
 
@@ -10,52 +10,52 @@ use crate::metrics::{Labels, Sample};
 use crate::model::{Place, matches_glob};
 use crate::rules::rule::{Clause, Rule};
 
-/// The label values that tell the instances of a rule apart.
+/// Label values that identify an instance of a rule.
 pub(super) type By = BTreeMap<String, String>;
 
-/// The series that a condition is about, by the label values that tell its rule's instances apart, in the order of those. A series
-/// is known by its rank among those of its metric.
+/// The series of a condition by instance, ordered by label values. A series is identified by its rank among those of
+/// its metric.
 pub(super) type Selection = Vec<(By, Vec<usize>)>;
 
-/// Selections by the filters of the condition.
+/// Selections by the condition's filters.
 type ByFilters = BTreeMap<Vec<(Label, String)>, Selection>;
 
 /// The selections of all conditions.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// The series that this is about, in the order of the frame.
+    /// The indexed series, in frame order.
     series: Vec<(&'static str, Labels)>,
-    /// Where the series of each metric are in the frame.
+    /// Positions of each metric's series in the frame.
     places: BTreeMap<&'static str, Vec<usize>>,
-    /// By metric, then by the labels of the rule.
+    /// By metric, then by the rule's labels.
     selections: BTreeMap<&'static str, BTreeMap<Vec<Label>, ByFilters>>,
-    /// How many selections there are.
+    /// Number of selections.
     selected: usize,
-    /// Where the series are of.
+    /// Account and region of the series.
     place: Place,
 }
 
 impl Index {
-    /// Makes this the index of these rules and series.
+    /// Updates the index to these rules and series.
     pub(super) fn follow(&mut self, rules: &[Rule], samples: &[&Sample], place: &Place) {
         if !self.is_about(samples) || self.place != *place {
             *self = Self::of(samples, place);
         }
         let clauses: usize = rules.iter().map(|rule| rule.clauses.len()).sum();
         self.select_all(rules, samples);
-        // More than there are conditions: some were for rules that are gone.
+        // More selections than conditions: some belong to removed rules.
         if self.selected > clauses {
             *self = Self::of(samples, place);
             self.select_all(rules, samples);
         }
     }
 
-    /// Where the series of a metric are in the frame, in the order of their ranks.
+    /// Positions of a metric's series in the frame, by rank.
     pub(super) fn places(&self, metric: &str) -> &[usize] {
         self.places.get(metric).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// What a condition of a rule is about.
+    /// The selection of a rule's condition.
     pub(super) fn selection(&self, rule: &Rule, clause: &Clause) -> &[(By, Vec<usize>)] {
         self.find(rule, clause).map(Vec::as_slice).unwrap_or_default()
     }

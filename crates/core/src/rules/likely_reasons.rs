@@ -1,22 +1,22 @@
-//! What helps with an alert and is not its value: which queue it is about, and why the jobs there wait.
+//! Annotations about the queue of an alert: which queue it is, and why its jobs wait.
 
 use std::collections::BTreeMap;
 
 use crate::metrics::{Frame, Reason};
 use crate::model::ShareName;
 
-/// The annotation that says why jobs wait.
+/// Annotation with the reason why jobs wait.
 pub(super) const LIKELY_REASON: &str = "likely_reason";
-/// The annotation that says what can be done about it.
+/// Annotation with the recommended action.
 pub(super) const NEXT_STEP: &str = "next_step";
 
-/// Queues by name, as one frame has them.
+/// Queues of one frame, by name.
 pub(super) type Surroundings = BTreeMap<String, Surrounding>;
 
 /// A queue that an alert may be about.
 #[derive(Debug, Default)]
 pub(super) struct Surrounding {
-    /// Its ARN; empty if it is not known.
+    /// Its ARN; empty if unknown.
     pub(super) arn: String,
     /// Waiting jobs by share and reason.
     waiting: Vec<(ShareName, Reason, u64)>,
@@ -36,8 +36,8 @@ pub(super) fn of(frame: &Frame) -> Surroundings {
 }
 
 impl Surrounding {
-    /// For which of the wanted reasons most jobs wait in the queue, or in one of its shares, and what can be done about it, as
-    /// annotations.
+    /// Annotations for the wanted reason that most jobs of the queue, or of one of its shares, wait for: the reason
+    /// and the recommended action.
     pub(super) fn likely(&self, share: Option<&String>, wanted: impl Fn(Reason) -> bool) -> BTreeMap<String, String> {
         let mut jobs: BTreeMap<Reason, u64> = BTreeMap::new();
         for (_, reason, count) in

@@ -1,4 +1,4 @@
-//! Lint: rules that are valid and yet hardly meant.
+//! Lints for rules that are valid but probably not intended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
 use crate::yaml::nearest;
 
-/// Longer than this nobody waits for an alert.
+/// Threshold of "too long to wait for an alert".
 const LONG: Duration = Duration::from_secs(86_400);
 
-/// What is hardly meant: one line per finding, rules by name. `poll_every` is how far evaluations are apart.
+/// Returns one line per finding, each starting with the rule's name. `poll_every` is the evaluation interval.
 pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
     let mut found = Vec::new();
     let mut meanings: BTreeMap<String, &str> = BTreeMap::new();
@@ -63,14 +63,14 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
     found
 }
 
-/// What a rule of an objective waits for besides.
+/// A delay that a rule of an objective adds to its windows.
 fn beside_an_objective(rule: &Rule) -> Option<&'static str> {
     let is_objective = rule.clauses.iter().all(|clause| matches!(clause.take, Aggregation::FractionAbove(..)));
     let delays = if rule.datapoints.is_some() { Some("datapoints") } else { (!rule.hold.is_zero()).then_some("for") };
     delays.filter(|_| is_objective)
 }
 
-/// How far back a condition looks, by the key that says so.
+/// How far back a condition looks, and the key that sets it.
 fn looks_back(clause: &Clause) -> Option<(&'static str, Duration)> {
     match clause.take {
         Aggregation::Increase(over) => Some(("increase", over)),
@@ -79,7 +79,7 @@ fn looks_back(clause: &Clause) -> Option<(&'static str, Duration)> {
     }
 }
 
-/// Labels that say something else than what was meant.
+/// Labels with a probably unintended meaning.
 fn labels(rule: &Rule) -> impl Iterator<Item = String> {
     rule.labels.iter().filter_map(|(name, value)| {
         if value.contains("{{") {
@@ -98,7 +98,8 @@ fn labels(rule: &Rule) -> impl Iterator<Item = String> {
     })
 }
 
-/// Two conditions over the same value that never hold at the same time. Of several series one may be above and another below.
+/// Two conditions over the same value that never hold together. With several series, one may be above and another
+/// below.
 fn contradiction(rule: &Rule) -> Option<String> {
     let clauses = &rule.clauses;
     let is_one_series = |clause: &Clause| clause.metric.labels.iter().all(|label| rule.by.contains(label));
@@ -122,7 +123,7 @@ fn contradiction(rule: &Rule) -> Option<String> {
     })
 }
 
-/// A condition that always or never holds, by what values its metric can have.
+/// A condition that always or never holds, given the metric's range.
 fn foregone(clause: &Clause) -> Option<String> {
     let (least, most) = range(clause)?;
     let words = |value| clause.in_words(value);
@@ -144,7 +145,7 @@ fn foregone(clause: &Clause) -> Option<String> {
     }
 }
 
-/// The least and the most that can be taken of a metric; `None` for differences.
+/// The range of the condition's value; `None` for differences.
 fn range(clause: &Clause) -> Option<(f64, f64)> {
     match clause.take {
         Aggregation::Change(_) => None,
@@ -153,7 +154,7 @@ fn range(clause: &Clause) -> Option<(f64, f64)> {
     }
 }
 
-/// Whether a rule looks at single values that go up and down, and nothing smooths them.
+/// Whether a rule looks at single values that fluctuate, without any smoothing.
 fn flaps(rule: &Rule) -> bool {
     let wiggles = |clause: &Clause| {
         let smooth = match clause.condition {

@@ -1,7 +1,8 @@
-//! Objectives, such as "95 % of jobs start within 30 minutes", as rules over how fast the error budget is spent.
+//! Objectives such as "95 % of jobs start within 30 minutes", as rules over the burn rate of the error budget.
 //!
-//! Each objective becomes one rule per window of the multiwindow, multi-burn-rate method (Google, The Site Reliability
-//! Workbook, chapter 5): the long window says that much was spent, the short one that it is still being spent.
+//! Each objective becomes one rule per window of the multiwindow, multi-burn-rate method (Google, The Site
+//! Reliability Workbook, chapter 5): the long window shows that much was spent, the short one that spending
+//! continues.
 
 use std::time::Duration;
 
@@ -9,22 +10,22 @@ use crate::metrics::catalogue::{DURATION_BOUNDS, Label, Metric};
 use crate::model::units;
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold};
 
-/// How fast a budget is spent, and over how long.
+/// A burn rate and its windows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// Added to the alert's name.
+    /// Suffix of the alert's name.
     pub(super) name: &'static str,
     long: Duration,
     short: Duration,
-    /// So many times as fast as would spend the budget in 30 days.
+    /// Multiple of the rate that spends the budget in 30 days.
     factor: f64,
-    /// The severity of its alerts unless the rule sets one.
+    /// Default severity of its alerts.
     pub(super) severity: &'static str,
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// 2 % of a month's budget within an hour, 5 % within six, 10 % within three days.
+/// 2 % of a month's budget within one hour, 5 % within six hours, 10 % within three days.
 pub(super) const WINDOWS: [Window; 3] = [
     Window { name: "1h", long: HOUR, short: Duration::from_secs(300), factor: 14.4, severity: "page" },
     Window {
@@ -43,7 +44,7 @@ pub(super) const WINDOWS: [Window; 3] = [
     },
 ];
 
-/// The index of the bucket that ends at `within`; what the metric counts can be judged at these bounds only.
+/// The index of the bucket that ends at `within`; a metric can only be judged at its bucket bounds.
 pub(super) fn bound(within: Duration) -> Result<usize, String> {
     let found = DURATION_BOUNDS.iter().position(|bound| *bound == within.as_secs_f64());
     let bounds = || DURATION_BOUNDS.iter().map(|bound| units::duration(*bound));
@@ -53,7 +54,7 @@ pub(super) fn bound(within: Duration) -> Result<usize, String> {
 }
 
 impl Window {
-    /// The two conditions of this window; `None` if even a share of 100 % would not spend `budget` so fast.
+    /// The two conditions of this window; `None` if not even a fraction of 100 % would spend `budget` that fast.
     pub(super) fn clauses(
         self,
         metric: &'static Metric,

@@ -1,4 +1,4 @@
-//! How the value behind an alert was before now, from frames that were kept.
+//! Past values behind an alert, from stored frames.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::rules::history::History;
 use crate::rules::index::{By, Index};
 use crate::rules::rule::{Clause, Condition, Rule};
 
-/// The value that one condition of a rule has for one instance, frame by frame: what the evaluator would see.
+/// Computes the value of one condition for one instance frame by frame, as the evaluator would.
 #[derive(Debug)]
 pub struct PastValues {
-    /// One, in the form that the index takes.
+    /// One rule, as a list for the index.
     rules: Vec<Rule>,
     condition: usize,
     by: By,
@@ -23,7 +23,8 @@ pub struct PastValues {
 }
 
 impl PastValues {
-    /// Of the condition whose value an alert shows; `None` if the rule is not among these, or not as it was when the alert was evaluated.
+    /// For the condition whose value the alert shows; `None` if the rule is not in `rules`, or changed since the
+    /// alert was evaluated.
     pub fn of(rules: &[Rule], alert: &Alert) -> Option<Self> {
         let rule = rules.iter().find(|rule| rule.name == alert.rule)?;
         if alert.is_overflow() || !rule.covers(&alert.by, &Place::default()) {
@@ -39,12 +40,12 @@ impl PastValues {
         })
     }
 
-    /// The metric that the condition is over.
+    /// Metric of the condition.
     pub fn metric(&self) -> Option<&'static Metric> {
         Some(self.clause()?.metric)
     }
 
-    /// The unit of the values and of the threshold.
+    /// Unit of the values and of the threshold.
     pub fn unit(&self) -> Option<Unit> {
         Some(self.clause()?.unit())
     }
@@ -54,17 +55,17 @@ impl PastValues {
         Some(self.clause()?.condition)
     }
 
-    /// For how long the condition must hold before the alert fires.
+    /// How long the condition must hold before the alert fires.
     pub fn hold(&self) -> Duration {
         self.rules.first().map_or(Duration::ZERO, |rule| rule.hold)
     }
 
-    /// How far before the first value frames are needed, because the condition compares with what was.
+    /// How far before the first value frames are needed, because the condition compares with the past.
     pub fn looks_back(&self) -> Duration {
         self.clause().and_then(|clause| clause.take.window()).unwrap_or_default()
     }
 
-    /// The value in a frame; `None` if there is none. Frames are given in the order of their time.
+    /// The value in a frame, if any. Frames must be passed in time order.
     pub fn take(&mut self, frame: &Frame) -> Option<f64> {
         let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
         self.history.remember(&self.rules, &samples, frame.at);
@@ -97,7 +98,7 @@ mod tests {
         Frame { at: Timestamp::from_millis(minute * 60_000), samples, sources: vec![health], ..Frame::default() }
     }
 
-    /// The value of each frame is the one that the evaluator saw when it ran.
+    /// Each frame's value equals the one that the evaluator saw at that time.
     #[test]
     fn the_past_is_what_the_evaluator_saw() {
         let rules = "rules:
@@ -120,7 +121,7 @@ mod tests {
             let alert = last.unwrap();
             let mut past = PastValues::of(&rules, &alert).unwrap();
             for (frame, seen) in frames.iter().zip(seen) {
-                // Every frame is given: an increase is one over what was before.
+                // Pass every frame: an increase depends on earlier ones.
                 let value = past.take(frame);
                 assert!(seen.is_none() || value == seen, "{rule} at {}: {value:?} is not {seen:?}", frame.at);
             }

@@ -1,4 +1,4 @@
-//! A rule that has been checked.
+//! A checked rule.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::model::{LabelValue, PLACE_LABELS, Place, matches_glob};
 use crate::rules::wait_objective::Objective;
 use crate::rules::wording::{self, Templates};
 
-/// Conditions over metrics, and what to say when they hold. Cannot hold what the evaluator could not evaluate.
+/// Conditions over metrics, and the texts of their alerts. Holds nothing that the evaluator could not evaluate.
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub(super) name: String,
@@ -27,14 +27,14 @@ pub struct Rule {
     pub(super) limit: usize,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) templates: Templates,
-    /// The objective over first waits that it is about, if it is.
+    /// The objective over first waits that it belongs to, if any.
     pub(super) objective: Option<Objective>,
 }
 
-/// How the clauses of a rule make one condition.
+/// How clauses combine into one condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Combine {
-    /// All must hold; a rule of one clause, too.
+    /// All must hold; also used for a single clause.
     All,
     /// One must hold.
     Any,
@@ -50,23 +50,23 @@ pub(super) struct Clause {
     pub(super) condition: Condition,
 }
 
-/// What is taken of a series.
+/// How a value is taken from a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Aggregation {
-    /// The value now, of a gauge.
+    /// The current value of a gauge.
     Now,
     /// A statistic of the last hour, of a distribution.
     Stat(Stat),
-    /// How much a counter grew.
+    /// Increase of a counter.
     Increase(Duration),
-    /// How much a gauge is above what it was so long ago; negative if it is below.
+    /// Difference of a gauge from its value that long ago; negative if it fell.
     Change(Duration),
-    /// The share of a distribution's values of this window that are above the bound with this index.
+    /// The fraction of a distribution's values in the window above the bound with this index.
     FractionAbove(usize, Duration),
 }
 
 impl Aggregation {
-    /// How far back it looks into what the evaluator remembers.
+    /// How far back it looks into past values.
     pub(super) fn window(self) -> Option<Duration> {
         match self {
             Self::Now | Self::Stat(_) => None,
@@ -74,7 +74,7 @@ impl Aggregation {
         }
     }
 
-    /// The index of the bound that an objective is about.
+    /// Index of an objective's bucket bound.
     pub(super) fn bound(self) -> Option<usize> {
         match self {
             Self::Now | Self::Stat(_) | Self::Increase(_) | Self::Change(_) => None,
@@ -83,7 +83,7 @@ impl Aggregation {
     }
 }
 
-/// What to take of a distribution: of its values in the last hour.
+/// A statistic of a distribution, over its values of the last hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -97,7 +97,7 @@ pub enum Stat {
     Count,
 }
 
-/// How several series become one value.
+/// How several series are combined into one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -108,7 +108,7 @@ pub enum Fold {
     Mean,
 }
 
-/// M of N: how many of the last evaluations must hold.
+/// M of N: how many of the latest evaluations must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datapoints {
     /// M, at least 1.
@@ -117,7 +117,7 @@ pub struct Datapoints {
     pub of: usize,
 }
 
-/// How long and how often a rule wants its condition to hold.
+/// How long and how often the condition must hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HoldPolicy {
     pub(super) hold: Duration,
@@ -125,30 +125,32 @@ pub(super) struct HoldPolicy {
     pub(super) datapoints: Option<Datapoints>,
 }
 
-/// What no data means to a rule.
+/// Meaning of no data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NoData {
-    /// Nothing: the alert stays as it is.
+    /// The alert keeps its state.
     #[default]
     Keep,
-    /// That the condition does not hold.
+    /// The condition does not hold.
     Ok,
-    /// That it does.
+    /// The condition holds.
     Alert,
 }
 
 /// When a rule holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Condition {
-    /// Above the threshold; once it fires, until it is not above `recover`, which is no higher.
+    /// Above the threshold; once firing, until the value is not above `recover`, which is not higher than the
+    /// threshold.
     Above {
         /// In the metric's unit.
         threshold: f64,
         /// In the metric's unit.
         recover: f64,
     },
-    /// Below the threshold; once it fires, until it is not below `recover`, which is no lower.
+    /// Below the threshold; once firing, until the value is not below `recover`, which is not lower than the
+    /// threshold.
     Below {
         /// In the metric's unit.
         threshold: f64,
@@ -158,7 +160,7 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// Whether a value holds, given whether the alert fires already.
+    /// Whether a value holds; `firing` selects `recover` over the threshold.
     pub(super) fn holds(self, value: f64, firing: bool) -> bool {
         match self {
             Self::Above { threshold, recover } => value > if firing { recover } else { threshold },
@@ -174,17 +176,17 @@ impl Condition {
 }
 
 impl Clause {
-    /// A value of this clause in words.
+    /// Formats a value of this clause.
     pub(super) fn in_words(&self, value: f64) -> String {
         wording::of_value(value, self.unit())
     }
 
-    /// The unit of its values and of its threshold.
+    /// Unit of its values and threshold.
     pub(super) fn unit(&self) -> Unit {
         unit_of(self.metric, self.take)
     }
 
-    /// Whether it is about jobs that wait.
+    /// Whether it is about waiting jobs.
     pub(super) fn is_about_waiting(&self) -> bool {
         self.metric.about.is_waiting()
     }
@@ -197,7 +199,7 @@ impl Clause {
 }
 
 impl Rule {
-    /// The objective over first waits that it is about; the rules of one objective have the same.
+    /// The objective over first waits that it belongs to; all rules of one objective share it.
     pub fn objective(&self) -> Option<&Objective> {
         self.objective.as_ref()
     }
@@ -207,27 +209,27 @@ impl Rule {
         &self.name
     }
 
-    /// A label that the rule gives all its alerts.
+    /// A label that the rule adds to its alerts.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.get(name).map(String::as_str)
     }
 
-    /// The labels that the rule gives all its alerts.
+    /// The labels that the rule adds to its alerts.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.labels.iter().map(|(label, value)| (label.as_str(), value.as_str()))
     }
 
-    /// Its annotations as they are written, by name.
+    /// Its annotations as written, by name.
     pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
         self.templates.sources()
     }
 
-    /// The labels that tell its alerts apart.
+    /// The labels that distinguish its alerts.
     pub fn by(&self) -> &[Label] {
         &self.by
     }
 
-    /// What is known of a label of its alerts before there are any.
+    /// What is known about a label of its alerts in advance.
     pub fn value_of(&self, label: &str) -> LabelValue<'_> {
         if label == "alertname" {
             return LabelValue::Known(&self.name);
@@ -235,7 +237,7 @@ impl Rule {
         if !self.by.contains(&label) && !PLACE_LABELS.contains(&label) {
             return LabelValue::Known(self.label(label).unwrap_or_default());
         }
-        // Where one of several conditions must hold, the filters of none of them must.
+        // With `any`, no single condition's filters are binding.
         let binding = match (self.combine, self.clauses.as_slice()) {
             (Combine::Any, [_, _, ..]) => &[],
             (Combine::Any | Combine::All, clauses) => clauses,
@@ -244,29 +246,30 @@ impl Rule {
         LabelValue::Within(filters.filter(|(of, _)| *of == label).map(|(_, glob)| glob.as_str()).collect())
     }
 
-    /// Whether it selects or groups by a label of which this is true.
+    /// Whether it selects or groups by a label that satisfies `is`.
     pub(super) fn asks_for(&self, is: impl Fn(&str) -> bool) -> bool {
         let filters = self.clauses.iter().flat_map(|clause| &clause.filters).map(|(label, _)| *label);
         self.by.iter().copied().chain(filters).any(is)
     }
 
-    /// The metrics it looks at, in the order of its conditions; at least one.
+    /// The metrics of its conditions, in order; at least one.
     pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
         self.clauses.iter().map(|clause| clause.metric)
     }
 
-    /// How far back it compares with what was; `None` if it does not.
+    /// How far back it compares with the past; `None` if it does not.
     pub fn looks_back(&self) -> Option<Duration> {
         self.clauses.iter().filter_map(|clause| clause.take.window()).max()
     }
 
-    /// The reasons for waiting that an alert is about, by the clause that holds and the alert's own labels; `None` if it is about all.
+    /// The wait reasons that an alert is about, by the clause that holds and the alert's labels; `None` for all
+    /// reasons.
     pub(super) fn wanted_reasons<'a>(
         &'a self,
         clause: &'a Clause,
         by: &'a BTreeMap<String, String>,
     ) -> Option<impl Fn(Reason) -> bool + 'a> {
-        // Of a rule of which one condition is enough, only that one counts.
+        // With `any`, only the clause that holds counts.
         let all = self.combine == Combine::All;
         let clauses = self.clauses.iter().filter(move |other| all || std::ptr::eq(*other, clause));
         let filters = clauses.flat_map(|clause| &clause.filters).filter(|(label, _)| *label == "reason");
@@ -280,8 +283,8 @@ impl Rule {
         HoldPolicy { hold: self.hold, keep: self.keep_firing_for, datapoints: self.datapoints }
     }
 
-    /// How many of the clauses, from the first on, must be looked at to find every instance that may begin: where all must hold
-    /// and no data does not, the first one does.
+    /// How many of the first clauses must be evaluated to find every instance that may start: one is enough if all
+    /// clauses must hold and no data does not hold.
     pub(super) fn beginning(&self) -> usize {
         match (self.combine, self.no_data) {
             (Combine::All, NoData::Keep | NoData::Ok) => 1,
@@ -289,7 +292,7 @@ impl Rule {
         }
     }
 
-    /// Whether label values are among those that the rule looks at, as far as its filters speak of them.
+    /// Whether the rule's filters match these label values.
     pub(super) fn covers(&self, by: &BTreeMap<String, String>, place: &Place) -> bool {
         by.len() == self.by.len()
             && self.by.iter().all(|label| by.contains_key(*label))
@@ -300,7 +303,7 @@ impl Rule {
     }
 }
 
-/// The unit of the values that are taken from a metric.
+/// Unit of the values aggregated from a metric.
 pub(super) fn unit_of(metric: &Metric, take: Aggregation) -> Unit {
     match take {
         Aggregation::Stat(Stat::Count) => Unit::Count,

@@ -1,7 +1,7 @@
-//! Tests of rules: series as they might be, and what the evaluator is to make of them, drawn minute by minute.
+//! Tests of rules: input series, and the expected alerts of each minute.
 //!
-//! A rehearsal runs the live evaluator over frames made from the series. What it shows and what was expected are drawn with
-//! one letter a tick: `.` inactive, `P` pending, `F` firing, `R` the tick in which people are notified of the end.
+//! A test runs the live evaluator over frames built from the series. Expected and actual timelines have one letter
+//! per tick: `.` inactive, `P` pending, `F` firing, `R` the tick in which the resolution is notified.
 
 mod file;
 mod fixture;
@@ -19,9 +19,9 @@ use fixture::Fixture;
 /// The tests of one file.
 #[derive(Debug)]
 pub struct RuleTests {
-    /// The rule files to test, as written: relative to the file of the tests.
+    /// Rule files to test, as written: relative to the test file.
     pub rules: Vec<String>,
-    /// The tests, in their order.
+    /// The tests, in file order.
     pub tests: Vec<RuleTest>,
 }
 
@@ -36,7 +36,7 @@ pub struct RuleTest {
     notified: Option<Vec<Notified>>,
 }
 
-/// What a test found, if it is not what was expected: one line or picture each.
+/// A difference from the expectation: one line or timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference(String);
 
@@ -46,30 +46,30 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Reads and checks a file of tests. `file` is the name that problems show.
+/// Parses and checks a test file. `file` is the name shown in errors.
 ///
 /// # Errors
 ///
-/// Every mistake in the text.
+/// Every error in the text.
 pub fn parse_rule_tests(file: &str, text: &str) -> Result<RuleTests, Problems> {
     file::check(&yaml::read(file, text)?)
 }
 
-/// The JSON Schema of a file of tests, for editors.
+/// The JSON Schema of a test file, for editors.
 pub fn rehearsals_schema() -> serde_json::Value {
     schemars::schema_for!(file::TestFile).to_value()
 }
 
-/// An alert instance: the rule's name and the label values that tell its instances apart.
+/// An alert instance: the rule's name and its label values.
 type Instance = (String, BTreeMap<String, String>);
 
 impl RuleTest {
-    /// What the alerts are to do.
+    /// The expected alerts.
     pub fn expected(&self) -> &[Expected] {
         &self.expected
     }
 
-    /// Runs the test with the live evaluator. Empty if everything is as expected.
+    /// Runs the test with the live evaluator. Returns nothing if all expectations hold.
     pub fn run(&self, rules: &[Rule]) -> Vec<Difference> {
         let mut active_alerts = ActiveAlerts::default();
         let mut drawn: BTreeMap<Instance, String> = BTreeMap::new();
@@ -104,7 +104,7 @@ impl RuleTest {
         differences
     }
 
-    /// Alerts that are expected and that no rule can raise: of these any timeline without an alert would be right.
+    /// Expected alerts that no rule can raise: for these any timeline without alerts would pass.
     fn unknown(&self, rules: &[Rule]) -> Vec<Difference> {
         let wrong = |expected: &Expected| {
             let Some(rule) = rules.iter().find(|rule| rule.name() == expected.alert) else {
@@ -123,7 +123,7 @@ impl RuleTest {
         self.expected.iter().filter_map(wrong).collect()
     }
 
-    /// What is drawn otherwise than expected. What nobody expects is to stay inactive.
+    /// Timelines that differ. Instances without an expectation must stay inactive.
     fn timelines(&self, mut drawn: BTreeMap<Instance, String>) -> Vec<Difference> {
         let mut differences = Vec::new();
         let mut compare = |instance: &Instance, expected: &str, found: &str| {
@@ -160,7 +160,7 @@ impl RuleTest {
         ))
     }
 
-    /// What people are notified of otherwise than expected, if the test says what they are notified of.
+    /// Notifications that differ, if the test lists notifications.
     fn notifications(&self, transitions: &[Transition]) -> Vec<Difference> {
         let Some(expected) = &self.notified else { return Vec::new() };
         let mut left: Vec<&Transition> = transitions.iter().collect();

@@ -1,4 +1,5 @@
-//! Which jobs the rules over single jobs look at in one tick: those for which one may begin to hold, and those that have an alert.
+//! Selects the jobs that rules over single jobs look at in one tick: those that may start an alert, and those that
+//! have one.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, NoData, Rule};
 
 impl ActiveAlerts {
-    /// What these rules want to know of single jobs, with the alerts that there are.
+    /// The jobs that these rules need, including those with an alert.
     pub fn wanted<'a>(&'a self, rules: &'a [Rule]) -> Wanted<'a> {
         let mut wanted = Wanted::default();
         let mut of_jobs = BTreeSet::new();
@@ -34,7 +35,7 @@ fn is_of_jobs(metric: &Metric) -> bool {
 }
 
 impl Rule {
-    /// Whether it is about more than one job at a time, about what was, or about jobs without data.
+    /// Whether it needs every job: it aggregates several jobs, compares with the past, or alerts on no data.
     fn looks_at_every_job(&self) -> bool {
         !self.by.contains(&"job")
             || self.no_data == NoData::Alert

@@ -1,23 +1,23 @@
-//! What a template may be like before it is parsed: the parser and what it makes of a template go as deep as it is nested, and a stack
-//! that overflows ends the process.
+//! Limits of templates, checked before parsing: parser and compiled template recurse as deep as the template nests,
+//! and a stack overflow aborts the process.
 
-/// Bytes of one template.
+/// Maximum bytes of one template.
 pub(super) const MAX_TEMPLATE_BYTES: usize = 16 << 10;
 
-/// Tags (`{{ … }}` and `{% … %}`) of one template: a chain of `elif` nests as deep as it is long.
+/// Maximum tags (`{{ … }}` and `{% … %}`) of one template: a chain of `elif` nests as deep as it is long.
 pub(super) const MAX_TAGS: usize = 100;
 
-/// Words and signs in one tag: an expression nests no deeper.
+/// Maximum tokens of one tag: an expression nests no deeper.
 pub(super) const MAX_WORDS_IN_A_TAG: usize = 100;
 
-/// Statements that a template may have. The others give names to what they make, and of lists with names lists are made that are larger
-/// than all memory: a text for people needs none.
+/// Allowed statements. The others bind names to values, and lists built from named lists can exceed all memory; an
+/// alert text needs none of them.
 const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
-/// Words before a bracket that do not call it.
+/// Words before a bracket that are not calls.
 const NO_CALLS: [&str; 8] = ["in", "not", "and", "or", "is", "if", "elif", "else"];
 
-/// Says what is too much of a template.
+/// Checks a template, and returns which limit it exceeds.
 pub(super) fn check(template: &str) -> Result<(), String> {
     if template.len() > MAX_TEMPLATE_BYTES {
         return Err(format!("it has more than {MAX_TEMPLATE_BYTES} bytes"));
@@ -39,7 +39,7 @@ pub(super) fn check(template: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What follows the opening of the next tag, and whether that is one of a statement; moves on behind comments.
+/// Returns what follows the opening of the next tag, and whether the tag is a statement; skips comments.
 fn next_tag<'t>(rest: &mut &'t str) -> Option<(&'t str, bool)> {
     loop {
         let opening =
@@ -53,7 +53,8 @@ fn next_tag<'t>(rest: &mut &'t str) -> Option<(&'t str, bool)> {
     }
 }
 
-/// What follows a tag. It ends as for the parser: outside of quotes, and of brackets of its own. What is quoted counts, too.
+/// Returns what follows a tag. As in the parser, a tag ends outside quotes and brackets. Quoted text counts as tokens
+/// too.
 fn end_of_tag(tag: &str) -> Result<&str, String> {
     let mut inside = Inside::default();
     let (mut words, mut in_word) = (0, false);
@@ -74,14 +75,14 @@ fn end_of_tag(tag: &str) -> Result<&str, String> {
     Ok("")
 }
 
-/// Where in a tag a letter stands.
+/// Position within a tag.
 #[derive(Default)]
 struct Inside {
     quote: Option<char>,
     is_escaped: bool,
-    /// As the parser counts it: what closes too much never ends.
+    /// As the parser counts: an excess of closing brackets never ends.
     balance: i64,
-    /// `(` of a call, `,` of brackets that only group, `[` of lists and maps.
+    /// `(` of a call, `,` of grouping brackets, `[` of lists and maps.
     open: Vec<char>,
 }
 
@@ -90,7 +91,7 @@ impl Inside {
         self.quote.is_none() && self.balance == 0
     }
 
-    /// Refuses what makes lists out of lists: they are not made before they are shown, and then nothing bounds them.
+    /// Rejects lists built from lists: they are lazy, so nothing bounds their size once they are rendered.
     fn step(&mut self, before: &str, letter: char) -> Result<(), String> {
         if let Some(open) = self.quote {
             let ends = letter == open && !self.is_escaped;

@@ -1,8 +1,8 @@
-//! Timelines, drawn. One character is one minute; rules are about the oldest wait of share `vision` of queue `prod`.
+//! Timelines. One character is one minute; rules are about the oldest wait of share `vision` of queue `prod`.
 //!
 //! Signals: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-` no data, `x` the share is gone,
-//! `!` the source failed, `s` the source is silent, `_` nobody evaluates.
-//! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which people are notified of the end.
+//! `!` the source failed, `s` the source is silent, `_` no evaluation.
+//! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which the resolution is notified.
 
 mod combined;
 mod corpus;
@@ -22,7 +22,7 @@ fn rules_of(text: &str) -> Vec<Rule> {
     parse_rules("test.yaml", text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-/// One rule over the oldest wait of a share, which holds above half an hour.
+/// A rule over the oldest wait of a share; it holds above half an hour.
 fn rule(extra: &str) -> Vec<Rule> {
     rules_of(&format!(
         "rules: [{{ alert: Waits, metric: queue.wait.oldest, by: [queue, share], above: 30m, {extra}
@@ -63,7 +63,7 @@ fn frame_of(samples: Vec<Sample>, at: Timestamp) -> Frame {
     Frame { at, queues: vec![queue("dev"), queue("prod")], samples, sources: sources(), ..Frame::default() }
 }
 
-/// A frame in which share `vision` of queue `prod` shows a signal.
+/// A frame in which share `vision` of queue `prod` has this signal.
 fn frame(signal: char, at: Timestamp) -> Frame {
     let share = [("queue", "prod"), ("share", "vision")];
     let mut samples = Vec::new();
@@ -74,7 +74,7 @@ fn frame(signal: char, at: Timestamp) -> Frame {
     let minutes = match signal {
         'y' => Some(45.0),
         'm' => Some(25.0),
-        // What is shown while a source fails is old, whatever it is.
+        // While a source fails its values are old, so any value will do.
         'n' | '!' | 's' => Some(5.0),
         _ => None,
     };
@@ -103,7 +103,7 @@ fn letter(active_alerts: &ActiveAlerts, reported: &[Transition]) -> char {
     }
 }
 
-/// Lets a book see signals from minute `start` on.
+/// Evaluates the signals from minute `start` on.
 fn draw_from(
     active_alerts: &mut ActiveAlerts,
     rules: &[Rule],
@@ -129,7 +129,7 @@ fn draw(rules: &[Rule], signals: &str) -> (String, Vec<Transition>) {
     draw_from(&mut ActiveAlerts::default(), rules, 0, signals)
 }
 
-/// Ends a process and starts the next one with what was stored.
+/// Restarts the process from the stored alerts.
 fn restart(active_alerts: &ActiveAlerts) -> ActiveAlerts {
     let stored = serde_json::to_string(&active_alerts.alerts().collect::<Vec<_>>()).unwrap();
     ActiveAlerts::restore(serde_json::from_str(&stored).unwrap())
@@ -167,7 +167,7 @@ fn datapoints_need_m_of_the_last_n_evaluations() {
     check("datapoints: 3 of 5,", "ynnnnn", "PPPPP.");
     check("datapoints: 2 of 2, keep_firing_for: 1m,", "yynny", "PFFRP");
     check("datapoints: 1 of 1,", "yny", "FRF");
-    // No data is no evaluation, and neither is a failed source.
+    // No data and failed sources do not count as evaluations.
     check("datapoints: 3 of 5,", "y--!!yy", "PPPPPPF");
 }
 
@@ -313,7 +313,7 @@ fn changed_labels_reach_alerts_that_fire_already() {
     assert_eq!((&*alert.labels["severity"], &*alert.annotations["summary"]), ("info", "y"));
 }
 
-/// A frame in which so many shares wait too long.
+/// A frame in which this many shares wait too long.
 fn crowd(waiting: usize, at: Timestamp) -> Frame {
     let names: Vec<String> = (0..waiting).map(|share| format!("s{share}")).collect();
     let sample = |name: &String| gauge(&catalogue::QUEUE_WAIT_OLDEST, &[("queue", "prod"), ("share", name)], 3_600.0);

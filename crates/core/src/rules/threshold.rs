@@ -1,4 +1,4 @@
-//! Thresholds as people write them, by the unit of the metric: `30m`, `40%`, `12`.
+//! Thresholds as written, by the unit of the metric: `30m`, `40%`, `12`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -38,21 +38,21 @@ impl JsonSchema for Threshold {
 }
 
 impl Threshold {
-    /// A text that stands for a level.
+    /// A level as text.
     pub(super) fn written(text: &str) -> Self {
         Self(serde_json::Value::from(text))
     }
 
-    /// The number in the metric's unit, always finite, or how to write it.
+    /// The number in the metric's unit, always finite, or an error that explains how to write it.
     pub(super) fn in_unit(&self, unit: Unit) -> Result<f64, String> {
         let plain = || self.0.as_f64();
-        // What is wrong with a duration is reported as everywhere, if it is one at all.
+        // An invalid duration is reported as elsewhere, if the text is a duration at all.
         if let (Unit::Seconds, Some(text)) = (unit, self.0.as_str().filter(|text| !text.contains(['%', '$']))) {
             return parse_duration(text).map(|duration| duration.as_secs_f64());
         }
         let (number, hint) = match unit {
             Unit::Seconds => (self.duration(), "is not a duration; the metric is in seconds, write it like 30m"),
-            // A plain 40 is a forgotten percent sign: it would never be reached.
+            // A plain 40 is a forgotten percent sign: that threshold would never be reached.
             Unit::Ratio => (
                 self.percent().or_else(|| plain().filter(|ratio| *ratio <= 1.0)),
                 "is not a share of the whole; write it like 40%",

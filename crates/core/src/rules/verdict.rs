@@ -1,36 +1,36 @@
-//! What the findings of a rule's conditions mean together. Three-valued: what is not known decides nothing, unless the rest decides
-//! whatever it may be.
+//! Combines the findings of a rule's conditions in three-valued logic: an unknown finding leaves the result unknown,
+//! unless the others decide it.
 
 use crate::rules::context::Finding;
 use crate::rules::rule::{Combine, NoData, Rule};
 
-/// What a rule finds of an instance.
+/// Result of a rule for an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// The rule holds; messages have the value of this condition.
+    /// The rule holds; messages show the value of this condition.
     Holds {
-        /// Its index.
+        /// Index of the condition.
         shown: usize,
     },
-    /// The rule does not hold; this condition shows it.
+    /// The rule does not hold; messages show the value of this condition.
     Rests {
-        /// Its index.
+        /// Index of the condition.
         shown: usize,
     },
-    /// What the instance is about is not there any more.
+    /// The subject no longer exists.
     Gone,
-    /// It may hold or not.
+    /// Not enough is known to decide.
     Unknown,
 }
 
-/// Judges an instance by what each condition finds, given whether its alert fires already.
+/// Combines each condition's finding for an instance; `firing` is whether its alert fires already.
 pub(super) fn verdict(rule: &Rule, findings: &[Finding], firing: bool) -> Verdict {
     if findings.iter().all(|finding| *finding == Finding::Gone) {
         return Verdict::Gone;
     }
     let holds = |(finding, index): (&Finding, usize)| match finding {
         Finding::Value(value) => rule.clauses.get(index).map(|clause| clause.condition.holds(*value, firing)),
-        // Another condition knows the instance: what this one is about has no data.
+        // Another condition knows the instance, so this one merely has no data.
         Finding::NoData | Finding::Gone => match rule.no_data {
             NoData::Keep => None,
             NoData::Ok => Some(false),
@@ -54,7 +54,7 @@ pub(super) fn verdict(rule: &Rule, findings: &[Finding], firing: bool) -> Verdic
     }
 }
 
-/// The value of the condition that messages have; `None` if it has no data.
+/// Value of the condition shown in messages; `None` without data.
 pub(super) fn value_of(findings: &[Finding], index: usize) -> Option<f64> {
     match findings.get(index)? {
         Finding::Value(value) => Some(*value),

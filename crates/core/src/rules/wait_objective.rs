@@ -1,28 +1,28 @@
-//! What an objective over first waits says, for reports; the rules that it becomes are in `objective`.
+//! An objective over first waits, for reports; the rules that it becomes are in `objective`.
 
 use crate::metrics::catalogue::Label;
 use crate::model::matches_glob;
 
-/// That so many of the first waits of some queues and shares are no longer than so long.
+/// The target fraction of first waits, in some queues and shares, within a bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objective {
-    /// The name of its alert.
+    /// Name of its alert.
     pub name: String,
-    /// How long is good, in seconds.
+    /// Bound of a good wait, in seconds.
     pub within_seconds: f64,
-    /// The part of the waits that are to be good.
+    /// Target fraction of good waits.
     pub target: f64,
-    /// Labels with globs over their values.
+    /// Labels and the globs that their values must match.
     pub(super) filters: Vec<(Label, String)>,
 }
 
 impl Objective {
-    /// One over all queues and shares.
+    /// An objective over all queues and shares.
     pub fn over_all(name: impl Into<String>, within_seconds: f64, target: f64) -> Self {
         Self { name: name.into(), within_seconds, target, filters: Vec::new() }
     }
 
-    /// Whether it is about a queue and share.
+    /// Whether it covers a queue and share.
     pub fn is_about(&self, queue: &str, share: &str) -> bool {
         self.filters.iter().all(|(label, glob)| match *label {
             "queue" => matches_glob(glob, queue),

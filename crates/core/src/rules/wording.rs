@@ -1,4 +1,4 @@
-//! Figures and annotations in words.
+//! Formats values and renders annotations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,13 @@ use crate::metrics::catalogue::Unit;
 use crate::model::units::{amount, duration, trimmed};
 use crate::rules::template_limits;
 
-/// Work that one rendering of one template may take, as minijinja counts it: about an instruction, or 64 bytes.
+/// Maximum work of rendering one template, in minijinja's units: about one instruction, or 64 bytes.
 const MAX_FUEL: u64 = 10_000;
 
-/// Work that all templates of one rule may take in one evaluation.
+/// Maximum work of all templates of one rule in one evaluation.
 pub(super) const MAX_FUEL_PER_RULE: u64 = 1_000_000;
 
-/// Filters and functions that put lists into lists. What those come to is not counted before it is there: see
+/// Filters and functions that nest lists. Their results are not counted before they exist: see
 /// [`template_limits::check`].
 const MAKERS_OF_LISTS: [&str; 20] = [
     "batch",
@@ -39,13 +39,13 @@ const MAKERS_OF_LISTS: [&str; 20] = [
     "zip",
 ];
 
-/// Numbers in a range.
+/// Maximum length of `range`.
 const MAX_RANGE: isize = 1_000;
 
-/// Bytes that a template may come to.
+/// Maximum bytes of a rendered template.
 const MAX_RENDERED_BYTES: usize = 32 << 10;
 
-/// A value as people read it: `1h 5m`, `43 %`, `12 GPUs`.
+/// A value in readable form: `1h 5m`, `43 %`, `12 GPUs`.
 pub fn of_value(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Seconds => duration(value),
@@ -59,7 +59,7 @@ pub fn of_value(value: f64, unit: Unit) -> String {
     }
 }
 
-/// Annotations of one rule, ready to be rendered. Strict: a name that is not there is an error.
+/// The compiled annotations of one rule. Strict: an undefined name is an error.
 #[derive(Clone, Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
@@ -72,7 +72,7 @@ impl Templates {
         self.sources.iter().map(|(name, template)| (name.as_str(), template.as_str()))
     }
 
-    /// Compiles annotations that may name `words`; an error names the annotation and says what is wrong with it.
+    /// Compiles annotations that may use `words`; an error names the annotation and the problem.
     pub(super) fn compile(
         annotations: &BTreeMap<String, String>,
         words: &BTreeSet<&str>,
@@ -98,19 +98,19 @@ impl Templates {
         }
         let templates = Self { environment, sources: annotations.clone() };
         if problems.is_empty() {
-            // Filters and tests are looked up only when they are used.
+            // Filters and tests are resolved at render time only, so render once.
             let example = words.iter().map(|word| ((*word).to_owned(), (*word).to_owned())).collect();
             problems = templates.render(&example).1;
         }
         if problems.is_empty() { Ok(templates) } else { Err(problems) }
     }
 
-    /// Renders every annotation; those that cannot be are reported by name.
+    /// Renders every annotation; failures are returned by name.
     pub(super) fn render(&self, words: &BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<(String, String)>) {
         self.render_within(words, &mut MAX_FUEL_PER_RULE.clone())
     }
 
-    /// The same, with no more work than `fuel`, of which it leaves the rest.
+    /// As [`Self::render`], limited to `fuel`, from which the work is subtracted.
     pub(super) fn render_within(
         &self,
         words: &BTreeMap<String, String>,
@@ -146,7 +146,7 @@ impl Templates {
     }
 }
 
-/// As minijinja's, but no longer than a text for people needs.
+/// As minijinja's `range`, with a maximum length.
 fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Value, minijinja::Error> {
     let span = upper.map_or(lower, |upper| upper.saturating_sub(lower));
     let length = span.saturating_abs() / step.unwrap_or(1).saturating_abs().max(1);
@@ -157,7 +157,7 @@ fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Valu
     minijinja::functions::range(lower, upper, step)
 }
 
-/// Names that a template uses and nobody gives it, in branches not taken too.
+/// Undefined names that a template uses, including in branches that were not taken.
 fn unknown_words(environment: &Environment<'_>, name: &str, words: &BTreeSet<&str>) -> Option<(String, String)> {
     let used: BTreeSet<String> = environment.get_template(name).ok()?.undeclared_variables(false).into_iter().collect();
     let global = |word: &String| environment.globals().any(|(known, _)| known == word);

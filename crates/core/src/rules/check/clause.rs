@@ -1,4 +1,4 @@
-//! One condition of a rule: a metric, what is taken of it, and when that is too much or too little.
+//! Checks one condition of a rule: its metric, the aggregation and the threshold.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::rules::rule::{self, Aggregation, Clause, Condition, Fold, Stat};
 use crate::rules::threshold::Threshold;
 use crate::yaml::{HumanDuration, nearest};
 
-/// The longest `increase` or `change_over`: the past that it needs is kept in memory.
+/// Maximum `increase` and `change_over`: past values are kept in memory.
 const MAX_LOOKBACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Check<'_> {
-    /// A condition with its rule's labels; `at` is where it is in the rule: empty, or such as `all[0].`.
+    /// Checks a condition and its rule's labels. `at` is its path in the rule: empty, or for example `all[0].`.
     pub(super) fn clause(&mut self, at: &str, text: &ClauseText, by: &[String]) -> Option<(Clause, Vec<Label>)> {
         let Some(name) = &text.metric else {
             let key = if at.is_empty() { "alert" } else { at.trim_end_matches('.') };
@@ -27,7 +27,7 @@ impl Check<'_> {
         let take = self.take(at, metric, text);
         let by = self.labels(metric, by);
         let filters = self.filters(metric, &format!("{at}where"), &text.r#where);
-        // Even where nothing can be taken, a threshold can be wrong.
+        // Check the threshold even if the aggregation is invalid.
         let condition = self.condition(at, metric, take.unwrap_or(Aggregation::Now), text);
         let (take, condition) = (take?, condition?);
         let fold = text.fold.unwrap_or_else(|| usual_fold(take, condition));
@@ -46,7 +46,7 @@ impl Check<'_> {
         found
     }
 
-    /// The rule's `by`, as far as the metric has those labels.
+    /// The rule's `by`, limited to labels that the metric has.
     pub(super) fn labels(&mut self, metric: &'static Metric, by: &[String]) -> Vec<Label> {
         (0_usize..).zip(by).filter_map(|(index, label)| self.label(metric, label, &format!("by[{index}]"))).collect()
     }
@@ -84,7 +84,7 @@ impl Check<'_> {
         found
     }
 
-    /// What is taken of the metric, if that fits its kind.
+    /// The aggregation, if it fits the kind of the metric.
     fn take(&mut self, at: &str, metric: &Metric, text: &ClauseText) -> Option<Aggregation> {
         let mut fits = |key: &str, given: bool, kind: Kind, message: &str| {
             if given && metric.kind != kind {
@@ -159,7 +159,7 @@ impl Check<'_> {
     }
 }
 
-/// Sums where a sum means something; otherwise the value that is closest to holding.
+/// The sum where a sum is meaningful; otherwise the value closest to holding.
 fn usual_fold(take: Aggregation, condition: Condition) -> Fold {
     match (take, condition) {
         (Aggregation::Increase(_) | Aggregation::Stat(Stat::Count), _) => Fold::Sum,

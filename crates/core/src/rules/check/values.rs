@@ -1,18 +1,18 @@
-//! Labels whose values are known before anything is observed: a filter over them that takes none of these selects nothing.
+//! Labels whose values are known in advance: a filter that matches none of them selects nothing.
 
 use crate::metrics::catalogue::{Label, Metric};
 use crate::metrics::closed_values;
 use crate::model::matches_glob;
 use crate::yaml::nearest;
 
-/// Labels that always have a value. A share or an owner may have none.
+/// Labels that always have a value. Shares and owners may be empty.
 const NEVER_EMPTY: [Label; 9] = ["account", "job", "kind", "limit", "queue", "receiver", "region", "rule", "sink"];
 
-/// Whether a filter can take a value of a label.
+/// Checks that a filter can match a value of a label.
 ///
 /// # Errors
 ///
-/// The values that there are.
+/// The possible values.
 pub(in crate::rules) fn check(metric: &Metric, label: Label, glob: &str) -> Result<(), String> {
     if glob.is_empty() && NEVER_EMPTY.contains(&label) {
         return Err(format!("`{label}` of `{metric}` is never empty"));

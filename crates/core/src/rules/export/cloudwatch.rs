@@ -1,8 +1,8 @@
-//! Rules for CloudWatch: alarms in a CloudFormation template over the metrics that the CloudWatch sink sends, and PromQL
-//! alarms over what was sent by OTLP.
+//! Exports rules to CloudWatch: alarms in a CloudFormation template over the metrics of the CloudWatch sink, and
+//! PromQL alarms over metrics sent by OTLP.
 //!
-//! A CloudWatch alarm is one for all that a rule's `by` tells apart, so it says that somebody waits and not who.
-//! `TreatMissingData` has a word for each `no_data`. Limits are those of the CloudWatch User Guide, 2026.
+//! A CloudWatch alarm covers all instances of a rule, so it shows that some instance is affected, but not which.
+//! `TreatMissingData` has a value for each `no_data`. Limits are those of the CloudWatch User Guide, 2026.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,27 +16,27 @@ use crate::rules::export::prometheus::{Spelling, expression};
 use crate::rules::export::{Exported, PLACE, is_placed};
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Fold, NoData, Rule, Stat};
 
-/// Alarms are evaluated each minute.
+/// Evaluation period of alarms.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Metrics Insights alarms look back so far at most.
+/// Maximum lookback of Metrics Insights alarms.
 const MAX_LOOKBACK: Duration = Duration::from_secs(3 * 3_600);
 /// `EvaluationInterval` of PromQL alarms.
 const EVERY: Duration = Duration::from_secs(60);
-/// `PendingPeriod` and `RecoveryPeriod` of PromQL alarms (API reference).
+/// Maximum `PendingPeriod` and `RecoveryPeriod` of PromQL alarms (API reference).
 const MAX_PROMQL_PERIOD: Duration = Duration::from_secs(86_400);
-/// Characters of a PromQL alarm's query (API reference).
+/// Maximum characters of a PromQL alarm's query (API reference).
 const MAX_PROMQL_QUERY: usize = 10_000;
-/// Characters of an `Expression` (API reference of `MetricDataQuery`).
+/// Maximum characters of an `Expression` (API reference of `MetricDataQuery`).
 const MAX_EXPRESSION: usize = 2_048;
-/// Characters of an `AlarmName` (API reference).
+/// Maximum characters of an `AlarmName` (API reference).
 const MAX_NAME: usize = 255;
-/// Characters of an `AlarmDescription` (API reference).
+/// Maximum characters of an `AlarmDescription` (API reference).
 const MAX_DESCRIPTION: usize = 1_024;
-/// Resources of a CloudFormation template (its quotas).
+/// Maximum resources of a CloudFormation template (its quotas).
 const MAX_RESOURCES: usize = 500;
 
-/// A CloudFormation template with an alarm for each rule, and a composite one for several conditions. `namespace` is that of
-/// the sink; `is_sent` tells which metrics it sends.
+/// Returns a CloudFormation template with an alarm per rule, and a composite alarm for several conditions.
+/// `namespace` is that of the sink; `is_sent` tells which metrics it sends.
 pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool) -> Exported {
     let mut resources = serde_json::Map::new();
     let mut names = BTreeSet::new();
@@ -79,7 +79,8 @@ fn looks_over_all_places(rule: &Rule) -> bool {
     is_placed(rule) && !rule.clauses.iter().all(is_of_one)
 }
 
-/// The input of `PutMetricAlarm` for each rule, as a JSON list: CloudFormation is not known to take these alarms.
+/// Returns the input of `PutMetricAlarm` for each rule, as a JSON list: it is not known whether CloudFormation
+/// supports these alarms.
 pub fn promql_alarms(rules: &[Rule]) -> Exported {
     let mut alarms = Vec::new();
     let mut notes = Vec::new();
@@ -105,7 +106,7 @@ pub fn promql_alarms(rules: &[Rule]) -> Exported {
     Exported { text: written(&Value::from(alarms)), notes }
 }
 
-/// A PromQL alarm's query, unless CloudWatch would refuse the alarm.
+/// Returns the query, unless CloudWatch would reject the alarm.
 fn within_limits(rule: &Rule, query: String, caveats: &mut Vec<String>) -> Result<String, String> {
     name_of(&rule.name)?;
     if query.chars().count() > MAX_PROMQL_QUERY {
@@ -124,7 +125,7 @@ fn within_limits(rule: &Rule, query: String, caveats: &mut Vec<String>) -> Resul
 
 type Resources = BTreeMap<String, Value>;
 
-/// Resources whose logical ids and alarm names nothing else has: two rules never overwrite each other.
+/// Makes logical ids and alarm names unique, so that no rule overwrites another.
 fn unique(
     made: Resources,
     others: &serde_json::Map<String, Value>,
@@ -142,8 +143,8 @@ fn unique(
     Ok(made)
 }
 
-/// A logical id, which takes ASCII letters and digits only. A name that has others in it gets a hash of the whole name, so that names which
-/// differ only there keep ids of their own, the same in every export.
+/// A logical id: ASCII letters and digits only. A name with other characters gets a hash of the whole name as a
+/// suffix, so that similar names keep distinct ids that are the same in every export.
 fn logical_id(name: &str) -> String {
     let mut id: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     if id.len() != name.len() {
@@ -153,7 +154,7 @@ fn logical_id(name: &str) -> String {
     id
 }
 
-/// A name that CloudWatch takes.
+/// The name, if CloudWatch accepts it.
 fn name_of(name: &str) -> Result<&str, String> {
     let fits = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
     fits.then_some(name).ok_or_else(|| format!("an alarm's name has at most {MAX_NAME} printable characters"))
@@ -210,7 +211,7 @@ fn of_rule(
     Ok(resources)
 }
 
-/// An alarm for one condition.
+/// The alarm of one condition.
 fn alarm(
     rule: &Rule,
     clause: &Clause,
@@ -231,7 +232,7 @@ fn alarm(
     }
     let (needed, of) = match rule.datapoints {
         Some(datapoints) => (datapoints.needed, datapoints.of),
-        // A condition has held for ten minutes once eleven values in a row say so.
+        // Eleven consecutive values span ten minutes.
         None => {
             let held = usize::try_from(rule.hold.as_secs().div_ceil(period.as_secs())).unwrap_or(usize::MAX);
             (held.saturating_add(1), held.saturating_add(1))
@@ -281,11 +282,11 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
             Err("Metrics Insights would add up values of different moments of a period".to_owned())
         }
         (Aggregation::Now, _) => Ok((folded, PERIOD)),
-        // Counters are sent as their increases.
+        // Counters are sent as increases.
         (Aggregation::Increase(over), Kind::Counter) if over.as_secs() % 60 != 0 || over.subsec_nanos() != 0 => {
             Err("an alarm's period is whole minutes, so `increase` must be".to_owned())
         }
-        // What is sent is of one series each minute; only its sum over all of them is known.
+        // Data points cover one series and one minute; over a window only their sum over all series is known.
         (Aggregation::Increase(_), Kind::Counter) | (Aggregation::Stat(Stat::Count), _) if clause.fold != Fold::Sum => {
             Err("Metrics Insights adds up before it compares, so only `fold: sum` can be had".to_owned())
         }
@@ -317,7 +318,7 @@ fn conditions(filters: &[(Label, String)]) -> Result<String, String> {
     Ok(if parts.is_empty() { String::new() } else { format!(" WHERE {}", parts.join(" AND ")) })
 }
 
-/// `AlarmDescription`, which templates cannot fill: the runbook, or what the rule is called.
+/// `AlarmDescription`, which has no templates: the runbook, or the rule's name.
 fn description(rule: &Rule) -> String {
     let runbook = rule.templates.sources().find(|(name, _)| name.starts_with("runbook"));
     let text = runbook.map_or_else(|| rule.name.clone(), |(_, runbook)| format!("{}: see {runbook}", rule.name));

@@ -1,7 +1,8 @@
-//! Rules for Prometheus, over what `/metrics` serves.
+//! Exports rules to Prometheus, over the series of `/metrics`.
 //!
-//! `for`, `keep_firing_for` and thresholds mean the same there. Hysteresis looks at `ALERTS`, M of N at a subquery of the
-//! evaluation interval. `tests/models/oracle.rs` has promtool agree with the evaluator, cell by cell.
+//! `for`, `keep_firing_for` and thresholds have the same meaning there. Hysteresis is expressed with `ALERTS`, M of N
+//! with a subquery at the evaluation interval. `tests/models/oracle.rs` compares promtool with the evaluator, cell by
+//! cell.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::rules::check::is_label_name;
 use crate::rules::export::Exported;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Datapoints, Fold, NoData, Rule, Stat, unit_of};
 
-/// What is different for every rule.
+/// Differences that apply to every rule.
 const ALWAYS: &str = "\
 # Exported from Trainspotter's rules. What is different here, for every rule:
 # - Prometheus takes a series that is missing for one that is fine. Trainspotter tells apart what is gone, a source that
@@ -20,7 +21,7 @@ const ALWAYS: &str = "\
 # - `limit` is left out: in Prometheus it would lose all alerts of a group at once.
 ";
 
-/// Rules as a Prometheus rule file that is evaluated at this interval.
+/// Returns a Prometheus rule file for this evaluation interval.
 pub fn prometheus(rules: &[Rule], every: Duration) -> Exported {
     let mut text = format!("{ALWAYS}groups:\n  - name: trainspotter\n    interval: {}\n    rules:\n", span(every));
     let mut notes = Vec::new();
@@ -59,7 +60,7 @@ fn write(text: &mut String, rule: &Rule, expression: &str, caveats: &mut Vec<Str
         let _ = writeln!(text, "        labels:");
         for (label, value) in &rule.labels {
             if value.contains("{{") {
-                // Prometheus takes it for a template.
+                // Prometheus would treat it as a template.
                 caveats.push(format!("the label `{label}` is left out: its value has {{{{ in it"));
                 continue;
             }
@@ -82,12 +83,12 @@ fn write(text: &mut String, rule: &Rule, expression: &str, caveats: &mut Vec<Str
     }
 }
 
-/// Where an expression is evaluated.
+/// The system that evaluates an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// By Prometheus, over what `/metrics` serves.
+    /// Prometheus, over `/metrics`.
     Prometheus,
-    /// By CloudWatch, over what was sent by OTLP. There is no `ALERTS`.
+    /// CloudWatch, over metrics sent by OTLP. It has no `ALERTS`.
     Otlp,
 }
 
@@ -115,7 +116,8 @@ pub(super) fn expression(
     Ok(match rule.datapoints {
         None => whole,
         Some(Datapoints { needed, of }) => {
-            // A little less than N intervals holds N evaluations, whether a range takes in its older end or not.
+            // A range slightly shorter than N intervals contains N evaluations, whether or not ranges include their
+            // older end.
             let less = Duration::from_secs(1).min(every / 2);
             let over = every.saturating_mul(u32::try_from(of).unwrap_or(u32::MAX)).saturating_sub(less);
             format!("count_over_time(({whole})[{}:{}]) >= {needed}", span(over), span(every))
@@ -123,7 +125,7 @@ pub(super) fn expression(
     })
 }
 
-/// One condition; with hysteresis, what holds up to `recover` while the alert fires.
+/// One condition; with hysteresis, a firing alert holds up to `recover`.
 fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, caveats: &mut Vec<String>) -> Result<String, String> {
     let value = value(rule, clause, spelling)?;
     let (sign, threshold, recover) = match clause.condition {
@@ -184,7 +186,7 @@ fn value(rule: &Rule, clause: &Clause, spelling: Spelling) -> Result<String, Str
     })
 }
 
-/// A statistic of the last hour, from buckets where that needs them.
+/// A statistic of the last hour, from buckets where needed.
 fn statistic(stat: Stat, by: &str, selected: &impl Fn(&str, &str) -> String) -> Result<String, String> {
     let hour = |suffix: &str| format!("increase({}[1h])", selected(suffix, ""));
     let le = if by.is_empty() { "le".to_owned() } else { format!("{by}, le") };
@@ -212,7 +214,7 @@ fn matchers(filters: &[(Label, String)]) -> Vec<String> {
     filters.iter().map(matcher).collect()
 }
 
-/// A glob as a regular expression, which Prometheus anchors at both ends.
+/// Translates a glob to a regular expression; Prometheus anchors it at both ends.
 fn regex(glob: &str) -> String {
     let mut regex = String::new();
     for letter in glob.chars() {
@@ -229,7 +231,7 @@ fn regex(glob: &str) -> String {
     regex
 }
 
-/// A template of ours in Prometheus' language: names, and a name with another text for when it is empty.
+/// Translates a template to Prometheus' language: names, and names with a default text.
 fn translated(template: &str, rule: &Rule) -> Option<String> {
     if template.contains("{%") || template.contains("{#") {
         return None;
@@ -270,7 +272,7 @@ fn word(inner: &str, rule: &Rule) -> Option<String> {
     Some(format!("{{{{ if {label} }}}}{{{{ {label} }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}"))
 }
 
-/// A duration as Prometheus writes it: whole units, largest first.
+/// A duration in Prometheus' notation: whole units, largest first.
 fn span(duration: Duration) -> String {
     let mut rest = duration.as_millis();
     let mut text = String::new();

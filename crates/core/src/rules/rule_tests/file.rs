@@ -1,4 +1,4 @@
-//! A file of tests as it is written, and its mistakes.
+//! The syntax and checks of test files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::rules::rule_tests::{RuleTest, RuleTests};
 use crate::rules::{Transition, TransitionKind};
 use crate::yaml::{Document, HumanDuration, Problem, Problems, nearest};
 
-/// Ticks of one test at most.
+/// Maximum ticks per test.
 const MAX_TICKS: usize = 20_000;
 
 /// Tests of rules.
@@ -24,7 +24,7 @@ const MAX_TICKS: usize = 20_000;
 pub(super) struct TestFile {
     /// The rule files to test, relative to this file.
     rules: Vec<String>,
-    /// How far ticks are apart; 1m by default.
+    /// Interval between ticks; 1m by default.
     #[serde(default)]
     every: Option<HumanDuration>,
     /// The tests.
@@ -35,17 +35,17 @@ pub(super) struct TestFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TestText {
-    /// What it shows.
+    /// What the test shows.
     name: String,
-    /// How far ticks are apart, if not as in the file.
+    /// Interval between ticks, if different from the file's.
     #[serde(default)]
     every: Option<HumanDuration>,
-    /// What there is.
+    /// Input series.
     series: Vec<SeriesText>,
-    /// What the alerts do; those that are not named are to stay inactive.
+    /// Expected alerts; those not listed must stay inactive.
     #[serde(default)]
     expect: Vec<Expected>,
-    /// The notifications expected, all of them; not checked if it is not given.
+    /// All expected notifications; not checked if absent.
     #[serde(default, alias = "told")]
     notified: Option<Vec<Notified>>,
 }
@@ -56,48 +56,48 @@ struct TestText {
 struct SeriesText {
     /// A metric of docs/METRICS.md, or of single jobs.
     metric: String,
-    /// Its labels; those that are not given are empty.
+    /// Its labels; labels not given are empty.
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// Values tick by tick in the metric's unit: `5`, `0+60x10` (0, then ten more, each 60 higher), `30mx4`, `_x3` (no data),
-    /// `stale` (gone), `!x2` (its source fails). Of a distribution, what is added in that tick.
+    /// Values per tick in the metric's unit: `5`, `0+60x10` (0, then ten more, each 60 higher), `30mx4`, `_x3` (no
+    /// data), `stale` (gone), `!x2` (its source fails). For a distribution, the values added in that tick.
     values: String,
 }
 
-/// What one alert does.
+/// Expected states of one alert.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
-    /// The rule.
+    /// Name of the rule.
     pub alert: String,
-    /// The labels of its `by`.
+    /// Values of its `by` labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Tick by tick: `.` inactive, `P` pending, `F` firing, `R` resolved. A number repeats: `5. 10P 3F R`. What is missing at
-    /// the end is inactive.
+    /// One letter per tick: `.` inactive, `P` pending, `F` firing, `R` resolved. A number repeats: `5. 10P 3F R`.
+    /// Ticks missing at the end are inactive.
     pub timeline: String,
 }
 
-/// A notification expected of one alert.
+/// An expected notification of one alert.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Notified {
-    /// How long after the first tick.
+    /// Time since the first tick.
     #[schemars(with = "String")]
     at: HumanDuration,
-    /// The rule.
+    /// Name of the rule.
     alert: String,
-    /// That it fires, or that it ended.
+    /// Whether it fires or is resolved.
     kind: Ahead,
-    /// Labels that it has; others do not matter.
+    /// Labels that it must have; others are ignored.
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// Annotations that it has; others do not matter.
+    /// Annotations that it must have; others are ignored.
     #[serde(default)]
     annotations: BTreeMap<String, String>,
 }
 
-/// Which way an alert went.
+/// Kind of notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -121,7 +121,7 @@ impl Notified {
         }
     }
 
-    /// Whether this matches a transition, as far as it says.
+    /// Whether a transition matches all given fields.
     pub(super) fn is(&self, transition: &Transition) -> bool {
         let found = Self::of(transition);
         let within = |some: &BTreeMap<String, String>, all: &BTreeMap<String, String>| {
@@ -234,7 +234,7 @@ impl Check<'_> {
     }
 }
 
-/// A timeline with its repetitions written out.
+/// Expands the repetitions of a timeline.
 fn expanded(text: &str) -> Result<String, String> {
     let mut drawn = String::new();
     let mut count = String::new();

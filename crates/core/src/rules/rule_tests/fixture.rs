@@ -1,4 +1,4 @@
-//! Frames made from written series.
+//! Builds frames from the series of a test.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sampl
 use crate::model::{QueueName, Source, Timestamp};
 use crate::rules::threshold::Threshold;
 
-/// Distributions are judged by their last hour.
+/// Window of distributions.
 const RECENT: Duration = Duration::from_secs(3_600);
 
-/// Says that what a series is about is there, while it has no value.
+/// Marks the subject of a series as present while it has no value.
 static PRESENT: Metric = Metric {
     name: "fixture.present",
     unit: Unit::Count,
@@ -26,20 +26,20 @@ static PRESENT: Metric = Metric {
     meaning: "",
 };
 
-/// What one series shows in one tick.
+/// State of one series in one tick.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Signal {
     /// A value, in the metric's unit.
     Value(f64),
-    /// What it is about is there, a value is not.
+    /// The subject exists, but has no value.
     NoData,
-    /// What it is about is not there.
+    /// The subject does not exist.
     Gone,
-    /// What it is about is there, and the source of it failed.
+    /// The subject exists, and its source failed.
     Failed,
 }
 
-/// A series, tick by tick; gone after its last one.
+/// A series by tick; gone after its last one.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) metric: &'static Metric,
@@ -55,7 +55,7 @@ pub(super) struct Fixture {
 }
 
 impl Fixture {
-    /// `ticks` at least.
+    /// Has at least `ticks` ticks.
     pub(super) fn new(series: Vec<Series>, ticks: usize) -> Self {
         let ticks = series.iter().map(|series| series.signals.len()).max().unwrap_or(0).max(ticks);
         Self { series, ticks }
@@ -65,7 +65,7 @@ impl Fixture {
         self.ticks
     }
 
-    /// What a healthy service would show, but for the sources that fail.
+    /// The frame of a healthy service, except for failing sources.
     pub(super) fn frame(&self, tick: usize, every: Duration) -> Frame {
         let at = Timestamp::default() + every * u32::try_from(tick).unwrap_or(u32::MAX);
         let mut frame = Frame { at, ..Frame::default() };
@@ -96,7 +96,7 @@ impl Fixture {
         frame
     }
 
-    /// The queues that any series speaks of that is there.
+    /// The queues of all series that are present.
     fn queues(&self, tick: usize) -> Vec<QueueFigures> {
         let there = |series: &&Series| series.signals.get(tick).is_some_and(|signal| *signal != Signal::Gone);
         let named = self.series.iter().filter(there).filter_map(|series| series.labels.get("queue"));
@@ -113,8 +113,8 @@ impl Fixture {
 }
 
 impl Series {
-    /// The value up to and including a tick, as the metric's kind has it. Counters and distributions keep theirs while there is
-    /// no data.
+    /// The value up to and including a tick, according to the metric's kind. Counters and distributions keep theirs
+    /// while there is no data.
     fn value(&self, tick: usize, every: Duration) -> Option<Value> {
         let past = || self.signals.iter().take(tick + 1).enumerate();
         let numbers = || past().filter_map(|(at, signal)| Some((at, number(*signal)?)));
@@ -151,8 +151,8 @@ fn number(signal: Signal) -> Option<f64> {
     }
 }
 
-/// Reads promtool's notation: `5`, `0+60x10`, `3x4`, `_`, `_x3`, `stale`; besides, `!` for a failed source, and values as rules
-/// have them (`30m`, `40%`).
+/// Parses promtool's notation: `5`, `0+60x10`, `3x4`, `_`, `_x3`, `stale`; in addition, `!` for a failed source, and
+/// values as in rules (`30m`, `40%`).
 pub(super) fn signals(text: &str, unit: Unit, most: usize) -> Result<Vec<Signal>, String> {
     let mut signals = Vec::new();
     for token in text.split_whitespace() {
@@ -174,7 +174,7 @@ pub(super) fn signals(text: &str, unit: Unit, most: usize) -> Result<Vec<Signal>
             signals.extend(std::iter::repeat_n(signal, times.unwrap_or(1)));
             continue;
         }
-        // A sign at the beginning belongs to the number.
+        // A sign at the start belongs to the number.
         let sign = body.char_indices().skip(1).find(|(_, letter)| matches!(letter, '+' | '-'));
         let (start, step) = body.split_at(sign.map_or(body.len(), |(index, _)| index));
         let start = level(start, unit).ok_or_else(wrong)?;
@@ -189,7 +189,7 @@ pub(super) fn signals(text: &str, unit: Unit, most: usize) -> Result<Vec<Signal>
     Ok(signals)
 }
 
-/// A number in the metric's unit, or as rules write it.
+/// A number in the metric's unit, or a value as in rules.
 fn level(text: &str, unit: Unit) -> Option<f64> {
     text.parse::<f64>().ok().or_else(|| Threshold::written(text).in_unit(unit).ok()).filter(|number| number.is_finite())
 }

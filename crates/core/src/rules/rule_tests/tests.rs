@@ -1,4 +1,4 @@
-//! What a test finds, and how it tells what is otherwise than expected.
+//! Results of tests, and how differences are reported.
 
 use super::*;
 use crate::rules::parse_rules;
@@ -84,7 +84,7 @@ fn what_no_rule_can_raise_is_not_expected_in_vain() {
     assert_eq!(message, "Wait: `expect` needs the labels of the rule's `by`: queue");
 }
 
-/// `told` was the key before `notified`.
+/// `told` was the earlier name of `notified`.
 #[test]
 fn the_key_of_the_release_before_is_still_read() {
     let series = "    series: [{ metric: queue.wait.oldest, labels: { queue: prod }, values: 5mx2 }]\n";

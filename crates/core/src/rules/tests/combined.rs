@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::catalogue::DURATION_BOUNDS;
 use crate::metrics::{Distribution, single_jobs};
 
-/// What a combination finds: each signal of each condition with each of the other.
+/// Checks a combination: each signal of the first condition with each of the second.
 #[track_caller]
 fn check(key: &str, first: &str, second: &str, expected: &str) {
     let rules = rules_of(&format!(
@@ -41,7 +41,7 @@ fn check(key: &str, first: &str, second: &str, expected: &str) {
 
 #[test]
 fn all_hold_or_one_rests_and_what_is_not_known_keeps_the_rest() {
-    // No data and a failed source keep what is, unless the other condition decides.
+    // No data and a failed source keep the state, unless the other condition decides.
     check("all", "nyyn", "nnyy", "..FR");
     check("all", "yy-y", "yy-n", "FFFR");
     check("all", "yyyn", "y!!!", "FFFR");
@@ -68,12 +68,12 @@ fn an_end_has_the_value_of_the_condition_whose_unit_and_threshold_it_shows() {
         (last.unit, last.threshold, last.value, last.value_at_fire)
     };
     let seconds = catalogue::Unit::Seconds;
-    // The second condition ends it, and the first is what people were notified of.
+    // The second condition ends it; the notification has the first.
     assert_eq!(
         reported("all", [(3_600.0, 0.9), (3_660.0, 0.9), (3_720.0, 0.1)]),
         (seconds, Some(1_800.0), Some(3_720.0), Some(3_600.0))
     );
-    // One condition takes over from the other before the end.
+    // The other condition takes over before the alert ends.
     assert_eq!(
         reported("any", [(3_600.0, 0.1), (60.0, 0.9), (60.0, 0.2)]),
         (catalogue::Unit::Ratio, Some(0.4), Some(0.2), None)
@@ -96,7 +96,7 @@ fn a_trend_is_against_what_was() {
     assert_eq!(drawn, "....FFFR", "after 3 minutes it is 86 above, then 7, 6 and 0; before, nobody knows");
 }
 
-/// Waits so far: `good` within half an hour and `bad` above.
+/// Waits so far: `good` within half an hour, `bad` above.
 fn waits(good: u64, bad: u64) -> Sample {
     let mut buckets = vec![0; DURATION_BOUNDS.len() + 1];
     (buckets[2], buckets[7]) = (good, bad);
@@ -114,7 +114,7 @@ fn an_objective_alerts_while_its_budget_burns_and_not_after() {
     let (mut good, mut bad) = (0, 0);
     let mut reported = Vec::new();
     for at in 0..360 {
-        // An hour of good waits, 20 minutes in which a third is bad, good ones again.
+        // An hour of good waits, 20 minutes in which a third is bad, then good ones again.
         let third = u64::from((60..80).contains(&at));
         (good, bad) = (good + 3 - third, bad + third);
         let mut samples = vec![waits(good, bad)];
@@ -130,8 +130,8 @@ fn an_objective_alerts_while_its_budget_burns_and_not_after() {
         .iter()
         .map(|(at, reported)| (*at, reported.alert.rule.as_str(), matches!(reported.kind, TransitionKind::Fired)))
         .collect();
-    // 14.4 % of the last hour are bad once 26 of 180 are, but a long window is not the whole truth: the short one says
-    // that it goes on. So it fires while it burns and ends five minutes after.
+    // 14.4 % of the last hour are bad once 26 of 180 are. The short window shows whether that continues, so the alert
+    // fires while waits are bad and ends five minutes later.
     let hour: Vec<_> =
         reported.iter().filter(|(_, rule, _)| *rule == "Slow-1h").map(|(at, _, fired)| (*at, *fired)).collect();
     assert_eq!(hour.len() % 2, 0, "{reported:?}");

@@ -1,18 +1,18 @@
-//! Broken rule files: good ones with one thing changed, many ways. Each is refused with a place in the text, or is a good
-//! file after all; none panics.
+//! Broken rule files: valid files with one change, of many kinds. Each is rejected with a position in the text, or is
+//! still valid; none panics.
 
 use super::*;
 
 const PACKS: [&str; 2] =
     [include_str!("../../../../../alerts/default.yaml"), include_str!("../../../../../alerts/queues.yaml")];
 
-/// Words that mean something elsewhere in a rule, or nothing anywhere.
+/// Words that have a meaning elsewhere in a rule, or none at all.
 const WORDS: [&str; 24] = [
     "", "-1", "0", "1e400", ".nan", "12", "40%", "-40%", "30m", "30 m", "-5m", "$100", "[", "]", "{", "}", "{{ value",
     "&x", "*x", "!!str 1", "null", "true", "3 of 2", "\u{0}",
 ];
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -22,7 +22,7 @@ impl Dice {
     }
 }
 
-/// A text with one thing changed.
+/// The text with one change.
 fn broken(text: &str, dice: &mut Dice) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let candidates: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].contains(':')).collect();
@@ -31,7 +31,7 @@ fn broken(text: &str, dice: &mut Dice) -> String {
     let (key, value) = line.split_once(':').unwrap();
     let word = WORDS[dice.roll(WORDS.len())];
     lines[at] = match dice.roll(7) {
-        // The value is another one, the key is misspelt, the line stands deeper, is cut, is there twice or is gone.
+        // The value is replaced, the key misspelt, the line indented, truncated, duplicated or removed.
         0 | 1 => format!("{key}: {word}"),
         2 => format!("{key}x:{value}"),
         3 => format!("   {line}"),

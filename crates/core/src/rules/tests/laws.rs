@@ -1,10 +1,10 @@
-//! What is true whatever the signals.
+//! Properties that hold for any signals.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The extras of any rule.
+/// Optional keys of any rule.
 fn extras() -> impl Strategy<Value = String> {
     let wait = prop_oneof![
         (0..4_u8).prop_map(|hold| format!("for: {hold}m,")),
@@ -18,7 +18,7 @@ fn extras() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Fired and resolved alternate, beginning with fired, over restarts too, and all speak of one id.
+    /// Fired and resolved alternate, starting with fired, across restarts too, and all have the same id.
     #[test]
     fn fired_and_resolved_alternate(
         extra in extras(), signals in "[ynm!sx_-]{1,60}", restarts in prop::collection::vec(any::<bool>(), 60),
@@ -39,7 +39,7 @@ proptest! {
         prop_assert_eq!(active_alerts.counts().1, reported.len() % 2, "what fired and did not end is in the book");
     }
 
-    /// While a source fails, or there is no data and the rule wants to keep its state, nothing changes at all.
+    /// While a source fails, or there is no data and the rule keeps its state, nothing changes.
     #[test]
     fn what_is_not_known_changes_nothing(
         extra in extras(), before in "[ynm!sx-]{0,20}", unknown in "[!s]{1,50}", kept in "[!s-]{1,50}",
@@ -55,7 +55,7 @@ proptest! {
         }
     }
 
-    /// Against the definition: without gaps, an alert fires exactly when the last `hold` minutes all held.
+    /// By definition: without gaps, an alert fires exactly when the last `hold` minutes all held.
     #[test]
     fn firing_agrees_with_the_definition(signals in "[yn]{1,60}", hold in 0..6_usize) {
         let (drawn, _) = draw(&rule(&format!("for: {hold}m,")), &signals);
@@ -66,8 +66,8 @@ proptest! {
         }
     }
 
-    /// Against the definition: with datapoints and data everywhere, an alert fires exactly while M of the last N held.
-    /// A restart at every minute changes nothing.
+    /// By definition: with datapoints and complete data, an alert fires exactly while M of the last N held.
+    /// Restarting every minute changes nothing.
     #[test]
     fn datapoints_agree_with_the_definition(signals in "[yn]{1,60}", m in 1..5_usize, more in 0..4_usize) {
         let rules = rule(&format!("datapoints: {m} of {},", m + more));
@@ -83,10 +83,10 @@ proptest! {
         }
     }
 
-    /// However a counter grows, its rule fires exactly when the increase since `over` ago is above the threshold.
+    /// For any counter, its rule fires exactly when the increase over the window is above the threshold.
     #[test]
     fn an_increase_agrees_with_the_definition(steps in prop::collection::vec(0..3_u32, 1..60), over in 1..10_usize) {
-        // Another rule looks back further: what it needs remembered must not widen this one's window.
+        // Another rule looks back further; its retention must not widen this rule's window.
         let rest = "metric: publish.failures, annotations: { summary: x }";
         let rules = rules_of(&format!(
             "rules: [{{ alert: A, {rest}, increase: {over}m, above: 3 }}, {{ alert: B, {rest}, increase: 20m, above: 999 }}]"
@@ -98,14 +98,14 @@ proptest! {
             let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "s")], f64::from(totals[at]))];
             active_alerts.step(&rules, &frame_of(samples, minute(at)), minute(at));
             let increase = totals[at] - totals[at.saturating_sub(over)];
-            // Less than the window is known at first: then nothing can end, and nothing can be wrong.
+            // At first the window is incomplete: the alert cannot end, but it cannot fire wrongly.
             if at >= over || increase > 3 {
                 prop_assert_eq!(active_alerts.counts().1 == 1, increase > 3, "{:?} at {}", totals, at);
             }
         }
     }
 
-    /// No text makes reading panic, and rules that are accepted can be evaluated.
+    /// No text makes the parser panic, and accepted rules can be evaluated.
     #[test]
     fn any_text_is_read_or_refused(text in "[ -~\n]{0,200}") {
         if let Ok(rules) = parse_rules("any.yaml", &text) {

@@ -1,4 +1,4 @@
-//! The packs that are shipped: every rule is tested to fire and not to fire, says how bad it is, and links to what to do.
+//! The shipped rule packs: every rule has tests for firing and not firing, a severity, and a runbook link.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn every_rule_of_a_pack_has_a_test_that_makes_it_fire_and_one_that_must_not() {
             let differences: Vec<String> = test.run(&rules).iter().map(ToString::to_string).collect();
             assert_eq!(differences, [""; 0], "{file}: {}", test.name);
             fires.extend(test.expected().iter().filter(|one| one.timeline.contains('F')).map(|one| one.alert.clone()));
-            // A test is called after the rule that it is about.
+            // The first word of a test's name is the rule that it is about.
             let about = test.name.split(' ').next().unwrap_or_default();
             if test.expected().iter().all(|one| !one.alert.starts_with(about)) {
                 rests.insert(about.to_owned());
@@ -38,7 +38,7 @@ fn every_rule_of_a_pack_has_a_test_that_makes_it_fire_and_one_that_must_not() {
         }
     }
     for rule in PACKS.iter().flat_map(|(_, rules, _)| rules_of(rules)) {
-        // Of an objective one window stands for all.
+        // One window of an objective represents all.
         let name = rule.name().split('-').next().unwrap_or_default();
         assert!(fires.iter().any(|fired| fired.starts_with(name)), "no test makes {name} fire");
         assert!(rests.contains(name), "no test in which {name} must not fire");
@@ -57,7 +57,7 @@ fn every_rule_of_a_pack_says_how_bad_it_is_and_what_to_do() {
         let (annotations, problems) = rule.templates.render(&words.collect());
         assert_eq!(problems, [], "{name}");
         assert!(!annotations["description"].is_empty(), "{name}");
-        // A path on the service itself, which serves each file of this folder there.
+        // A path on the service, which serves each file of this folder there.
         let runbook = annotations["runbook"].strip_prefix("/runbooks/").unwrap_or_else(|| panic!("{name}"));
         assert!(root.join(format!("docs/runbooks/{runbook}.md")).is_file(), "{name}: {runbook}");
         linked.insert(format!("{runbook}.md"));

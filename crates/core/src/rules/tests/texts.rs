@@ -1,8 +1,8 @@
-//! Rule files: what is accepted, what is refused, and how mistakes are reported.
+//! Rule files: what is accepted, what is rejected, and how errors are reported.
 
 use super::*;
 
-/// The mistakes in one rule that has a name and a summary.
+/// The errors of one rule that has a name and a summary.
 fn mistakes(rule: &str) -> Vec<String> {
     let text = format!("rules: [{{ alert: A, annotations: {{ summary: x }}, {rule} }}]");
     match parse_rules("rules.yaml", &text) {
@@ -85,7 +85,7 @@ fn an_objective_becomes_a_rule_for_each_window_that_can_hold() {
     };
     let rule = |name: &str, severity: &str| (name.to_owned(), severity.to_owned());
     assert_eq!(of("95%"), [rule("Slow-1h", "page"), rule("Slow-6h", "page"), rule("Slow-3d", "warning")]);
-    // 14.4 times a budget of 10 % is more than everything.
+    // 14.4 times a budget of 10 % exceeds 100 %.
     assert_eq!(of("90%"), [rule("Slow-6h", "page"), rule("Slow-3d", "warning")]);
 }
 
@@ -249,7 +249,7 @@ fn the_schema_names_every_key() {
     assert_eq!(keys.join(" "), expected);
 }
 
-/// What templates of a rule are refused for, all others being fine.
+/// The error for a rule with this template; everything else is valid.
 fn refused_template(template: &str) -> String {
     let annotations = serde_json::json!({ "summary": "x", "description": template });
     let rule = serde_json::json!({ "alert": "A", "metric": "gpu.capacity", "above": 1, "annotations": annotations });
@@ -263,7 +263,7 @@ fn refused_template(template: &str) -> String {
 #[test]
 fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refused() {
     let chain = |before: &str, part: &str, times: usize, after: &str| format!("{before}{}{after}", part.repeat(times));
-    // As deep as templates may be: where they end is on the stack of a thread as small as any that the service has.
+    // At the maximum depth, templates work on a stack as small as any thread of the service has.
     for fine in [
         chain("{{ ", "not ", 90, "value }}"),
         chain("{{ ", "-", 90, "1 }}"),
@@ -320,7 +320,7 @@ fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refuse
 
 #[test]
 fn a_template_that_takes_too_much_work_costs_its_rule_and_no_other() {
-    // Cheap with the words of the check, dear with what comes.
+    // Cheap with the words of the check, expensive with real values.
     let heavy = "{% for a in value %}{% for b in value %}{% for c in value %}{% for d in value %}x{% endfor %}{% endfor %}{% endfor %}{% endfor %}";
     let rules = format!(
         "rules:

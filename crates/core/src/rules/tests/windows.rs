@@ -1,4 +1,4 @@
-//! What rules look at: increases of counters, statistics of distributions, folds and filters.
+//! Windows of rules: increases of counters, statistics of distributions, folds and filters.
 
 use super::*;
 use crate::metrics::{Distribution, Quantiles};
@@ -6,7 +6,7 @@ use crate::metrics::{Distribution, Quantiles};
 const FAILING: &str = "rules: [{ alert: Failing, metric: publish.failures, increase: 5m, by: [sink], above: 2,
     annotations: { summary: '{{ value }} at {{ sink }}' } }]";
 
-/// A counter's values, minute by minute from `start` on.
+/// Feeds a counter's values, one per minute from `start` on.
 fn draw_counter(active_alerts: &mut ActiveAlerts, rules: &[Rule], start: usize, totals: &[f64]) -> String {
     let step = |(at, total): (usize, &f64)| {
         let samples = vec![counter(&catalogue::PUBLISH_FAILURES, &[("sink", "otlp")], *total)];
@@ -39,7 +39,7 @@ fn after_a_restart_an_increase_ends_nothing_until_its_window_is_known() {
     assert_eq!(draw_counter(&mut active_alerts, &rules, 0, &[0.0, 9.0]), ".F");
     let mut active_alerts = restart(&active_alerts);
     assert_eq!(draw_counter(&mut active_alerts, &rules, 2, &[9.0; 7]), "FFFFFR.");
-    // A rule that is new to a running service knows no past either.
+    // A rule added to a running service has no past either.
     let mut active_alerts = ActiveAlerts::default();
     draw_counter(&mut active_alerts, &[], 0, &[0.0, 9.0]);
     assert_eq!(draw_counter(&mut active_alerts, &rules, 2, &[9.0, 9.0, 12.0]), "..F");
@@ -74,7 +74,7 @@ fn what_happened_while_nobody_looked_is_no_increase_of_the_last_minutes() {
     assert_eq!(draw_counter(&mut active_alerts, &rules, 60, &[50.0, 50.0, 54.0]), "..F");
 }
 
-/// Whether a rule over samples fires at once.
+/// Checks which instances of a rule fire at once over these samples.
 #[track_caller]
 fn check_fires(rule: &str, samples: &[Sample], expected: &[&str]) {
     let rules = rules_of(&format!("rules: [{{ alert: A, {rule}, annotations: {{ summary: '{{{{ value }}}}' }} }}]"));
