@@ -1,13 +1,13 @@
 //! A discrete-event model of AWS Batch for SageMaker Training jobs, on virtual time.
 //!
-//! Time moves only in [`Scheduler::advance`]; chance comes only from the seed. Equal setups, seeds and calls give
-//! equal histories on every machine.
+//! Time advances only in [`Scheduler::advance`], and all randomness comes from the seed. Equal setups, seeds and
+//! calls give equal histories on every machine.
 //!
-//! What holds at every instant (`scheduler/laws.rs`): no dispatch exceeds capacity; what is borrowed is lent by someone;
-//! what a RESERVE share keeps is given to no other; a preemption takes from shares above their limits only, or from
-//! lower priorities of the same share, and no more than is needed; within a share, equals start in the order they came;
-//! attempts do not exceed what was allowed; the spans of a job partition its life. Recorded jobs are outside all this:
-//! they happen as they happened.
+//! Invariants at every instant (`scheduler/invariants.rs`): no dispatch exceeds capacity; borrowed capacity is lent
+//! by some share; the idle capacity of a RESERVE share goes to no other share; preemption takes only from shares
+//! above their limits, or from lower priorities of the same share, and no more than needed; within a share, jobs of
+//! equal priority start in submission order; attempts do not exceed the allowed number; the spans of a job partition
+//! its life. Recorded jobs are exempt: they happen as recorded.
 
 mod bit_set;
 mod changes;
@@ -66,7 +66,7 @@ use crate::scheduler::queued_job::Entry;
 use crate::scheduler::rng::Rng;
 use crate::scheduler::transitions::Transitions;
 
-/// The model: queues, jobs, and what is going to happen.
+/// The model: queues, jobs and planned events.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     now: Timestamp,
@@ -85,7 +85,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// A scheduler without jobs, at `now`. Of several queues of one name and different policies the first is made.
+    /// Creates a scheduler without jobs at `now`. Of several queues with the same name and different kinds of policy,
+    /// the first is created.
     pub fn new(setup: Setup, seed: u64, now: Timestamp) -> Self {
         let mut scheduler = Self {
             now,
@@ -104,23 +105,23 @@ impl Scheduler {
         };
         setup.environments.into_iter().for_each(|environment| scheduler.put_environment(environment));
         for queue in setup.queues {
-            // As documented: the only refusal is another policy.
+            // The only documented error is a different kind of policy.
             scheduler.put_queue(queue).ok();
         }
         scheduler
     }
 
-    /// Up to when everything has happened.
+    /// Time up to which all events have happened.
     pub fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Submits a job and returns its id. The job exists from `submission.at` on; at once if that is not in the future.
-    /// What follows from its arrival, its dispatch for example, follows in [`Self::advance`]. If its queue or share is
-    /// removed or disabled before it arrives, it never does.
+    /// Submits a job and returns its id. The job exists from `submission.at` on; at once if that is not in the
+    /// future. Consequences of its arrival, such as its dispatch, follow in [`Self::advance`]. It never arrives if
+    /// its queue or share is removed or disabled before then.
     ///
     /// # Errors
-    /// If the queue or the share does not exist or takes no jobs.
+    /// The queue or share does not exist or accepts no jobs.
     pub fn submit(&mut self, submission: Submission) -> Result<JobId, Refusal> {
         let Some(queue) = self.index_of(&submission.queue) else {
             return Err(Refusal::UnknownQueue(submission.queue));
@@ -137,7 +138,7 @@ impl Scheduler {
         Ok(self.seed.job_id(ticket))
     }
 
-    /// Lets everything happen that is due up to and including `to`. Going back does nothing.
+    /// Processes all events due up to and including `to`. Does nothing if `to` is in the past.
     pub fn advance(&mut self, to: Timestamp) {
         while let Some((at, _)) = self.event_queue.peek().filter(|(at, _)| *at <= to) {
             self.happen(at);
@@ -147,27 +148,28 @@ impl Scheduler {
         self.forget_void();
     }
 
-    /// When something happens next; `None` if nothing ever will.
+    /// Time of the next event; `None` if there is none.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.event_queue.peek().map(|(at, _)| at.max(self.now))
     }
 
-    /// A job that exists by now.
+    /// A job that has arrived.
     pub fn job(&self, id: &JobId) -> Option<&Job> {
         self.by_id.get(id).map(|job| &self.jobs[job].job)
     }
 
-    /// All jobs that exist by now, in the order of creation, which is that of [`Job::number`].
+    /// All jobs that have arrived, in creation order, which is the order of [`Job::number`].
     pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.jobs.iter().map(|entry| &entry.job)
     }
 
-    /// The jobs of a queue in a status, in the order of creation.
+    /// The jobs of a queue in a status, in creation order.
     pub fn jobs_in(&self, queue: &QueueName, status: &JobStatus) -> impl DoubleEndedIterator<Item = &Job> {
         self.jobs_in_range(queue, status, ..)
     }
 
-    /// The same, of jobs whose number lies in `numbers`: a page begins after the last number of the one before.
+    /// As [`Self::jobs_in`], for jobs whose number is in `numbers`: a page starts after the last number of the
+    /// previous one.
     pub fn jobs_in_range(
         &self,
         queue: &QueueName,
@@ -182,13 +184,13 @@ impl Scheduler {
         numbers.map(|number| &self.jobs[number].job)
     }
 
-    /// How many jobs of a queue are in a status; costs nothing.
+    /// Number of a queue's jobs in a status, in constant time.
     pub fn count(&self, queue: &QueueName, status: &JobStatus) -> usize {
         self.queue_state(queue).map_or(0, |queue_state| queue_state.count(status))
     }
 
-    /// The jobs of a queue in whatever status whose number lies in `numbers`, in the order of creation, which is also
-    /// that of `created_at`.
+    /// The jobs of a queue in any status whose number is in `numbers`, in creation order, which is also that of
+    /// `created_at`.
     pub fn jobs_of(
         &self,
         queue: &QueueName,
@@ -218,15 +220,15 @@ impl Scheduler {
         self.environments().find(|environment| environment.name == name)
     }
 
-    /// What each share of a queue uses of each unit, in the order in which they were made; empty for an unknown queue.
+    /// Use of each unit by each share of a queue, in the order of the shares' creation; empty for an unknown queue.
     pub fn usage(&self, queue: &QueueName) -> Vec<Usage> {
         self.queue_state(queue)
             .map(|queue_state| usage::of(queue_state, &self.pools[queue_state.pool]))
             .unwrap_or_default()
     }
 
-    /// The first `n` RUNNABLE jobs of a queue in dispatch order: by priority and number within a share, and between
-    /// shares the one first whose head is the oldest, or for fair share the one that has used least.
+    /// The first `n` RUNNABLE jobs of a queue in dispatch order: within a share by priority and number; between
+    /// shares the oldest head first, or for fair share the share with the least usage.
     pub fn front(&self, queue: &QueueName, n: usize) -> Vec<&Job> {
         let numbers =
             self.queue_state(queue).map(|queue_state| queue_state.front(n, &self.jobs, self.now)).unwrap_or_default();
@@ -242,7 +244,7 @@ impl Scheduler {
     }
 }
 
-/// Any range as `from..to`, empty where its ends have crossed.
+/// Any range as `from..to`; empty if its bounds are reversed.
 fn half_open(range: &impl RangeBounds<usize>) -> Range<usize> {
     let from = match range.start_bound() {
         Bound::Included(from) => *from,

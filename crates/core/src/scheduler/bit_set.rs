@@ -1,14 +1,14 @@
-//! A set of small whole numbers that stays fast at a million members: a bit per number, and above each 64 bits one that
-//! says whether any of them is set. Adding and removing cost a few steps whatever the size; the next member is found
-//! by climbing to where a bit is set and down again.
+//! A set of small integers that stays fast at a million members: one bit per number, and above each 64 bits one bit
+//! that tells whether any of them is set. Adding and removing take a few steps at any size; the next member is found
+//! by climbing to a set bit and descending again.
 
 use std::ops::Range;
 
-/// 64^4 numbers have one word at the top; beyond that the top is read word by word.
+/// Up to 64^4 numbers, the top level is one word; beyond that it is scanned word by word.
 const LEVELS: usize = 4;
 const WORD: usize = 64;
 
-/// A set of numbers from 0.
+/// A set of numbers from 0 on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BitSet {
     levels: [Vec<u64>; LEVELS],
@@ -30,7 +30,7 @@ impl BitSet {
         }
     }
 
-    /// Removes a number, if it is there.
+    /// Removes a number, if present.
     pub fn remove(&mut self, number: usize) {
         self.members -= usize::from(self.contains(number));
         let mut place = number;
@@ -44,7 +44,7 @@ impl BitSet {
         }
     }
 
-    /// How many members there are.
+    /// Number of members.
     pub fn len(&self) -> usize {
         self.members
     }
@@ -58,7 +58,7 @@ impl BitSet {
         self.levels[0].get(number / WORD).is_some_and(|word| word & (1 << (number % WORD)) != 0)
     }
 
-    /// The least member that is not below `from`.
+    /// The smallest member not below `from`.
     fn first_from(&self, from: usize) -> Option<usize> {
         let mut place = from;
         for (height, level) in self.levels.iter().enumerate() {
@@ -74,7 +74,7 @@ impl BitSet {
         Some(self.descend(LEVELS - 1, word * WORD + lowest(top[word]), lowest))
     }
 
-    /// The greatest member below `before`.
+    /// The largest member below `before`.
     fn last_before(&self, before: usize) -> Option<usize> {
         let mut place = before.min(self.levels[0].len() * WORD);
         for (height, level) in self.levels.iter().enumerate() {
@@ -91,7 +91,7 @@ impl BitSet {
         Some(self.descend(LEVELS - 1, word * WORD + highest(top[word]), highest))
     }
 
-    /// From a set bit at some height down to the member that `choose` finds below it.
+    /// Descends from a set bit at some level to the member chosen by `choose`.
     fn descend(&self, height: usize, place: usize, choose: fn(u64) -> usize) -> usize {
         self.levels[..height].iter().rev().fold(place, |place, level| place * WORD + choose(level[place]))
     }

@@ -1,4 +1,4 @@
-//! Changes to environments, queues, shares and jobs from outside, all at the scheduler's present.
+//! External changes to environments, queues, shares and jobs, all at the current time.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use crate::scheduler::pool::Pool;
 use crate::scheduler::queue_state::QueueState;
 
 impl Scheduler {
-    /// Makes a service environment, or changes the one of that name. Where a limit falls below what is in use, jobs keep
-    /// running, and nothing new starts until it fits.
+    /// Creates or updates a service environment. If a limit falls below current usage, jobs keep running, and nothing
+    /// new starts until it fits.
     pub fn put_environment(&mut self, environment: ServiceEnvironment) {
         let pool = self.pool_named(&environment.name);
         self.pools[pool].environment = environment;
@@ -26,7 +26,7 @@ impl Scheduler {
         self.settle();
     }
 
-    /// Removes a service environment: queues that name it have no capacity from now on. False if there is none.
+    /// Removes a service environment: its queues have no capacity from now on. False if it does not exist.
     pub fn remove_environment(&mut self, name: &str) -> bool {
         let Some(pool) = self.pools.iter().position(|pool| pool.exists && pool.environment.name == name) else {
             return false;
@@ -38,11 +38,10 @@ impl Scheduler {
         true
     }
 
-    /// Makes a job queue, or changes the one of that name. The quota shares that its policy names are made or changed;
-    /// those that it does not name stay as they are.
+    /// Creates or updates a job queue. Quota shares in its policy are created or updated; others stay unchanged.
     ///
     /// # Errors
-    /// If the queue exists with another kind of policy.
+    /// The queue exists with a different kind of policy.
     pub fn put_queue(&mut self, setup: QueueSetup) -> Result<(), Refusal> {
         let pool = self.pool_named(&setup.environment);
         match self.index_of(&setup.name) {
@@ -62,8 +61,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Removes a job queue and terminates its jobs. False if there is none. A queue of the same name that is made
-    /// later starts without jobs.
+    /// Removes a job queue and terminates its jobs. False if it does not exist. A queue created later with the same
+    /// name starts without jobs.
     pub fn remove_queue(&mut self, queue: &QueueName, reason: &str) -> bool {
         let Some(queue) = self.index_of(queue) else { return false };
         self.terminate_all(self.queues[queue].open(), reason);
@@ -73,25 +72,25 @@ impl Scheduler {
         true
     }
 
-    /// Changes the parameters of a queue's policy; quota shares as [`Self::put_queue`] does.
+    /// Updates the parameters of a queue's policy; quota shares as in [`Self::put_queue`].
     ///
     /// # Errors
-    /// If there is no such queue, or it has another kind of policy.
+    /// The queue does not exist or has a different kind of policy.
     pub fn put_policy(&mut self, queue: &QueueName, policy: Policy) -> Result<(), Refusal> {
         let setup = self.queue(queue).ok_or_else(|| Refusal::UnknownQueue(queue.clone()))?;
         self.put_queue(QueueSetup { policy, ..setup.clone() })
     }
 
-    /// Makes a quota share, or changes the one of that name. Jobs above a limit that was lowered keep running, but they
-    /// may be preempted for jobs within their limits. A disabled share takes no new jobs; those it has are served.
+    /// Creates or updates a quota share. Jobs above a lowered limit keep running, but may be preempted for jobs
+    /// within their limits. A disabled share accepts no new jobs; its existing jobs are still dispatched.
     ///
     /// # Errors
-    /// If there is no such queue, or it has no quota shares.
+    /// The queue does not exist or has no quota shares.
     pub fn put_share(&mut self, queue: &QueueName, share: QuotaShare) -> Result<(), Refusal> {
         self.put_policy(queue, Policy::QuotaShares(vec![share]))
     }
 
-    /// Removes a quota share and terminates its jobs. False if there is none.
+    /// Removes a quota share and terminates its jobs. False if it does not exist.
     pub fn remove_share(&mut self, queue: &QueueName, share: &ShareName, reason: &str) -> bool {
         let Some(queue) = self.index_of(queue) else { return false };
         let Policy::QuotaShares(shares) = &mut self.queues[queue].setup.policy else { return false };
@@ -108,13 +107,13 @@ impl Scheduler {
         true
     }
 
-    /// Makes known when the provider has no instances of a type.
+    /// Adds a period in which the provider has no instances of a type.
     pub fn add_outage(&mut self, outage: Outage) {
         self.outages.push(outage);
     }
 
-    /// Changes a job's priority: its place among those that wait, or how soon it is preempted. False if there is no such
-    /// job or it has ended.
+    /// Changes a job's priority, and with it its position while waiting or its preemption order. False if the job
+    /// does not exist or has ended.
     pub fn set_priority(&mut self, id: &JobId, priority: i32) -> bool {
         let Some(number) = self.open_job(id) else { return false };
         let entry = &mut self.jobs[number];
@@ -125,14 +124,14 @@ impl Scheduler {
         true
     }
 
-    /// Replaces a job's tags. False if there is no such job.
+    /// Replaces a job's tags. False if it does not exist.
     pub fn set_tags(&mut self, id: &JobId, tags: BTreeMap<String, String>) -> bool {
         let Some(job) = self.by_id.get(id) else { return false };
         self.jobs[job].job.tags = self.interner.tags(tags);
         true
     }
 
-    /// Ends a job now, wherever it stands: FAILED, with `reason`. False if there is no such job or it has ended.
+    /// Ends a job now, in any status: FAILED, with `reason`. False if it does not exist or has ended.
     pub fn terminate(&mut self, id: &JobId, reason: &str) -> bool {
         let Some(number) = self.open_job(id) else { return false };
         self.terminate_all(vec![number], reason);
@@ -157,8 +156,8 @@ impl Scheduler {
         }
     }
 
-    /// Reads all that hangs on an environment anew: its units, its queues, their quotas, what jobs need and hold, and
-    /// which of those that wait can never be served.
+    /// Recomputes everything that depends on an environment: its units, its queues and their quotas, the needs of
+    /// jobs and the capacity they hold, and which waiting jobs can never be dispatched.
     fn recount(&mut self, pool: usize) {
         let Self { pools, queues, jobs, .. } = self;
         let index = pool;
@@ -190,7 +189,7 @@ impl Scheduler {
     }
 }
 
-/// A policy after a change. Only the parameters can change.
+/// A policy after an update. Only its parameters can change, not its kind.
 fn changed(queue: &QueueName, from: &Policy, to: Policy) -> Result<Policy, Refusal> {
     match (from, to) {
         (Policy::Fifo, Policy::Fifo) => Ok(Policy::Fifo),

@@ -1,24 +1,24 @@
-//! What a policy decides for a queue, one step at a time.
+//! A policy's decision for a queue, one step at a time.
 
 use crate::scheduler::Blocked;
 use crate::scheduler::queued_job::Preemption;
 
-/// What to do next.
+/// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Dispatch this job; then ask again.
+    /// Dispatch this job; then decide again.
     Start(usize),
-    /// Stop these jobs, so that what they hold becomes free; then ask again. In-share preemption promises it to a job.
+    /// Stop these jobs to free their capacity; then decide again. In-share preemption promises the capacity to a job.
     Preempt(Vec<usize>, Preemption, Option<usize>),
     /// Nothing fits.
     Wait,
 }
 
-/// Why a job can never be dispatched as things stand.
+/// Why a job can never be dispatched under the current setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// What it exceeds.
+    /// The limit that it exceeds.
     pub blocked: Blocked,
-    /// AWS's words.
+    /// Status reason in AWS's wording.
     pub reason: &'static str,
 }

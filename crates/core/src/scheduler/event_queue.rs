@@ -1,4 +1,4 @@
-//! What is going to happen, in the order in which it will: by time, then by when it was planned.
+//! Planned events, ordered by time, then by when they were planned.
 
 use std::cmp::Ordering;
 use std::cmp::Reverse;
@@ -8,40 +8,40 @@ use std::collections::VecDeque;
 use crate::model::Timestamp;
 use crate::scheduler::Submission;
 
-/// Something planned.
+/// A planned event.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A submission arrives.
     Arrival(Box<Arrival>),
-    /// A job moves on, unless its timer was set anew since.
+    /// A job's next state change, void if its timer was set again.
     Timer {
-        /// The job's number.
+        /// Number of the job.
         job: usize,
-        /// The setting of its timer that this belongs to.
+        /// The timer setting that the event belongs to.
         setting: u32,
     },
-    /// A time limit runs out for a job at the head of its lane, unless it has moved since.
+    /// A time limit expires for a job at the head of its lane; void if the job has moved since.
     Limit {
-        /// The job's number.
+        /// Number of the job.
         job: usize,
-        /// Since when it has been watched.
+        /// When watching it began.
         since: Timestamp,
     },
 }
 
-/// A submission on its way.
+/// A submission that has not arrived yet.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// Its place in the order of calls to `submit`: what its chances are drawn by.
+    /// Its number among calls to `submit`: input of its random draws.
     pub ticket: u64,
-    /// The index of its queue.
+    /// Index of its queue.
     pub queue: usize,
-    /// The job to be.
+    /// The job to create.
     pub submission: Submission,
 }
 
-/// The planned events. Those that are planned in the order of their times, as submissions usually are, are kept in a
-/// line of their own, which is cheaper than a heap.
+/// The planned events. Events planned in time order, as submissions usually are, are kept in a separate FIFO, which
+/// is cheaper than a heap.
 #[derive(Clone, Debug, Default)]
 pub struct EventQueue {
     line: VecDeque<Planned>,
@@ -75,13 +75,13 @@ impl EventQueue {
         next.map(|planned| (planned.at, &planned.event))
     }
 
-    /// Takes the next event if it is due at `now`.
+    /// Removes the next event if it is due at `now`.
     pub fn pop(&mut self, now: Timestamp) -> Option<Event> {
         self.peek().filter(|(at, _)| *at <= now)?;
         self.take_next()
     }
 
-    /// Takes the next event, whenever it is due.
+    /// Removes the next event, whether due or not.
     pub fn take_next(&mut self) -> Option<Event> {
         let next = if self.line_is_next() { self.line.pop_front() } else { self.heap.pop().map(|Reverse(next)| next) };
         next.map(|planned| planned.event)

@@ -1,9 +1,9 @@
-//! Fair share: the share that has used least for its weight goes first.
+//! Fair share: the share with the least usage for its weight goes first.
 //!
-//! AWS names the parameters and not the formulas. Here a share's use is what it holds now plus its mean use of late,
-//! in which the past counts half after half of the decay window; the product with the weight factor decides, so that a
-//! share with a quarter of the weight gets four times as much. Among shares that have used equally little, as all have that
-//! have used nothing, the one with the lower weight factor goes first. Only arithmetic that is the same on every machine.
+//! AWS documents the parameters but not the formulas. Here a share's usage is what it holds now plus an exponentially
+//! weighted mean of past use, whose half-life is half the decay window. Usage is multiplied by the weight factor, so
+//! a share with a quarter of the weight factor gets four times as much. At equal usage, for example none at all, the
+//! lower weight factor goes first. All arithmetic gives the same result on every machine.
 
 use std::cmp::Ordering;
 use std::f64::consts::LN_2;
@@ -18,9 +18,9 @@ use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
-/// The decay window if none, that is zero, is given.
+/// Decay window if none, or zero, is given.
 const DEFAULT_DECAY: Duration = Duration::from_secs(600);
-/// Most share identifiers that may be active in a queue.
+/// Maximum active share identifiers per queue.
 pub const MAX_ACTIVE: usize = 500;
 
 /// A fair-share policy.
@@ -31,24 +31,24 @@ pub struct FairShare {
     reservation: f64,
 }
 
-/// What decides which lane's head goes first: the least goes.
+/// Sort key of a lane's head; the least goes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// How much its lane has used, weighted.
+    /// Weighted usage of its lane.
     pub score: f64,
-    /// Its lane's weight factor.
+    /// Weight factor of its lane.
     pub weight: f64,
-    /// The number of the job.
+    /// Number of the job.
     pub head: usize,
 }
 
 impl Turn {
-    /// The turn of a head where lanes are not weighed against each other.
+    /// The key of a head in queues that do not compare usage.
     pub fn by_number(head: usize) -> Self {
         Self { score: 0.0, weight: 0.0, head }
     }
 
-    /// By what was used, then by weight, then by age.
+    /// Orders by usage, then weight, then age.
     pub fn cmp(&self, other: &Self) -> Ordering {
         let used = self.score.total_cmp(&other.score);
         used.then(self.weight.total_cmp(&other.weight)).then(self.head.cmp(&other.head))
@@ -56,13 +56,13 @@ impl Turn {
 }
 
 impl FairShare {
-    /// Reads a policy; `reservation` is in percent.
+    /// Prepares a policy; `reservation` is in percent.
     pub fn new(weights: &[WeightedShare], decay: Duration, reservation: u8) -> Self {
         let decay = if decay.is_zero() { DEFAULT_DECAY } else { decay };
         Self { weights: weights.to_vec(), decay, reservation: f64::from(reservation.min(99)) / 100.0 }
     }
 
-    /// The waiting head of the lane that has used least goes next, and it blocks the queue if it does not fit.
+    /// The head of the lane with the least usage goes next; it blocks the queue if it does not fit.
     pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
         let next = share_states
             .iter()
@@ -75,14 +75,14 @@ impl FairShare {
         }
     }
 
-    /// When a lane's head goes, if the lane held `more` than it does.
+    /// The sort key of a lane's head if the lane held `more` than it does.
     pub fn turn(&self, share_state: &ShareState, more: Amounts, head: usize, now: Timestamp) -> Turn {
         let share = share_state.share.as_ref().map_or("", ShareName::as_str);
         let weight = WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0);
         Turn { score: (instances(share_state.used.plus(more)) + self.mean(share_state, now)) * weight, weight, head }
     }
 
-    /// Writes down what a lane has used until now, before that changes.
+    /// Records a lane's usage up to now; call before it changes.
     pub fn note(&self, share_state: &mut ShareState, now: Timestamp) {
         let mean = self.mean(share_state, now);
         share_state.past.mean = mean;
@@ -90,14 +90,14 @@ impl FairShare {
         share_state.past.active_at = Some(now);
     }
 
-    /// How many share identifiers count as active: those with jobs, and those that had some within the decay window.
+    /// Number of active share identifiers: those with jobs, or with jobs within the decay window.
     pub fn active(&self, share_states: &[ShareState], now: Timestamp) -> usize {
         let recent = |share_state: &ShareState| share_state.past.active_at.is_some_and(|at| now.since(at) < self.decay);
         share_states.iter().filter(|share_state| share_state.open > 0 || recent(share_state)).count()
     }
 
-    /// What is free and not kept for shares that are not active: (reservation)^(active shares) of the whole. While nothing
-    /// is in use nothing is kept, so that no job waits for ever.
+    /// Free capacity that is not reserved for inactive shares; the reservation is (reservation)^(active shares) of
+    /// the total. While nothing is in use nothing is reserved, so that no job waits forever.
     pub fn room(&self, share_states: &[ShareState], pool: &Pool, now: Timestamp) -> Amounts {
         let free = pool.free();
         if self.reservation == 0.0 || pool.used == Amounts::ZERO {
@@ -121,15 +121,15 @@ fn instances(amounts: Amounts) -> f64 {
     amounts.total() as f64
 }
 
-/// 2^-x for x >= 0 to within one per mille, and nothing when it would be less than that. The mathematical library may differ between machines in the last bit, and
-/// one bit can turn a history.
+/// 2^-x for x >= 0 to within one per mille; 0 if the result would be smaller than that. The standard math library may
+/// differ between machines in the last bit, and one bit can change a history.
 fn halved(x: f64) -> f64 {
     if x >= 10.0 {
         return 0.0;
     }
     let whole = x.floor();
     let x = x - whole;
-    // The Taylor series of 2^-x around 0.
+    // Taylor series of 2^-x around 0.
     let part = 1.0 - x * (LN_2 - x * (0.240_227 - x * (0.055_504 - x * 0.009_618)));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 9")]
     let steps = whole as u64;

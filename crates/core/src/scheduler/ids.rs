@@ -1,4 +1,4 @@
-//! Jobs by their ids. The ids are 122 random bits in the form of a UUID, so that the bits are key and hash at once.
+//! Lookup of jobs by id. An id is 122 random bits in UUID form, so the bits serve as key and as hash.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -6,27 +6,27 @@ use std::hash::Hasher;
 
 use crate::model::JobId;
 
-/// The numbers of jobs by their ids.
+/// Job numbers by id.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     numbers: HashMap<u128, usize, BuildHasherDefault<Random>>,
 }
 
 impl Ids {
-    /// Remembers a job.
+    /// Adds a job.
     pub fn insert(&mut self, id: &JobId, number: usize) {
         if let Some(key) = key(id) {
             self.numbers.insert(key, number);
         }
     }
 
-    /// The number of a job.
+    /// Number of a job.
     pub fn get(&self, id: &JobId) -> Option<usize> {
         self.numbers.get(&key(id)?).copied()
     }
 }
 
-/// The bits of an id; `None` if it does not have the form of those that are given out here.
+/// The bits of an id; `None` if it does not have the form of generated ids.
 fn key(id: &JobId) -> Option<u128> {
     const HYPHENS: [usize; 4] = [8, 13, 18, 23];
     let text = id.as_str().as_bytes();
@@ -41,7 +41,7 @@ fn key(id: &JobId) -> Option<u128> {
     })
 }
 
-/// A hash of what is random already.
+/// Hasher that passes on already random bits.
 #[derive(Clone, Debug, Default)]
 struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! What many jobs have in common, kept once: jobs that ask for the same instances, have the same tags and the same terms.
+//! Interns values that many jobs share: demands, tags and terms.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -8,14 +8,14 @@ use crate::model::Capacity;
 use crate::model::InstanceType;
 use crate::scheduler::Terms;
 
-/// Different values of one kind that are kept; what comes after is not shared.
+/// Maximum distinct values of one kind; further values are not shared.
 const MOST: usize = 10_000;
 
 type Tags = BTreeMap<String, String>;
-/// A demand that can be compared: units and the bits of quantities.
+/// A demand as a comparable key: units and the bits of quantities.
 type Key = Vec<(InstanceType, u64)>;
 
-/// The values that are shared.
+/// The shared values.
 #[derive(Clone, Debug, Default)]
 pub struct Interner {
     demands: BTreeMap<Key, Arc<[Capacity]>>,
@@ -24,7 +24,7 @@ pub struct Interner {
 }
 
 impl Interner {
-    /// A demand, shared.
+    /// A shared demand.
     pub fn demand(&mut self, demand: Vec<Capacity>) -> Arc<[Capacity]> {
         let key: Key = demand.iter().map(|one| (one.unit.clone(), one.quantity.to_bits())).collect();
         if let Some(known) = self.demands.get(&key) {
@@ -37,7 +37,7 @@ impl Interner {
         new
     }
 
-    /// Tags, shared.
+    /// Shared tags.
     pub fn tags(&mut self, tags: Tags) -> Arc<Tags> {
         if let Some(known) = self.tags.get(&tags) {
             return Arc::clone(known);
@@ -49,7 +49,7 @@ impl Interner {
         new
     }
 
-    /// Terms, shared if they are the usual ones.
+    /// Shared terms, if they are the defaults.
     pub fn terms(&self, terms: Terms) -> Arc<Terms> {
         if terms == *self.usual { Arc::clone(&self.usual) } else { Arc::new(terms) }
     }

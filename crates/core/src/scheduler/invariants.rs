@@ -1,5 +1,5 @@
-//! The laws of the scheduler, held against random histories at every single decision: jobs with all kinds of terms, and
-//! people who change priorities, limits and queues under them.
+//! Checks the scheduler's invariants on random histories at every decision: jobs with all kinds of terms, and
+//! concurrent changes to priorities, limits and queues.
 
 mod checker;
 
@@ -29,10 +29,10 @@ use crate::scheduler::share_state::ShareState;
 const UNITS: [&str; 2] = ["ml.p5.48xlarge", "ml.g5.12xlarge"];
 const QUEUES: [&str; 3] = ["quotas", "fifo", "fair"];
 const ENVIRONMENTS: [&str; 2] = ["whole", "common"];
-/// When all is over, including the last outage.
+/// End of all histories, after the last outage.
 const END: u64 = 1_000_000;
 
-/// A random history to be: shares, jobs, and people who interfere.
+/// Input of a random history: shares, jobs and interventions.
 #[derive(Clone, Debug)]
 struct Case {
     shares: Vec<Share>,
@@ -235,8 +235,8 @@ impl Case {
         scheduler
     }
 
-    /// Plays to the end with jumps as given, with interference on the way. In the end all is put back as it was, so that
-    /// every job that can run does.
+    /// Runs to the end with the given time steps and interventions. The setup is restored at the end, so that every
+    /// job that can run does.
     fn play(&self, seed: u64, mut advance: impl FnMut(&mut Scheduler, Timestamp)) -> Scheduler {
         let mut scheduler = self.scheduler(seed);
         for (second, change) in &self.changes {
@@ -267,7 +267,7 @@ impl Case {
                 job(scheduler, *which).map(|id| scheduler.set_priority(&id, *priority));
             }
             Change::Share(index, share, enabled) => {
-                // It fails where the queue has been removed.
+                // Fails if the queue was removed.
                 scheduler.put_share(&quotas, quota_share(index % shares, share, *enabled)).ok();
             }
             Change::Environment(index, limits, enabled) => {
@@ -288,7 +288,7 @@ impl Case {
     }
 }
 
-/// `Scheduler::advance`, but everything is judged before and after every decision.
+/// As `Scheduler::advance`, and checks every decision before and after it is applied.
 fn advance_judged(scheduler: &mut Scheduler, to: Timestamp) {
     while let Some(next) = scheduler.next_event().filter(|next| *next <= to) {
         scheduler.happen(next);
@@ -309,7 +309,7 @@ proptest! {
             judge_life(&scheduler, job);
         }
         prop_assert_eq!(scheduler.next_event(), None);
-        // What still waits waits behind a head that can never be served, or can never be served itself.
+        // What still waits is behind a head that can never be dispatched, or can never be dispatched itself.
         let queue_state = scheduler.queues.iter().filter(|queue_state| !queue_state.removed);
         for head in queue_state.flat_map(|queue_state| queue_state.share_states.iter().filter_map(ShareState::head)) {
             let entry = &scheduler.jobs[head];

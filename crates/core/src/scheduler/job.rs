@@ -1,4 +1,4 @@
-//! One job and its life: what the API may tell of it, and the spans that are the truth.
+//! One job: its state as the API shows it, and the spans that record what really happened.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,67 +15,67 @@ use crate::model::Timestamp;
 use crate::model::TrainingJobName;
 use crate::scheduler::Terms;
 
-/// A job as it stands now, and all that happened to it.
+/// A job's current state and history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// Its place in the order of creation, from 0. Stable: what lists are paged by.
+    /// Its number in creation order, from 0. Stable, and used for pagination.
     pub number: usize,
-    /// Shaped like a UUID, drawn from the seed.
+    /// A UUID derived from the seed.
     pub id: JobId,
     /// As submitted; not unique.
     pub name: String,
-    /// Where it was submitted to.
+    /// Queue it was submitted to.
     pub queue: QueueName,
-    /// What it is accounted to.
+    /// Share that it is accounted to.
     pub share: Option<ShareName>,
     /// Higher goes first within a share.
     pub priority: i32,
     /// Instances per type.
     pub demand: Arc<[Capacity]>,
-    /// As submitted, or as changed since.
+    /// As submitted or last changed.
     pub tags: Arc<BTreeMap<String, String>>,
     /// As submitted.
     pub terms: Arc<Terms>,
-    /// Where it stands.
+    /// Status.
     pub status: JobStatus,
-    /// Why, in AWS's words.
+    /// Status reason, in AWS's wording.
     pub status_reason: Option<Cow<'static, str>>,
     /// When it was submitted.
     pub created_at: Timestamp,
-    /// The latest dispatch; whether it outlives a requeue is a quirk.
+    /// Latest dispatch; [`Quirks`](super::setup::Quirks) decide whether it is kept on a requeue.
     pub scheduled_at: Option<Timestamp>,
-    /// The latest start; whether it outlives a requeue is a quirk.
+    /// Latest start; likewise.
     pub started_at: Option<Timestamp>,
-    /// When it ended for good.
+    /// When it ended.
     pub stopped_at: Option<Timestamp>,
-    /// The first dispatch, for ever.
+    /// First dispatch; never changes.
     pub first_scheduled_at: Option<Timestamp>,
-    /// The training job of the latest dispatch.
+    /// Training job of the latest dispatch.
     pub training_job: Option<TrainingJobName>,
-    /// Attempts that ended and count, oldest first: all but those below.
+    /// Ended attempts that count as attempts, oldest first: all except those below.
     pub attempts: Vec<Attempt>,
-    /// Attempts that preemption stopped, oldest first.
+    /// Preempted attempts, oldest first.
     pub preempted: Vec<Attempt>,
-    /// The latest attempt that found no instances. Batch keeps no older ones.
+    /// The latest attempt that found no instances. Batch keeps only this one.
     pub capacity_failed: Option<Box<Attempt>>,
-    /// How many found none.
+    /// Number of attempts that found no instances.
     pub capacity_failures: u32,
-    /// How often it was preempted.
+    /// Number of preemptions.
     pub preemptions: u32,
-    /// Its life so far, without gap or overlap; the last one is open unless the job has ended.
+    /// Its spans so far, without gaps or overlaps; the last one is open unless the job has ended.
     pub spans: Vec<Span>,
-    /// The mean fraction of each GPU in use while it runs, 0 to 1.
+    /// Mean utilisation of each GPU while it runs, 0 to 1.
     pub utilisation: f64,
-    /// Whether someone asked for its end.
+    /// Whether it was terminated by request.
     pub terminated: bool,
 }
 
-/// An attempt that is over.
+/// An ended attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Which: its spans have the same number.
+    /// Attempt number; its spans have the same.
     pub number: u32,
-    /// When it began to run, if it came to that.
+    /// When it started to run; `None` if it never did.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub stopped_at: Option<Timestamp>,
@@ -85,45 +85,45 @@ pub struct Attempt {
     pub training_job: Option<TrainingJobName>,
 }
 
-/// A stretch of a job's life.
+/// A period of a job's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// What the job did.
+    /// Phase of the job.
     pub phase: Phase,
-    /// The attempt it did or awaited, from 1; every dispatch counts.
+    /// Attempt that it ran or waited for, from 1; every dispatch counts.
     pub attempt: u32,
-    /// Since when.
+    /// Start.
     pub from: Timestamp,
-    /// Until when, exclusive; `None` while it lasts.
+    /// End, exclusive; `None` while open.
     pub to: Option<Timestamp>,
 }
 
-/// What a job does during a span.
+/// Phase of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// SUBMITTED or RUNNABLE.
     Waiting,
-    /// SCHEDULED: holds capacity, has no instances yet.
+    /// SCHEDULED: holds capacity, without instances yet.
     Scheduled,
-    /// STARTING: has instances, downloads.
+    /// STARTING: has instances, and downloads.
     Starting,
     /// RUNNING.
     Running,
 }
 
-/// Why an attempt is over although its job is not.
+/// Why an attempt ended although the job continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Setback {
-    /// It failed, and the job may try again.
+    /// It failed, and the job may retry.
     Failed,
-    /// Preemption stopped it.
+    /// It was preempted.
     Preempted,
     /// The provider had no instances.
     NoInstances,
 }
 
 impl Job {
-    /// What a list of AWS Batch says of it.
+    /// The job as an AWS Batch list shows it.
     pub fn listed(&self) -> JobSeen {
         JobSeen {
             name: self.name.clone(),
@@ -139,22 +139,22 @@ impl Job {
         }
     }
 
-    /// How long the job waited for its first dispatch; `None` while it has had none.
+    /// Wait until the first dispatch; `None` before it.
     pub fn first_wait(&self) -> Option<Duration> {
         self.first_scheduled_at.map(|at| at.since(self.created_at))
     }
 
-    /// The attempt under way or awaited, from 1; of an ended job its last.
+    /// The current or next attempt, from 1; the last one of an ended job.
     pub fn attempt(&self) -> u32 {
         self.spans.last().map_or(1, |span| span.attempt)
     }
 
-    /// When the attempt under way began to run, if it has.
+    /// When the current attempt started to run, if it has.
     pub fn running_since(&self) -> Option<Timestamp> {
         self.spans.last().filter(|span| span.phase == Phase::Running && span.to.is_none()).map(|span| span.from)
     }
 
-    /// The job is handed to SageMaker.
+    /// Hands the job to SageMaker.
     pub(super) fn dispatched(&mut self, training_job: TrainingJobName, now: Timestamp) {
         self.status = JobStatus::Scheduled;
         self.status_reason = None;
@@ -171,14 +171,14 @@ impl Job {
         self.enter(Phase::Starting, self.attempt(), now);
     }
 
-    /// The container runs.
+    /// The container started.
     pub(super) fn running(&mut self, now: Timestamp) {
         self.status = JobStatus::Running;
         self.started_at = Some(now);
         self.enter(Phase::Running, self.attempt(), now);
     }
 
-    /// The attempt under way is over.
+    /// Ends the current attempt.
     pub(super) fn set_back(&mut self, why: Setback, reason: Cow<'static, str>, now: Timestamp) {
         let over = self.attempt_until(now, reason);
         match why {
@@ -194,7 +194,7 @@ impl Job {
         }
     }
 
-    /// The job waits again, for its next attempt.
+    /// Returns the job to the queue for its next attempt.
     pub(super) fn requeued(&mut self, reason: Cow<'static, str>, keep_times: bool, now: Timestamp) {
         self.status = JobStatus::Runnable;
         self.status_reason = Some(reason);
@@ -205,7 +205,7 @@ impl Job {
         self.enter(Phase::Waiting, self.attempt() + 1, now);
     }
 
-    /// The job is over.
+    /// Ends the job.
     pub(super) fn ended(&mut self, status: JobStatus, reason: Cow<'static, str>, now: Timestamp) {
         self.status = status;
         self.status_reason = Some(reason);
@@ -235,7 +235,7 @@ impl Job {
     }
 }
 
-/// Most jobs have one attempt: no room for more until there are.
+/// Most jobs have one attempt: reserve exactly one slot.
 fn push(attempts: &mut Vec<Attempt>, attempt: Attempt) {
     attempts.reserve_exact(1);
     attempts.push(attempt);

@@ -1,4 +1,4 @@
-//! The way of a job through its states, and the ways back.
+//! State transitions of jobs.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -24,19 +24,19 @@ use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::rng::Purpose;
 use crate::scheduler::transitions::TransitionKind;
 
-/// What a job says that ended well.
+/// Status reason of a successful job.
 const COMPLETED: &str = "Received status from SageMaker: Training job completed";
-/// What a recorded job says that ended without a start.
+/// Status reason of a recorded job that ended without a start.
 const CANCELLED: &str = "Cancelled while waiting";
-/// What an attempt says that ran for longer than `timeoutConfig` allows.
+/// Status reason of an attempt that exceeded `timeoutConfig`.
 pub const ATTEMPT_TIMED_OUT: &str = "Job attempt duration exceeded timeout";
-/// What a job says that found no instances.
+/// Status reason of a job that found no instances.
 const NO_INSTANCES: &str = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - Unable to provision requested compute resources";
 
 type Reason = Cow<'static, str>;
 
 impl Scheduler {
-    /// A submission comes to its queue, which may have been closed or removed since it was planned.
+    /// A submission arrives at its queue, which may have been disabled or removed since.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         let Arrival { ticket, queue, submission } = arrival;
         let queue_state = &mut self.queues[queue];
@@ -104,7 +104,7 @@ impl Scheduler {
         (job, submission.plan)
     }
 
-    /// All that happens at one instant, before anyone is dispatched at that instant.
+    /// Processes all events of one instant, before any dispatch at that instant.
     pub(super) fn happen(&mut self, at: Timestamp) {
         self.now = self.now.max(at);
         while let Some(event) = self.event_queue.pop(self.now) {
@@ -119,7 +119,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether an event that was planned is out of date.
+    /// Whether a planned event is out of date.
     pub(super) fn is_void(&self, event: &Event) -> bool {
         match event {
             Event::Arrival(_) => false,
@@ -128,7 +128,7 @@ impl Scheduler {
         }
     }
 
-    /// The timer of a job has run out: it moves on from where it stands.
+    /// A job's timer expired: moves it to its next state.
     fn step(&mut self, number: usize) {
         if let Some(preemption) = self.jobs[number].stopping {
             return self.stopped(number, preemption);
@@ -164,7 +164,7 @@ impl Scheduler {
         }
     }
 
-    /// A job takes its place among those that wait.
+    /// Queues a job.
     fn wait(&mut self, number: usize) {
         let entry = &self.jobs[number];
         let queue_state = &mut self.queues[entry.queue];
@@ -173,7 +173,7 @@ impl Scheduler {
         self.examine(number);
     }
 
-    /// Says of a waiting job whether it can ever be dispatched as things stand.
+    /// Determines whether a waiting job can ever be dispatched under the current setup.
     pub(super) fn examine(&mut self, number: usize) {
         let entry = &mut self.jobs[number];
         if entry.plan.is_recorded() || entry.job.status != JobStatus::Runnable {
@@ -188,7 +188,7 @@ impl Scheduler {
                 entry.blocked = Some(misfit.blocked);
                 entry.job.status_reason = Some(misfit.reason.into());
             }
-            // Lack of instances is no matter of limits.
+            // Missing instances do not depend on limits.
             None if before == Some(Blocked::InstanceCapacity) => {}
             None => {
                 entry.blocked = None;
@@ -202,7 +202,7 @@ impl Scheduler {
         }
     }
 
-    /// A waiting job's timer: it is a recorded one, and now it starts, or ends without a start.
+    /// The timer of a waiting recorded job: it starts now, or ends without a start.
     fn follow_record(&mut self, number: usize) {
         match self.jobs[number].plan {
             Plan::Recorded { start: Some(_), .. } => {
@@ -215,12 +215,12 @@ impl Scheduler {
         }
     }
 
-    /// Gives waiting jobs what is free, wherever something changed.
+    /// Dispatches waiting jobs wherever something changed.
     pub(super) fn serve(&mut self) {
         self.serve_watched(&mut |_, _, _| {});
     }
 
-    /// The same, and shows every decision to `watch` before it is carried out.
+    /// As [`Self::serve`], and passes every decision to `watch` before it is applied.
     pub(super) fn serve_watched(&mut self, watch: &mut dyn FnMut(&Self, usize, &Decision)) {
         for pool in 0..self.pools.len() {
             while std::mem::take(&mut self.pools[pool].changed) {
@@ -255,7 +255,7 @@ impl Scheduler {
         )
     }
 
-    /// Does what was decided; false if that is nothing.
+    /// Applies a decision; false if it is [`Decision::Wait`].
     fn carry_out(&mut self, decision: Decision) -> bool {
         match decision {
             Decision::Start(number) => {
@@ -321,7 +321,7 @@ impl Scheduler {
             && (job.capacity_failures < job.terms.capacity_failures || job.demand.iter().any(|one| lacks(&one.unit)))
     }
 
-    /// SageMaker had no instances: the job waits again, and asks again after a while.
+    /// SageMaker had no instances: the job waits again, and retries after a delay.
     fn come_back_empty(&mut self, number: usize) {
         self.release(number);
         self.change(number, |job, now| job.set_back(Setback::NoInstances, NO_INSTANCES.into(), now));
@@ -345,7 +345,7 @@ impl Scheduler {
         }
     }
 
-    /// An attempt ends as planned, or because its time is up.
+    /// Ends an attempt, as planned or because of a timeout.
     fn finish(&mut self, number: usize) {
         let Entry { job, plan, .. } = &self.jobs[number];
         let made = job.attempts.len();
@@ -385,14 +385,14 @@ impl Scheduler {
         }
     }
 
-    /// Back to RUNNABLE.
+    /// Returns a job to RUNNABLE.
     fn requeue(&mut self, number: usize, reason: Reason) {
         let keep = self.quirks.after_requeue == AfterRequeue::Kept;
         self.change(number, |job, now| job.requeued(reason, keep, now));
         self.wait(number);
     }
 
-    /// Someone or something else than its own fate ends a job.
+    /// Ends a job for a reason other than its own plan.
     pub(super) fn end_early(&mut self, number: usize, reason: Reason) {
         self.jobs[number].job.terminated = true;
         self.happened(number, TransitionKind::Terminated);
@@ -413,7 +413,7 @@ impl Scheduler {
         });
     }
 
-    /// Takes a job out of its lane, waiting or in flight, and frees what it holds.
+    /// Removes a job from its lane, waiting or in flight, and frees its capacity.
     fn release(&mut self, number: usize) {
         let entry = &mut self.jobs[number];
         let queue_state = &mut self.queues[entry.queue];
@@ -425,7 +425,7 @@ impl Scheduler {
         pool.changed = true;
     }
 
-    /// Changes a job and files it under its new status.
+    /// Changes a job and updates the index of statuses.
     pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut Job, Timestamp)) {
         let entry = &mut self.jobs[number];
         let before = entry.job.status.clone();
@@ -454,7 +454,7 @@ impl Scheduler {
         self.seed.delay(purpose, range, entry.ticket, entry.job.attempt())
     }
 
-    /// Drops what is planned next as long as it is void, so that `next_event` tells of real events only.
+    /// Drops void events at the front, so that `next_event` returns real events only.
     pub(super) fn forget_void(&mut self) {
         while self.event_queue.peek().is_some_and(|(_, event)| self.is_void(event)) {
             self.event_queue.take_next();

@@ -1,7 +1,7 @@
-//! Whose turn it is: what each policy makes of waiting jobs and free capacity.
+//! Policies: which job is dispatched next, given waiting jobs and free capacity.
 //!
-//! A queue keeps its jobs in lanes, one per share (FIFO has one in all). Within a lane the order is priority, then
-//! number, and the head blocks what is behind it. A discipline looks and decides; it changes nothing.
+//! A queue keeps its jobs in lanes, one per share (FIFO has a single lane). Within a lane jobs are ordered by
+//! priority, then number, and the head blocks the jobs behind it. A policy only decides; it changes nothing.
 
 use crate::model::Policy;
 use crate::model::Timestamp;
@@ -16,19 +16,19 @@ use crate::scheduler::quota::Quota;
 use crate::scheduler::quota_policy;
 use crate::scheduler::share_state::ShareState;
 
-/// A policy, made ready for decisions.
+/// A policy, prepared for decisions.
 #[derive(Clone, Debug)]
 pub enum SharingPolicy {
     /// One lane.
     Fifo,
-    /// The lane that has used least for its weight goes first, and its head blocks the queue.
+    /// The lane with the least weighted usage goes first, and its head blocks the queue.
     FairShare(FairShare),
-    /// Lanes with quotas, in the same order.
+    /// Quotas by lane, in the same order.
     Quotas(Vec<Quota>),
 }
 
 impl SharingPolicy {
-    /// Reads a policy. Quotas go by lane, which is why the lanes' shares are needed.
+    /// Prepares a policy. Quotas are matched to lanes by share.
     pub fn new(policy: &Policy, share_states: &[ShareState], pool: &Pool) -> Self {
         match policy {
             Policy::Fifo => Self::Fifo,
@@ -45,7 +45,7 @@ impl SharingPolicy {
         }
     }
 
-    /// Decides one step for the queue whose lanes these are.
+    /// Decides one step for the queue with these lanes.
     pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
         match self {
             Self::Fifo => match share_states.first().and_then(ShareState::head).filter(|head| !jobs[*head].held) {
@@ -57,8 +57,8 @@ impl SharingPolicy {
         }
     }
 
-    /// Whether a job that joined its lane can change any decision. Behind a head that was left waiting it can do so only
-    /// by what it is entitled to.
+    /// Whether a job that joined its lane can change any decision. Behind a waiting head it can only do so through
+    /// its entitlement.
     pub fn concerns(&self, share_state: &ShareState, joined: &Entry) -> bool {
         let entitled = match self {
             Self::Fifo | Self::FairShare(_) => false,

@@ -1,94 +1,95 @@
-//! The capacity of a service environment, counted in its own units.
+//! Capacity of a service environment, in its own units.
 
 use crate::model::Capacity;
 use crate::model::InstanceType;
 use crate::model::ServiceEnvironment;
 
-/// Most units that one environment can count: the five limits that AWS allows, and units that lost their limit while
-/// jobs still hold them. What comes after those is not counted.
+/// Maximum units per environment: the five limits that AWS allows, and units whose limit was removed while jobs still
+/// hold them. Further units are not counted.
 pub const UNITS: usize = 8;
 
-/// The most of one unit that is counted: 16 million instances, so that sums over all shares of a queue do not overflow.
+/// Maximum counted quantity of one unit: 16 million instances, so that sums over all shares of a queue do not
+/// overflow.
 pub const MOST: i32 = 1 << 24;
 
-/// Instances per unit of one environment, in the order of its units; zero beyond them.
+/// Instances per unit of one environment, in the order of its units; zero for unused slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amounts(pub [i32; UNITS]);
 
-/// One environment and what is in use of it.
+/// One environment and its usage.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// As set up; one that queues name but nobody has made has no limits.
+    /// As set up; an environment that queues name but that was never created has no limits.
     pub environment: ServiceEnvironment,
-    /// Whether it has been made, and not been removed since.
+    /// Whether it was created, and not removed since.
     pub exists: bool,
-    /// What is counted.
+    /// The counted units.
     pub units: Vec<InstanceType>,
-    /// How much there is.
+    /// Total capacity.
     pub limits: Amounts,
-    /// How much jobs in flight hold.
+    /// Capacity held by jobs in flight.
     pub used: Amounts,
-    /// The indices of the queues that draw on it, in the order in which they are served.
+    /// Indices of the queues that use it, in dispatch order.
     pub queues: Vec<usize>,
     /// Whether something changed since the queues were last served.
     pub changed: bool,
 }
 
 impl Amounts {
-    /// Nothing of anything.
+    /// Zero of each unit.
     pub const ZERO: Self = Self([0; UNITS]);
-    /// No limit at all: more than any sum of [`MOST`].
+    /// No limit: more than any sum of [`MOST`].
     pub const ENDLESS: Self = Self([i32::MAX / 2; UNITS]);
 
-    /// Unit by unit.
+    /// Sum per unit.
     pub fn plus(self, other: Self) -> Self {
         self.with(other, |a, b| a + b)
     }
 
-    /// Unit by unit; may go below zero.
+    /// Difference per unit; may be negative.
     pub fn minus(self, other: Self) -> Self {
         self.with(other, |a, b| a - b)
     }
 
-    /// The lesser of each unit.
+    /// Minimum per unit.
     pub fn least(self, other: Self) -> Self {
         self.with(other, i32::min)
     }
 
-    /// The greater of each unit.
+    /// Maximum per unit.
     pub fn most(self, other: Self) -> Self {
         self.with(other, i32::max)
     }
 
-    /// Each unit of both, through `join`.
+    /// Combines both per unit with `join`.
     #[inline]
     fn with(self, other: Self, join: impl Fn(i32, i32) -> i32) -> Self {
         Self(std::array::from_fn(|unit| join(self.0[unit], other.0[unit])))
     }
 
-    /// Whether this can be taken from `room`. What is not needed cannot be lacking.
+    /// Whether this fits into `room`. Units with no need are ignored.
     pub fn fits(&self, room: &Self) -> bool {
         self.0.iter().zip(&room.0).all(|(need, room)| *need == 0 || need <= room)
     }
 
-    /// Whether this can be taken beside what is `used` of a limit.
+    /// Whether this fits beside `used` into a limit.
     pub fn fits_beside(&self, used: &Self, limit: &Self) -> bool {
         self.fits(&limit.minus(*used))
     }
 
-    /// Whether nothing is above zero.
+    /// Whether no unit is above zero.
     pub fn is_covered(&self) -> bool {
         self.0.iter().all(|amount| *amount <= 0)
     }
 
-    /// Everything together, whatever the unit.
+    /// Total over all units.
     pub fn total(&self) -> i64 {
         self.0.iter().copied().map(i64::from).sum()
     }
 }
 
 impl Pool {
-    /// An environment that has been named, but not made.
+    /// An environment that is named but not created.
     pub fn new(name: &str) -> Self {
         Self {
             environment: ServiceEnvironment { name: name.to_owned(), enabled: true, limits: Vec::new() },
@@ -101,8 +102,8 @@ impl Pool {
         }
     }
 
-    /// Counts anew by the environment's limits. A unit that jobs hold is still counted when it has lost its limit, unless
-    /// instances of all types are counted now. What is used has to be added up again afterwards.
+    /// Recomputes units and limits. A unit held by jobs is still counted after its limit was removed, unless
+    /// instances of all types are counted now. The caller must add up usage again afterwards.
     pub fn recount(&mut self) {
         let mut units: Vec<InstanceType> = Vec::new();
         for limit in &self.environment.limits {
@@ -121,12 +122,12 @@ impl Pool {
         self.used = Amounts::ZERO;
     }
 
-    /// What is not in use; below zero where a limit was lowered under running jobs.
+    /// Free capacity; negative where a limit was lowered below usage.
     pub fn free(&self) -> Amounts {
         self.limits.minus(self.used)
     }
 
-    /// What a job needs, in this environment's units; `None` if it asks for a type that the environment has not.
+    /// A job's need in this environment's units; `None` if it asks for a type that the environment does not have.
     pub fn need(&self, demand: &[Capacity]) -> Option<Amounts> {
         let mut need = Amounts::ZERO;
         for capacity in demand {
@@ -135,7 +136,7 @@ impl Pool {
         Some(need)
     }
 
-    /// Limits in this environment's units; those of other units have no meaning here and are left out.
+    /// Limits in this environment's units; other units are ignored.
     pub fn limits_of(&self, limits: &[Capacity]) -> Amounts {
         let mut amounts = Amounts::ZERO;
         for limit in limits {

@@ -1,5 +1,5 @@
-//! Whose work is stopped so that others may run: as little as is needed, lowest priority first, then the latest
-//! dispatched, which has least to lose. (AWS weighs what a job borrows, priority and duration by a heuristic of its own.)
+//! Selects jobs to preempt: as few as needed, lowest priority first, then the latest dispatched, which loses the
+//! least work. (AWS weighs borrowed capacity, priority and run time by an undocumented heuristic.)
 
 use std::cmp::Reverse;
 
@@ -10,9 +10,9 @@ use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
 use crate::scheduler::share_state::ShareState;
 
-/// Jobs of shares above their limits to stop so that entitled jobs can start: all that claim something (`claims`: those of
-/// lending shares, those of the others), or, if that cannot be had, the first for whom it can. What is being freed
-/// already counts as free.
+/// Selects jobs of shares above their limits to stop so that entitled jobs can start: for all `claims` (those of
+/// lending shares, and those of RESERVE shares) or, if they cannot all be met, for the first job for which it is
+/// possible. Capacity that is already being freed counts as free.
 pub fn reclaim(
     quotas: &[Quota],
     share_states: &[ShareState],
@@ -38,7 +38,7 @@ pub fn reclaim(
         let one_claim = if one.quota.lends { [need, Amounts::ZERO] } else { [Amounts::ZERO, need] };
         let lack = shortfall(one_claim);
         if lack.is_covered() {
-            // It starts as soon as what is coming has come.
+            // It starts once the capacity being freed is available.
             return Vec::new();
         }
         if let Some(victims) = of_borrowers(quotas, share_states, jobs, lack) {
@@ -48,9 +48,9 @@ pub fn reclaim(
     Vec::new()
 }
 
-/// Jobs of lower priority in the lane of `one` to stop so that its head can start in their place: within the share's own
-/// limit, or, where the share borrows at the moment, with what it has borrowed. None if that cannot be had, or if they
-/// are being stopped already.
+/// Selects jobs of lower priority in the lane of `one` to stop so that its head can start in their place: within the
+/// share's own limit or, if the share borrows, with its borrowed capacity. Empty if that is impossible, or if they
+/// are already being stopped.
 pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -> Vec<usize> {
     let Candidate { head, job, share_state, quota, .. } = *one;
     let Some(need) = job.need.filter(|_| share_state.promised != Some(head) || share_state.stopping == Amounts::ZERO)
@@ -66,8 +66,8 @@ pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -
     pick(lower.map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
 }
 
-/// Jobs of lanes above their limits that free `shortfall` together; none that is not needed. `None` if that is not to be
-/// had.
+/// Selects jobs of lanes above their limits that together free `shortfall`, none of them unnecessarily. `None` if
+/// that is impossible.
 fn of_borrowers(
     quotas: &[Quota],
     share_states: &[ShareState],
@@ -86,7 +86,7 @@ fn of_borrowers(
         .map(|(share_state, _)| share_state);
     let candidates = cheapest_first(jobs, above).filter(|job| job.preemptible());
     let given = candidates.filter_map(|job| {
-        // Only as long as its share is above its limit in a unit that this job would free.
+        // Only while its share is above its limit in a unit that this job would free.
         let need = job.need?;
         let over = &mut over[job.share_state];
         let borrowed = need.least(*over);
@@ -98,8 +98,8 @@ fn of_borrowers(
     pick(given, shortfall)
 }
 
-/// Takes jobs in order until `lack` is covered, then lets go of those that were not needed after all. `None` if it
-/// cannot be covered.
+/// Takes jobs in order until `lack` is covered, then drops those that turn out unnecessary. `None` if `lack` cannot
+/// be covered.
 fn pick<'a>(candidates: impl Iterator<Item = (&'a Entry, Amounts)>, lack: Amounts) -> Option<Vec<usize>> {
     let mut lack = lack;
     let mut taken = Vec::new();
@@ -132,7 +132,7 @@ fn both(one: &Amounts, other: &Amounts) -> bool {
     one.0.iter().zip(&other.0).any(|(one, other)| *one > 0 && *other > 0)
 }
 
-/// The jobs in flight of some lanes, those first whose work is the cheapest to lose.
+/// The jobs in flight of some lanes, cheapest to lose first.
 fn cheapest_first<'a>(
     jobs: &'a [Entry],
     share_states: impl IntoIterator<Item = &'a ShareState>,

@@ -1,4 +1,4 @@
-//! The books of one queue: its lanes, and its jobs by status.
+//! State of one queue: its lanes, and its jobs by status.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,24 +24,24 @@ use crate::scheduler::share_state::ShareState;
 pub struct QueueState {
     /// The queue as set up.
     pub setup: QueueSetup,
-    /// Whether it has been removed. Its jobs are remembered, but not under its name.
+    /// Whether it was removed. Its jobs remain, but are not listed under its name.
     pub removed: bool,
-    /// The index of its environment's pool.
+    /// Index of its environment's pool.
     pub pool: usize,
     /// Its policy.
     pub sharing_policy: SharingPolicy,
-    /// Its shares; fair share adds them as they appear.
+    /// Its shares; fair-share lanes are added as identifiers appear.
     pub share_states: Vec<ShareState>,
-    /// The numbers of all its jobs, in order.
+    /// Numbers of all its jobs, in order.
     members: Vec<usize>,
-    /// Per status the places in `members`.
+    /// Per status, positions in `members`.
     by_status: [BitSet; JobStatus::KNOWN.len()],
-    /// RUNNABLE jobs that wait for their recorded start and take no turn.
+    /// RUNNABLE jobs that wait for their recorded start; they are never dispatched by the policy.
     recorded: BTreeSet<Place>,
 }
 
 impl QueueState {
-    /// The empty books of a queue.
+    /// Creates an empty queue.
     pub fn new(setup: QueueSetup, pool: usize) -> Self {
         Self {
             setup,
@@ -55,7 +55,7 @@ impl QueueState {
         }
     }
 
-    /// Reads the policy anew, in the units that the pool counts now, and adds up what is in flight.
+    /// Prepares the policy again in the pool's current units, and adds up the jobs in flight.
     pub fn recount(&mut self, jobs: &[Entry], pool: &Pool) {
         match &self.setup.policy {
             Policy::Fifo => {
@@ -73,7 +73,7 @@ impl QueueState {
         self.sharing_policy = SharingPolicy::new(&self.setup.policy, &self.share_states, pool);
     }
 
-    /// Whether a job for this share may be submitted.
+    /// Checks that a job for this share may be submitted.
     pub fn accepts(&self, share: Option<&ShareName>, now: Timestamp) -> Result<(), Refusal> {
         if !self.setup.enabled {
             return Err(Refusal::DisabledQueue(self.setup.name.clone()));
@@ -91,7 +91,7 @@ impl QueueState {
         }
     }
 
-    /// The lane of a share, made if need be.
+    /// The lane of a share, created if missing.
     pub fn share_state(&mut self, share: Option<&ShareName>) -> usize {
         self.share_states.iter().position(|share_state| share_state.share.as_ref() == share).unwrap_or_else(|| {
             self.share_states.push(ShareState::new(share.cloned()));
@@ -99,7 +99,7 @@ impl QueueState {
         })
     }
 
-    /// Whether a lane's quota share has been removed.
+    /// Whether a lane's quota share was removed.
     pub fn is_gone(&self, share_state: usize) -> bool {
         match &self.setup.policy {
             Policy::Fifo | Policy::FairShare { .. } => false,
@@ -109,7 +109,7 @@ impl QueueState {
         }
     }
 
-    /// Files a new job and returns its place among the members.
+    /// Adds a new job and returns its position in `members`.
     pub fn created(&mut self, number: usize, share_state: usize) -> usize {
         let member = self.members.len();
         self.members.push(number);
@@ -120,7 +120,7 @@ impl QueueState {
         member
     }
 
-    /// Files a job under its new status.
+    /// Moves a job to the index of its new status.
     pub fn refile(&mut self, entry: &Entry, before: &JobStatus) {
         let after = &entry.job.status;
         if before != after {
@@ -136,30 +136,30 @@ impl QueueState {
         }
     }
 
-    /// The numbers of all jobs that lie in `numbers`.
+    /// All job numbers in `numbers`.
     pub fn all(&self, numbers: Range<usize>) -> &[usize] {
         &self.members[self.places(numbers)]
     }
 
-    /// The numbers of the jobs in a status, as far as they lie in `numbers`.
+    /// Numbers of the jobs in a status, limited to `numbers`.
     pub fn in_status(&self, status: &JobStatus, numbers: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
         let places = self.places(numbers);
         let file = place(status).map(|place| self.by_status[place].within(places));
         file.into_iter().flatten().map(|member| self.members[member])
     }
 
-    /// How many jobs are in a status.
+    /// Number of jobs in a status.
     pub fn count(&self, status: &JobStatus) -> usize {
         place(status).map_or(0, |place| self.by_status[place].len())
     }
 
-    /// The numbers of the jobs that have not ended.
+    /// Numbers of the jobs that have not ended.
     pub fn open(&self) -> Vec<usize> {
         let open = JobStatus::KNOWN.iter().filter(|status| !status.is_ended());
         open.flat_map(|status| self.in_status(status, 0..usize::MAX)).collect()
     }
 
-    /// A job waits for its turn.
+    /// Adds a job to its lane.
     pub fn enqueue(&mut self, entry: &Entry) {
         if entry.plan.is_recorded() {
             self.recorded.insert(entry.place());
@@ -168,7 +168,7 @@ impl QueueState {
         }
     }
 
-    /// A job does not wait any more. False if it did not.
+    /// Removes a job from its lane. False if it was not waiting.
     pub fn dequeue(&mut self, entry: &Entry) -> bool {
         if entry.plan.is_recorded() {
             self.recorded.remove(&entry.place())
@@ -177,19 +177,19 @@ impl QueueState {
         }
     }
 
-    /// Whether a job that was enqueued makes it worth while to look who can be dispatched.
+    /// Whether an enqueued job can change a decision.
     pub fn concerns(&self, entry: &Entry) -> bool {
         !entry.plan.is_recorded() && self.sharing_policy.concerns(&self.share_states[entry.share_state], entry)
     }
 
-    /// A job takes its capacity.
+    /// Counts a job's capacity as used.
     pub fn take(&mut self, entry: &Entry, now: Timestamp) {
         self.dequeue(entry);
         self.note(entry.share_state, now);
         self.share_states[entry.share_state].take(entry);
     }
 
-    /// A job gets another priority, wherever it stands.
+    /// Changes a job's priority, waiting or in flight.
     pub fn reprioritise(&mut self, entry: &mut Entry, priority: i32) {
         let waits = self.dequeue(entry);
         let in_flight = self.share_states[entry.share_state].in_flight.remove(&entry.stake());
@@ -202,21 +202,21 @@ impl QueueState {
         }
     }
 
-    /// Preemption begins to stop a job.
+    /// Marks a job as being preempted.
     pub fn stopping(&mut self, entry: &Entry) {
         let share_state = &mut self.share_states[entry.share_state];
         share_state.stopping = share_state.stopping.plus(entry.need.unwrap_or_default());
     }
 
-    /// A job leaves its lane, wherever in it it was. Returns whether it held capacity.
+    /// Removes a job from its lane, waiting or in flight. Returns whether it held capacity.
     pub fn release(&mut self, entry: &Entry, now: Timestamp) -> bool {
         self.dequeue(entry);
         self.note(entry.share_state, now);
         self.share_states[entry.share_state].give_back(entry)
     }
 
-    /// The first `n` waiting jobs in the order in which they would go if each that goes held its capacity for good: fair
-    /// shares by their use, others by the number of their heads. Recorded jobs stand among them by number.
+    /// The first `n` waiting jobs in dispatch order, assuming that each of them keeps its capacity: fair shares by
+    /// usage, others by the number of their heads. Recorded jobs are sorted in by number.
     pub fn front(&self, n: usize, jobs: &[Entry], now: Timestamp) -> Vec<usize> {
         let mut share_states: Vec<_> = self
             .share_states
@@ -264,7 +264,7 @@ impl QueueState {
         }
     }
 
-    /// Fair share remembers what was used before that changes.
+    /// Fair share records usage before it changes.
     fn note(&mut self, share_state: usize, now: Timestamp) {
         if let SharingPolicy::FairShare(fair) = &self.sharing_policy {
             fair.note(&mut self.share_states[share_state], now);
@@ -281,7 +281,7 @@ impl QueueState {
     }
 }
 
-/// The place of a status in [`JobStatus::KNOWN`].
+/// Index of a status in [`JobStatus::KNOWN`].
 fn place(status: &JobStatus) -> Option<usize> {
     match status {
         JobStatus::Submitted => Some(0),

@@ -1,4 +1,4 @@
-//! A job together with what only the scheduler knows of it.
+//! A job with the scheduler's private state.
 
 use std::cmp::Reverse;
 
@@ -8,54 +8,54 @@ use crate::scheduler::Job;
 use crate::scheduler::Plan;
 use crate::scheduler::pool::Amounts;
 
-/// Where a job stands in its lane: the higher priority first, then the older.
+/// Sort key within a lane: higher priority first, then older.
 pub type Place = (Reverse<i32>, usize);
 
-/// What is lost least by stopping a job, first: the lower priority, then the later dispatched.
+/// Sort key for preemption: lower priority first, then later dispatch, which loses the least work.
 pub type Stake = (i32, Reverse<Option<Timestamp>>, Reverse<usize>);
 
-/// One job in the scheduler's books.
+/// One job of the scheduler.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The job.
     pub job: Job,
-    /// Its place in the order of submissions, which its chances are drawn by.
+    /// Its number among submissions: input of its random draws.
     pub ticket: u64,
-    /// The index of its queue.
+    /// Index of its queue.
     pub queue: usize,
-    /// Its place among all jobs of that queue.
+    /// Its position among all jobs of that queue.
     pub member: usize,
-    /// The index of its lane in that queue.
+    /// Index of its lane in that queue.
     pub share_state: usize,
-    /// What it holds while in flight; `None` if its environment does not have it.
+    /// Capacity that it holds while in flight; `None` if its environment does not have the type.
     pub need: Option<Amounts>,
-    /// Its fate.
+    /// Its planned course.
     pub plan: Plan,
-    /// Since when it has had its status.
+    /// When its status last changed.
     pub status_since: Timestamp,
-    /// The latest setting of its timer; events of older ones are void.
+    /// Latest setting of its timer; events of older settings are void.
     pub timer: u32,
-    /// Why preemption is stopping it, if it is.
+    /// Why it is being preempted, if it is.
     pub stopping: Option<Preemption>,
-    /// Whether it found no instances a moment ago, and does not ask again yet.
+    /// Whether it found no instances recently and waits to retry.
     pub held: bool,
-    /// What blocks it, if AWS has a code for that.
+    /// What blocks it, if AWS has a code for it.
     pub blocked: Option<Blocked>,
-    /// Since when a time limit has watched it at the head of its lane, blocked as it is.
+    /// Since when a time limit has watched it, blocked at the head of its lane.
     pub watched: Option<Timestamp>,
 }
 
-/// Why a job is stopped that did nothing wrong.
+/// Kind of a preemption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preemption {
-    /// Its share gives back what it borrowed.
+    /// Its share returns borrowed capacity.
     CrossShare,
-    /// A job of its own share goes first.
+    /// A job of its own share takes its place.
     InShare,
 }
 
 impl Preemption {
-    /// What the stopped attempt says. AWS documents only the first of the two.
+    /// Status reason of the preempted attempt. AWS documents only the first of the two.
     pub fn of_attempt(self) -> &'static str {
         match self {
             Self::CrossShare => "Cross-share preemption triggered to reclaim borrowed capacity",
@@ -63,7 +63,7 @@ impl Preemption {
         }
     }
 
-    /// What the job says while and after it is stopped.
+    /// Status reason of the job during and after preemption.
     pub fn of_job(self) -> &'static str {
         match self {
             Self::CrossShare => "PREEMPTION_IN_PROGRESS: Cross-share preemption triggered to reclaim borrowed capacity",
@@ -73,27 +73,27 @@ impl Preemption {
 }
 
 impl Entry {
-    /// Where it stands in its lane.
+    /// Sort key within its lane.
     pub fn place(&self) -> Place {
         (Reverse(self.job.priority), self.job.number)
     }
 
-    /// Where it stands among those that might be stopped, while it is in flight.
+    /// Sort key for preemption while in flight.
     pub fn stake(&self) -> Stake {
         (self.job.priority, Reverse(self.job.scheduled_at), Reverse(self.job.number))
     }
 
-    /// Whether what it needs can be taken from `room`.
+    /// Whether its need fits into `room`.
     pub fn fits(&self, room: &Amounts) -> bool {
         self.need.as_ref().is_some_and(|need| need.fits(room))
     }
 
-    /// Whether what it needs can be taken beside what is `used` of a limit.
+    /// Whether its need fits beside `used` into a limit.
     pub fn fits_beside(&self, used: &Amounts, limit: &Amounts) -> bool {
         self.need.as_ref().is_some_and(|need| need.fits_beside(used, limit))
     }
 
-    /// Whether its capacity can be taken back.
+    /// Whether it can be preempted.
     pub fn preemptible(&self) -> bool {
         self.stopping.is_none() && !self.plan.is_recorded()
     }

@@ -1,11 +1,11 @@
-//! Quota shares: who may take what, and who must give back.
+//! Quota shares: what each share may use, and what it must return.
 //!
-//! A RESERVE share lives on its own: what it does not use stays free. All others lend what they do not use. A job that
-//! stays within its share's limit is *entitled*: it takes what is free before any borrower, and if that is not enough,
-//! shares that use more than their limit are preempted, whether they borrowed it or the limit was lowered under them. A
-//! job beyond the limit borrows: it takes what lending shares leave idle and no entitled job is waiting for, up to its
-//! share's borrow limit, in the order of the age of the shares' heads (AWS: idle resource assignment FIFO). Where a
-//! share preempts within itself, a head that is left waiting may take the place of jobs of lower priority.
+//! The idle capacity of a RESERVE share stays free. All other shares lend what they do not use. A job within its
+//! share's limit is *entitled*: it takes free capacity before any borrower; if that is not enough, shares above their
+//! limits are preempted, whether they borrowed or their limit was lowered. A job beyond the limit borrows: it takes
+//! idle capacity of lending shares that no entitled job waits for, up to its share's borrow limit, in the order of
+//! the shares' head jobs by age (AWS: idle resource assignment FIFO). In a share with in-share preemption, a waiting
+//! head may replace jobs of lower priority.
 
 use crate::model::QuotaShare;
 use crate::model::Sharing;
@@ -15,29 +15,29 @@ use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
-/// What one share has and may do.
+/// Limits and rights of one share.
 #[derive(Clone, Copy, Debug)]
 pub struct Quota {
     /// Its own capacity.
     pub limit: Amounts,
-    /// Whether others may use what it does not.
+    /// Whether others may use its idle capacity.
     pub lends: bool,
-    /// Whether it may use what others do not.
+    /// Whether it may use the idle capacity of others.
     pub borrows: bool,
-    /// The most it may use, borrowed capacity included.
+    /// Maximum usage, including borrowed capacity.
     pub most: Amounts,
-    /// Whether its jobs of higher priority preempt those of lower.
+    /// Whether its jobs of higher priority preempt those of lower priority.
     pub preempts_within: bool,
 }
 
-/// What is there for whom, at one moment.
+/// Available capacity at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// What is not in use.
+    /// Free capacity.
     pub free: Amounts,
-    /// What RESERVE shares leave idle.
+    /// Idle capacity of RESERVE shares.
     pub reserved: Amounts,
-    /// What lending shares leave idle, less what is used beyond limits.
+    /// Idle capacity of lending shares, minus usage above limits.
     pub lendable: Amounts,
 }
 
@@ -53,11 +53,11 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Quota {
-    /// Of a share that does not exist any more.
+    /// Quota of a removed share.
     pub const GONE: Self =
         Self { limit: Amounts::ZERO, lends: false, borrows: false, most: Amounts::ZERO, preempts_within: false };
 
-    /// Reads a share's limits in the units of its environment.
+    /// Converts a share's limits to the units of its environment.
     pub fn new(share: &QuotaShare, pool: &Pool) -> Self {
         let limit = pool.limits_of(&share.limits);
         let (lends, borrows, most) = match share.sharing {
@@ -72,19 +72,19 @@ impl Quota {
         Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }
     }
 
-    /// What a lane does not use of its limit.
+    /// Unused part of a lane's limit.
     pub fn idle(&self, share_state: &ShareState) -> Amounts {
         self.limit.minus(share_state.used).most(Amounts::ZERO)
     }
 
-    /// What a lane uses beyond its limit.
+    /// Usage of a lane above its limit.
     pub fn over(&self, share_state: &ShareState) -> Amounts {
         share_state.used.minus(self.limit).most(Amounts::ZERO)
     }
 }
 
 impl Room {
-    /// What is there now.
+    /// Computes the available capacity.
     pub fn of(quotas: &[Quota], share_states: &[ShareState], free: Amounts) -> Self {
         let mut room = Self { free, reserved: Amounts::ZERO, lendable: Amounts::ZERO };
         for (quota, share_state) in quotas.iter().zip(share_states) {
@@ -99,18 +99,18 @@ impl Room {
         room
     }
 
-    /// What an entitled job of this lane may take: all that is free, but for what other shares keep for themselves.
+    /// Capacity available to an entitled job of this lane: all free capacity except what other shares reserve.
     pub fn entitled(&self, quota: &Quota, share_state: &ShareState) -> Amounts {
         let own = if quota.lends { Amounts::ZERO } else { quota.idle(share_state) };
         self.free.minus(self.reserved).plus(own)
     }
 
-    /// What may be borrowed while entitled jobs claim `claims`.
+    /// Capacity that may be borrowed while entitled jobs claim `claims`.
     pub fn borrowable(&self, claims: Amounts) -> Amounts {
         self.lendable.least(self.free.minus(self.reserved)).minus(claims)
     }
 
-    /// What must become free before all claims can be met, unit by unit. Those who lend may not touch what others reserve.
+    /// Capacity that must become free to meet all claims, per unit. Lending shares may not use reserved capacity.
     pub fn shortfall(&self, of_lenders: Amounts, of_reserves: Amounts) -> Amounts {
         Amounts(std::array::from_fn(|unit| {
             let kept = if of_lenders.0[unit] > 0 { self.reserved.0[unit] } else { of_reserves.0[unit] };

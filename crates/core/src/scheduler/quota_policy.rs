@@ -1,4 +1,4 @@
-//! Decisions about a queue with quota shares: whose head is dispatched, or whose jobs are preempted for it.
+//! Decisions for a queue with quota shares: which head is dispatched, or which jobs are preempted for it.
 
 use crate::scheduler::Blocked;
 use crate::scheduler::decision::Decision;
@@ -12,8 +12,7 @@ use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
 use crate::scheduler::share_state::ShareState;
 
-/// Decides one step: entitled jobs first, then what must be taken back for them, then borrowers, then who takes the
-/// place of others within a share.
+/// Decides one step: entitled jobs first, then preemption for them, then borrowers, then in-share preemption.
 pub fn decide(quotas: &[Quota], share_states: &[ShareState], jobs: &[Entry], free: Amounts) -> Decision {
     let (candidates, room) = (candidates(quotas, share_states, jobs), Room::of(quotas, share_states, free));
     let mut claims = [Amounts::ZERO; 2];
@@ -33,7 +32,7 @@ pub fn decide(quotas: &[Quota], share_states: &[ShareState], jobs: &[Entry], fre
         let Candidate { job, share_state, quota, .. } = one;
         !one.entitled && quota.borrows && job.fits(&borrowable) && job.fits_beside(&share_state.used, &quota.most)
     };
-    // Who was promised the place of others has it before those who only happen to be older.
+    // A job that was promised the capacity of preempted jobs goes before older ones.
     let promised = candidates.iter().filter(|one| one.share_state.promised == Some(one.head)).find(may_borrow);
     if let Some(one) = promised.or_else(|| candidates.iter().find(may_borrow)) {
         return Decision::Start(one.head);
@@ -47,7 +46,7 @@ pub fn decide(quotas: &[Quota], share_states: &[ShareState], jobs: &[Entry], fre
     Decision::Wait
 }
 
-/// Why a need can never be met from a lane, in AWS's words.
+/// Why a need can never be met from a lane, with AWS's status reason.
 pub fn misfit(quotas: &[Quota], share_state: usize, need: &Amounts) -> Option<Misfit> {
     let quota = &quotas[share_state];
     let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::ZERO, |sum, quota| sum.plus(quota.limit));
@@ -77,7 +76,7 @@ fn candidates<'a>(quotas: &'a [Quota], share_states: &'a [ShareState], jobs: &'a
     candidates
 }
 
-/// What a lane's first jobs need that would all stay within its limit.
+/// Total need of a lane's first jobs that all stay within its limit.
 fn claim(quota: &Quota, share_state: &ShareState, jobs: &[Entry]) -> Amounts {
     let own = quota.limit.minus(share_state.used);
     let mut claim = Amounts::ZERO;

@@ -1,4 +1,4 @@
-//! Jobs that were dispatched before the scheduler began: how it goes on from a world that runs already.
+//! Starts the scheduler from a running system: jobs that were dispatched earlier.
 
 use crate::model::JobId;
 use crate::model::JobStatus;
@@ -10,11 +10,11 @@ use crate::scheduler::Submission;
 use crate::scheduler::event_queue::Arrival;
 
 impl Scheduler {
-    /// Takes in a job that has held its capacity since `dispatched_at`, whether or not it would have been dispatched here. Its plan
-    /// counts from then on. Jobs are taken in oldest dispatch first, and before any job that waits.
+    /// Adds a job that has held its capacity since `dispatched_at`, whether or not this scheduler would have
+    /// dispatched it. Its plan counts from then on. Add these jobs oldest dispatch first, and before any waiting job.
     ///
     /// # Errors
-    /// If the queue or the share does not exist or takes no jobs.
+    /// The queue or share does not exist or accepts no jobs.
     pub fn resume(&mut self, submission: Submission, dispatched_at: Timestamp) -> Result<JobId, Refusal> {
         let Some(queue) = self.index_of(&submission.queue) else {
             return Err(Refusal::UnknownQueue(submission.queue));

@@ -1,20 +1,20 @@
-//! Chance that depends on nothing but the seed and what it is drawn for, so that neither the order of events nor the
-//! machine can change a history.
+//! Random numbers that depend only on the seed and their purpose, so that neither event order nor machine can change
+//! a history.
 
 use std::time::Duration;
 
 use crate::model::{JobId, TrainingJobName};
 
-/// What a number is drawn for; part of the draw, so that draws for different ends are unrelated.
+/// Purpose of a number; part of the draw, so that draws for different purposes are independent.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
     /// Ids of jobs.
     Id,
     /// Names of training jobs.
     TrainingJob,
-    /// The time in SCHEDULED.
+    /// Time in SCHEDULED.
     Scheduled,
-    /// The time in STARTING.
+    /// Time in STARTING.
     Starting,
 }
 
@@ -29,7 +29,7 @@ impl Rng {
         mix(mix(word ^ ticket) ^ u64::from(attempt))
     }
 
-    /// The id of the `ticket`th submission: a version 4 UUID to look at.
+    /// The id of the `ticket`th submission, in the form of a version 4 UUID.
     pub fn job_id(self, ticket: u64) -> JobId {
         let (high, low) = (self.draw(Purpose::Id, ticket, 0), self.draw(Purpose::Id, ticket, 1));
         let version = (high & !0xf000) | 0x4000;
@@ -44,7 +44,7 @@ impl Rng {
         ))
     }
 
-    /// `AWSBatch<job name><32 hex>` as Batch makes it, within SageMaker's 63 characters.
+    /// `AWSBatch<job name><32 hex>` as Batch generates it, within SageMaker's 63 characters.
     pub fn training_job(self, name: &str, ticket: u64, attempt: u32) -> TrainingJobName {
         const ROOM: usize = 63 - "AWSBatch".len() - 32;
         let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(ROOM).collect();
@@ -52,14 +52,14 @@ impl Rng {
         TrainingJobName::new(format!("AWSBatch{name}{high:016x}{:016x}", mix(high)))
     }
 
-    /// A duration evenly from a range, in whole seconds above the least.
+    /// A uniform duration from a range, in whole seconds above the minimum.
     pub fn delay(self, purpose: Purpose, range: (Duration, Duration), ticket: u64, attempt: u32) -> Duration {
         let seconds = range.1.saturating_sub(range.0).as_secs();
         range.0 + Duration::from_secs(self.draw(purpose, ticket, attempt) % (seconds + 1))
     }
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every bit of the input moves every bit of the output.
+/// The finaliser of SplitMix64 (Steele, Lea and Flood 2014): every input bit affects every output bit.
 fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! What a scheduler is given before the first job: environments, queues, and how the world behaves.
+//! Initial input of a scheduler: environments, queues, and the behaviour of the simulated system.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use crate::model::ServiceEnvironment;
 use crate::model::ShareName;
 use crate::model::Timestamp;
 
-/// Everything a scheduler needs to know before the first job.
+/// Initial input of a scheduler.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Setup {
     /// The service environments.
     pub environments: Vec<ServiceEnvironment>,
     /// The queues. Queues that name the same environment share its capacity.
     pub queues: Vec<QueueSetup>,
-    /// When the provider has no instances.
+    /// Periods in which the provider has no instances.
     pub outages: Vec<Outage>,
-    /// How long SageMaker takes between the states. Recorded jobs know no delays.
+    /// Delays between states. Recorded jobs have none.
     pub delays: Delays,
-    /// Which of two behaviours to show where AWS does not say.
+    /// Choices where AWS does not document the behaviour.
     pub quirks: Quirks,
 }
 
@@ -30,13 +30,13 @@ pub struct Setup {
 pub struct QueueSetup {
     /// The queue's name.
     pub name: QueueName,
-    /// Whether it takes new jobs.
+    /// Whether it accepts new jobs.
     pub enabled: bool,
-    /// Among queues of one environment, the higher goes first.
+    /// Dispatch order among the queues of one environment; higher first.
     pub priority: i32,
     /// How the queue divides its capacity.
     pub policy: Policy,
-    /// The name of its service environment. One that does not exist has no capacity.
+    /// Name of its service environment. One that does not exist has no capacity.
     pub environment: String,
     /// How long a job may block its queue or share (`jobStateTimeLimitActions`).
     pub time_limits: Vec<TimeLimit>,
@@ -56,23 +56,23 @@ impl QueueSetup {
     }
 }
 
-/// A job at the head of its queue or share that has been RUNNABLE for this reason for so long is terminated.
+/// A job at the head of its queue or share that has been RUNNABLE for this reason for this long is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimit {
-    /// Why it waits.
+    /// The reason.
     pub blocked: Blocked,
-    /// How long it may (`maxTimeSeconds`).
+    /// Maximum time (`maxTimeSeconds`).
     pub after: Duration,
 }
 
-/// What can block a job, and with it all that wait behind it.
+/// What can block a job and all jobs behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blocked {
     /// The provider has no instances.
     InstanceCapacity,
-    /// The job needs more than its service environment ever has.
+    /// The job needs more than its service environment's limit.
     EnvironmentLimit,
-    /// The job needs more than its quota share can ever get.
+    /// The job needs more than its quota share can ever use.
     QuotaLimit,
 }
 
@@ -86,12 +86,12 @@ impl Blocked {
         }
     }
 
-    /// Reads a code.
+    /// Parses a code.
     pub fn parse(code: &str) -> Option<Self> {
         [Self::InstanceCapacity, Self::EnvironmentLimit, Self::QuotaLimit].into_iter().find(|one| one.code() == code)
     }
 
-    /// What a job says that was terminated for it.
+    /// Status reason of a job terminated for it.
     pub(super) fn termination(self) -> &'static str {
         match self {
             Self::InstanceCapacity => {
@@ -107,41 +107,41 @@ impl Blocked {
     }
 }
 
-/// A time without instances of a type: what is dispatched finds none when it would start, and waits again.
+/// A period without instances of a type: dispatched jobs find none when they would start, and wait again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outage {
     /// The instance type.
     pub unit: InstanceType,
-    /// Since when.
+    /// Start.
     pub from: Timestamp,
-    /// Until when, exclusive; `None` is for ever.
+    /// End, exclusive; `None` means forever.
     pub to: Option<Timestamp>,
 }
 
 impl Outage {
-    /// Whether it concerns instances of this type at this time.
+    /// Whether it affects this type at this time.
     pub(super) fn covers(&self, unit: &InstanceType, at: Timestamp) -> bool {
         self.unit == *unit && self.from <= at && self.to.is_none_or(|to| at < to)
     }
 }
 
-/// How long a job dwells in the states that nobody plans, drawn per attempt from the seed, evenly over each range.
+/// Time that jobs spend in intermediate states, drawn per attempt from the seed, uniformly over each range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delays {
-    /// SUBMITTED, the same for all, so that jobs become RUNNABLE in the order of their submission.
+    /// SUBMITTED; the same for all jobs, so that they become RUNNABLE in submission order.
     pub submitted: Duration,
-    /// SCHEDULED, least and most: SageMaker looks for instances.
+    /// SCHEDULED, minimum and maximum: SageMaker looks for instances.
     pub scheduled: (Duration, Duration),
-    /// STARTING, least and most: data and image are downloaded.
+    /// STARTING, minimum and maximum: data and image are downloaded.
     pub starting: (Duration, Duration),
-    /// From the beginning of a preemption until the job is RUNNABLE again and its capacity is free.
+    /// From the start of a preemption until the job is RUNNABLE again and its capacity is free.
     pub stopping: Duration,
-    /// RUNNABLE after the provider had no instances, before they are asked for again.
+    /// RUNNABLE after a lack of instances, before the next try.
     pub capacity_retry: Duration,
 }
 
 impl Delays {
-    /// No delays at all, but for one minute between two tries to get instances.
+    /// No delays, except one minute between tries to get instances.
     pub const NONE: Self = Self {
         submitted: Duration::ZERO,
         scheduled: (Duration::ZERO, Duration::ZERO),
@@ -150,7 +150,7 @@ impl Delays {
         capacity_retry: Duration::from_secs(60),
     };
 
-    /// What a day with capacity at hand looks like: 2 s, 20 to 90 s, 30 to 120 s, 20 s, 5 min.
+    /// Typical delays with available capacity: 2 s, 20 to 90 s, 30 to 120 s, 20 s, 5 min.
     pub const TYPICAL: Self = Self {
         submitted: Duration::from_secs(2),
         scheduled: (Duration::from_secs(20), Duration::from_secs(90)),
@@ -159,7 +159,7 @@ impl Delays {
         capacity_retry: Duration::from_secs(300),
     };
 
-    /// How long an attempt holds its capacity, on average, before it runs.
+    /// Average time that an attempt holds its capacity before it runs.
     pub fn mean_before_running(&self) -> Duration {
         (self.scheduled.0 + self.scheduled.1 + self.starting.0 + self.starting.1) / 2
     }
@@ -171,53 +171,53 @@ impl Default for Delays {
     }
 }
 
-/// One switch for each thing that AWS's documentation leaves open.
+/// One switch for each behaviour that AWS leaves undocumented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quirks {
-    /// What becomes of the job-level `scheduledAt` and `startedAt` when a job goes back to RUNNABLE.
+    /// Job-level `scheduledAt` and `startedAt` after a job goes back to RUNNABLE.
     pub after_requeue: AfterRequeue,
-    /// What becomes of the waiting jobs of a disabled queue.
+    /// Waiting jobs of a disabled queue.
     pub disabled_queue: DisabledQueue,
 }
 
-/// What becomes of job-level times at a requeue.
+/// Job-level times after a requeue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterRequeue {
-    /// They vanish until the next dispatch.
+    /// Absent until the next dispatch.
     #[default]
     Cleared,
-    /// They stay until the next dispatch overwrites them.
+    /// Kept until the next dispatch overwrites them.
     Kept,
 }
 
-/// What becomes of the waiting jobs of a disabled queue. AWS: "jobs already in the queue can finish".
+/// Waiting jobs of a disabled queue. AWS: "jobs already in the queue can finish".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DisabledQueue {
-    /// They are dispatched as before.
+    /// Dispatched as before.
     #[default]
     Drains,
-    /// They wait until it is enabled again.
+    /// Held until the queue is enabled again.
     Holds,
 }
 
-/// Why something was not accepted.
+/// Why a request was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no such queue.
+    /// The queue does not exist.
     UnknownQueue(QueueName),
-    /// The queue takes no new jobs.
+    /// The queue accepts no new jobs.
     DisabledQueue(QueueName),
     /// The queue has no such quota share.
     UnknownShare(ShareName),
-    /// The quota share takes no new jobs.
+    /// The quota share accepts no new jobs.
     DisabledShare(ShareName),
-    /// A queue with shares needs to know which one.
+    /// A queue with shares requires a share.
     MissingShare,
     /// A FIFO queue has no shares.
     UnexpectedShare(ShareName),
-    /// One more share identifier would be active than Batch allows.
+    /// It would exceed the maximum number of active share identifiers.
     TooManyShares(ShareName),
-    /// A queue keeps the kind of policy it was made with.
+    /// The kind of a queue's policy cannot change.
     OtherPolicy(QueueName),
 }
 

@@ -1,4 +1,4 @@
-//! The jobs of one share: who waits, in which order, and what those in flight hold.
+//! The jobs of one share: the waiting ones in order, and the capacity held by those in flight.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -10,33 +10,33 @@ use crate::scheduler::queued_job::Entry;
 use crate::scheduler::queued_job::Place;
 use crate::scheduler::queued_job::Stake;
 
-/// The recent mean use of a share.
+/// Recent mean usage of a share.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PastUse {
-    /// Instances, at `at`.
+    /// Mean instances, as of `at`.
     pub mean: f64,
-    /// When that was.
+    /// Time of `mean`.
     pub at: Timestamp,
-    /// When it last had a job that had not ended.
+    /// When it last had an open job.
     pub active_at: Option<Timestamp>,
 }
 
 /// The jobs of one share.
 #[derive(Clone, Debug, Default)]
 pub struct ShareState {
-    /// Whose; `None` in a FIFO queue.
+    /// The share; `None` in a FIFO queue.
     pub share: Option<ShareName>,
-    /// Jobs that hold capacity, those first whose work is the cheapest to lose.
+    /// Jobs that hold capacity, cheapest to lose first.
     pub in_flight: BTreeSet<Stake>,
-    /// What those hold.
+    /// Capacity that they hold.
     pub used: Amounts,
-    /// Of that, what preemption is about to free.
+    /// Part of it that preemption is freeing.
     pub stopping: Amounts,
-    /// The waiting job that others of this lane were preempted for.
+    /// The waiting job for which others of this lane were preempted.
     pub promised: Option<usize>,
-    /// Jobs that have not ended.
+    /// Number of jobs that have not ended.
     pub open: usize,
-    /// What fair share remembers.
+    /// Past usage, for fair share.
     pub past: PastUse,
     waiting: BTreeSet<Place>,
     head: Option<Place>,
@@ -48,7 +48,7 @@ impl ShareState {
         Self { share, ..Self::default() }
     }
 
-    /// The job that goes next.
+    /// The job that is dispatched next.
     pub fn head(&self) -> Option<usize> {
         self.head.map(|(_, job)| job)
     }
@@ -58,13 +58,13 @@ impl ShareState {
         self.waiting.iter().map(|(_, job)| *job)
     }
 
-    /// A job waits for its turn.
+    /// Adds a waiting job.
     pub fn enqueue(&mut self, place: Place) {
         self.waiting.insert(place);
         self.head = Some(self.head.map_or(place, |head| head.min(place)));
     }
 
-    /// A job does not wait any more. False if it did not.
+    /// Removes a waiting job. False if it was not waiting.
     pub fn dequeue(&mut self, place: Place) -> bool {
         let waited = self.waiting.remove(&place);
         if self.head == Some(place) {
@@ -76,13 +76,13 @@ impl ShareState {
         waited
     }
 
-    /// A job takes its capacity.
+    /// Counts a job's capacity as used.
     pub fn take(&mut self, entry: &Entry) {
         self.in_flight.insert(entry.stake());
         self.used = self.used.plus(entry.need.unwrap_or_default());
     }
 
-    /// A job gives its capacity back. False if it had none.
+    /// Returns a job's capacity. False if it held none.
     pub fn give_back(&mut self, entry: &Entry) -> bool {
         let held = self.in_flight.remove(&entry.stake());
         if held {
@@ -95,7 +95,7 @@ impl ShareState {
         held
     }
 
-    /// Adds up what is in flight, after a change of units.
+    /// Adds up the jobs in flight again, after a change of units.
     pub fn recount(&mut self, jobs: &[Entry]) {
         self.used = Amounts::ZERO;
         self.stopping = Amounts::ZERO;

@@ -1,4 +1,4 @@
-//! What people submit, and what will become of it.
+//! Submitted jobs and their planned course.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use crate::model::QueueName;
 use crate::model::ShareName;
 use crate::model::Timestamp;
 
-/// A job that someone submits.
+/// A job to submit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// When.
+    /// Time of submission.
     pub at: Timestamp,
     /// The job's name; need not be unique.
     pub name: String,
-    /// Where to.
+    /// Queue.
     pub queue: QueueName,
     /// The quota share or share identifier; `None` exactly for FIFO queues.
     pub share: Option<ShareName>,
@@ -25,51 +25,51 @@ pub struct Submission {
     pub demand: Vec<Capacity>,
     /// Tags, such as `owner`.
     pub tags: BTreeMap<String, String>,
-    /// What will happen to it.
+    /// Its planned course.
     pub plan: Plan,
     /// Retries, timeouts and the like.
     pub terms: Terms,
-    /// The mean fraction of each GPU in use while the job runs, 0 to 1.
+    /// Mean utilisation of each GPU while the job runs, 0 to 1.
     pub utilisation: f64,
 }
 
-/// How a job wants to be treated when things go wrong.
+/// Retries and timeouts of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// What happens after an attempt has failed (`retryStrategy`).
+    /// When a failed attempt is retried (`retryStrategy`).
     pub retry: RetryStrategy,
-    /// The longest that one attempt may run (`timeoutConfig`); `None` is for ever. An attempt that ran out of time is
-    /// not tried again.
+    /// Maximum run time of one attempt (`timeoutConfig`); `None` means unlimited. An attempt that timed out is not
+    /// retried.
     pub attempt_timeout: Option<Duration>,
-    /// How often the job goes back to the queue after a preemption; the next one ends it. `None` is for ever, 0 ends it
-    /// at the first.
+    /// How often the job is requeued after a preemption; the next one ends it. `None` means unlimited, 0 ends it at
+    /// the first.
     pub preemption_retries: Option<u32>,
-    /// The first so many dispatches find no instances at the provider: part of the job's fate.
+    /// Number of first dispatches that find no instances at the provider: part of the plan.
     pub capacity_failures: u32,
 }
 
-/// When a failed attempt is tried again.
+/// When a failed attempt is retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryStrategy {
-    /// How often the job may become RUNNABLE, 1 to 10, not counting preemptions and lack of instances.
+    /// Maximum attempts, 1 to 10, not counting preemptions and lack of instances.
     pub attempts: u32,
-    /// The first rule that matches decides; if none does, the attempt is tried again.
+    /// The first matching rule decides; if none matches, the attempt is retried.
     pub rules: Vec<ExitRule>,
 }
 
-/// One of `evaluateOnExit`.
+/// One entry of `evaluateOnExit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitRule {
-    /// The status reason; a `*` at the end stands for whatever follows.
+    /// The status reason; a trailing `*` matches any suffix.
     pub on_status_reason: String,
-    /// What to do then.
+    /// Action on a match.
     pub action: ExitAction,
 }
 
-/// What to do about a failed attempt.
+/// Action for a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitAction {
-    /// Try again, if attempts are left.
+    /// Retry, if attempts are left.
     Retry,
     /// Fail.
     Exit,
@@ -82,7 +82,7 @@ impl Default for RetryStrategy {
 }
 
 impl RetryStrategy {
-    /// Whether a job whose `made`th attempt failed with this reason may try again.
+    /// Whether a job whose `made`th attempt failed with this reason may retry.
     pub fn allows(&self, made: usize, status_reason: &str) -> bool {
         let rule = self.rules.iter().find(|rule| rule.matches(status_reason));
         made < self.attempts as usize && rule.is_none_or(|rule| rule.action == ExitAction::Retry)
@@ -98,35 +98,34 @@ impl ExitRule {
     }
 }
 
-/// The fate of a job, known only to the scheduler.
+/// Planned course of a job, known only to the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Waits until it is dispatched, then runs. A preempted job begins again from nothing, and so does one that is tried
-    /// again.
+    /// Waits for its dispatch, then runs. A preempted or retried job starts over.
     Runs {
         /// How long one attempt stays RUNNING.
         duration: Duration,
         /// How it ends.
         outcome: PlannedOutcome,
     },
-    /// The same, with a fate for each attempt: the first for the first, and so on; further ones fare as the last.
-    /// Preempted attempts do not count.
+    /// As `Runs`, with a plan per attempt; the last one applies to all further attempts. Preempted attempts do not
+    /// count.
     Attempts(Vec<PlannedAttempt>),
-    /// Waits until it is dispatched; then SageMaker refuses it with this status reason. It fails without an attempt and is not
-    /// tried again.
+    /// Waits for its dispatch; then SageMaker rejects it with this status reason. It fails without an attempt and is
+    /// not retried.
     Refused(String),
     /// Happens exactly as recorded, whatever the capacity.
     Recorded {
-        /// When it starts to run; `None` is never.
+        /// Start of the run; `None` means never.
         start: Option<Timestamp>,
-        /// When it ends; `None` is never. A job that ends without a start was cancelled while it waited.
+        /// End; `None` means never. A job that ends without a start was cancelled while waiting.
         end: Option<Timestamp>,
         /// How it ends, if it started.
         outcome: PlannedOutcome,
     },
 }
 
-/// The fate of one attempt.
+/// Plan of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedAttempt {
     /// How long it stays RUNNING.
@@ -135,12 +134,12 @@ pub struct PlannedAttempt {
     pub outcome: PlannedOutcome,
 }
 
-/// How an attempt ends if nobody interferes.
+/// How an attempt ends unless something else ends it first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlannedOutcome {
-    /// Well.
+    /// It succeeds.
     Succeeds,
-    /// Badly, with this status reason.
+    /// It fails, with this status reason.
     Fails(String),
 }
 
@@ -148,7 +147,7 @@ impl Plan {
     /// Waits and never starts.
     pub const NEVER: Self = Self::Recorded { start: None, end: None, outcome: PlannedOutcome::Succeeds };
 
-    /// How the attempt ends that comes after `made` others, if nobody interferes.
+    /// Planned outcome of the attempt after `made` others.
     pub fn outcome(&self, made: usize) -> &PlannedOutcome {
         match self {
             Self::Runs { outcome, .. } | Self::Recorded { outcome, .. } => outcome,
@@ -159,7 +158,7 @@ impl Plan {
         }
     }
 
-    /// How long that attempt runs; `None` if a record tells when it ends.
+    /// Planned run time of that attempt; `None` if a record determines its end.
     pub fn duration(&self, made: usize) -> Option<Duration> {
         match self {
             Self::Runs { duration, .. } => Some(*duration),
@@ -170,7 +169,7 @@ impl Plan {
         }
     }
 
-    /// Whether it follows a record instead of the queue.
+    /// Whether it follows a record rather than the queue.
     pub fn is_recorded(&self) -> bool {
         match self {
             Self::Recorded { .. } => true,

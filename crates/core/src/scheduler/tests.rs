@@ -1,4 +1,4 @@
-//! Worked examples: what people should see.
+//! Worked examples of user-visible behaviour.
 
 mod changes;
 mod policies;
@@ -87,7 +87,7 @@ fn reason<'a>(scheduler: &'a Scheduler, id: &JobId) -> &'a str {
     scheduler.job(id).unwrap().status_reason.as_deref().unwrap_or_default()
 }
 
-/// Phases of a job's spans and their lengths in minutes, those of no length left out; 0 is the open one.
+/// Phases of a job's spans and their lengths in minutes, without empty ones; 0 is the open one.
 fn life(scheduler: &Scheduler, id: &JobId) -> Vec<(Phase, u64)> {
     let length = |span: &Span| span.to.map_or(0, |to| to.since(span.from).as_secs() / 60);
     let spans = scheduler.job(id).unwrap().spans.iter().map(|span| (span.phase, length(span), span.to.is_none()));

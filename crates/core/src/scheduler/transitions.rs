@@ -1,64 +1,64 @@
-//! What happened to jobs, in order, for whoever makes figures of it: kept only if asked for, and only until it is taken.
+//! Job transitions in order, for consumers that compute figures: recorded only on request, until taken.
 
 use crate::model::JobStatus;
 use crate::model::Timestamp;
 use crate::scheduler::Job;
 use crate::scheduler::Scheduler;
 
-/// Something that happened to a job.
+/// A state change of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// When.
+    /// Time.
     pub at: Timestamp,
-    /// The job's number.
+    /// Number of the job.
     pub job: usize,
-    /// What.
+    /// Kind of change.
     pub kind: TransitionKind,
 }
 
-/// What can happen to a job.
+/// Kind of a transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TransitionKind {
     /// It was submitted.
     Submitted,
-    /// It went from one status to another.
+    /// It changed its status.
     Moved {
-        /// The status before.
+        /// Previous status.
         from: JobStatus,
-        /// Since when it had that.
+        /// When the previous status began.
         since: Timestamp,
-        /// The status now.
+        /// New status.
         to: JobStatus,
     },
-    /// An attempt failed, and another follows.
+    /// An attempt failed, and another one follows.
     Retried,
-    /// Preemption stopped an attempt.
+    /// An attempt was preempted.
     Preempted,
-    /// Someone or something else than its own fate ended it.
+    /// It was ended by something other than its plan.
     Terminated,
 }
 
-/// The transitions since they were last taken.
+/// Transitions since they were last taken.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transitions {
     kept: Vec<Transition>,
-    /// Earlier ones are not kept; `None` keeps none at all.
+    /// Earlier ones are not recorded; `None` records nothing.
     from: Option<Timestamp>,
 }
 
 impl Scheduler {
-    /// Keeps transitions from this moment on; earlier ones that have not been taken are dropped.
+    /// Records transitions from this time on; earlier ones that were not taken are dropped.
     pub fn keep_transitions(&mut self, from: Timestamp) {
         self.transitions.from = Some(from);
         self.transitions.kept.retain(|transition| transition.at >= from);
     }
 
-    /// What has happened since this was last asked, in order.
+    /// Returns the transitions since the last call, in order.
     pub fn take_transitions(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.transitions.kept)
     }
 
-    /// A job by its number.
+    /// A job by number.
     pub fn job_number(&self, number: usize) -> Option<&Job> {
         self.jobs.get(number).map(|entry| &entry.job)
     }

@@ -1,4 +1,4 @@
-//! What each share uses of each unit, and who lends what is borrowed.
+//! Usage of each share by unit, and which shares lend borrowed capacity.
 
 use crate::model::InstanceType;
 use crate::model::ShareName;
@@ -8,26 +8,26 @@ use crate::scheduler::queue_state::QueueState;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::share_state::ShareState;
 
-/// What one share of a queue uses of one capacity unit.
+/// Usage of one capacity unit by one share of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// The share; `None` is the whole of a FIFO queue.
+    /// The share; `None` for the whole of a FIFO queue.
     pub share: Option<ShareName>,
     /// An instance type, or `NUM_INSTANCES`.
     pub unit: InstanceType,
-    /// Its own limit in instances, for FIFO that of the environment; `None` for a fair share, which has none.
+    /// Its own limit in instances, for FIFO that of the environment; `None` for fair shares, which have none.
     pub quota: Option<u64>,
     /// Instances held by jobs in flight.
     pub used: u64,
-    /// Of those, above the quota and left idle by others. Over a queue and unit, borrowed sums to lent.
+    /// Part of `used` that is above the quota and lent by others. Over a queue and unit, borrowed sums to lent.
     pub borrowed: u64,
-    /// Of the quota, in use by others.
+    /// Part of the quota that others use.
     pub lent: u64,
-    /// Of those in use, above the quota and lent by nobody: a limit was lowered under running jobs.
+    /// Part of `used` that is above the quota and not lent: a limit was lowered below usage.
     pub excess: u64,
 }
 
-/// The rows of a queue, in the order of its lanes. Shares that are gone are left out unless something of them still runs.
+/// The rows of a queue, in lane order. Removed shares are included only while jobs of them run.
 pub fn of(queue_state: &QueueState, pool: &Pool) -> Vec<Usage> {
     let lending: Vec<Lending> = (0..pool.units.len()).map(|unit| Lending::of(queue_state, unit)).collect();
     let mut rows = Vec::new();
@@ -57,7 +57,7 @@ pub fn of(queue_state: &QueueState, pool: &Pool) -> Vec<Usage> {
     rows
 }
 
-/// Who is above the limit in one unit, and who lends it, by lane.
+/// Usage above limits and lending of one unit, by lane.
 #[derive(Clone, Debug, Default)]
 struct Lending {
     over: Vec<i64>,
@@ -66,8 +66,8 @@ struct Lending {
 }
 
 impl Lending {
-    /// Nobody knows whose capacity a borrower got, so that lenders are taken to lend in proportion to what they leave idle;
-    /// and where more is used beyond limits than is idle, borrowers to have borrowed in proportion to that.
+    /// It is undefined whose capacity a borrower got, so lenders lend in proportion to their idle capacity; and if
+    /// more is used above limits than is idle, borrowers borrow in proportion to their excess.
     fn of(queue_state: &QueueState, unit: usize) -> Self {
         let quotas: &[Quota] = match &queue_state.sharing_policy {
             SharingPolicy::Quotas(quotas) => quotas,
@@ -84,8 +84,8 @@ impl Lending {
     }
 }
 
-/// `total`, no more than the sum of `parts`, divided in proportion to them: rounded down, and the rest to the parts that
-/// lost most by it.
+/// Divides `total`, at most the sum of `parts`, in proportion to them: rounded down, with the remainder going to the
+/// parts that lost the most by rounding.
 fn proportional(parts: &[i64], total: i64) -> Vec<i64> {
     let whole: i128 = parts.iter().map(|part| i128::from(*part)).sum();
     if whole == 0 {

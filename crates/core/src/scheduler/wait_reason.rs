@@ -1,7 +1,7 @@
-//! Why a waiting job has not been dispatched: the truth that an observer from outside can only infer.
+//! Why a waiting job has not been dispatched: the ground truth that an outside observer can only infer.
 //!
-//! A job is judged as if it were the first of its share, by the same books that decisions are made from; only one for
-//! which there would be room waits for its turn.
+//! A job is judged as if it were the head of its share, with the same state that decisions use; only a job that would
+//! fit waits because of the order.
 
 use crate::model::Capacity;
 use crate::model::JobId;
@@ -19,33 +19,33 @@ use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;
 use crate::scheduler::share_state::ShareState;
 
-/// What stands in a waiting job's way.
+/// What a waiting job waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitReason {
     /// Its queue or its environment is disabled.
     Disabled,
-    /// It has arrived, and was not looked at yet.
+    /// It has arrived and was not examined yet.
     NotExamined,
-    /// It can never be dispatched as things are set up.
+    /// It can never be dispatched under the current setup.
     Misfit,
-    /// Its share has all that it may have, or nobody lends it more.
+    /// Its share has reached its limit, or no share lends it more.
     ShareLimit,
-    /// Its share may not borrow so much.
+    /// It would exceed its share's borrow limit.
     BorrowLimit,
     /// It claims capacity of its own share that others still hold.
     Claim,
-    /// There are no instances for it.
+    /// The provider has no instances for it.
     NoInstances,
-    /// The environment is in use.
+    /// The environment's capacity is in use.
     Full,
-    /// What is free is kept for shares that are not active.
+    /// The free capacity is reserved for inactive shares.
     Reserved,
     /// Others go first.
     Order,
 }
 
 impl WaitReason {
-    /// One word for it.
+    /// The reason as one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -63,7 +63,7 @@ impl WaitReason {
 }
 
 impl Scheduler {
-    /// What stands in the way of a job; `None` if it does not wait.
+    /// What a job waits for; `None` if it does not wait.
     pub fn wait_reason(&self, id: &JobId) -> Option<WaitReason> {
         let entry = &self.jobs[self.by_id.get(id)?];
         if !entry.job.status.is_waiting() {
@@ -89,12 +89,13 @@ impl Scheduler {
         })
     }
 
-    /// Whether a job with this demand could never be dispatched as things are set up. A queue or share that does not exist is not judged.
+    /// Whether a job with this demand could never be dispatched under the current setup. False if the queue or share
+    /// does not exist.
     pub fn never_fits(&self, queue: &QueueName, share: Option<&ShareName>, demand: &[Capacity]) -> bool {
         let of_name = |one: &&QueueState| one.setup.name == *queue && !one.removed;
         let Some(queue_state) = self.queues.iter().find(of_name) else { return false };
         let lane = queue_state.share_states.iter().position(|one| one.share.as_ref() == share);
-        // Where shares have no quotas, all are judged alike.
+        // Without quotas, the share makes no difference.
         let has_quotas = matches!(queue_state.sharing_policy, SharingPolicy::Quotas(_));
         let Some(lane) = lane.or((!has_quotas).then_some(0)) else { return false };
         let pool = &self.pools[queue_state.pool];
@@ -102,7 +103,7 @@ impl Scheduler {
     }
 }
 
-/// `room` is what of the free capacity is not kept for others.
+/// `room` is the free capacity that is not reserved.
 fn of_environment(entry: &Entry, pool: &Pool, room: &Amounts) -> WaitReason {
     if entry.blocked == Some(Blocked::InstanceCapacity) {
         WaitReason::NoInstances

@@ -1,10 +1,10 @@
-//! What every state and every decision must keep to, stated anew from what is in the books.
+//! The invariants of every state and decision, computed independently from the recorded state.
 
 use std::cmp::Reverse;
 
 use super::*;
 
-/// Holds at every moment.
+/// Checks the state; holds at any time.
 pub(super) fn judge_state(scheduler: &Scheduler) {
     for (index, pool) in scheduler.pools.iter().enumerate() {
         let in_flight = scheduler.jobs.iter().filter(|entry| entry.job.status.is_in_flight());
@@ -38,7 +38,7 @@ pub(super) fn judge_state(scheduler: &Scheduler) {
     }
 }
 
-/// Holds before every decision that is about to be carried out.
+/// Checks a decision before it is applied.
 pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
     let queue_state = &scheduler.queues[queue];
     let pool = &scheduler.pools[queue_state.pool];
@@ -70,7 +70,7 @@ pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Dec
     }
 }
 
-/// Holds for every job, at the end of a history.
+/// Checks a job at the end of a history.
 pub(super) fn judge_life(scheduler: &Scheduler, job: &Job) {
     let mut until = job.created_at;
     for (index, span) in job.spans.iter().enumerate() {
@@ -89,7 +89,7 @@ pub(super) fn judge_life(scheduler: &Scheduler, job: &Job) {
     let may_return = job.terms.preemption_retries.unwrap_or(u32::MAX);
     assert!(job.preemptions <= may_return.saturating_add(1), "preempted too often");
     assert!(job.preemptions <= may_return || job.status == JobStatus::Failed);
-    // Preemption may have begun just before time was up.
+    // Preemption may have started just before the timeout.
     let longest = job.terms.attempt_timeout.map_or(Duration::MAX, |timeout| timeout + scheduler.delays.stopping);
     for span in job.spans.iter().filter(|span| span.phase == Phase::Running) {
         assert!(span.to.is_none_or(|to| to.since(span.from) <= longest), "ran beyond its timeout");
@@ -114,15 +114,15 @@ fn sum(amounts: impl Iterator<Item = Amounts>) -> Amounts {
     amounts.fold(Amounts::ZERO, Amounts::plus)
 }
 
-/// A queue with quota shares, added up.
+/// Totals of a queue with quota shares.
 struct Ledger<'a> {
     jobs: &'a [Entry],
     quotas: &'a [Quota],
     share_states: &'a [ShareState],
     free: Amounts,
-    /// What RESERVE shares leave idle.
+    /// Idle capacity of RESERVE shares.
     kept: Amounts,
-    /// What waiting jobs of lending shares are entitled to, and those of RESERVE shares.
+    /// Entitled demand of waiting jobs: of lending shares, and of RESERVE shares.
     wanted: [Amounts; 2],
 }
 
@@ -148,7 +148,7 @@ impl<'a> Ledger<'a> {
         Self { jobs, quotas, share_states, free: scheduler.pools[queue_state.pool].free(), kept, wanted }
     }
 
-    /// What could be borrowed if nobody waited who is entitled.
+    /// Capacity that could be borrowed without waiting entitled jobs.
     fn lendable(&self) -> Amounts {
         let pairs = || self.quotas.iter().zip(self.share_states);
         let idle = sum(pairs().filter(|(quota, _)| quota.lends).map(|(quota, share_state)| quota.idle(share_state)));
@@ -200,7 +200,7 @@ impl<'a> Ledger<'a> {
             .zip(self.share_states)
             .map(|(quota, share_state)| share_state.used.minus(share_state.stopping).minus(quota.limit))
             .collect();
-        // Whichever goes last must still free something that its share has above its limit.
+        // The last job to go must still free capacity that its share holds above its limit.
         for victim in victims.iter().rev() {
             let job = &self.jobs[*victim];
             let over = &mut over[job.share_state];

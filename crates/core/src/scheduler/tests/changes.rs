@@ -1,4 +1,4 @@
-//! People change environments, queues, shares and jobs while work goes on.
+//! Changes of environments, queues, shares and jobs while jobs run.
 
 use super::*;
 
@@ -145,7 +145,7 @@ fn what_lies_above_limits_and_is_lent_by_nobody_is_excess() {
     scheduler.put_share(&research(), share("a", 2.0, Sharing::Lend)).unwrap();
     let usage = scheduler.usage(&research());
     assert_eq!((usage[0].borrowed, usage[0].excess, usage[1].lent), (1, 3, 1));
-    // Room that no share owns any more serves an entitled job before anyone is preempted.
+    // Free capacity of a removed share serves an entitled job before any preemption.
     scheduler.submit(wish(2, Some("b"), 1, 600)).unwrap();
     scheduler.advance(minute(3));
     assert_eq!(used(&scheduler), [6, 4]);
@@ -200,7 +200,7 @@ fn a_job_ends_when_asked_to_in_every_state() {
     for (minutes, status) in (0..5).zip(expected) {
         let mut scheduler = scheduler(quotas(&[("a", 1.0, BORROWS), ("b", 1.0, BORROWS)]), delays.clone());
         let id = scheduler.submit(wish(0, Some("a"), 2, 600)).unwrap();
-        // It is being preempted in the last of the cases.
+        // In the last case it is being preempted.
         scheduler.submit(wish(3, Some("b"), 1, 600)).unwrap();
         scheduler.advance(minute(minutes) + Duration::from_secs(1));
         assert_eq!(scheduler.job(&id).unwrap().status.as_str(), status);

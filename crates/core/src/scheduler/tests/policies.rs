@@ -8,7 +8,7 @@ fn fair(weights: &[(&str, f64)], decay: u64, reservation: u8) -> Policy {
     Policy::FairShare { shares, decay: minutes(decay), reservation }
 }
 
-/// How many jobs of each of these shares are in flight.
+/// Number of jobs in flight of each of these shares.
 fn running(scheduler: &Scheduler, shares: &[&str]) -> Vec<usize> {
     let count = |share: &&str| {
         let of_share = |job: &&Job| job.share.as_ref().is_some_and(|name| name.as_str() == *share);
@@ -37,7 +37,7 @@ fn capacity_goes_by_weight_where_lower_gets_more() {
 
 #[test]
 fn shares_that_have_used_nothing_go_by_weight_and_only_then_by_age() {
-    // One instance, three shares that have used nothing, submitted in the order of falling weight factors.
+    // One instance, three shares without usage, submitted in the order of decreasing weight factors.
     let weights = [("LOWPRI", 5.0), ("MIDPRI", 3.0), ("HIGHPRI", 1.0)];
     let mut scheduler = scheduler(setup(InstanceType::ANY, 1.0, fair(&weights, 0, 0)), Delays::NONE);
     for (share, _) in weights.iter().chain(&weights) {
@@ -48,7 +48,7 @@ fn shares_that_have_used_nothing_go_by_weight_and_only_then_by_age() {
     let front = scheduler.front(&research(), 2);
     let shares: Vec<_> = front.iter().map(|job| job.share.as_ref().unwrap().as_str()).collect();
     assert_eq!(shares, ["MIDPRI", "LOWPRI"], "what HIGHPRI uses now counts");
-    // Of equal weight the older goes first.
+    // At equal weight the older job goes first.
     let mut equal = self::scheduler(setup(InstanceType::ANY, 1.0, fair(&[], 0, 0)), Delays::NONE);
     for share in ["z", "a"] {
         equal.submit(wish(0, Some(share), 1, 60)).unwrap();
@@ -59,13 +59,13 @@ fn shares_that_have_used_nothing_go_by_weight_and_only_then_by_age() {
 
 #[test]
 fn past_use_counts_against_a_share_and_is_forgotten() {
-    // Half of the time that `a` has had the queue to itself counts, then next to nothing.
+    // Right after `a` used the queue alone its usage counts, later hardly.
     for (pause, expected) in [(0, "b"), (600, "a")] {
         let mut scheduler = scheduler(setup(InstanceType::ANY, 4.0, fair(&[], 60, 0)), Delays::NONE);
         scheduler.submit(wish(0, Some("a"), 4, 60)).unwrap();
         scheduler.advance(minute(60 + pause));
         let now = 60 + pause;
-        // Both wait behind a third, and `a` came first.
+        // Both wait behind a third job, and `a` came first.
         scheduler.submit(wish(now, Some("c"), 4, 1)).unwrap();
         scheduler.advance(minute(now));
         scheduler.submit(wish(now, Some("a"), 4, 60)).unwrap();
@@ -82,7 +82,7 @@ fn past_use_counts_against_a_share_and_is_forgotten() {
 
 #[test]
 fn a_reservation_keeps_capacity_for_shares_that_are_not_active() {
-    // One active share of 50 %: half is kept. Two: a quarter. None is kept from a job that has the place to itself.
+    // With one active share of 50 %, half is reserved; with two, a quarter. A single job is never refused capacity.
     let mut scheduler = scheduler(setup(InstanceType::ANY, 16.0, fair(&[], 0, 50)), Delays::NONE);
     for _ in 0..20 {
         scheduler.submit(wish(0, Some("a"), 1, 60)).unwrap();
@@ -133,7 +133,7 @@ fn the_queue_of_higher_priority_is_served_first() {
     assert_eq!(statuses(&scheduler), ["SUCCEEDED", "SUCCEEDED", "RUNNABLE", "RUNNING", "RUNNING"]);
 }
 
-/// A share of 60 beside one of 40, full of jobs of 15 with these priorities.
+/// A share with limit 60 beside one with 40, full of jobs of 15 with these priorities.
 fn full_share(preempts: bool, priorities: [i32; 4]) -> Scheduler {
     let first = QuotaShare { in_share_preemption: preempts, ..share("first", 60.0, Sharing::Lend) };
     let shares = vec![first, share("second", 40.0, Sharing::Reserve)];
@@ -197,7 +197,7 @@ fn within_a_borrowing_share_a_job_takes_over_what_was_borrowed() {
     scheduler.advance(minute(2));
     assert_eq!(statuses(&scheduler), ["RUNNING", "RUNNABLE", "RUNNING", "RUNNING", "RUNNING"]);
     assert_eq!(used(&scheduler), [8, 0]);
-    // The owner takes its own back from whoever is lowest now.
+    // The owner reclaims its capacity from the job with the lowest priority now.
     scheduler.submit(wish(3, Some("second"), 4, 600)).unwrap();
     scheduler.advance(minute(4));
     assert_eq!(used(&scheduler), [4, 4]);

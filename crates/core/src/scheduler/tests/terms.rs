@@ -1,4 +1,4 @@
-//! Retries, timeouts, lack of instances, limits to preemption and to blocking.
+//! Retries, timeouts, lack of instances, preemption limits and time limits.
 
 use super::*;
 
