@@ -12,15 +12,15 @@ const TOP: f64 = 20.0;
 
 pub fn markdown(parts: &Watched, shares: &Watched) -> String {
     let mut page = "\
-# The same GPUs, divided in two ways
+# The same GPUs under two policies
 
-Five teams share a hundred `ml.p4d.24xlarge` (800 GPUs). Each has a trickle of jobs all day and a sweep of ninety at an hour of its own. Once
-every team has a first-in-first-out queue over a service environment of twenty instances; once all have a quota share of twenty in one
-queue, which lends what it does not use (`LEND_AND_BORROW`). The jobs are the same to the millisecond. Trainspotter watches both until the work is done.
+Five teams share a hundred `ml.p4d.24xlarge` (800 GPUs). Each team submits a few jobs all day, and a sweep of ninety jobs at a different hour. In the
+first run every team has its own FIFO queue with a service environment of twenty instances. In the second all teams have quota shares of twenty
+instances in one queue, which lend unused capacity (`LEND_AND_BORROW`). The jobs are identical. Trainspotter monitors both runs until all jobs have ended.
 
 ![GPUs busy by hour](headline.svg)
 
-| | fixed parts | lending shares |
+| | fixed partitions | lending shares |
 |---|---|---|
 "
     .to_owned();
@@ -31,21 +31,21 @@ queue, which lends what it does not use (`LEND_AND_BORROW`). The jobs are the sa
     };
     row("GPU utilisation, busiest hour", &|watched| percent(watched.peak()));
     row("GPU utilisation, mean", &|watched| percent(watched.mean()));
-    row("GPU utilisation while somebody waits", &|watched| percent(watched.while_waiting().0));
-    row("time in which somebody waits", &|watched| percent(watched.while_waiting().1));
+    row("GPU utilisation while jobs wait", &|watched| percent(watched.while_waiting().0));
+    row("time in which jobs wait", &|watched| percent(watched.while_waiting().1));
     row("first wait, median", &|watched| minutes(watched.wait(0.5)));
     row("first wait, 95th percentile", &|watched| minutes(watched.wait(0.95)));
     row("jobs that succeeded", &|watched| watched.succeeded.to_string());
-    row("preemptions that took lent capacity back", &|watched| watched.preemptions.to_string());
+    row("preemptions to reclaim lent capacity", &|watched| watched.preemptions.to_string());
     page += "
-The work is the same, so the mean hardly moves: what lending changes is when the work is done. A sweep that may use what four quiet teams leave
-idle ends before the next one begins; in its own fifth it queues for hours while most GPUs do nothing. The price is preemption: a share
-that wants its own back stops jobs of those that borrow, and their work since the start is done again.
+The work is the same, so the mean hardly changes; lending changes when the work is done. With lending, a sweep uses the GPUs that four quiet teams leave
+idle, and ends before the next sweep begins. In a fixed partition it queues for hours while most GPUs are idle. The price is preemption: a share
+that reclaims its capacity stops borrowing jobs, which repeat their work from the start.
 
-Utilisation is that of GPUs on hosts that report at least 10 %, from a poll every two minutes; in the first ten minutes of a job nothing is
-judged, so even a full cluster shows less than 100 %.
+A GPU counts as utilised if its host reports at least 10 %, polled every two minutes. The first ten minutes of a job do not count,
+so even a full cluster shows less than 100 %.
 
-Measured by `tests/models/headline.rs`; `UPDATE_DOCS=1 cargo test --test models headline` writes this page.
+Measured by `tests/models/headline.rs`; `UPDATE_DOCS=1 cargo test --test models headline` regenerates this page.
 ";
     page
 }
@@ -66,7 +66,7 @@ pub fn picture(parts: &Watched, shares: &Watched) -> String {
         );
     }
     for (watched, colour, name, x) in
-        [(parts, "#b3541e", "fixed parts", 60.0), (shares, "#1f6f78", "lending shares", 160.0)]
+        [(parts, "#b3541e", "fixed partitions", 60.0), (shares, "#1f6f78", "lending shares", 180.0)]
     {
         let by_hour = watched.by_hour();
         let step = (WIDTH - LEFT) / by_hour.len() as f64;

@@ -302,31 +302,31 @@ pub fn columns() -> Vec<(String, String)> {
         add(format!("unallocated_{cause}_gpu_seconds"), format!("GPU-seconds unallocated by the cause `{cause}`"));
     }
     for (part, meaning) in [
-        (lending::OWN, "of its quota, used by the share itself"),
-        (lending::LENT, "of its quota, used by other shares"),
-        (lending::IDLE, "of its quota, used by nobody, while no job of the share waits"),
-        (lending::IDLE_WHILE_WAITING, "of its quota, used by nobody, although jobs of the share wait"),
-        (lending::BORROWED, "used by the share beyond its quota"),
+        (lending::OWN, "of quota used by the share itself"),
+        (lending::LENT, "of quota used by other shares"),
+        (lending::IDLE, "of quota unused while no job of the share waits"),
+        (lending::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
+        (lending::BORROWED, "used by the share above its quota"),
     ] {
         add(format!("quota_{part}_gpu_seconds"), format!("GPU-seconds {meaning}"));
     }
-    add("waits".to_owned(), "first waits that ended with being handed to SageMaker".to_owned());
-    add("wait_seconds".to_owned(), "seconds of these waits".to_owned());
+    add("waits".to_owned(), "first waits that ended in dispatch to SageMaker".to_owned());
+    add("wait_seconds".to_owned(), "total duration of these waits".to_owned());
     for bound in WITHIN {
-        add(format!("waits_within_{bound}"), format!("how many of these waits lasted at most {bound}"));
+        add(format!("waits_within_{bound}"), format!("waits of at most {bound}"));
     }
     for (name, what) in [
-        ("requeue_wait", "later waits, after a retry or a preemption"),
-        ("startup", "start-ups, from being handed to SageMaker to running"),
-        ("run", "runs of attempts"),
+        ("requeue_wait", "requeue waits, after a retry or a preemption"),
+        ("startup", "start-ups, from dispatch to SageMaker to running"),
+        ("run", "attempts that ran"),
     ] {
-        add(format!("{name}s"), format!("how many {what}"));
-        add(format!("{name}_seconds"), "seconds of these".to_owned());
+        add(format!("{name}s"), what.to_owned());
+        add(format!("{name}_seconds"), "total duration of these".to_owned());
     }
     for reason in Reason::ALL.map(Reason::as_str) {
-        add(format!("waiting_{reason}_seconds"), format!("job-seconds of waiting for the reason `{reason}`"));
+        add(format!("waiting_{reason}_seconds"), format!("job-seconds waited for the reason `{reason}`"));
     }
-    add("waiting_gpu_seconds".to_owned(), "GPU-seconds that waiting jobs asked for in vain".to_owned());
+    add("waiting_gpu_seconds".to_owned(), "GPU-seconds requested by waiting jobs".to_owned());
     for outcome in ["succeeded", "failed", "vanished"] {
         add(format!("jobs_{outcome}"), format!("jobs that ended as `{outcome}`"));
     }
