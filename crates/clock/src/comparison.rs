@@ -1,8 +1,8 @@
-//! This clock beside that of whoever answers: measured by the `Date` header of answers, and corrected for.
+//! Compares this clock with the server's, by the `Date` header of responses, and computes a correction.
 //!
-//! `Date` has whole seconds and was written at some time between question and answer. Each answer therefore says between which
-//! two numbers the difference lies; several of them together say it more exactly. Some come from proxies with clocks of their own: what
-//! most of the first answers say is believed until many in a row say something else.
+//! `Date` has whole seconds and was written at some time between request and response. Each response therefore gives
+//! a lower and an upper bound of the difference, and several responses narrow it. Some responses come from proxies
+//! with wrong clocks: the majority of the first responses is trusted until many consecutive ones disagree.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,44 +11,46 @@ use std::time::Duration;
 
 use trainspotter_core::model::Timestamp;
 
-/// `Date` leaves out what is less than a second.
+/// Truncation of `Date`.
 const DATE_MILLIS: i64 = 1_000;
 
-/// Answers older than this say nothing of now: clocks drift.
+/// Maximum age of measurements: clocks drift.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// When the first two answers contradict each other, the median of so many is believed.
+/// If the first two responses contradict each other, the median of this many is used.
 const MEDIAN_OF: usize = 5;
 
-/// As many answers in a row have to agree with each other, and not with what is known, to be believed instead.
+/// Consecutive responses that agree with each other, and contradict the known difference, needed to replace it.
 const MIN_RIVALS: u32 = 24;
 
-/// Answers in a row that contradict what is known, of which the latest are kept.
+/// Maximum contradicting responses kept; the latest ones.
 const MAX_CONTRADICTIONS: usize = 64;
 
-/// So long, at least, must they span to tell a clock that runs at another speed from one that is set.
+/// Minimum span of them to distinguish a clock that runs at another speed from one that was set.
 const MIN_RATE_SPAN: Duration = Duration::from_secs(5);
 
-/// Part of the way by which answers may lie beside a steady speed; one that differs less than this from ours is drift.
+/// Tolerated deviation from a steady speed, as a fraction of the change. A smaller difference from our speed is
+/// drift.
 const RATE_TOLERANCE: f64 = 0.05;
 
-/// The most that a measurement may be uncertain by and still be allowed for: beyond it the network is to blame.
+/// Maximum uncertainty that is allowed for; a larger one is caused by the network.
 const MAX_ALLOWANCE_MILLIS: i64 = 10_000;
 
-/// How this machine's clock differs from the one that it was compared with.
+/// Difference between this machine's clock and the server's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// By how many seconds this machine's clock is ahead, at least; negative if it is behind. 0 while no difference is known.
+    /// Minimum seconds by which this machine's clock is ahead; negative if it is behind. 0 while no difference is
+    /// known.
     pub skew_seconds: f64,
-    /// By how many seconds that may be more.
+    /// Seconds by which the difference may be larger.
     pub uncertain_seconds: f64,
-    /// By how many seconds the service's time is moved away from the machine's to make up for it.
+    /// Seconds by which the service's time is shifted from the machine's to correct it.
     pub correction_seconds: f64,
-    /// How many times as fast the other clock runs; `None` while both run alike. Then no correction holds.
+    /// Speed of the server's clock relative to ours; `None` if they run alike. Otherwise no correction lasts.
     pub speed: Option<f64>,
 }
 
-/// What was measured, and what is added to a clock because of it.
+/// Measurements, and the resulting correction.
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     correction_millis: AtomicI64,
@@ -57,19 +59,19 @@ pub(crate) struct Reference {
 
 #[derive(Debug, Default)]
 struct Heard {
-    /// What the answers since then have in common.
+    /// Intersection of the bounds since then.
     known: Option<(Timestamp, Bounds)>,
-    /// The first answers, until some are believed.
+    /// The first measurements, until a difference is trusted.
     first: Vec<Bounds>,
-    /// What the latest answers have in common that contradict what is known, and how many they are.
+    /// Intersection of the latest contradicting measurements, and their number.
     rival: Option<(Bounds, u32)>,
-    /// The latest answers that contradict what is known, one after another: when each came, and how far the other clock was ahead.
+    /// Latest consecutive contradicting measurements: time received, and how far the server's clock was ahead.
     contradictions: VecDeque<(Timestamp, i64)>,
-    /// By how much the time of day had been set when the last answer came.
+    /// Total steps of the time of day at the last response.
     moved_millis: i64,
 }
 
-/// By how many milliseconds the other clock is ahead of this one, uncorrected: no less and no more.
+/// Bounds of how many milliseconds the server's clock is ahead of this one, uncorrected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
     least: i64,
@@ -90,7 +92,7 @@ impl Bounds {
         self.least + (self.most - self.least) / 2
     }
 
-    /// What to add: nothing if that may be right, else what was added before if that may be right.
+    /// The correction: none if the bounds allow it, else the previous one if they allow it.
     fn correction(self, before: i64) -> i64 {
         let may_be = |millis: i64| (self.least..=self.most).contains(&millis);
         [0, before].into_iter().find(|millis| may_be(*millis)).unwrap_or_else(|| self.middle())
@@ -98,7 +100,8 @@ impl Bounds {
 }
 
 impl Heard {
-    /// What is known with one more answer; `None` if it changes nothing. By then the time of day had been set by `moved` since the last.
+    /// The known bounds after one more measurement; `None` if it changes nothing. `moved` is the step of the time of
+    /// day since the last one.
     fn take_in(&mut self, bounds: Bounds, received: Timestamp, moved: i64) -> Option<(Timestamp, Bounds)> {
         let Some((since, known)) = self.known else { return Some((received, self.settle(bounds, moved)?)) };
         let is_recent = received.since(since).max(since.since(received)) <= MAX_AGE || moved != 0;
@@ -113,7 +116,8 @@ impl Heard {
             }
             return Some((received, self.rival_with(bounds)?));
         }
-        // The time of day was set: either this machine was suspended and the difference is as before, or it is another one now.
+        // The time of day was set: either this machine was suspended and the difference is unchanged, or it is a new
+        // one.
         let shifted = known.later_by(-moved).with(bounds);
         if shifted.is_none() {
             *self = Self { first: vec![bounds], moved_millis: self.moved_millis, ..Self::default() };
@@ -121,7 +125,7 @@ impl Heard {
         Some((received, shifted?))
     }
 
-    /// What the first answers come to: two that agree are enough.
+    /// The bounds from the first measurements: two that agree are enough.
     fn settle(&mut self, bounds: Bounds, moved: i64) -> Option<Bounds> {
         for earlier in &mut self.first {
             *earlier = earlier.later_by(-moved);
@@ -140,7 +144,7 @@ impl Heard {
         Some(self.first.iter().fold(median, |median, bounds| median.with(*bounds).unwrap_or(median)))
     }
 
-    /// What answers say that contradict what is known, once they are many in a row.
+    /// The contradicting bounds, once enough consecutive measurements agree on them.
     fn rival_with(&mut self, bounds: Bounds) -> Option<Bounds> {
         let joined = self.rival.and_then(|(rival, count)| Some((rival.with(bounds)?, count + 1)));
         let (rival, count) = joined.unwrap_or((bounds, 1));
@@ -150,7 +154,7 @@ impl Heard {
 }
 
 impl Heard {
-    /// How many times as fast the other clock runs, if answers that contradict what is known go away from it steadily.
+    /// Relative speed of the server's clock, if contradicting measurements move away from ours steadily.
     fn speed(&self) -> Option<f64> {
         let (first, last) = (self.contradictions.front()?, self.contradictions.back()?);
         let span = last.0.seconds_since(first.0);
@@ -173,8 +177,8 @@ impl Reference {
         self.correction_millis.load(Ordering::Relaxed)
     }
 
-    /// Takes in that an answer, asked for at `sent` and complete at `received` by the uncorrected clock, says `date`. By then the time
-    /// of day had been set by `moved_millis` in all.
+    /// Records a response with this `date`, requested at `sent` and complete at `received` by the uncorrected clock.
+    /// `moved_millis` is the total step of the time of day so far.
     pub(crate) fn hear(&self, sent: Timestamp, received: Timestamp, date: Timestamp, moved_millis: i64) {
         let bounds =
             Bounds { least: date.millis() - received.millis(), most: date.millis() + DATE_MILLIS - sent.millis() };
@@ -190,7 +194,7 @@ impl Reference {
         }
     }
 
-    /// `None` before there were answers.
+    /// The current comparison; `None` before the difference is known.
     pub(crate) fn comparison(&self) -> Option<Comparison> {
         let bounds = self.bounds()?;
         let ahead = 0.clamp(bounds.least, bounds.most);
@@ -202,7 +206,7 @@ impl Reference {
         })
     }
 
-    /// By how much the other clock may be ahead of the corrected one.
+    /// How far the server's clock may be ahead of the corrected one.
     pub(crate) fn may_be_ahead(&self) -> Duration {
         let ahead = self.bounds().map_or(0, |bounds| bounds.most.saturating_sub(self.correction_millis()));
         Duration::from_millis(ahead.clamp(0, MAX_ALLOWANCE_MILLIS).unsigned_abs())
@@ -212,7 +216,7 @@ impl Reference {
         self.heard().known.map(|(_, bounds)| bounds)
     }
 
-    /// Whole after any panic.
+    /// The state stays valid if another thread panics.
     fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,7 +230,7 @@ fn seconds(millis: i64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Takes in an answer of a clock that is ahead by so many seconds, and returns the correction in seconds.
+    /// Records a response of a clock that is ahead by so many seconds, and returns the correction in seconds.
     fn hear(reference: &Reference, at: i64, ahead: i64) -> f64 {
         let received = Timestamp::from_millis(1_700_000_000_000 + at * 700);
         let sent = Timestamp::from_millis(received.millis() - 40);
@@ -235,7 +239,7 @@ mod tests {
         seconds(reference.correction_millis())
     }
 
-    /// The different corrections, in hours, in the order in which they came.
+    /// The distinct corrections, in hours, in order.
     fn corrections(ahead: impl Fn(i64) -> i64) -> Vec<f64> {
         let reference = Reference::default();
         let mut seen: Vec<f64> = Vec::new();
@@ -267,7 +271,7 @@ mod tests {
         assert!((hear(&reference, 33, 7_200) - 7_200.0).abs() < 1.0);
     }
 
-    /// How fast another clock is found to run that runs so many times as fast, after so many answers, one each 200 ms.
+    /// The detected speed of a clock with this speed, after so many responses at intervals of 200 ms.
     fn speed_of(speed: f64, answers: i32) -> Option<f64> {
         let reference = Reference::default();
         for number in 0..answers {

@@ -1,16 +1,18 @@
-//! The one clock. Everything that waits or stamps takes time from here, the AWS SDKs too.
+//! The only clock: every wait and timestamp uses it, including those of the AWS SDKs.
 //!
-//! A clock may run faster than the wall: the demo lives at 600 times real time. It is built on tokio's clock, so that a
-//! paused runtime pauses it too. Two clones of a clock always agree.
+//! A clock may run faster than real time: the demo runs at 600 times real time. It is built on tokio's clock, so that
+//! a paused runtime pauses it too. Clones of a clock always agree.
 //!
-//! A real clock follows the time of day: when NTP sets it, or a suspended machine wakes up, the clock is set, too. What waits is not
-//! affected by that, if it waits for a span from a [`Mark`]: marks know how much time has passed, whatever the clock shows.
+//! A real clock follows the time of day: when NTP sets it, or a suspended machine wakes up, the clock is set too.
+//! Waits are not affected if they wait for a duration from a [`Mark`]: marks know how much time has passed, whatever
+//! the clock shows.
 //!
-//! A clock that is [compared](Clock::compared) with AWS's, by the dates of AWS's answers, shows AWS's time. Times in answers, requests'
-//! signatures and what the service says of now then agree, also on a machine whose clock is wrong.
+//! A clock that is [compared](Clock::compared) with AWS's, by the dates of AWS's responses, shows AWS's time. Times
+//! in responses, request signatures and the service's own timestamps then agree, even on a machine whose clock is
+//! wrong.
 //!
-//! Durations come in two kinds. Most are in *clock* time (a poll every 30 s). What guards against the real world, such
-//! as a connect timeout, is in *wall* time and goes through [`Clock::of_wall`].
+//! Durations come in two kinds. Most are in *clock* time (a poll every 30 s). Those that guard against the real
+//! world, such as a connect timeout, are in *wall* time and go through [`Clock::of_wall`].
 
 mod comparison;
 mod wall;
@@ -27,7 +29,7 @@ pub use comparison::Comparison;
 use comparison::Reference;
 use wall::Wall;
 
-/// A source of time and of waiting. Cheap to copy.
+/// A source of time and waits. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
@@ -35,16 +37,16 @@ pub struct Clock {
     speed: f64,
     /// The time of day, if the clock follows it.
     wall: Option<Wall>,
-    /// What the clock is compared with, if it is.
+    /// The clock it is compared with, if any.
     reference: Option<&'static Reference>,
 }
 
-/// A moment that stays where it is when the clock is set.
+/// A point in time that is not affected when the clock is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(Instant);
 
 impl Clock {
-    /// The time of day, at the speed of the wall.
+    /// The time of day, at real speed.
     pub fn real() -> Self {
         Self::following(time_of_day)
     }
@@ -53,26 +55,26 @@ impl Clock {
         Self { wall: Some(Wall::from_now(time_of_day)), ..Self::starting_at(timestamp(time_of_day()), 1.0) }
     }
 
-    /// Starts at the time of day and runs `speed` times as fast as the wall. `speed` must be positive and finite.
+    /// Starts at the time of day and runs `speed` times as fast as real time. `speed` must be positive and finite.
     pub fn fast(speed: f64) -> Self {
         Self::starting_at(timestamp(time_of_day()), speed)
     }
 
-    /// Starts at a chosen moment: reproducible runs.
+    /// Starts at a given time, for reproducible runs.
     pub fn starting_at(began_at: Timestamp, speed: f64) -> Self {
         debug_assert!(speed.is_finite() && speed > 0.0, "speed {speed}");
         Self { began: Instant::now(), began_at, speed, wall: None, reference: None }
     }
 
-    /// The same clock, which from now on is compared with that of whoever answers: see [`Clock::hear`]. This and its copies are
-    /// corrected together; the one that it comes from is not. What is measured is kept for the life of the process, so that clocks
-    /// can be copied: call it once for a service.
+    /// Returns this clock, to be compared with a server's clock from now on: see [`Clock::hear`]. It and its copies
+    /// are corrected together; the original is not. The measurements are leaked so that clocks can be copied: call it
+    /// once per service.
     #[must_use]
     pub fn compared(self) -> Self {
         Self { reference: Some(Box::leak(Box::default())), ..self }
     }
 
-    /// Now.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         let correction = self.reference.map_or(0, Reference::correction_millis);
         Timestamp::from_millis(self.uncorrected().millis().saturating_add(correction))
@@ -87,22 +89,22 @@ impl Clock {
         self.wall.map_or(0, |wall| wall.moved_millis())
     }
 
-    /// This moment.
+    /// The current point in time.
     pub fn mark(&self) -> Mark {
         Mark(Instant::now())
     }
 
-    /// The clock time that has passed since a moment, whether or not the clock was set meanwhile.
+    /// Clock time since a mark, whether or not the clock was set meanwhile.
     pub fn since(&self, mark: Mark) -> Duration {
         mark.0.elapsed().mul_f64(self.speed)
     }
 
-    /// When a moment was, as the clock is set now.
+    /// The time of a mark, as the clock is set now.
     pub fn at(&self, mark: Mark) -> Timestamp {
         self.now() - self.since(mark)
     }
 
-    /// Takes in that an answer, asked for at `sent` and just received, says that it is `date`. Does nothing unless the clock is
+    /// Records a response with this `date`, requested at `sent` and just received. Does nothing unless the clock is
     /// [compared](Clock::compared).
     pub fn hear(&self, sent: Mark, date: Timestamp) {
         if let Some(reference) = self.reference {
@@ -111,17 +113,17 @@ impl Clock {
         }
     }
 
-    /// How the clock differs from the one it is compared with; `None` while that is not known.
+    /// The difference from the compared clock; `None` if unknown.
     pub fn comparison(&self) -> Option<Comparison> {
         self.reference?.comparison()
     }
 
-    /// No earlier than now by any clock: that of whoever answers may be a little ahead.
+    /// An upper bound of the current time by any clock: the server's may be slightly ahead.
     pub fn now_at_the_latest(&self) -> Timestamp {
         self.now() + self.reference.map_or(Duration::ZERO, Reference::may_be_ahead)
     }
 
-    /// When a question was asked, and when its answer has come at the latest: what was true in between lies between these two.
+    /// Time of a request, and an upper bound of the time of its response: its content was true between these two.
     pub fn answered(&self, asked: Mark) -> (Timestamp, Timestamp) {
         (self.at(asked), self.now_at_the_latest())
     }
@@ -131,22 +133,22 @@ impl Clock {
         self.speed
     }
 
-    /// Waits for a span of clock time.
+    /// Waits for a duration in clock time.
     pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(span.div_f64(self.speed)).await;
     }
 
-    /// Waits until the clock shows `at`; not at all if it already does.
+    /// Waits until the clock shows `at`; returns at once if it already does.
     pub async fn sleep_until(&self, at: Timestamp) {
         self.sleep(at.since(self.now())).await;
     }
 
-    /// Waits until `span` has passed since a moment.
+    /// Waits until `span` has passed since a mark.
     pub async fn sleep_from(&self, mark: Mark, span: Duration) {
         self.sleep(span.saturating_sub(self.since(mark))).await;
     }
 
-    /// The span of clock time in which `wall` time passes.
+    /// The clock time that passes in `wall` time.
     pub fn of_wall(&self, wall: Duration) -> Duration {
         wall.mul_f64(self.speed)
     }
@@ -193,7 +195,7 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(5_000));
     }
 
-    /// The time of day of a test, in milliseconds that it was set forward.
+    /// Simulated steps of the time of day, in milliseconds.
     static SET: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
 
     fn settable() -> SystemTime {
@@ -217,7 +219,8 @@ mod tests {
         assert_eq!((shows(&clock), clock.since(mark)), (60_000, Duration::from_secs(60)));
     }
 
-    /// A clock beside one that is ahead by `ahead` milliseconds, and `answers` that took 40 ms each.
+    /// A clock compared with one that is ahead by `ahead` milliseconds, after `answers` responses that took 40 ms
+    /// each.
     async fn compared(began: i64, ahead: i64, answers: usize) -> Clock {
         let clock = Clock::starting_at(Timestamp::from_millis(began), 1.0).compared();
         hear(&clock, ahead, answers).await;
@@ -275,11 +278,11 @@ mod tests {
         }
         let clock = Clock::following(moved).compared();
         hear(&clock, 0, 3).await;
-        // While it was suspended, time went on.
+        // Time passed while it was suspended.
         MOVED.store(28_800_000, std::sync::atomic::Ordering::Relaxed);
         hear(&clock, 0, 1).await;
         assert_eq!(clock.now(), clock.uncorrected());
-        // A day ahead all at once, which nobody else is.
+        // A sudden step of a day, which no other response confirms.
         let before = clock.now();
         MOVED.store(28_800_000 + 86_400_000, std::sync::atomic::Ordering::Relaxed);
         assert!(clock.now() > before + Duration::from_secs(80_000));

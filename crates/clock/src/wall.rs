@@ -1,19 +1,19 @@
-//! The time of day, followed through steps: NTP sets it, and a machine that was suspended wakes up hours later.
+//! The time of day, including steps: NTP sets it, and a suspended machine wakes up hours later.
 //!
-//! The monotonic clock knows of neither. How far the time of day has moved away from it is what the clock adds.
+//! The monotonic clock does not see either. The difference of the two clocks is added to it.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Smaller differences are left alone, so that virtual time is exact: two clocks are never read at quite the same moment.
+/// Smaller differences are ignored, so that virtual time is exact: two clocks cannot be read at the same instant.
 const STEP_MILLIS: i64 = 100;
 
-/// Two readings further apart than this do not belong together.
+/// Two readings further apart than this are discarded.
 const MAX_BETWEEN_READINGS: Duration = Duration::from_millis(10);
 
-/// How often a reading is tried, on a machine that is too busy to read two clocks at once.
+/// Maximum tries, on a machine that is too busy to read both clocks together.
 const MAX_READINGS: usize = 5;
 
-/// The time of day and the monotonic clock, since they were read together first.
+/// The time of day and the monotonic clock at their first common reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wall {
     time_of_day: fn() -> SystemTime,
@@ -31,7 +31,7 @@ impl Wall {
         Self { time_of_day, began: read(time_of_day) }
     }
 
-    /// By how many milliseconds the time of day was set forward, in whole steps; negative, if it was set back.
+    /// Milliseconds by which the time of day was set forward, in whole steps; negative if it was set back.
     pub(crate) fn moved_millis(&self) -> i64 {
         let now = read(self.time_of_day);
         let passed = millis(now.monotonic.saturating_duration_since(self.began.monotonic));

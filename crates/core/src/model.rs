@@ -1,8 +1,8 @@
-//! Types that every module shares: time, names, jobs, topology, observations, units.
+//! Shared types: time, names, jobs, topology, observations, units.
 //!
-//! Nothing here performs I/O, reads a clock or knows the AWS SDK. `source` turns an API's answer into these types at
-//! the edge; everything downstream speaks only this language. An enum value that AWS adds tomorrow is a value here
-//! (`Unknown`), never an error and never a guess.
+//! Nothing here performs I/O, reads a clock or depends on the AWS SDK. The service's `aws` module converts API
+//! responses into these types; everything else uses only them. An enum value that AWS adds later becomes `Unknown`,
+//! never an error or a guess.
 
 mod accelerators;
 mod account;

@@ -1,10 +1,10 @@
-//! YAML text into typed values, with every mistake at once and a caret under each. PURE.
+//! Parses YAML into typed values, and reports all errors at once with a caret under each. PURE.
 //!
-//! serde stops at the first mistake. So a document is first read into a tree that knows where each node stands; then it is
-//! deserialised again and again: each mistake is noted and its node cut out, until what is left fits. Every round cuts
-//! something, so this ends.
+//! serde stops at the first error. Therefore a document is first parsed into a tree with positions, then deserialised
+//! repeatedly: each error is recorded and its node removed, until the rest is valid. Every round removes a node, so
+//! this terminates.
 //!
-//! Accepted is YAML 1.2's core schema without anchors, tags and several documents in one file.
+//! Supports YAML 1.2's core schema without anchors, tags and multiple documents per file.
 
 mod problems;
 mod tree;
@@ -26,13 +26,13 @@ pub use tree::Text;
 
 use tree::{Path, Step, Tree};
 
-/// Mistakes that are looked for in one file: finding each takes a look at the whole file.
+/// Maximum errors reported per file: finding each takes a pass over the whole file.
 pub(crate) const MAX_PROBLEMS: usize = 50;
 
-/// A value, where each part of it stands in its file, and the mistakes found so far.
+/// A value with the position of each part, and the errors found so far.
 #[derive(Debug)]
 pub struct Document<T> {
-    /// What could be read: whole only once [`Document::conclude`] has said so.
+    /// What could be parsed; complete only if [`Document::conclude`] succeeds.
     pub value: T,
     tree: Tree,
     file: String,
@@ -40,17 +40,17 @@ pub struct Document<T> {
     mistakes: Vec<Problem>,
 }
 
-/// Reads a document. `file` is the name that problems show. What does not fit `T` is left out of the value and reported by
-/// [`Document::conclude`], together with what the caller finds.
+/// Parses a document. `file` is the name shown in errors. Parts that do not fit `T` are left out of the value and
+/// reported by [`Document::conclude`], together with the caller's own findings.
 ///
 /// # Errors
 ///
-/// Every mistake found, when nothing of the document fits; if it is no YAML at all, the first place where that shows.
+/// Every error, if nothing of the document fits; for invalid YAML, the first position where it is invalid.
 pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
     read_hinting(file, text, &[])
 }
 
-/// Reads a document, as [`read`] does. `hints` are keys of other tools' files, and what to say where one of them stands.
+/// As [`read`]. `hints` are keys of other tools' files, and the message for each.
 ///
 /// # Errors
 ///
@@ -84,7 +84,7 @@ pub fn read_hinting<T: DeserializeOwned>(
     }
 }
 
-/// Keys with nothing behind them: serde takes them as left out, and nobody who wrote one means that.
+/// Keys without a value: serde treats them as absent, which is never intended.
 fn without_value(tree: &Tree, cut: &BTreeSet<Path>) -> Vec<Problem> {
     let mut found = tree.without_value();
     found.retain(|(path, _)| !cut.iter().any(|cut| path.starts_with(cut)));
@@ -99,21 +99,21 @@ fn without_value(tree: &Tree, cut: &BTreeSet<Path>) -> Vec<Problem> {
     found.into_iter().map(problem).collect()
 }
 
-/// Every text of a file, by what stands around it; `None` if it is no YAML.
+/// Every text of a file with its path; `None` for invalid YAML.
 pub fn texts(text: &str) -> Option<Vec<Text>> {
     Tree::read(text).ok().map(|tree| tree.texts())
 }
 
-/// The same path however it is written: `a.b`, `a[b]`.
+/// The canonical form of a path: `a.b` and `a[b]` are equal.
 pub fn canonical(path: &str) -> String {
     tree::shown(&tree::parse_path(path))
 }
 
-/// Reads a document that needs no further checks.
+/// Parses a document that needs no further checks.
 ///
 /// # Errors
 ///
-/// Every mistake that the text has.
+/// Every error in the text.
 pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>, Problems> {
     let document = read(file, text)?;
     document.conclude(Vec::new())?;
@@ -121,12 +121,12 @@ pub fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<Document<T>,
 }
 
 impl<T> Document<T> {
-    /// A problem with the node at `path` (`rules[2].for`); with the nearest one around it, if it is not in the file.
+    /// A problem at the node `path` (`rules[2].for`), or at its nearest existing ancestor.
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         Problem { message: message.into(), range: self.tree.range_near(&tree::parse_path(path)) }
     }
 
-    /// Every text of the document and where it stands, as [`Document::problem`] takes it; texts of keys, too.
+    /// Every text of the document with its position, in the form that [`Document::problem`] accepts; includes keys.
     pub fn texts(&self) -> Vec<Text> {
         self.tree.texts()
     }
@@ -135,8 +135,8 @@ impl<T> Document<T> {
     ///
     /// # Errors
     ///
-    /// The mistakes of reading and `found`, what the caller found in the value. A finding about a node in which
-    /// something could not be read is left out: it may only follow from that.
+    /// The parse errors and `found`, the caller's findings. A finding about a node with a parse error is left out: it
+    /// may be a consequence of it.
     pub fn conclude(&self, found: Vec<Problem>) -> Result<(), Problems> {
         let unread = |range: &std::ops::Range<usize>| {
             self.mistakes.iter().any(|mistake| range.start <= mistake.range.start && mistake.range.end <= range.end)
@@ -147,8 +147,8 @@ impl<T> Document<T> {
     }
 }
 
-/// What one round of deserialising found: a problem, unless it only follows from an earlier cut, and what to cut next
-/// (nothing, if the whole document has to go).
+/// Result of one deserialisation round: a problem, unless it follows from an earlier removal, and the node to remove
+/// next (`None` if the whole document has to go).
 struct Mistake {
     problem: Option<Problem>,
     cut: Path,
@@ -201,7 +201,7 @@ fn step(segment: &Segment) -> Option<Step> {
     }
 }
 
-/// The first word in backticks of a message that begins with `opening`.
+/// The first word in backticks of a message that starts with `opening`.
 fn quoted<'a>(message: &'a str, opening: &str) -> Option<&'a str> {
     message.strip_prefix(opening)?.split('`').nth(1)
 }
@@ -215,7 +215,7 @@ fn suggest(message: &str, word: &str) -> String {
     }
 }
 
-/// The candidate that is most like `word`, if one is like it at all.
+/// The candidate most similar to `word`, if any is similar enough.
 pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let tolerated = word.chars().count().div_ceil(3);
     let near = |candidate: &&str| distance(word, candidate);
@@ -242,7 +242,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// A duration as people write it: `30m`, `1h 30m`.
+/// A duration in config syntax: `30m`, `1h 30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 

@@ -1,8 +1,10 @@
-//! What it costs to encode and push 5,000 series by OTLP, here and by the OpenTelemetry SDK's own path: `cargo bench -p trainspotter-otlp`.
+//! Cost of encoding and pushing 5,000 series by OTLP, here and through the OpenTelemetry SDK:
+//! `cargo bench -p trainspotter-otlp`.
 //!
-//! Both push over gRPC, uncompressed, to the same receiver on the loopback. Counted is the CPU time of the whole process, the kernel's part
-//! included, but for the threads of the receiver. The SDK owns its values: each round it is given all of them anew, as it would be by a
-//! service. The path here is what `src/publish/otlp.rs` does: requests of the frame, each by the client of `opentelemetry-proto`.
+//! Both push over gRPC, uncompressed, to the same receiver on the loopback interface. The CPU time of the whole
+//! process counts, including the kernel's part, but without the receiver's threads. The SDK owns its values: each
+//! round sets all of them again, as a service would. Our path is that of `src/publish/otlp.rs`: requests of the
+//! frame, sent with the client of `opentelemetry-proto`.
 
 use std::error::Error;
 use std::fs;
@@ -27,21 +29,21 @@ use trainspotter_core::metrics::{Frame, Sample, Value, labels};
 use trainspotter_core::model::Timestamp;
 use trainspotter_otlp::{MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 
-/// As in the binary, for both paths.
+/// The allocator of the binary, for both paths.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SERIES: usize = 5_000;
-/// Metrics that these are spread over.
+/// Number of metrics.
 const METRICS: usize = 40;
-/// Pushes that are counted, after some that are not.
+/// Measured pushes, after a warm-up.
 const ROUNDS: u32 = 100;
-/// The least of so many turns counts: what else runs on the machine only adds.
+/// The minimum over this many repetitions counts: other load on the machine only adds time.
 const TURNS: usize = 3;
 const WARM_UP: u32 = 20;
-/// The name of the receiver's threads.
+/// Name of the receiver's threads.
 const RECEIVER: &str = "receiver";
-/// What a push may cost, in milliseconds.
+/// Target cost of a push, in milliseconds.
 const TARGET: f64 = 4.0;
 
 #[derive(Clone, Default)]
@@ -75,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Endpoint::from_shared(origin)?.connect_lazy()
     };
     let ours = |push: Push| sending.block_on(ours(&channel, push));
-    // In turns, so that whatever else the machine does meets all of them.
+    // Interleave the variants, so that other load affects all of them.
     let mut least = [f64::INFINITY; 4];
     for _ in 0..TURNS {
         let theirs = {
@@ -101,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What becomes of the messages.
+/// What is done with the messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Push {
     Nothing,
@@ -131,7 +133,7 @@ async fn ours(channel: &Channel, push: Push) -> Result<f64, Box<dyn Error>> {
     Ok((cpu_seconds()? - before) * 1_000.0 / f64::from(ROUNDS))
 }
 
-/// The same series by the SDK. Needs a runtime for its channel.
+/// The same series through the SDK. Needs a runtime for its channel.
 fn theirs(channel: &Channel) -> Result<f64, Box<dyn Error>> {
     let exporter = MetricExporter::builder().with_tonic().with_channel(channel.clone()).build()?;
     let reader = PeriodicReader::builder(exporter).with_interval(Duration::from_secs(3_600)).build();
@@ -177,7 +179,7 @@ fn frame() -> Frame {
     Frame { at: Timestamp::from_millis(1_700_000_000_000), samples, ..Frame::default() }
 }
 
-/// CPU time of all threads but the receiver's, as Linux counts it.
+/// CPU time of all threads except the receiver's, on Linux.
 fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
     let mut nanos = 0;
     for thread in fs::read_dir("/proc/self/task")? {

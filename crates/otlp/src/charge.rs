@@ -1,11 +1,12 @@
-//! What CloudWatch charges for: each data point by its serialized size, with its metric's name and the attributes of its resource
-//! (CloudWatch User Guide, "OTel metrics pricing and storage"). On the wire a request has each of those once. Pure.
+//! CloudWatch's charge for a request: each data point by its serialized size, with its metric's name and the
+//! attributes of its resource (CloudWatch User Guide, "OTel metrics pricing and storage"). On the wire a request
+//! contains each of those once. Pure.
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric::Data};
 use prost::Message as _;
 
-/// The bytes that a request is charged for.
+/// The charged bytes of a request.
 pub fn charged_bytes(request: &ExportMetricsServiceRequest) -> u64 {
     let mut bytes = 0;
     for of_resource in &request.resource_metrics {

@@ -1,4 +1,4 @@
-//! A frame as OTLP messages. Pure.
+//! Encodes a frame as OTLP messages. Pure.
 
 #[cfg(test)]
 mod tests;
@@ -29,36 +29,40 @@ use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::model::{Place, Timestamp};
 
-/// Data points per request: what CloudWatch's OTLP endpoint allows, and far below the 4 MiB that gRPC receivers take.
+/// Maximum data points per request: the limit of CloudWatch's OTLP endpoint, and far below the 4 MiB that gRPC
+/// receivers accept.
 pub const MAX_POINTS_PER_REQUEST: usize = 1_000;
 
-/// Values that are older than this are published as of their own minute, where the sink can: what happened while this service or the sink
-/// was down. Newer ones are of now, for alarms look at the latest minutes only.
+/// Values older than this are late: they occurred while this service or the sink was down, and are published with
+/// their own minute where the sink supports it. Newer ones get the current time, since alarms look at the latest
+/// minutes only.
 pub const LATE_AFTER: Duration = CAUGHT_UP_WITHIN;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How a frame is written down.
+/// Encoding options.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<'a> {
-    /// Who publishes.
+    /// Identity of the publisher.
     pub origin: &'a Origin,
-    /// Data points of a request, at most.
+    /// Maximum data points per request.
     pub max_points: usize,
-    /// Whether the resource says no more than what is needed: where each point is charged for with it.
+    /// Whether to shorten the resource to what is needed, where each point is charged with it.
     pub is_short: bool,
-    /// Distributions as exponential histograms; with the buckets of the catalogue where there are none.
+    /// Distributions as exponential histograms; if `None`, with the catalogue's buckets.
     pub exponential: Option<&'a ExponentialHistograms>,
-    /// What was sent before, where points without news are sent less often.
+    /// Points sent before, where unchanged points are sent less often.
     pub unchanged: Option<&'a Unchanged>,
 }
 
-/// Requests that together hold every sample of the frame once, each with its number of data points. Before them comes how the
-/// distributions stood in those minutes of which values are [late](LATE_AFTER), as far as nothing was `reported` of them: a total
-/// that was lower, or other, at that time would contradict the one that was sent. Late values of reported minutes count as of now. While
-/// the count catches up with a time in which nothing ran, distributions are sent as of the minutes that are counted, and not as of now: that
-/// would leave no time for what is still to be counted. If that is over soon the other figures wait, too: receivers refuse points that are
-/// much older than the latest they have. A request has at most `max_points`.
+/// Returns requests that together contain every sample of the frame once, each request with its number of data points
+/// and at most `max_points` of them.
+///
+/// They are preceded by the distributions at the end of each minute with [late](LATE_AFTER) values, unless the minute
+/// was already `reported`: a different total for the same time would contradict the one that was sent. Late values of
+/// reported minutes count as current. While counting catches up after a downtime, distributions are sent for the
+/// counted minutes only: a current point would leave no time for what is still to be counted. If catching up ends
+/// soon the other figures wait, too, since receivers reject points much older than their latest.
 pub fn otlp_requests(
     frame: &Frame,
     origin: &Origin,
@@ -72,7 +76,7 @@ pub fn otlp_requests(
     )
 }
 
-/// The same in a form. Late values are in the point of now where distributions are exponential histograms.
+/// As [`otlp_requests`], with options. With exponential histograms, late values are part of the current point.
 pub fn requests_in(
     form: &Form<'_>,
     frame: &Frame,
@@ -85,7 +89,7 @@ pub fn requests_in(
             requests.extend(requests_of(&whole, form));
         }
     }
-    // Exponential histograms report late values in the point of now in any case.
+    // Exponential histograms report late values in the current point in any case.
     let catch_up = if form.exponential.is_none() { frame.catch_up } else { CatchUp::Done };
     match catch_up {
         CatchUp::Done => requests.extend(requests_of(frame, form)),
@@ -102,7 +106,7 @@ pub fn requests_in(
     requests
 }
 
-/// Up to when distributions are reported once a frame was sent.
+/// Time up to which distributions are reported after sending a frame.
 pub fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<Timestamp> {
     match frame.catch_up {
         CatchUp::Done => reported_until.max(Some(frame.at)),
@@ -110,7 +114,7 @@ pub fn reported_by(frame: &Frame, reported_until: Option<Timestamp>) -> Option<T
     }
 }
 
-/// How distributions stood at the end of each minute of which values are late and which was not reported, by minute.
+/// Distributions at the end of each unreported minute with late values, by minute.
 fn late(frame: &Frame, reported_until: Option<Timestamp>) -> BTreeMap<Timestamp, Vec<Sample>> {
     let mut stood: BTreeMap<Timestamp, Vec<Sample>> = BTreeMap::new();
     for sample in &frame.samples {
@@ -137,7 +141,7 @@ fn late(frame: &Frame, reported_until: Option<Timestamp>) -> BTreeMap<Timestamp,
     stood
 }
 
-/// A distribution as it was before the values that are new in this tick.
+/// A distribution before this tick's new values.
 fn without_fresh(distribution: &Distribution) -> Distribution {
     let mut before = Distribution { fresh: Vec::new(), ..distribution.clone() };
     for (_, value) in &distribution.fresh {
@@ -281,8 +285,8 @@ fn exponential_histograms(
     samples.iter().filter_map(point).collect()
 }
 
-/// A sum of durations, which are whole milliseconds. What floating-point arithmetic adds depends on the order of the values; a sum
-/// that is lower in its last digit than the one sent before would pass for a counter that began anew.
+/// Rounds a sum of durations to whole milliseconds, which they are. Floating-point sums depend on the order of
+/// values; a sum that is lower in its last digit than the one sent before would look like a counter reset.
 fn whole_millis(sum: f64) -> f64 {
     (sum * 1_000.0).round() / 1_000.0
 }
@@ -299,7 +303,7 @@ fn attribute(key: &str, value: &str) -> KeyValue {
     }
 }
 
-/// Nanoseconds since the epoch; 0, which means "not known", before it.
+/// Nanoseconds since the epoch; 0, which means "unknown", before it.
 fn nanos(at: Timestamp) -> u64 {
     u64::try_from(at.millis()).unwrap_or(0).saturating_mul(1_000_000)
 }

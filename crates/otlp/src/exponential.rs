@@ -1,7 +1,8 @@
-//! Distributions as exponential histograms: values are placed where they fall when they are new, so that nothing depends on the bounds of
-//! the catalogue. Pure.
+//! Distributions as exponential histograms. New values are placed directly, so results do not depend on the
+//! catalogue's bounds. Pure.
 //!
-//! The values of an earlier run are not known any more, so these histograms count from when this run began, and say so.
+//! Values of an earlier run are no longer known, so these histograms start with this run, and their start time says
+//! so.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +13,22 @@ use trainspotter_core::metrics::catalogue::{DURATION_BOUNDS, Metric};
 use trainspotter_core::metrics::{Distribution, Frame, Labels, Value};
 use trainspotter_core::model::Timestamp;
 
-/// Buckets of a histogram, as the OpenTelemetry SDKs have by default.
+/// Maximum buckets of a histogram, the default of the OpenTelemetry SDKs.
 const MAX_BUCKETS: i64 = 160;
-/// The finest resolution that OpenTelemetry uses.
+/// Maximum scale, the finest resolution in OpenTelemetry.
 const MAX_SCALE: i32 = 20;
-/// Durations up to this count as zero, in seconds.
+/// Durations up to this many seconds count as zero.
 const ZERO_BELOW: f64 = 1e-3;
-/// Histograms that are kept; values of further series are left out, which [`ExponentialHistograms::take_left_out`] counts.
+/// Maximum histograms; values of further series are dropped and counted by [`ExponentialHistograms::take_left_out`].
 pub const MAX_HISTOGRAMS: usize = 50_000;
 
 /// All histograms of a sink.
 #[derive(Clone, Debug, Default)]
 pub struct ExponentialHistograms {
-    /// When counting began.
+    /// Start of counting.
     began: Option<Timestamp>,
     by_series: BTreeMap<(&'static str, Labels), Exponential>,
-    /// Values of series that have no histogram.
+    /// Dropped values.
     left_out: u64,
 }
 
@@ -43,9 +44,9 @@ pub(crate) struct Exponential {
 }
 
 impl ExponentialHistograms {
-    /// Takes in the new values of a frame. Every frame must be observed once.
+    /// Adds the new values of a frame. Call once per frame.
     pub fn observe(&mut self, frame: &Frame) {
-        // What is new in the first frame came to be before it.
+        // The new values of the first frame occurred before it.
         self.began.get_or_insert(frame.at - std::time::Duration::from_secs(1));
         for sample in &frame.samples {
             let Value::Distribution(distribution) = &sample.value else { continue };
@@ -59,12 +60,13 @@ impl ExponentialHistograms {
         }
     }
 
-    /// Values that were left out since this was last asked because [`MAX_HISTOGRAMS`] were kept already.
+    /// Number of values dropped because of [`MAX_HISTOGRAMS`] since the last call.
     pub fn take_left_out(&mut self) -> u64 {
         std::mem::take(&mut self.left_out)
     }
 
-    /// The histograms of a frame whose values are not known: each value in the middle of its bucket. For estimates of size.
+    /// Histograms of a frame whose single values are unknown: each value is placed in the middle of its bucket. For
+    /// size estimates.
     pub fn of_buckets(frame: &Frame) -> Self {
         let mut all = Self { began: Some(frame.at), ..Self::default() };
         for sample in &frame.samples {
@@ -75,7 +77,7 @@ impl ExponentialHistograms {
         all
     }
 
-    /// The point of a series as of a moment.
+    /// The data point of a series.
     pub(crate) fn point(&self, metric: &Metric, labels: &Labels, at: u64) -> Option<ExponentialHistogramDataPoint> {
         let histogram = self.by_series.get(&(metric.name, labels.clone()))?;
         let began = u64::try_from(self.began?.millis()).unwrap_or(0).saturating_mul(1_000_000);
@@ -124,13 +126,13 @@ impl Exponential {
         }
     }
 
-    /// Buckets from the first to the last that holds a value.
+    /// Number of buckets from the first to the last non-empty one.
     fn width(&self) -> i64 {
         let ends = self.counts.first_key_value().zip(self.counts.last_key_value());
         ends.map_or(0, |((first, _), (last, _))| i64::from(*last) - i64::from(*first) + 1)
     }
 
-    /// Makes one bucket of each two.
+    /// Merges pairs of buckets.
     fn halve(&mut self) {
         self.scale -= 1;
         let mut halved = BTreeMap::new();
@@ -160,7 +162,7 @@ impl Exponential {
     }
 }
 
-/// The bucket of a value: of `2^(index / 2^scale) < value <= 2^((index + 1) / 2^scale)`.
+/// The bucket of a value: `2^(index / 2^scale) < value <= 2^((index + 1) / 2^scale)`.
 fn index_of(value: f64, scale: i32) -> i32 {
     let position = value.log2() * f64::powi(2.0, scale);
     position.ceil() as i32 - 1
@@ -221,7 +223,7 @@ mod tests {
             for (index, count) in buckets.bucket_counts.iter().enumerate() {
                 let bound = |at: i32| base.powi(at);
                 let (low, high) = (bound(buckets.offset + index as i32), bound(buckets.offset + index as i32 + 1));
-                // A value on a bound may be on either side of it.
+                // A value on a bound may fall on either side of it.
                 let strictly = values.iter().filter(|value| **value > low * 1.000_001 && **value <= high * 0.999_999 && **value > ZERO_BELOW).count();
                 let about = values.iter().filter(|value| **value > low * 0.999_999 && **value <= high * 1.000_001 && **value > ZERO_BELOW).count();
                 prop_assert!((strictly as u64..=about as u64).contains(count), "bucket {} of {:?}", index, point);

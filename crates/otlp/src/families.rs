@@ -1,12 +1,12 @@
-//! The samples of each metric together, as every sink wants them. Pure.
+//! Groups the samples of a frame by metric, for all sinks. Pure.
 
 use std::collections::BTreeMap;
 
 use trainspotter_core::metrics::catalogue::{DURATION_BOUNDS, Kind, Metric};
 use trainspotter_core::metrics::{Distribution, Sample, Value};
 
-/// The samples of each metric together, by the metric's name. What breaks the frame's promise (a value of another
-/// kind than its metric's, or one that is not finite) is left out: a sink would refuse the whole batch for it.
+/// Samples by the metric's name. Invalid samples (a value of another kind than its metric's, or not finite) are left
+/// out: a sink would reject the whole batch because of one.
 pub fn families(samples: &[Sample]) -> BTreeMap<&'static str, (&'static Metric, Vec<&Sample>)> {
     let mut families = BTreeMap::new();
     for sample in samples.iter().filter(|sample| keeps_its_promise(sample)) {
@@ -23,7 +23,7 @@ fn keeps_its_promise(sample: &Sample) -> bool {
     }
 }
 
-/// The buckets of a distribution: one per bound of the catalogue, and one beyond.
+/// The buckets of a distribution: one per catalogue bound, and one above.
 pub fn buckets_of(distribution: &Distribution) -> Vec<u64> {
     let mut buckets = distribution.buckets.clone();
     buckets.resize(DURATION_BOUNDS.len() + 1, 0);

@@ -1,10 +1,11 @@
-//! Frames as OTLP messages, without sending them: functions of their arguments. `trainspotter` sends them (`src/publish/otlp.rs`).
+//! Encodes frames as OTLP messages, as pure functions; `trainspotter` sends them (`src/publish/otlp.rs`).
 //!
-//! - `encode` makes requests of a frame, `families` puts the samples of a metric together for every kind of sink.
-//! - `exponential` keeps distributions as exponential histograms, `unchanged` knows which points have no news.
-//! - `origin` says who publishes, `charge` what CloudWatch charges for.
+//! - `encode` builds requests from a frame; `families` groups samples by metric, for every kind of sink.
+//! - `exponential` keeps distributions as exponential histograms; `unchanged` tracks which points have not changed.
+//! - `origin` identifies the publisher; `charge` computes CloudWatch's charge.
 //!
-//! A crate of its own, so that what a push costs is measured without building an AWS SDK: `cargo bench -p trainspotter-otlp`.
+//! A separate crate, so that the cost of a push is measured without building an AWS SDK:
+//! `cargo bench -p trainspotter-otlp`.
 
 mod charge;
 mod encode;

@@ -1,28 +1,28 @@
-//! Who publishes, as OpenTelemetry wants to know it.
+//! Identity of the publisher, in OpenTelemetry's terms.
 
 use sha2::{Digest as _, Sha256};
 
 use trainspotter_core::model::Timestamp;
 
-/// Who publishes: what a frame says of its account and region goes before this.
+/// Identity of the publisher. A frame's own account and region take precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// When counting began. Totals survive restarts, so this does too.
+    /// Start of counting. Like the totals, it survives restarts.
     pub began: Timestamp,
-    /// The AWS region that is watched, if it is one.
+    /// The watched AWS region, if there is exactly one.
     pub region: Option<String>,
-    /// The AWS account that is watched, if known.
+    /// The watched AWS account, if known.
     pub account: Option<String>,
 }
 
 impl Origin {
-    /// An id of this source of figures, as OpenTelemetry wants one (`service.instance.id`): a UUID that is the same as long as the totals
-    /// go on, over restarts and in the replica that takes over, and another one for another state.
+    /// Id of this source of figures (`service.instance.id` in OpenTelemetry): a UUID that stays the same as long as
+    /// the totals continue, across restarts and in a replica that takes over, and that differs for a different state.
     pub fn instance_id(&self) -> String {
         self.instance_id_in("")
     }
 
-    /// The same for one of several targets, each of which has totals of its own.
+    /// As [`Self::instance_id`], for one of several targets with separate totals.
     pub(crate) fn instance_id_in(&self, target: &str) -> String {
         let mut whole = format!("trainspotter {} {:?} {:?}", self.began.millis(), self.region, self.account);
         whole.push_str(target);
@@ -30,12 +30,12 @@ impl Origin {
     }
 }
 
-/// A UUID that is the same for the same text.
+/// A UUID derived from a text.
 pub fn uuid_of(text: &str) -> String {
     let digest = Sha256::digest(text);
     let mut bytes = [0; 16];
     bytes.iter_mut().zip(digest.iter()).for_each(|(byte, of_digest)| *byte = *of_digest);
-    // Version 8 (RFC 9562): by a rule of one's own.
+    // Version 8 (RFC 9562): custom.
     bytes[6] = (bytes[6] & 0x0f) | 0x80;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

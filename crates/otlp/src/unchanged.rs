@@ -1,7 +1,7 @@
-//! Points that say what the last one said are sent less often, where each point is paid for. Pure.
+//! Sends unchanged points less often, where each point is charged. Pure.
 //!
-//! PromQL takes the latest point of the last five minutes for the value of now. So a value that does not change is as well known from a point
-//! every three minutes as from one every minute, and a counter that does not move has no increase either way.
+//! PromQL uses the latest point of the last five minutes as the current value. So for a constant value, a point every
+//! three minutes is as good as one every minute, and the increase of an unchanged counter is zero either way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use trainspotter_core::metrics::{Frame, Labels, Sample, Value};
 use trainspotter_core::model::Timestamp;
 
-/// A repetition may come a little early: ticks are not exact.
+/// A repetition may be this early: ticks are not exact.
 const EARLY: Duration = Duration::from_secs(5);
 
-/// What was sent of each series, and when.
+/// Last sent value of each series, and its time.
 #[derive(Clone, Debug)]
 pub struct Unchanged {
     every: Duration,
@@ -20,12 +20,12 @@ pub struct Unchanged {
 }
 
 impl Unchanged {
-    /// Points without news are sent so often.
+    /// Sends unchanged points at this interval.
     pub fn every(every: Duration) -> Self {
         Self { every, sent: BTreeMap::new() }
     }
 
-    /// Whether a sample is sent at this moment.
+    /// Whether a sample is to be sent now.
     pub fn is_due(&self, sample: &Sample, at: Timestamp) -> bool {
         let sent = self.sent.get(&(sample.metric.name, sample.labels.clone()));
         sent.is_none_or(|(when, value)| {
@@ -33,7 +33,7 @@ impl Unchanged {
         })
     }
 
-    /// Takes note of what a receiver took of a frame, and forgets series that are gone.
+    /// Records the points of a frame that a receiver accepted, and forgets series that are gone.
     pub fn taken(&mut self, frame: &Frame) {
         let mut sent = BTreeMap::new();
         for sample in &frame.samples {
@@ -46,7 +46,7 @@ impl Unchanged {
     }
 }
 
-/// What two equal values have in common.
+/// Key that equal values share.
 fn bits(value: &Value) -> [u64; 2] {
     match value {
         Value::Gauge(value) | Value::Counter(value) => [value.to_bits(), 0],

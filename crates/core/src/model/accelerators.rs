@@ -1,7 +1,7 @@
-//! How many GPUs an instance type has.
+//! GPU counts of instance types.
 //!
 //! The table lists every value of SageMaker's `TrainingInstanceType` as of botocore 1.44.5, with counts from
-//! `ec2:DescribeInstanceTypes`. A type that is not in it is unknown: never 0, never 8.
+//! `ec2:DescribeInstanceTypes`. Any other type is unknown: never 0, never 8.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,19 +13,19 @@ const TABLE: &str = include_str!("accelerators.csv");
 static BY_TYPE: LazyLock<BTreeMap<&'static str, Accelerators>> =
     LazyLock::new(|| TABLE.lines().skip(1).filter_map(row).collect());
 
-/// What accelerates an instance type.
+/// Accelerators of an instance type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerators {
     /// This many GPUs per instance.
     Gpus(u32),
-    /// This many Neuron devices per instance: accounted for, but never as GPUs.
+    /// This many Neuron devices per instance: known, but not counted as GPUs.
     Neuron(u32),
     /// None: a CPU instance.
     None,
 }
 
 impl Accelerators {
-    /// GPUs per instance; 0 for what has none.
+    /// GPUs per instance; 0 for types without GPUs.
     pub fn gpus(self) -> u32 {
         match self {
             Self::Gpus(count) => count,
@@ -34,7 +34,7 @@ impl Accelerators {
     }
 }
 
-/// Looks an instance type up; `None` if this build does not know it.
+/// Looks up an instance type; `None` if it is not in the table.
 pub fn accelerators_of(instance_type: &InstanceType) -> Option<Accelerators> {
     BY_TYPE.get(instance_type.as_str()).copied()
 }

@@ -1,22 +1,22 @@
-//! What the account as a whole may run, and what of that jobs outside of the watched queues take.
+//! Limits of the whole account, and capacity used outside the watched queues.
 
 use crate::model::Capacity;
 
-/// How many instances the account may run for training jobs at a time, and who uses them beside the queues.
+/// Training job limits of the account, and instances in use outside the queues.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
-    /// The limits by instance type, as far as they are asked for.
+    /// The queried limits by instance type.
     pub limits: Vec<Capacity>,
-    /// What runs outside of the watched queues; `None` while that is not known.
+    /// Instances in use outside the watched queues; `None` if unknown.
     pub outside: Option<OutsideUse>,
 }
 
 /// Instances of training jobs that belong to no watched queue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutsideUse {
-    /// By instance type, each once.
+    /// By instance type, without duplicates.
     pub instances: Vec<Capacity>,
-    /// Whether these are all; otherwise there are at least so many.
+    /// Whether the list is complete; otherwise it is a lower bound.
     pub is_complete: bool,
 }
 

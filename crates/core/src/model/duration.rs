@@ -1,15 +1,15 @@
-//! Durations as people write them: `30m`, `1h 30m`, `7d`.
+//! Durations in config syntax: `30m`, `1h 30m`, `7d`.
 
 use std::time::Duration;
 
-/// The longest duration that is read: ten years. A longer one is a typing mistake, and arithmetic with times stays in range.
+/// Maximum duration: ten years. A longer one is a typo, and arithmetic on times stays in range.
 const MAX_DURATION: Duration = Duration::from_secs(3_653 * 86_400);
 
-/// Reads a duration, without the units that nobody means: `M` is months to humantime and minutes to people.
+/// Parses a duration. Rejects `M`, which humantime reads as months and users mean as minutes.
 ///
 /// # Errors
 ///
-/// What is wrong, and how to write it.
+/// What is wrong, and the correct form.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     if has_months(text) {
         let minutes = text.replace('M', "m");
@@ -26,7 +26,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Whether a unit is `M` alone.
+/// Whether a unit is a single `M`.
 fn has_months(text: &str) -> bool {
     let is_letter = |letter: char| letter.is_alphabetic();
     text.split(|letter| !is_letter(letter)).any(|unit| unit == "M")

@@ -1,9 +1,9 @@
 //! Globs of `*` and `?`.
 
-/// Whether a text matches a glob. Takes at most the product of their lengths.
+/// Whether a text matches a glob. Takes time up to the product of their lengths.
 pub fn matches_glob(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
-    // What follows the last star, and the text that it has not taken.
+    // The pattern after the last star, and the text that the star has not consumed.
     let mut star = None;
     loop {
         let (mut glob_rest, mut text_rest) = (glob.clone(), text.clone());
@@ -15,7 +15,7 @@ pub fn matches_glob(glob: &str, text: &str) -> bool {
             }
             (Some(wanted), Some(found)) if wanted == '?' || wanted == found => (glob, text) = (glob_rest, text_rest),
             (_, _) => {
-                // The last star takes one more.
+                // The last star consumes one more character.
                 let Some((after, untaken)) = &mut star else { return false };
                 if untaken.next().is_none() {
                     return false;

@@ -1,6 +1,6 @@
-//! Names as types, so that a queue is never passed where a share was meant.
+//! Newtypes for names, so that a queue is never passed as a share.
 //!
-//! All are cheap to clone: a name is stored once and shared.
+//! All are cheap to clone: the text is reference-counted.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -16,17 +16,17 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Wraps a name as the API spelt it.
+            /// Wraps a name as the API spells it.
             pub fn new(name: impl Into<Arc<str>>) -> Self {
                 Self(name.into())
             }
 
-            /// The name as the API spelt it.
+            /// The name as the API spells it.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The shared text, for use as a label value without a copy.
+            /// The shared text, for label values without a copy.
             pub fn shared(&self) -> Arc<str> {
                 Arc::clone(&self.0)
             }
@@ -73,7 +73,7 @@ name! {
     QueueName
 }
 name! {
-    /// A quota share's name or a fair-share identifier: what a job is accounted to within its queue.
+    /// The name of a quota share or a fair-share identifier: the unit of accounting within a queue.
     ShareName
 }
 name! {
@@ -86,10 +86,10 @@ name! {
 }
 
 impl InstanceType {
-    /// The capacity unit of FIFO and fair-share environments: instances of whatever type.
+    /// The capacity unit of FIFO and fair-share environments: instances of any type.
     pub const ANY: &'static str = "NUM_INSTANCES";
 
-    /// Whether this is the unit `NUM_INSTANCES`, which names no type.
+    /// Whether this is the unit `NUM_INSTANCES` rather than a type.
     pub fn is_any(&self) -> bool {
         self.as_str() == Self::ANY
     }

@@ -1,4 +1,4 @@
-//! A Batch service job as the API describes it: one answer, before the ledger makes a history of answers.
+//! A Batch service job as one API response shows it; the ledger combines responses into a history.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,31 +11,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{InstanceType, JobId, QueueName, ShareName, Timestamp, TrainingJobName};
 
-/// Where a service job stands, in Batch's own terms and order.
+/// Status of a service job, in Batch's terms and order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobStatus {
     /// Accepted, not yet examined.
     Submitted,
-    /// In the API's enum; service jobs are not known to use it.
+    /// In the API's enum; not known to be used for service jobs.
     Pending,
     /// Waiting in the queue.
     Runnable,
     /// Handed to SageMaker, which looks for instances. Holds its capacity from here on.
     Scheduled,
-    /// Instances are there; data and image are being downloaded.
+    /// Instances are allocated; data and image are being downloaded.
     Starting,
     /// The container runs.
     Running,
-    /// Ended well.
+    /// Ended successfully.
     Succeeded,
-    /// Ended otherwise.
+    /// Ended unsuccessfully.
     Failed,
-    /// A status this build does not know, as the API spelt it.
+    /// A status unknown to this build, as the API spells it.
     Unknown(Arc<str>),
 }
 
 impl JobStatus {
-    /// Every status this build knows, in the order a job passes through them.
+    /// All known statuses, in the order a job passes through them.
     pub const KNOWN: [Self; 8] = [
         Self::Submitted,
         Self::Pending,
@@ -47,7 +47,7 @@ impl JobStatus {
         Self::Failed,
     ];
 
-    /// Reads the API's spelling. Never fails: what is not known is [`JobStatus::Unknown`].
+    /// Parses the API's spelling. Never fails: unknown statuses become [`JobStatus::Unknown`].
     pub fn parse(text: &str) -> Self {
         Self::KNOWN.into_iter().find(|status| status.as_str() == text).unwrap_or_else(|| Self::Unknown(text.into()))
     }
@@ -67,7 +67,7 @@ impl JobStatus {
         }
     }
 
-    /// Accepted but not dispatched: what counts as waiting.
+    /// Accepted but not dispatched.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::Submitted | Self::Pending | Self::Runnable)
     }
@@ -77,7 +77,7 @@ impl JobStatus {
         matches!(self, Self::Scheduled | Self::Starting | Self::Running)
     }
 
-    /// Over, for good.
+    /// Ended for good.
     pub fn is_ended(&self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
@@ -89,16 +89,16 @@ impl fmt::Display for JobStatus {
     }
 }
 
-/// The most instances of one type that a job can have: far beyond what SageMaker gives. More is an unknown value, so that no sum over
-/// jobs, GPUs and seconds can become infinite.
+/// Maximum instances of one type per job, far beyond what SageMaker allows. A larger number is treated as unknown, so
+/// that no sum over jobs, GPUs and seconds becomes infinite.
 pub const MAX_INSTANCES: f64 = 1_000_000.0;
 
 /// An amount of one capacity unit: instances of a type, or of any type (`NUM_INSTANCES`). Never GPUs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Capacity {
-    /// What is counted.
+    /// The counted unit.
     pub unit: InstanceType,
-    /// How many. The API uses a double; whole in practice.
+    /// Quantity. A double in the API; whole in practice.
     pub quantity: f64,
 }
 
@@ -108,13 +108,14 @@ impl Capacity {
         Self { unit: unit.into(), quantity }
     }
 
-    /// Whether a job can have this many instances: a whole number, not negative, and at most [`MAX_INSTANCES`].
+    /// Whether a job can have this many instances: a whole number from 0 to [`MAX_INSTANCES`].
     pub fn is_of_job(&self) -> bool {
         (0.0..=MAX_INSTANCES).contains(&self.quantity) && self.quantity.fract() == 0.0
     }
 }
 
-/// What a job needs while in flight, per instance type, in the order of its instance groups; empty if that is not known. Cheap to clone: jobs that need the same share it.
+/// Capacity that a job needs while in flight, per instance type, in the order of its instance groups; empty if
+/// unknown. Cheap to clone: jobs with equal demands share it.
 #[derive(Clone, Debug, Default)]
 pub struct Demand(Arc<[Capacity]>);
 
@@ -136,7 +137,7 @@ impl<'a> IntoIterator for &'a Demand {
 }
 
 impl From<Vec<Capacity>> for Demand {
-    /// One amount that no job can have makes the whole size unknown.
+    /// One impossible amount makes the whole demand unknown.
     fn from(capacities: Vec<Capacity>) -> Self {
         if capacities.iter().all(Capacity::is_of_job) { Self(capacities.into()) } else { Self::default() }
     }
@@ -167,12 +168,12 @@ impl PartialEq for Demand {
 
 impl Eq for Demand {}
 
-/// One job in one API answer.
+/// One job in one API response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobSeen {
     /// `jobId`.
     pub id: JobId,
-    /// `jobArn`, where it does not end in the job's id: in an example of AWS's own it does not.
+    /// `jobArn`, if it does not end in the job's id: in one of AWS's own examples it does not.
     pub odd_arn: Option<Box<str>>,
     /// `jobName`, chosen by the submitter; not unique.
     pub name: String,
@@ -180,30 +181,30 @@ pub struct JobSeen {
     pub queue: QueueName,
     /// The quota share or share identifier, if the queue has any.
     pub share: Option<ShareName>,
-    /// Where the job stood.
+    /// Status.
     pub status: JobStatus,
-    /// Why, in AWS's words.
+    /// Status reason, in AWS's wording.
     pub status_reason: Option<String>,
-    /// When the job was submitted.
+    /// Time of submission.
     pub created_at: Timestamp,
-    /// When the job was (last, or first: AWS does not say) handed to SageMaker.
+    /// Time when the job was handed to SageMaker (AWS does not document whether it is the first or the last time).
     pub scheduled_at: Option<Timestamp>,
-    /// When the job started to run. The API's 0 is `None` here.
+    /// Time when the job started to run. The API's 0 becomes `None`.
     pub started_at: Option<Timestamp>,
-    /// When the job ended.
+    /// Time when the job ended.
     pub stopped_at: Option<Timestamp>,
-    /// What the job needs.
+    /// Capacity that the job needs.
     pub demand: Demand,
     /// The training job of the latest attempt, from its ARN.
     pub training_job: Option<TrainingJobName>,
-    /// Whether a user or a limit asked for the job's end.
+    /// Whether a user or a limit requested the job's end.
     pub terminated: bool,
-    /// What only `DescribeServiceJob` tells; `None` in a list.
+    /// Fields that only `DescribeServiceJob` returns; `None` in a list.
     pub details: Option<Box<JobDetails>>,
 }
 
 impl JobSeen {
-    /// A job of which nothing else is said.
+    /// A job with only these fields.
     pub fn new(id: impl Into<JobId>, queue: impl Into<QueueName>, status: JobStatus, created_at: Timestamp) -> Self {
         Self {
             id: id.into(),
@@ -225,7 +226,7 @@ impl JobSeen {
     }
 }
 
-/// What only `DescribeServiceJob` tells of a job.
+/// Fields that only `DescribeServiceJob` returns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobDetails {
@@ -235,29 +236,29 @@ pub struct JobDetails {
     /// Attempts so far, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// How many attempts the job has in all (`retryStrategy.attempts`); `None` if AWS does not say.
+    /// Maximum attempts of the job (`retryStrategy.attempts`); `None` if AWS does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_attempts: Option<u32>,
-    /// How often the job was preempted in all.
+    /// Total preemptions of the job.
     #[serde(skip_serializing_if = "is_zero")]
     pub preemptions: u32,
-    /// After how many preemptions it is queued again (`preemptionRetriesBeforeTermination`); one more ends it. `None` is without
-    /// end.
+    /// Number of preemptions after which it is queued again (`preemptionRetriesBeforeTermination`); one more ends it.
+    /// `None` means unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_preemptions: Option<u32>,
     /// The most recent preempted attempts (a sliding window of them), oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preempted: Vec<StoppedAttempt>,
-    /// How long an attempt may run (`timeoutConfig.attemptDurationSeconds`); `None` if AWS does not say.
+    /// Maximum run time of an attempt (`timeoutConfig.attemptDurationSeconds`); `None` if AWS does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt_timeout: Option<Duration>,
-    /// Whose job it is, by its tag [`JobDetails::OWNER_TAG`].
+    /// Owner of the job, from its tag [`JobDetails::OWNER_TAG`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<str>>,
-    /// Its other tags; of these the engine keeps those that its configuration names.
+    /// Its other tags; the engine keeps those named in the configuration.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// By when it should start, by its tag [`JobDetails::START_BY_TAG`].
+    /// Latest desired start, from its tag [`JobDetails::START_BY_TAG`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_by: Option<Timestamp>,
 }
@@ -268,30 +269,32 @@ fn is_zero(count: &u32) -> bool {
 }
 
 impl JobDetails {
-    /// The most preemptions of a job that are counted; more is an unknown value.
+    /// Maximum counted preemptions of a job; a larger number is treated as unknown.
     pub const MAX_PREEMPTIONS: u32 = 100_000;
 
-    /// The tag that says whose a job is.
+    /// Tag with the owner of a job.
     pub const OWNER_TAG: &str = "owner";
 
-    /// The tag that says by when a job should start: a moment such as `2026-12-01T08:00:00Z`, or how long after its submission, such as `4h`.
+    /// Tag with the latest desired start: a time such as `2026-12-01T08:00:00Z`, or a duration from submission such
+    /// as `4h`.
     pub const START_BY_TAG: &str = "start-by";
 
-    /// What that tag says of a job that was submitted then; `None` if it says neither.
+    /// Parses that tag of a job submitted at `created_at`; `None` if it is neither a time nor a duration.
     pub fn start_by(tag: &str, created_at: Timestamp) -> Option<Timestamp> {
         let tag = tag.trim();
         let moment = tag.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()));
         moment.or_else(|| crate::model::parse_duration(tag).ok().map(|after| created_at + after))
     }
 
-    /// How many more attempts may fail before the job does; preempted ones do not count. `None` if AWS does not say.
+    /// Attempts that may still fail before the job fails; preempted attempts do not count. `None` if AWS does not
+    /// say.
     pub fn retries_left(&self) -> Option<u32> {
         let failed = self.attempts.iter().filter(|attempt| attempt.stopped_at.is_some()).count();
         let used = u32::try_from(failed).unwrap_or(u32::MAX).saturating_add(1);
         Some(self.most_attempts?.saturating_sub(used))
     }
 
-    /// The attempts that are over, as far as AWS lists them, oldest first.
+    /// Ended attempts, as far as AWS lists them, oldest first.
     pub fn over(&self) -> Vec<StoppedAttempt> {
         let failed = self.attempts.iter().map(|attempt| StoppedAttempt {
             started_at: attempt.started_at,
@@ -303,19 +306,19 @@ impl JobDetails {
         over
     }
 
-    /// How many more preemptions the job survives; `None` is without end.
+    /// Preemptions that the job still survives; `None` means unlimited.
     pub fn preemptions_left(&self) -> Option<u32> {
         Some(self.most_preemptions?.saturating_sub(self.preemptions))
     }
 }
 
-/// One attempt of a job, as `attempts[]` tells it.
+/// One attempt of a job, from `attempts[]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attempt {
-    /// When it began to run.
+    /// Start of the run.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// End.
     pub stopped_at: Option<Timestamp>,
     /// Why it ended.
     pub status_reason: Option<String>,
@@ -323,14 +326,14 @@ pub struct Attempt {
     pub training_job: Option<TrainingJobName>,
 }
 
-/// An attempt that preemption stopped.
+/// A preempted attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoppedAttempt {
-    /// When it began to run; `None` when it was stopped before that.
+    /// Start of the run; `None` if it was stopped before.
     pub started_at: Option<Timestamp>,
-    /// When it was stopped.
+    /// Time when it was stopped.
     pub stopped_at: Option<Timestamp>,
-    /// Why.
+    /// Why it was stopped.
     pub status_reason: Option<String>,
 }

@@ -1,8 +1,9 @@
-//! Which labels an alert must have: matchers, as receivers, inhibitions and silences write them.
+//! Label matchers of receivers, inhibitions and silences.
 //!
-//! They can be written as a map of globs (`{ queue: "prod-*" }`) or in Alertmanager's notation
-//! (`queue="prod", severity=~"page|critical"`). All of them must hold. A value after `=` or `!=` is a glob in either form, one after
-//! `=~` or `!~` a regular expression over the whole value. What another tool would read in another way is refused with the right form.
+//! They are written as a map of globs (`{ queue: "prod-*" }`) or in Alertmanager's notation
+//! (`queue="prod", severity=~"page|critical"`). All of them must match. A value after `=` or `!=` is a glob in either
+//! form; after `=~` or `!~` it is a regular expression over the whole value. Notations that another tool would
+//! interpret differently are rejected, with the correct form in the error.
 
 mod notation;
 mod overlap;
@@ -20,14 +21,14 @@ use crate::model::glob::matches_glob;
 
 pub use overlap::{LabelValue, Overlap};
 
-/// Matchers of one receiver, silence or inhibition at most.
+/// Maximum matchers of one receiver, silence or inhibition.
 const MAX_MATCHERS: usize = 100;
 
-/// Matchers that must all hold; none of them is met by every alert.
+/// Matchers that must all match; an empty list matches every alert.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matchers(Vec<Matcher>);
 
-/// What one label must be.
+/// A condition on one label.
 #[derive(Clone, Debug)]
 pub struct Matcher {
     label: String,
@@ -38,30 +39,30 @@ pub struct Matcher {
 #[derive(Clone, Debug)]
 enum Pattern {
     Glob(String),
-    /// As written, and as it is compiled: over the whole value.
+    /// The expression as written, and compiled over the whole value.
     Regex(String, Regex),
 }
 
 impl Matchers {
-    /// Reads Alertmanager's notation: matchers separated by commas, with or without braces.
+    /// Parses Alertmanager's notation: comma-separated matchers, with or without braces.
     ///
     /// # Errors
     ///
-    /// What is wrong, and how to write it.
+    /// What is wrong, and the correct form.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::checked(notation::parse(text)?)
     }
 
-    /// All matchers of several lists.
+    /// Combines several lists.
     ///
     /// # Errors
     ///
-    /// Two of them cannot hold together, or there are too many.
+    /// Two matchers contradict each other, or there are too many.
     pub fn all(lists: impl IntoIterator<Item = Self>) -> Result<Self, String> {
         Self::checked(lists.into_iter().flat_map(|list| list.0).collect())
     }
 
-    /// Globs as a state file of an earlier version has them: whatever they are, they are kept.
+    /// Globs from a state file of an earlier version: kept without checks.
     pub fn of_stored_globs(globs: BTreeMap<String, String>) -> Self {
         let matcher = |(label, glob)| Matcher { label, negated: false, pattern: Pattern::Glob(glob) };
         Self(globs.into_iter().map(matcher).collect())
@@ -85,7 +86,7 @@ impl Matchers {
         Ok(Self(matchers))
     }
 
-    /// Whether every alert meets them, because there are none.
+    /// Whether there are no matchers, so that every alert matches.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -95,30 +96,30 @@ impl Matchers {
         self.0.iter()
     }
 
-    /// Whether labels meet every matcher. An absent label counts as empty.
+    /// Whether labels match all matchers. An absent label counts as empty.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|matcher| matcher.matches(labels.get(&matcher.label).map_or("", String::as_str)))
     }
 }
 
 impl Matcher {
-    /// A matcher of a map: the value is a glob.
+    /// A matcher from a map entry: the value is a glob.
     ///
     /// # Errors
     ///
-    /// The label cannot be one, or the value means something else to whoever wrote it.
+    /// The label name is invalid, or the value has a different meaning in another notation.
     pub fn of_glob(label: &str, glob: &str) -> Result<Self, String> {
         check_label(label)?;
         check_glob(label, glob).map_err(|message| format!("{message}; write `{}`", as_matcher(label, glob)))?;
         Ok(Self { label: label.to_owned(), negated: false, pattern: Pattern::Glob(glob.to_owned()) })
     }
 
-    /// The label that it is about.
+    /// Name of the label.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Whether a value of the label is what it must be.
+    /// Whether a value of the label matches.
     pub fn matches(&self, value: &str) -> bool {
         let found = match &self.pattern {
             Pattern::Glob(glob) => matches_glob(glob, value),
@@ -127,7 +128,7 @@ impl Matcher {
         found != self.negated
     }
 
-    /// The one value that it takes.
+    /// The only matching value, if there is just one.
     fn literal(&self) -> Option<&str> {
         match &self.pattern {
             Pattern::Glob(glob) if !self.negated && !glob.contains(['*', '?']) => Some(glob),
@@ -136,7 +137,7 @@ impl Matcher {
     }
 }
 
-/// What a value of a map would be in Alertmanager's notation, as whoever wrote it probably means it.
+/// The probable intent of a map entry, in Alertmanager's notation.
 fn as_matcher(label: &str, value: &str) -> String {
     let bare = value.trim_start_matches(['=', '!', '~']).trim().trim_matches(['"', '\'']);
     let operator = match value.trim_start() {
@@ -149,11 +150,11 @@ fn as_matcher(label: &str, value: &str) -> String {
     format!("{label}{operator}\"{bare}\"")
 }
 
-/// Whether a text can be a label.
+/// Checks a label name.
 ///
 /// # Errors
 ///
-/// Why it cannot.
+/// Why it is invalid.
 pub fn check_label(label: &str) -> Result<(), String> {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if label.chars().all(letters) && label.chars().next().is_some_and(|first| !first.is_ascii_digit()) {
@@ -162,11 +163,12 @@ pub fn check_label(label: &str) -> Result<(), String> {
     Err(format!("`{label}` cannot be a label: letters, digits and _ only, and no digit first"))
 }
 
-/// Whether a text is a glob that can match a value of a label, and not another notation: `*` is any text, `?` any one character, all else itself.
+/// Checks that a text is a glob that can match a value of a label, rather than another notation: `*` is any text, `?`
+/// any one character, and everything else is literal.
 ///
 /// # Errors
 ///
-/// What in it has no meaning.
+/// The part that has no meaning in a glob.
 pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     let plain = "this is a glob, in which only * and ? are special";
     let quoted = |quote: char| glob.len() > 1 && glob.starts_with(quote) && glob.ends_with(quote);
@@ -196,7 +198,7 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a letter can be in a glob over names of job queues.
+/// Whether a character can occur in a glob over job queue names.
 pub fn is_of_queue_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '*' | '?')
 }
@@ -253,7 +255,7 @@ impl Serialize for Matchers {
     }
 }
 
-/// A map of globs, a list of matchers in Alertmanager's notation, or a text with several.
+/// Accepts a map of globs, a list of matchers in Alertmanager's notation, or one text with several.
 impl<'de> Deserialize<'de> for Matchers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyForm)
@@ -290,7 +292,7 @@ impl<'de> Visitor<'de> for AnyForm {
     }
 }
 
-/// An element of a list, so that a mistake is found where it is written.
+/// A list element, so that errors point at it.
 struct Listed(Matchers);
 
 impl<'de> Deserialize<'de> for Listed {
@@ -300,7 +302,7 @@ impl<'de> Deserialize<'de> for Listed {
     }
 }
 
-/// The value of an entry of a map.
+/// The value of a map entry.
 struct OfLabel<'a>(&'a str);
 
 impl<'de> serde::de::DeserializeSeed<'de> for OfLabel<'_> {

@@ -1,15 +1,15 @@
-//! Names that people give: of rules, receivers and priority bands; and texts from outside, as people may be shown them.
+//! Names of rules, receivers and priority bands; and sanitizing of external text for display.
 
 use std::borrow::Cow;
 
-/// The longest: names are labels, titles and columns.
+/// Maximum length: names are used as labels, titles and columns.
 const MAX_NAME: usize = 200;
 
-/// Whether a name can be distinguished from others wherever it is shown.
+/// Checks that a name can be told apart wherever it is displayed.
 ///
 /// # Errors
 ///
-/// What is wrong with it, to follow the name of its key.
+/// What is wrong with it, to be appended to the name of its key.
 pub fn check_name(name: &str) -> Result<(), String> {
     if let Some(letter) = name.chars().find(|letter| is_unseen(*letter)) {
         return Err(format!("holds U+{:04X}, which nobody sees", u32::from(letter)));
@@ -21,19 +21,19 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if length > MAX_NAME { Err(format!("has {length} characters, and at most {MAX_NAME} are shown")) } else { Ok(()) }
 }
 
-/// Line feeds and other control characters, marks of direction, and letters without width.
+/// Line feeds and other control characters, direction marks, and zero-width characters.
 fn is_unseen(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A text from outside as people may be shown it: what a terminal takes for a command, or what turns the direction of letters after it,
-/// becomes U+FFFD. Line feeds and tabs stay.
+/// External text that is safe to display: characters that a terminal interprets, or that change text direction, are
+/// replaced with U+FFFD. Line feeds and tabs stay.
 pub fn readable(text: &str) -> Cow<'_, str> {
     replaced(text, |letter| is_command(letter) && !matches!(letter, '\n' | '\t'))
 }
 
-/// The same on one line.
+/// As [`readable`], on a single line.
 pub fn readable_line(text: &str) -> Cow<'_, str> {
     replaced(text, is_command)
 }
@@ -45,7 +45,7 @@ fn replaced(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|letter| if is_bad(letter) { char::REPLACEMENT_CHARACTER } else { letter }).collect())
 }
 
-/// Control characters, separators of lines and paragraphs, marks that turn the direction of what follows, and what is no character.
+/// Control characters, line and paragraph separators, direction marks, and noncharacters.
 fn is_command(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')

@@ -1,135 +1,136 @@
-//! What the sources send to the engine. An outage is an observation too.
+//! Messages from the sources to the engine. An outage is an observation too.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Capacity, JobId, JobSeen, Queue, QueueName, Reserved, ShareName, Timestamp, TrainingJobName};
 
-/// One fact that a source learnt, or failed to learn.
+/// One fact that a source reports, including a failure to learn one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
-    /// Which account the target is.
+    /// The account of the target.
     Account(String),
-    /// All watched queues as configured, replacing what was known.
+    /// All watched queues as configured; replaces the previous ones.
     Topology {
-        /// When the answer was asked for.
+        /// Time of the request.
         at: Timestamp,
-        /// The queues, complete.
+        /// All queues.
         queues: Vec<Queue>,
     },
     /// A page of jobs, or one described job.
     Jobs {
-        /// When the page was asked for: what it says was true no earlier than this, but for lists that lag.
+        /// Time of the request: its content was true no earlier than this, except for lagging lists.
         at: Timestamp,
-        /// When the answer was there: what it says was true no later than this.
+        /// Time of the response: its content was true no later than this.
         answered_at: Timestamp,
         /// The jobs on the page.
         jobs: Vec<JobSeen>,
     },
-    /// A job that was asked for and is not there (any more).
+    /// A requested job that does not exist (any more).
     JobGone {
-        /// When it was asked for.
+        /// Time of the request.
         at: Timestamp,
-        /// When the answer was there.
+        /// Time of the response.
         answered_at: Timestamp,
         /// The job.
         id: JobId,
     },
-    /// Every in-flight status of a queue was listed to its last page, beginning at `since`. A job that was in flight
-    /// before and was not seen since then has left those statuses.
+    /// Every in-flight status of a queue was listed to its last page, starting at `since`. A job that was in flight
+    /// before and was not seen since has left those statuses.
     InFlightListed {
         /// The queue.
         queue: QueueName,
-        /// When the first of those pages was asked for.
+        /// Time of the first of these requests.
         since: Timestamp,
     },
-    /// Every waiting status of a queue was listed to its last page, beginning at `since`.
+    /// Every waiting status of a queue was listed to its last page, starting at `since`.
     WaitingListed {
         /// The queue.
         queue: QueueName,
-        /// When the first of those pages was asked for.
+        /// Time of the first of these requests.
         since: Timestamp,
     },
-    /// A queue's own summary of itself.
+    /// A queue's own snapshot.
     Snapshot(QueueSnapshot),
-    /// What SageMaker says of a training job.
+    /// SageMaker's description of a training job.
     TrainingJob(TrainingJobSeen),
-    /// All capacity that is paid for whether jobs use it or not, as far as it is watched, replacing what was known.
+    /// All watched reserved capacity, which is paid for whether used or not; replaces the previous state.
     Reserved {
-        /// When it was asked for.
+        /// Time of the request.
         at: Timestamp,
-        /// Training plans and warm pools, complete.
+        /// All training plans and warm pools.
         all: Vec<Reserved>,
     },
-    /// GPU utilisation of hosts, as far as CloudWatch has it.
+    /// GPU utilisation of hosts, as available from CloudWatch.
     Utilisation {
-        /// When it was asked for.
+        /// Time of the request.
         at: Timestamp,
         /// One entry per host with data. Hosts without data are absent, not zero.
         hosts: Vec<HostUtilisation>,
     },
-    /// A source answered completely.
+    /// A source responded completely.
     Answered {
-        /// Which.
+        /// The source.
         source: Source,
-        /// The queue it was about, if it was about one.
+        /// The queue, if the source is per queue.
         queue: Option<QueueName>,
-        /// When the first of its calls was made.
+        /// Time of its first call.
         at: Timestamp,
     },
-    /// A source did not answer, or only in part.
+    /// A source did not respond, or only in part.
     Failed {
-        /// Which.
+        /// The source.
         source: Source,
-        /// The queue it was about, if it was about one.
+        /// The queue, if the source is per queue.
         queue: Option<QueueName>,
-        /// When.
+        /// Time of the failure.
         at: Timestamp,
-        /// What went wrong, for people.
+        /// The error message.
         error: String,
     },
-    /// The calls made since the last such observation.
+    /// Calls since the last such observation.
     Calls(Vec<Calls>),
-    /// A built-in limit cut something off since the last such observation.
+    /// A built-in limit dropped something since the last such observation.
     LimitHit {
-        /// Which.
+        /// Name of the limit.
         limit: &'static str,
-        /// How often.
+        /// Number of times.
         times: u64,
     },
-    /// How many instances the account may run for training jobs at a time, by instance type, as far as that is asked for and
-    /// could be read: the others stay as they were.
+    /// Training job limits of the account by instance type, as far as they are queried and could be read; other
+    /// limits keep their value.
     AccountLimits(Vec<Capacity>),
-    /// The training jobs of the account that run or are about to, of whatever queue or none.
+    /// Training jobs of the account that are running or about to, including those outside any queue.
     TrainingJobsListed {
-        /// When they were asked for.
+        /// Time of the request.
         at: Timestamp,
         /// Their names.
         names: BTreeSet<TrainingJobName>,
-        /// Whether these are all.
+        /// Whether the list is complete.
         is_complete: bool,
     },
-    /// What a training job of no known service job runs on; nothing if it has ended, or if other limits of the account are for it.
+    /// Instances of a training job without a known service job; empty if it has ended, or if it counts against other
+    /// limits of the account.
     OutsideTrainingJob {
-        /// Which.
+        /// Name of the training job.
         name: TrainingJobName,
         /// Its instances.
         instances: Vec<Capacity>,
     },
     /// There is no queue to watch.
     NoQueues {
-        /// What was looked for, and what there is, for people.
+        /// Message with what was searched for, and what exists.
         why: String,
     },
-    /// A value no one here knows: an enum variant, a capacity unit, an instance type.
+    /// A value unknown to this build: an enum variant, a capacity unit, an instance type.
     UnknownValue {
-        /// What kind of value, such as `job_status`.
+        /// Kind of value, such as `job_status`.
         kind: &'static str,
-        /// The value as the API spelt it.
+        /// The value as the API spells it.
         value: String,
     },
 }
 
-/// Where observations come from; each ages on its own.
+/// Where observations come from. The age of each source is tracked separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// Queues, environments, policies and shares.
@@ -146,14 +147,14 @@ pub enum Source {
     Utilisation,
     /// Training plans and warm pools.
     Reserved,
-    /// The account's limits, and what runs outside of the queues.
+    /// The account's limits, and training jobs outside the queues.
     Account,
-    /// The SQS queue with events of jobs.
+    /// The SQS queue with job events.
     Events,
 }
 
 impl Source {
-    /// All of them, in a fixed order.
+    /// All sources, in a fixed order.
     pub const ALL: [Self; 9] = [
         Self::Topology,
         Self::Jobs,
@@ -166,7 +167,7 @@ impl Source {
         Self::Events,
     ];
 
-    /// Whether it is only asked where the configuration says so.
+    /// Whether it is used only if configured.
     pub fn is_optional(self) -> bool {
         matches!(self, Self::Reserved | Self::Account | Self::Events)
     }
@@ -187,27 +188,27 @@ impl Source {
     }
 }
 
-/// How often an API operation was called, with one outcome.
+/// Number of calls of an API operation with one outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
     /// `batch`, `sagemaker`, `cloudwatch`, `sns`.
     pub service: &'static str,
     /// The operation, such as `ListServiceJobs`.
     pub operation: &'static str,
-    /// How it ended.
+    /// Outcome.
     pub outcome: CallOutcome,
-    /// How many attempts, retries counted one by one.
+    /// Number of attempts; each retry counts.
     pub count: u64,
 }
 
-/// How one attempt of a call ended.
+/// Outcome of one attempt of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CallOutcome {
-    /// An answer.
+    /// A response.
     Ok,
-    /// Refused for going too fast.
+    /// Rejected by rate limiting.
     Throttled,
-    /// Any other error, timeouts and cut connections too.
+    /// Any other error, including timeouts and closed connections.
     Error,
 }
 
@@ -222,22 +223,22 @@ impl CallOutcome {
     }
 }
 
-/// A queue's own summary (`GetJobQueueSnapshot`), each block with its age.
+/// A queue's own snapshot (`GetJobQueueSnapshot`), with the age of each block.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QueueSnapshot {
     /// The queue.
     pub queue: Option<QueueName>,
-    /// When it was asked for.
+    /// Time of the request.
     pub at: Timestamp,
     /// The first jobs (at most 100) in dispatch order.
     pub front: Vec<Position>,
-    /// When the front of the queue was computed.
+    /// Time when the front was computed.
     pub front_updated_at: Option<Timestamp>,
-    /// Capacity in use by dispatched jobs, in whatever unit AWS chose.
+    /// Capacity in use by dispatched jobs, in AWS's choice of unit.
     pub used: Vec<Capacity>,
-    /// Capacity in use by share: the top ones only, so that an absent share is not zero.
+    /// Capacity in use by share: the top shares only, so an absent share is not zero.
     pub used_by_share: Vec<(ShareName, Vec<Capacity>)>,
-    /// When the utilisation was computed.
+    /// Time when the utilisation was computed.
     pub utilisation_updated_at: Option<Timestamp>,
 }
 
@@ -246,45 +247,45 @@ pub struct QueueSnapshot {
 pub struct Position {
     /// The job's ARN.
     pub job_arn: String,
-    /// Since when it has been at this position.
+    /// When it reached this position.
     pub since: Option<Timestamp>,
 }
 
 impl Position {
-    /// The job's id; `None` if there is none in the ARN.
+    /// The job's id; `None` if the ARN has none.
     pub fn job(&self) -> Option<JobId> {
         self.job_arn.rsplit('/').next().filter(|id| !id.is_empty()).map(JobId::from)
     }
 }
 
-/// What SageMaker says of the training job of an attempt.
+/// SageMaker's description of the training job of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingJobSeen {
     /// The service job it belongs to.
     pub job: JobId,
     /// Its name.
     pub name: TrainingJobName,
-    /// When instances were there and the download began, from the secondary status timeline.
+    /// When instances were allocated and the download began, from the secondary status timeline.
     pub starting_at: Option<Timestamp>,
-    /// When the container began to run.
+    /// When the container started.
     pub training_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Instance types and counts it runs on; empty if SageMaker does not say.
+    /// Its instance types and counts; empty if SageMaker does not say.
     pub instances: Vec<Capacity>,
-    /// Why it failed, in SageMaker's words.
+    /// Why it failed, in SageMaker's wording.
     pub failure_reason: Option<String>,
 }
 
 /// The mean GPU utilisation of one host over the latest minutes that have data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostUtilisation {
-    /// The service job that runs there.
+    /// The service job on this host.
     pub job: JobId,
     /// `<training job>/algo-<n>`.
     pub host: String,
-    /// The end of the minute that the newest datapoint covers.
+    /// End of the minute of the newest data point.
     pub at: Timestamp,
-    /// Percent summed over the host's GPUs, as SageMaker reports it: 0 to 100 times their number.
+    /// Sum of the percentages of the host's GPUs, as SageMaker reports it: 0 to 100 times their number.
     pub gpu_percent: f64,
 }

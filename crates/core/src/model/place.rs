@@ -1,16 +1,16 @@
-//! Which account and region figures and alerts are of.
+//! Account and region of figures and alerts.
 
 use std::sync::Arc;
 
-/// The labels that the place gives to every figure and alert.
+/// Labels that the place adds to every figure and alert.
 pub const PLACE_LABELS: [&str; 2] = ["account", "region"];
 
-/// A target, and where it is. Without a target (in tests of rules, say) nothing is known.
+/// A target's account and region. Without a target, as in rule tests, nothing is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// The target's name; empty where there is none.
+    /// Name of the target; empty without one.
     pub target: Arc<str>,
-    /// The AWS account; `None` until AWS has said which one it is.
+    /// AWS account; `None` until AWS has returned it.
     pub account: Option<Arc<str>>,
     /// The AWS region.
     pub region: Option<Arc<str>>,
@@ -22,7 +22,7 @@ impl Place {
         Self { target: target.into(), account: None, region: Some(region.into()) }
     }
 
-    /// The value of a label, if it is one of the place and known.
+    /// Value of a place label, if known.
     pub fn get(&self, label: &str) -> Option<&Arc<str>> {
         match label {
             "account" => self.account.as_ref(),
@@ -31,17 +31,17 @@ impl Place {
         }
     }
 
-    /// The labels that are known.
+    /// The known labels.
     pub fn labels(&self) -> impl Iterator<Item = (&'static str, &Arc<str>)> {
         PLACE_LABELS.into_iter().filter_map(|label| Some((label, self.get(label)?)))
     }
 
-    /// Whether it may be known later what is asked for now.
+    /// Whether this label is unknown now but may become known.
     pub fn lacks(&self, label: &str) -> bool {
         !self.target.is_empty() && PLACE_LABELS.contains(&label) && self.get(label).is_none()
     }
 
-    /// The account that the ARN of a resource names.
+    /// The account in a resource's ARN.
     pub fn account_of(arn: &str) -> Option<&str> {
         let is_account = |part: &&str| part.len() == 12 && part.bytes().all(|byte| byte.is_ascii_digit());
         arn.split(':').nth(4).filter(is_account)

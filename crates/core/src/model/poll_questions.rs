@@ -1,27 +1,27 @@
-//! What the engine wants to know next. The sources answer within their budget, most urgent first.
+//! What the engine needs from the next poll. The sources query it within their budget, most urgent first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{JobId, QueueName, Timestamp, TrainingJobName};
 
-/// The questions of one poll.
+/// Requests for one poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Questions {
-    /// Of a queue that is new: since when arrivals are wanted, ended jobs too.
+    /// For a new queue: list jobs created after this time, including ended ones.
     pub since: Option<Timestamp>,
-    /// Per watched queue, since when arrivals are wanted: the newest `created_at` known, less an overlap. A queue that
-    /// is not in here is new: what waits and is in flight is wanted, and what was created after `since`.
+    /// Per watched queue, list jobs created after this time: the newest known `created_at`, minus an overlap. A queue
+    /// that is missing here is new: list waiting and in-flight jobs, and all jobs created after `since`.
     pub created_after: BTreeMap<QueueName, Timestamp>,
-    /// Queues of which few jobs wait, as far as is known: these are listed in full with the others.
+    /// Queues with few known waiting jobs: their waiting jobs are always listed in full.
     pub waiting: BTreeSet<QueueName>,
-    /// Queues of which all waiting jobs are to be listed, when what is more urgent was asked.
+    /// Queues whose waiting jobs are to be listed in full, after more urgent requests.
     pub reconcile: BTreeSet<QueueName>,
     /// Jobs to describe, most urgent first.
     pub jobs: Vec<JobId>,
     /// Training jobs to describe.
     pub training_jobs: Vec<(JobId, TrainingJobName)>,
-    /// Training jobs of which no service job is known, and not what they run on either.
+    /// Training jobs without a known service job whose instances are unknown.
     pub outside: Vec<TrainingJobName>,
-    /// Hosts whose GPU utilisation is wanted: job and `<training job>/algo-<n>`.
+    /// Hosts whose GPU utilisation is needed: job and `<training job>/algo-<n>`.
     pub hosts: Vec<(JobId, String)>,
 }

@@ -1,12 +1,13 @@
-//! Priority bands: names for ranges of job priorities, so that waits can be reported by priority without a series for each number.
+//! Priority bands: names for ranges of job priorities, so that waits are reported by priority without a series per
+//! number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Jobs of a priority below all bands, or of one that is not known.
+/// Jobs with a priority below all bands, or an unknown one.
 const OTHER: &str = "other";
 
-/// Named ranges of `schedulingPriority`, each from its lowest priority to below the next one. None by default.
+/// Named ranges of `schedulingPriority`, each from its lowest priority up to the next band. None by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PriorityBands {
     by_lowest: BTreeMap<i32, Arc<str>>,
@@ -14,7 +15,7 @@ pub struct PriorityBands {
 }
 
 impl PriorityBands {
-    /// Bands by name, each with its lowest priority. Of two with the same one the last is taken.
+    /// Bands by name, each with its lowest priority. If two have the same one, the last wins.
     pub fn new<'a>(bands: impl IntoIterator<Item = (&'a str, i32)>) -> Self {
         let by_lowest: BTreeMap<i32, Arc<str>> =
             bands.into_iter().map(|(name, lowest)| (lowest, name.into())).collect();
@@ -22,13 +23,13 @@ impl PriorityBands {
         Self { by_lowest, other }
     }
 
-    /// The band of a priority, `other` outside all of them; `None` where there are no bands.
+    /// The band of a priority, `other` outside all bands; `None` without bands.
     pub fn of(&self, priority: Option<i32>) -> Option<&Arc<str>> {
         let band = priority.and_then(|priority| self.by_lowest.range(..=priority).next_back());
         band.map(|(_, name)| name).or(self.other.as_ref())
     }
 
-    /// All of them, lowest first, then `other`; none where there are no bands.
+    /// All bands, lowest first, then `other`; empty without bands.
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_lowest.values().chain(&self.other)
     }

@@ -1,4 +1,4 @@
-//! Capacity that is paid for whether jobs use it or not.
+//! Capacity that is paid for whether it is used or not.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,30 @@ use crate::model::{InstanceType, Timestamp};
 /// Instances of one training plan or warm pool, as SageMaker counts them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reserved {
-    /// What holds them.
+    /// Kind of reservation.
     pub kind: ReservedKind,
-    /// The name of the plan, or of the training job that left the pool.
+    /// Name of the plan, or of the training job that left the warm pool.
     pub name: String,
-    /// Their type; of a plan with several ones, whose use SageMaker does not tell apart, all of them with `+` between.
+    /// Instance type; for a plan with several types, whose usage SageMaker does not separate, all of them joined with
+    /// `+`.
     pub unit: InstanceType,
-    /// All of them; `None` if AWS does not say, as below.
+    /// Total instances; `None` if AWS does not say, as below.
     pub total: Option<f64>,
-    /// On which something runs.
+    /// Instances in use.
     pub in_use: Option<f64>,
-    /// On which something could run, and nothing does. What is neither in use nor idle is unhealthy or spare.
+    /// Instances that are available but idle. Those neither in use nor idle are unhealthy or spare.
     pub idle: Option<f64>,
-    /// When a plan ends; `None` if AWS does not say.
+    /// End of a plan; `None` if AWS does not say.
     pub ends_at: Option<Timestamp>,
 }
 
-/// What holds capacity.
+/// Kind of reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReservedKind {
-    /// A SageMaker training plan: bought in advance for a time.
+    /// A SageMaker training plan: bought in advance for a period.
     TrainingPlan,
-    /// Instances that a training job has left behind for the next one, for as long as its keep-alive period says.
+    /// Instances that a training job leaves for the next one, for its keep-alive period.
     WarmPool,
 }
 

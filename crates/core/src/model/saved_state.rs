@@ -1,4 +1,4 @@
-//! Counters, distributions and events as they are kept over a restart.
+//! Counters, distributions and events that are saved across restarts.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,63 +6,63 @@ use std::sync::Arc;
 
 use crate::model::{JobId, QueueName, Timestamp};
 
-/// One series that only grows. Counters use `value`; distributions the rest.
+/// One cumulative series. Counters use `value`; distributions the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SavedSeries {
     /// The metric's name in the catalogue.
     pub metric: Cow<'static, str>,
     /// Its labels.
     pub labels: Arc<BTreeMap<String, String>>,
-    /// The sum so far, of a counter.
+    /// Total of a counter.
     pub value: f64,
-    /// Values per bucket so far, of a distribution.
+    /// Values per bucket of a distribution.
     pub buckets: Vec<u64>,
-    /// Sum of a distribution's values so far.
+    /// Sum of a distribution's values.
     pub sum: f64,
-    /// How many values a distribution has had so far.
+    /// Number of a distribution's values.
     pub count: u64,
 }
 
-/// Something that was counted, as it is kept over a restart: for figures of the last hour or day.
+/// A counted event, saved for the figures of the last hour or day.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedEvent {
-    /// When it happened.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What happened, in words that only the engine reads.
+    /// The event, in an engine-internal format.
     pub body: String,
 }
 
-/// What is known of a job, as it is kept over a restart.
+/// A saved job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedJob {
-    /// Which job.
+    /// Id of the job.
     pub id: JobId,
-    /// What is known of it, in words that only the engine reads.
+    /// Its state, in an engine-internal format.
     pub body: String,
 }
 
-/// Up to when the lists of a queue are complete, as it is kept over a restart.
+/// Time up to which the lists of a queue are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedQueue {
-    /// Which queue.
+    /// Name of the queue.
     pub name: QueueName,
-    /// That, in words that only the engine reads.
+    /// The time, in an engine-internal format.
     pub body: String,
 }
 
-/// Rows of a table that have to be written, by key.
+/// Rows of a table to write, by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedRows<K> {
-    /// Rows that changed, in words that only the engine reads; `None` for those of which nothing is to be kept any more.
+    /// Changed rows, in an engine-internal format; `None` deletes a row.
     pub changes: BTreeMap<K, Option<String>>,
-    /// Whether these are all rows: what is not in here is to be forgotten.
+    /// Whether these are all rows: delete any row that is not in `changes`.
     pub is_complete: bool,
 }
 
-/// What has to be written of jobs.
+/// Job rows to write.
 pub type SavedJobs = SavedRows<JobId>;
 
-/// What has to be written of what forecasts have learnt.
+/// Rows of learnt forecast data to write.
 pub type SavedForecast = SavedRows<String>;
 
 impl<K> Default for SavedRows<K> {
@@ -72,7 +72,7 @@ impl<K> Default for SavedRows<K> {
 }
 
 impl<K: Ord> SavedRows<K> {
-    /// Takes in later changes.
+    /// Applies later changes.
     pub fn add(&mut self, later: Self) {
         if later.is_complete {
             *self = later;
@@ -86,7 +86,7 @@ impl<K: Ord> SavedRows<K> {
 }
 
 impl SavedJobs {
-    /// The jobs to be kept, by id.
+    /// The jobs to keep, by id.
     pub fn kept(&self) -> impl Iterator<Item = SavedJob> {
         let job = |(id, body): (&JobId, &Option<String>)| Some(SavedJob { id: id.clone(), body: body.clone()? });
         self.changes.iter().filter_map(job)

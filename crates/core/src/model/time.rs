@@ -1,4 +1,4 @@
-//! Instants, in the only resolution AWS Batch has: milliseconds since the epoch.
+//! Timestamps, in AWS Batch's only resolution: milliseconds since the epoch.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment in UTC, in whole milliseconds since the Unix epoch. Displays and serialises as RFC 3339.
+/// A time in UTC, in whole milliseconds since the Unix epoch. Displays and serialises as RFC 3339.
 ///
-/// Kept so that `Option<Timestamp>` is no larger: most of the times of a job are not known, and there are millions of them. What that
-/// takes is the first of all moments, which is the second one here.
+/// `Option<Timestamp>` has the same size: most times of a job are unknown, and there are millions of them. The price
+/// is the earliest representable time, which is stored as the second earliest.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(NonZeroU64);
 
-/// What `i64::MIN` is apart from 0: it keeps the order when a signed number becomes an unsigned one.
+/// The bit that differs between `i64::MIN` and 0: flipping it keeps the order when a signed number becomes unsigned.
 const SIGN: u64 = 1 << 63;
 
 impl Timestamp {
-    /// From milliseconds since the epoch, as Batch gives them.
+    /// From milliseconds since the epoch, as in the Batch API.
     pub const fn from_millis(millis: i64) -> Self {
         match NonZeroU64::new(millis.cast_unsigned() ^ SIGN) {
             Some(kept) => Self(kept),
@@ -26,7 +26,7 @@ impl Timestamp {
         }
     }
 
-    /// From seconds since the epoch, as SageMaker and CloudWatch give them.
+    /// From seconds since the epoch, as in the SageMaker and CloudWatch APIs.
     pub fn from_secs_f64(seconds: f64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
@@ -46,12 +46,12 @@ impl Timestamp {
         self.millis() as f64 / 1000.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after it.
+    /// Time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.millis().saturating_sub(earlier.millis())).unwrap_or(0))
     }
 
-    /// Seconds after `earlier`; zero if it is not after it.
+    /// Seconds since `earlier`; zero if `earlier` is later.
     pub fn seconds_since(self, earlier: Self) -> f64 {
         self.since(earlier).as_secs_f64()
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.millis()) {
             Ok(at) => at.fmt(f),
-            // Outside the years -9999..=9999: show the number rather than nothing.
+            // Outside the years -9999..=9999, print the number.
             Err(_) => write!(f, "{} ms", self.millis()),
         }
     }

@@ -1,4 +1,4 @@
-//! Queues, what they may use, and how they divide it: the configuration that Batch reports.
+//! Queues, their capacity, and how they divide it, as configured in Batch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::model::{Capacity, InstanceType, QueueName, ShareName};
 /// US dollars per instance and hour.
 pub type Prices = BTreeMap<InstanceType, f64>;
 
-/// The most that an instance can cost in an hour, in dollars: more is no price.
+/// Maximum price of an instance-hour, in dollars; a higher one is invalid.
 pub const MAX_PRICE: f64 = 1_000_000.0;
 
-/// A job queue of type `SAGEMAKER_TRAINING` with all that hangs on it.
+/// A job queue of type `SAGEMAKER_TRAINING` with its policy and environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// The queue's name.
@@ -22,22 +22,22 @@ pub struct Queue {
     pub arn: String,
     /// Whether the queue accepts jobs (`state` ENABLED).
     pub enabled: bool,
-    /// `statusReason`, `JobQueue Healthy` when all is well.
+    /// `statusReason`; `JobQueue Healthy` for a healthy queue.
     pub status_reason: Option<String>,
     /// Whether Batch ends a job that blocks the queue too long (`jobStateTimeLimitActions`).
     pub has_time_limit: bool,
-    /// Those actions, one by one.
+    /// The individual actions.
     pub time_limits: Vec<TimeLimit>,
-    /// What of the queue, its environment and its shares AWS calls INVALID, in words.
+    /// Messages about parts of the queue, its environment and its shares that AWS reports as INVALID.
     pub invalid: Vec<String>,
     /// How the queue divides its capacity.
     pub policy: Policy,
-    /// The service environment the queue draws on; `None` if it could not be read.
+    /// The service environment that the queue uses; `None` if it could not be read.
     pub environment: Option<ServiceEnvironment>,
 }
 
 impl Queue {
-    /// A queue that takes jobs and with which nothing is wrong.
+    /// An enabled, healthy queue.
     pub fn new(name: impl Into<QueueName>, policy: Policy, environment: Option<ServiceEnvironment>) -> Self {
         Self {
             name: name.into(),
@@ -53,16 +53,16 @@ impl Queue {
     }
 }
 
-/// After which time Batch ends a job that waits at the front of its queue for a reason.
+/// Time after which Batch ends a job that waits at the front of its queue for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeLimit {
-    /// The reason, as `statusReason` gives it, or its beginning.
+    /// The reason, or its beginning, as in `statusReason`.
     pub reason: String,
-    /// How long the job may wait for it.
+    /// Maximum wait for this reason.
     pub after: Duration,
 }
 
-/// How a queue decides whose job goes next.
+/// How a queue orders jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
@@ -70,12 +70,12 @@ pub enum Policy {
     Fifo,
     /// Share identifiers with weights and decay.
     FairShare {
-        /// The configured weights; a share identifier may end in `*`. Lower weight means more.
+        /// The configured weights; a share identifier may end in `*`. A lower weight gets more capacity.
         shares: Vec<WeightedShare>,
-        /// `shareDecaySeconds`: how far back use counts; zero is Batch's default of ten minutes.
+        /// `shareDecaySeconds`: how far back usage counts; zero is Batch's default of ten minutes.
         decay: Duration,
-        /// `computeReservation`, 0 to 99: this part of the capacity, in percent and to the power of the number of active
-        /// shares, is kept for shares that are not active.
+        /// `computeReservation`, 0 to 99: this percentage of the capacity, to the power of the number of active
+        /// shares, is reserved for inactive shares.
         reservation: u8,
     },
     /// Quota shares with fixed limits that may lend and borrow.
@@ -83,7 +83,7 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The word used in the API and on pages: `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
+    /// The name used in the API and on pages: `FIFO`, `FAIR_SHARE` or `QUOTA_SHARE`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Fifo => "FIFO",
@@ -98,20 +98,21 @@ impl Policy {
 pub struct WeightedShare {
     /// The share identifier, or a prefix that ends in `*`.
     pub share: ShareName,
-    /// `weightFactor`; 1.0 by default, lower gets more. [`WeightedShare::UNKNOWN`] if it is none.
+    /// `weightFactor`; 1.0 by default, lower gets more. [`WeightedShare::UNKNOWN`] if invalid.
     pub weight: f64,
 }
 
 impl WeightedShare {
-    /// The weight of an entry whose weight is none.
+    /// The weight of an entry with an invalid weight.
     pub const UNKNOWN: f64 = 0.0;
 
-    /// Whether this can be a weight: AWS takes 0.0001 to 999.9999.
+    /// Whether this is a valid weight: AWS accepts 0.0001 to 999.9999.
     pub fn is_weight(weight: f64) -> bool {
         (0.000_1..=1_000.0).contains(&weight)
     }
 
-    /// The weight of a share identifier: its own, else that of the longest prefix entry, else 1. `None` if that entry's is not known.
+    /// The weight of a share identifier: its own, else that of the longest prefix entry, else 1. `None` if that
+    /// entry's weight is unknown.
     pub fn weight_of(share: &str, weights: &[Self]) -> Option<f64> {
         let covers = |entry: &&Self| match entry.share.as_str().strip_suffix('*') {
             Some(prefix) => share.starts_with(prefix),
@@ -135,9 +136,9 @@ pub struct QuotaShare {
     pub enabled: bool,
     /// Its own capacity per instance type (one to five).
     pub limits: Vec<Capacity>,
-    /// What it does with capacity it does not use.
+    /// Use of its idle capacity.
     pub sharing: Sharing,
-    /// Whether its jobs of higher priority preempt those of lower (`inSharePreemption`).
+    /// Whether its jobs of higher priority preempt those of lower priority (`inSharePreemption`).
     pub in_share_preemption: bool,
 }
 
@@ -147,7 +148,7 @@ impl QuotaShare {
         self.limits.iter().find(|limit| limit.unit == *unit).map(|limit| limit.quantity)
     }
 
-    /// Whether other shares may use what this one leaves idle.
+    /// Whether other shares may use its idle capacity.
     pub fn lends(&self) -> bool {
         match self.sharing {
             Sharing::Lend | Sharing::LendAndBorrow { .. } => true,
@@ -164,12 +165,12 @@ pub enum Sharing {
     Reserve,
     /// Lends what it does not use.
     Lend,
-    /// Lends, and borrows up to `borrow_limit` percent of its own limit; `None` is no limit.
+    /// Lends, and borrows up to `borrow_limit` percent of its own limit; `None` means unlimited.
     LendAndBorrow {
         /// Percent of the share's own limit per instance type; the API's -1 is `None`.
         borrow_limit: Option<u32>,
     },
-    /// A strategy this build does not know: taken neither to lend nor to borrow.
+    /// A strategy unknown to this build: treated as neither lending nor borrowing.
     Unknown,
 }
 
@@ -184,12 +185,13 @@ pub struct ServiceEnvironment {
     pub limits: Vec<Capacity>,
 }
 
-/// Which shares have series of their own. Share identifiers of fair-share queues are any text, and each costs as much as a queue.
+/// Which shares have separate series. Share identifiers of fair-share queues are arbitrary, and each adds as many
+/// series as a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharesShown {
-    /// Globs over share identifiers; quota shares are shown in any case.
+    /// Globs over share identifiers; quota shares are always shown.
     pub show: Vec<String>,
-    /// How many of a queue, at most.
+    /// Maximum shares per queue.
     pub most: usize,
 }
 

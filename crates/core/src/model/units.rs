@@ -1,4 +1,4 @@
-//! How numbers and durations are shown: `1 job`, `1.5 GPUs`, `1h 5m`.
+//! Formats numbers and durations: `1 job`, `1.5 GPUs`, `1h 5m`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub fn amount(amount: f64, unit: &str) -> String {
     format!("{text} {unit}{plural}")
 }
 
-/// With one decimal, if that is not 0.
+/// With one decimal, unless it is 0.
 pub fn trimmed(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)

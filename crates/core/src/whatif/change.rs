@@ -1,4 +1,4 @@
-//! Changes to how queues are set up: `queue.research.share.speech.quota=8` and so on.
+//! Changes to the setup of queues, such as `queue.research.share.speech.quota=8`.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use crate::model::{Capacity, InstanceType, Policy, QueueName, QuotaShare, ShareName, Sharing, WeightedShare};
 use crate::whatif::past::Past;
 
-/// The keys of changes, for people.
+/// Supported keys, for messages.
 pub const KEYS: &str = "queue.Q.capacity, queue.Q.capacity.TYPE, queue.Q.policy, queue.Q.share.S.quota, queue.Q.share.S.quota.TYPE, \
                         queue.Q.share.S.borrow_limit, queue.Q.share.S.sharing, queue.Q.share.S.weight, queue.Q.share.S.priority and \
                         queue.Q.share.S.in_share_preemption";
 
-/// The most that a limit can be set to.
+/// Maximum value of a limit.
 const MAX_LIMIT: f64 = 1_000_000.0;
 
-/// The most percent of its quota that a share can be set to borrow.
+/// Maximum borrow limit of a share, in percent of its quota.
 const MAX_BORROW_LIMIT: u32 = 1_000_000;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// As it was written.
+    /// The change as written.
     pub text: String,
     queue: QueueName,
     what: What,
@@ -43,7 +43,7 @@ enum OfShare {
     InSharePreemption(bool),
 }
 
-/// So many, or so many more or fewer.
+/// An absolute value, or a relative one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Amount {
     Exactly(f64),
@@ -65,7 +65,7 @@ enum Kept {
     LendAndBorrow,
 }
 
-/// Why a change cannot be made, with what there is.
+/// Why a change cannot be applied, with the existing alternatives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeError(String);
 
@@ -93,10 +93,10 @@ impl Amount {
     }
 }
 
-/// Reads a change, `KEY=VALUE`. A value of a quota or capacity with a sign is added to what is there.
+/// Parses a change, `KEY=VALUE`. A quota or capacity with a sign is relative to the current value.
 ///
 /// # Errors
-/// It is none; the message says what would be.
+/// The text is not a valid change; the message explains the syntax.
 pub fn parse(text: &str) -> Result<Change, ChangeError> {
     let wrong = |why: String| ChangeError(format!("{text:?}: {why}"));
     let Some((key, value)) = text.split_once('=') else {
@@ -116,12 +116,12 @@ pub fn parse(text: &str) -> Result<Change, ChangeError> {
     Ok(Change { text: format!("{key}={value}"), queue: QueueName::new(queue), what })
 }
 
-/// What follows the first part of a key, if that is this one.
+/// The rest of a key after its first part, if that is `part`.
 fn inside<'a>(key: &'a str, part: &str) -> Option<&'a str> {
     key.split_once('.').filter(|(first, _)| *first == part).map(|(_, rest)| rest)
 }
 
-/// `None` if there is no such key.
+/// `None` if the key does not exist.
 fn of_queue(key: &str, value: &str) -> Option<Result<What, String>> {
     Some(match key.split_once('.').map_or((key, None), |(key, rest)| (key, Some(rest))) {
         ("capacity", unit) => amount(value).map(|amount| What::Capacity(unit.map(InstanceType::from), amount)),
@@ -177,10 +177,10 @@ fn amount(value: &str) -> Result<Amount, String> {
     }
 }
 
-/// The same past on queues that are changed, in this order.
+/// Applies changes to the queues of a past, in order.
 ///
 /// # Errors
-/// A change is about something that there is not.
+/// A change refers to something that does not exist.
 pub fn with_changes(past: &Past, changes: &[Change]) -> Result<Past, ChangeError> {
     let mut changed = past.clone();
     for change in changes {
@@ -287,7 +287,7 @@ fn of_quota(share: &mut QuotaShare, what: &OfShare) -> Result<(), String> {
     }
 }
 
-/// Sets the limit of a type, or the only one that there is.
+/// Sets the limit of a type, or the only existing limit.
 fn set_limit(
     limits: &mut Vec<Capacity>,
     unit: Option<&InstanceType>,
@@ -309,7 +309,7 @@ fn set_limit(
     Ok(())
 }
 
-/// Another kind of policy. Quotas are what each share asked for on average, as a part of the capacity.
+/// A policy of another kind. Quotas are set to each share's average demand, as a fraction of the capacity.
 fn policy(kind: Kind, past: &Past, index: usize) -> Policy {
     let Some(queue) = past.setup.queues.get(index) else { return Policy::Fifo };
     match (kind, &queue.policy) {

@@ -1,4 +1,4 @@
-//! What became of a past: waits by share, use of the capacity, preemptions and what they cost.
+//! Results of a past: waits by share, capacity usage, preemptions and their cost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,47 +10,48 @@ use crate::whatif::past::{Past, submission};
 /// Waits of one share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShareOutcome {
-    /// Of which queue.
+    /// Queue.
     pub queue: QueueName,
-    /// Of which share.
+    /// Share.
     pub share: Option<ShareName>,
-    /// Jobs that were submitted.
+    /// Submitted jobs.
     pub jobs: usize,
-    /// Of those, how many started.
+    /// Number of them that started.
     pub started: usize,
-    /// Quantiles and the mean of their first waits, in seconds; `None` if none started.
+    /// Median of their first waits, in seconds; `None` if none started.
     pub p50: Option<f64>,
-    /// Nine in ten waited no longer.
+    /// 90th percentile.
     pub p90: Option<f64>,
-    /// Nineteen in twenty waited no longer.
+    /// 95th percentile.
     pub p95: Option<f64>,
-    /// The mean.
+    /// Mean.
     pub mean: Option<f64>,
 }
 
-/// What one queue did with its capacity.
+/// Capacity usage of one queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueOutcome {
-    /// Which queue.
+    /// Queue.
     pub queue: QueueName,
-    /// The part of its environment's capacity that its jobs held, over the time of submissions; `None` without capacity.
+    /// Fraction of its environment's capacity that its jobs held, over the time of submissions; `None` without
+    /// capacity.
     pub utilisation: Option<f64>,
-    /// How often jobs were preempted.
+    /// Number of preemptions.
     pub preemptions: usize,
-    /// Instance-hours of attempts that were preempted.
+    /// Instance-hours of preempted attempts.
     pub lost_instance_hours: f64,
-    /// Those in dollars; `None` where a price is not known.
+    /// Their cost in dollars; `None` if a price is unknown.
     pub lost_dollars: Option<f64>,
-    /// What the whole capacity costs over that time, in dollars; likewise.
+    /// Cost of the whole capacity over that time, in dollars; likewise.
     pub capacity_dollars: Option<f64>,
 }
 
-/// What became of a past.
+/// Results of a past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The first submission.
     pub from: Timestamp,
-    /// Until when use is counted.
+    /// End of the period over which usage is counted.
     pub to: Timestamp,
     /// By queue and share.
     pub shares: Vec<ShareOutcome>,
@@ -64,13 +65,13 @@ impl Outcome {
         self.shares.iter().find(|one| one.queue == *queue && one.share.as_ref() == share)
     }
 
-    /// What a queue did with its capacity.
+    /// The capacity usage of a queue.
     pub fn queue(&self, queue: &QueueName) -> Option<&QueueOutcome> {
         self.queues.iter().find(|one| one.queue == *queue)
     }
 }
 
-/// Collects what becomes of jobs.
+/// Collects the results of jobs.
 struct Books<'a> {
     past: &'a Past,
     waits: BTreeMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
@@ -100,7 +101,7 @@ impl<'a> Books<'a> {
         }
     }
 
-    /// A job held its instances from then to then.
+    /// Records that a job held its instances for a period.
     fn held(&mut self, job: usize, from: Timestamp, to: Timestamp, preempted: bool) {
         let Some(job) = self.past.jobs.get(job) else { return };
         let of_queue = self.queues.entry(job.queue.clone()).or_default();
@@ -141,7 +142,7 @@ impl<'a> Books<'a> {
             let capacity: f64 = limits.iter().map(|limit| limit.quantity).sum();
             let dollars = |amounts: &mut dyn Iterator<Item = (&InstanceType, f64)>| {
                 let sum: Option<f64> = amounts.map(|(unit, hours)| Some(prices.get(unit)? * hours)).sum();
-                // A sum of nothing is -0.0, and would be shown so.
+                // An empty sum is -0.0, and would be displayed like that.
                 sum.map(|dollars| dollars + 0.0)
             };
             let lost = of_queue.map(|of_queue| &of_queue.lost);
@@ -187,7 +188,7 @@ pub(super) fn happened(past: &Past) -> Option<Outcome> {
     Some(books.outcome(&Prices::new()))
 }
 
-/// What would become of the jobs on the queues as they are set up. `progress` gets how far it is, from 0 to 1.
+/// Simulates the jobs on the given setup. `progress` receives a fraction from 0 to 1.
 pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Outcome {
     let (from, span) = (past.from(), past.until.seconds_since(past.from()).max(1.0));
     let begin = from - Duration::from_secs(1);
@@ -204,7 +205,7 @@ pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)
     let mut books = Books::of(past);
     let mut dispatched: BTreeMap<usize, Timestamp> = BTreeMap::new();
     let mut started: BTreeSet<usize> = BTreeSet::new();
-    // After the last submission nothing else comes, and what waits starts one after the other.
+    // After the last submission the remaining jobs need time to start one after the other.
     let end = past.until + Duration::from_secs_f64(span * 9.0);
     while let Some(next) = scheduler.next_event().filter(|next| *next <= end) {
         scheduler.advance(next);

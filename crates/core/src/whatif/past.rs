@@ -1,4 +1,4 @@
-//! The past of some queues: what was submitted, for how long each job held its instances, and what happened.
+//! The past of some queues: what was submitted, how long each job held its instances, and what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,55 +8,56 @@ use crate::model::{Capacity, InstanceType, Policy, QueueName, ShareName, Timesta
 use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
 use crate::whatif::setup_row::{SetupRow, setup_of_rows};
 
-/// Jobs of a past, at most: the latest.
+/// Maximum jobs of a past: the latest ones.
 pub const MAX_JOBS: usize = 200_000;
 
-/// How long looking for instances and starting take is in the times that jobs hold theirs. What is left is how long AWS takes to look at a job, and to
-/// stop one.
+/// The time to find instances and to start is part of the times that jobs hold them. What remains is the time that
+/// AWS takes to examine and to stop a job.
 const DELAYS: Delays =
     Delays { submitted: Delays::TYPICAL.submitted, stopping: Delays::TYPICAL.stopping, ..Delays::NONE };
 
-/// A job that was submitted.
+/// A submitted job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastJob {
-    /// When.
+    /// Time of submission.
     pub at: Timestamp,
-    /// Where to.
+    /// Queue.
     pub queue: QueueName,
-    /// What it is accounted to.
+    /// Share that it is accounted to.
     pub share: Option<ShareName>,
     /// Higher goes first within a share.
     pub priority: i32,
-    /// What it holds while in flight.
+    /// Capacity that it holds while in flight.
     pub demand: Vec<Capacity>,
-    /// For how long it holds that, in seconds, if nobody interrupts it.
+    /// How long it holds that capacity without interruption, in seconds.
     pub seconds: f64,
-    /// What happened to it; `None` if that was not recorded.
+    /// What happened to it; `None` if not recorded.
     pub seen: Option<Seen>,
 }
 
 /// What happened to a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// Each time that it held its instances: from when to when, and whether it was preempted then. The last may have no end.
+    /// Each period in which it held its instances: start, end, and whether it was then preempted. The last one may be
+    /// open.
     pub held: Vec<(Timestamp, Option<Timestamp>, bool)>,
 }
 
 /// The past of some queues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Past {
-    /// The queues as they are set up.
+    /// Setup of the queues.
     pub setup: Setup,
     /// The jobs, oldest first.
     pub jobs: Vec<PastJob>,
-    /// Until when it goes.
+    /// End of the period.
     pub until: Timestamp,
-    /// What is to be known of how it came about.
+    /// Notes about how the past was reconstructed.
     pub notes: Vec<String>,
 }
 
 impl Past {
-    /// Of jobs that are replayed on some queues until the last of them was submitted, if nothing is known of later.
+    /// Creates a past from jobs. Without `until`, it ends with the last submission.
     pub fn new(setup: Setup, mut jobs: Vec<PastJob>, until: Option<Timestamp>) -> Self {
         jobs.sort_by_key(|job| job.at);
         let mut notes = Vec::new();
@@ -68,7 +69,8 @@ impl Past {
         Self { setup: Setup { delays: DELAYS, ..setup }, jobs, until, notes }
     }
 
-    /// Of a workload: one that says when its jobs started has a record, and one that only says how long they take has none.
+    /// From a workload. It has recorded results only if it states when its jobs started, rather than just how long
+    /// they run.
     pub fn of_workload(setup: Setup, submissions: &[Submission]) -> Self {
         let delays = setup.delays.mean_before_running().as_secs_f64();
         let of_submission = |submission: &Submission| {
@@ -82,7 +84,7 @@ impl Past {
                     let end = (*end)?;
                     (end.seconds_since(*start), Some(Seen { held: vec![(*start, Some(end), false)] }))
                 }
-                // It never took anything.
+                // It never held capacity.
                 Plan::Recorded { start: None, .. } | Plan::Refused(_) => return None,
             };
             let cap = submission.terms.attempt_timeout.map_or(f64::INFINITY, |timeout| timeout.as_secs_f64() + delays);
@@ -99,16 +101,16 @@ impl Past {
         Self::new(setup, submissions.iter().filter_map(of_submission).collect(), None)
     }
 
-    /// Of what a scheduler has done so far.
+    /// From the history of a scheduler.
     pub fn of_scheduler(scheduler: &Scheduler, setup: Setup) -> Self {
         let jobs = scheduler.jobs().filter_map(|job| of_job(job, scheduler.now()));
         Self::new(setup, jobs.collect(), Some(scheduler.now()))
     }
 
-    /// Of what forecasts have kept, in a state file or by a service that runs.
+    /// From stored forecast data, of a state file or a running service.
     ///
     /// # Errors
-    /// Too little is kept; the message says what is missing.
+    /// There is too little data; the message says what is missing.
     pub fn of_kept(rows: BTreeMap<String, String>) -> Result<Self, String> {
         let (arrivals, attempts, queues) = learnt_of(rows);
         let queues = queues.and_then(|body| serde_json::from_str::<Vec<SetupRow>>(&body).ok());
@@ -116,7 +118,8 @@ impl Past {
         let setup = setup_of_rows(
             queues.ok_or("nothing is kept of how its queues are set up: let the service poll them first")?,
         );
-        // What ended before the oldest attempt that is kept did may have been overwritten, once there are as many as are kept.
+        // Once the maximum number of attempts is stored, older ones may have been overwritten: history is complete
+        // only from the end of the oldest stored attempt on.
         let is_full = attempts.len() as u64 >= MAX_ROWS;
         let complete_from = attempts.iter().map(AttemptRow::ended_at).min().filter(|_| is_full);
         let mut of_jobs: BTreeMap<u64, Vec<AttemptRow>> = BTreeMap::new();
@@ -156,7 +159,7 @@ impl Past {
         self.jobs.first().map_or(self.until, |job| job.at)
     }
 
-    /// Shares of a queue that jobs were submitted to, or that it is set up with.
+    /// Shares of a queue that jobs were submitted to, or that are configured.
     pub fn shares(&self, queue: &QueueName) -> BTreeSet<ShareName> {
         let of_jobs = self.jobs.iter().filter(|job| job.queue == *queue).filter_map(|job| job.share.clone());
         let mut shares: BTreeSet<ShareName> = of_jobs.collect();
@@ -168,10 +171,10 @@ impl Past {
         shares
     }
 
-    /// Whether instances of a type mean something to a queue: its environment or a share of it has them, or a job asked for them.
+    /// Checks that a queue uses an instance type: in its environment, in a share, or in a job's demand.
     ///
     /// # Errors
-    /// They do not; the message says which do.
+    /// It does not; the message lists the types that it uses.
     pub(super) fn knows(&self, queue: &QueueName, unit: &InstanceType) -> Result<(), String> {
         let mut known: BTreeSet<&InstanceType> = BTreeSet::new();
         for setup in self.setup.queues.iter().filter(|setup| setup.name == *queue) {
@@ -191,7 +194,7 @@ impl Past {
         Err(format!("queue {queue} has no instances of type {:?}; there are {there_are}", unit.as_str()))
     }
 
-    /// Mean instances that each share of a queue asked for.
+    /// Mean instances that each share of a queue requested.
     pub(super) fn mean_demand(&self, queue: &QueueName) -> BTreeMap<Option<ShareName>, f64> {
         let span = self.until.seconds_since(self.from()).max(1.0);
         let mut demand = BTreeMap::new();
@@ -210,10 +213,10 @@ fn of_rows(job: ArrivalRow, mut attempts: Vec<AttemptRow>, until: Timestamp) -> 
     let has_ended =
         attempts.iter().any(|one| one.ended && !one.never_ran) || attempts.last().is_some_and(|one| one.ended);
     let seconds = if has_ended {
-        // One that failed and was tried again holds its instances each time.
+        // A failed and retried job holds its instances each time.
         at_least(attempts.iter().filter(|one| one.ended).map(|one| one.seconds).sum(), &held)
     } else {
-        // It runs, or waits again: see `of_job`.
+        // It is running, or waiting again: see `of_job`.
         if attempts.is_empty() {
             held.push((started, None, false));
         }
@@ -225,7 +228,7 @@ fn of_rows(job: ArrivalRow, mut attempts: Vec<AttemptRow>, until: Timestamp) -> 
     Some(PastJob { at, queue, share, priority, demand, seconds, seen: Some(Seen { held }) })
 }
 
-/// A job takes longer than any of its attempts that were preempted has lasted.
+/// A job takes longer than any of its preempted attempts lasted.
 fn at_least(seconds: f64, held: &[(Timestamp, Option<Timestamp>, bool)]) -> f64 {
     let lasted = held.iter().filter(|(.., preempted)| *preempted);
     let longest = lasted.filter_map(|(from, to, _)| Some(to.as_ref()?.seconds_since(*from))).fold(0.0, f64::max);
@@ -245,7 +248,7 @@ fn of_job(job: &Job, now: Timestamp) -> Option<PastJob> {
     let last = held.last().copied();
     let is_whole = last.is_none_or(|(_, to, preempted)| to.is_some() && !preempted);
     let so_far = held.iter().map(|(from, to, _)| to.unwrap_or(now).seconds_since(*from)).fold(0.0, f64::max);
-    // A job that has not ended takes at least twice as long as it has taken: half of those do that are found so.
+    // Estimate for a job that has not ended: twice the longest time so far, the median of jobs found at that age.
     let seconds = match last {
         Some((_, Some(_), false)) => {
             let ended = held.iter().filter(|(.., preempted)| !preempted);
@@ -266,10 +269,10 @@ fn of_job(job: &Job, now: Timestamp) -> Option<PastJob> {
     })
 }
 
-/// A job as the scheduler takes it.
+/// The job as a submission to the scheduler.
 pub(super) fn submission(job: &PastJob, is_fifo: bool) -> Submission {
     let share = if is_fifo { None } else { Some(job.share.clone().unwrap_or_else(|| ShareName::new(""))) };
-    // Times are whole milliseconds, and a difference of one must not make another history.
+    // Round to whole milliseconds: a tiny difference must not change the history.
     let duration = Duration::try_from_secs_f64((job.seconds * 1_000.0).round() / 1_000.0 + 1e-6).unwrap_or_default();
     Submission {
         at: job.at,

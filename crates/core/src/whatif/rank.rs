@@ -1,23 +1,23 @@
-//! Single changes that are worth a try, to be ranked by what they do.
+//! Candidate changes to be ranked by their effect.
 
 use crate::model::{Capacity, Policy, QueueName, Sharing};
 use crate::whatif::change::{Change, parse};
 use crate::whatif::past::Past;
 
-/// Candidates at most: each takes a replay.
+/// Maximum candidates: each takes a replay.
 const MAX_CANDIDATES: usize = 40;
 
-/// A single change and how many instances it costs.
+/// A candidate and the instances that it costs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// The change; more than one where a quota grows together with the capacity.
+    /// The change; several if a quota grows together with the capacity.
     pub changes: Vec<Change>,
-    /// Instances more than there were.
+    /// Additional instances.
     pub instances: f64,
 }
 
-/// For each queue: one, two and four instances more; for each share those with its quota, what it lacks of lending and borrowing, and no borrow
-/// limit. Of one queue, if it is named.
+/// For each queue, one, two and four more instances; for each share, these with its quota, any missing lending and
+/// borrowing, and no borrow limit. Limited to one queue, if given.
 pub fn candidates(past: &Past, queue: Option<&QueueName>) -> Vec<Candidate> {
     let mut found = Vec::new();
     for setup in past.setup.queues.iter().filter(|setup| queue.is_none_or(|queue| setup.name == *queue)) {

@@ -1,6 +1,6 @@
-//! The same replay several times: near a limit a minute here or there decides which job goes first, and all that comes after follows. Each replay but
-//! the first lets jobs hold their instances a little longer or shorter. The medians are what is said, and how far the replays are apart is how far
-//! that may be off.
+//! Repeats a replay several times: near a limit, a small difference in time decides which job goes first, and
+//! everything after it. Each replay but the first varies how long jobs hold their instances. Results are medians, and
+//! their spread is the uncertainty.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,31 +9,32 @@ use crate::model::{Prices, Timestamp};
 use crate::whatif::outcome::{self, Outcome, QueueOutcome, ShareOutcome};
 use crate::whatif::past::Past;
 
-/// How often a past is replayed.
+/// Number of replays.
 const REPLAYS: u64 = 5;
 
-/// A longer past is replayed once: it takes long, and what is by chance in it matters less.
+/// A longer past is replayed once: replays are slow, and chance matters less in it.
 const MAX_REPEATED_JOBS: usize = 20_000;
 
-/// By how much a job holds its instances longer or shorter in another replay, at most, in seconds: as much as AWS may take to find and start them.
+/// Maximum variation of the time that a job holds its instances, in seconds: as long as AWS may take to find and
+/// start them.
 const MOST_SECONDS: f64 = 60.0;
 
-/// And as a part of how long it holds them, at most.
+/// Maximum variation as a fraction of that time.
 const MOST_PART: f64 = 0.1;
 
-/// What happens may differ by so much more than the replay that differs most: a few replays show not all that may be.
+/// Factor on the largest observed deviation: a few replays do not show every possible result.
 const BEYOND: f64 = 1.5;
 
-/// What replays of one past have in common.
+/// Results of several replays of one past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Repeated {
     /// The medians.
     pub middle: Outcome,
-    /// Each of them.
+    /// Result of each replay.
     pub all: Vec<Outcome>,
 }
 
-/// Replays a past. `progress` gets how far that is, from 0 to 1.
+/// Replays a past. `progress` receives a fraction from 0 to 1.
 pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Repeated {
     let times = if past.jobs.len() > MAX_REPEATED_JOBS { 1 } else { REPLAYS };
     let one = |number: u64| {
@@ -43,7 +44,7 @@ pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Re
     Repeated { middle: middle_of(&all), all }
 }
 
-/// Says of a past that is replayed once that it is not known how far its replays would be apart.
+/// A note for a past that is replayed once, so that its spread is unknown.
 pub fn note(past: &Past) -> Option<String> {
     (past.jobs.len() > MAX_REPEATED_JOBS).then(|| {
         format!(
@@ -53,7 +54,7 @@ pub fn note(past: &Past) -> Option<String> {
     })
 }
 
-/// The past with its jobs a little longer or shorter, by the number of the replay.
+/// The past with the durations of its jobs varied by the number of the replay.
 fn varied(past: &Past, number: u64) -> Cow<'_, Past> {
     if number == 0 {
         return Cow::Borrowed(past);
@@ -69,7 +70,7 @@ fn varied(past: &Past, number: u64) -> Cow<'_, Past> {
 }
 
 impl Repeated {
-    /// How far a wait of a share may be from its median, in seconds, by the replay that differs most from it.
+    /// Uncertainty of a share's wait, in seconds: the largest deviation from the median, times [`BEYOND`].
     pub fn spread(&self, share: &ShareOutcome, wait: impl Fn(&ShareOutcome) -> Option<f64>) -> f64 {
         let find = |outcome: &Outcome| outcome.share(&share.queue, share.share.as_ref()).and_then(&wait);
         let Some(middle) = find(&self.middle) else { return 0.0 };
@@ -77,7 +78,7 @@ impl Repeated {
     }
 }
 
-/// The replays have the same shares and queues in the same order.
+/// Medians. All replays have the same shares and queues in the same order.
 fn middle_of(all: &[Outcome]) -> Outcome {
     let Some(first) = all.first() else {
         let (from, to) = (Timestamp::default(), Timestamp::default());

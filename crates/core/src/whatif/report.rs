@@ -1,4 +1,4 @@
-//! An answer as it is shown: before and after, share by share and queue by queue.
+//! Report of an answer: before and after, by share and by queue.
 
 use serde::Serialize;
 
@@ -9,18 +9,18 @@ use crate::whatif::outcome::{Outcome, QueueOutcome, ShareOutcome};
 use crate::whatif::past::Past;
 use crate::whatif::repeated;
 
-/// What a change would have done.
+/// Effect of a change.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The first submission that is replayed.
+    /// First replayed submission.
     pub from: Timestamp,
-    /// Until when it is replayed.
+    /// End of the replayed period.
     pub to: Timestamp,
-    /// Jobs that are replayed.
+    /// Replayed jobs.
     pub jobs: usize,
-    /// The changes, as they were written.
+    /// The changes as written.
     pub changes: Vec<String>,
-    /// What is to be known of the past, a sentence each.
+    /// Notes about the past, one sentence each.
     pub notes: Vec<String>,
     /// By queue and share.
     pub shares: Vec<ShareReport>,
@@ -31,19 +31,20 @@ pub struct Report {
 /// Waits of one share, in seconds; `null` where none started.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShareReport {
-    /// Of which queue.
+    /// Queue.
     pub queue: QueueName,
-    /// Of which share.
+    /// Share.
     pub share: Option<ShareName>,
-    /// Jobs that were submitted.
+    /// Submitted jobs.
     pub jobs: usize,
-    /// As they were recorded.
+    /// As recorded.
     pub happened: Option<Waits>,
-    /// In the replay of what was.
+    /// In the replay without changes.
     pub before: Waits,
     /// In the replay with the changes.
     pub after: Waits,
-    /// By how much the p95 after may be off: as the replay of what was misses the recorded one, or as replays of the change differ, whichever is more.
+    /// Uncertainty of the p95 after the change: the error of the replay without changes against the record, or the
+    /// spread of replays with the change, whichever is larger.
     pub p95_error_seconds: Option<f64>,
 }
 
@@ -52,46 +53,46 @@ pub struct ShareReport {
 pub struct Waits {
     /// Jobs that started.
     pub started: usize,
-    /// Half of them waited no longer.
+    /// Median.
     pub p50_seconds: Option<f64>,
-    /// Nine in ten.
+    /// 90th percentile.
     pub p90_seconds: Option<f64>,
-    /// Nineteen in twenty.
+    /// 95th percentile.
     pub p95_seconds: Option<f64>,
-    /// The mean.
+    /// Mean.
     pub mean_seconds: Option<f64>,
 }
 
-/// What a queue does with its capacity.
+/// Capacity usage of a queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueReport {
-    /// Which queue.
+    /// Queue.
     pub queue: QueueName,
-    /// As it was recorded.
+    /// As recorded.
     pub happened: Option<UseReport>,
-    /// In the replay of what was.
+    /// In the replay without changes.
     pub before: UseReport,
     /// In the replay with the changes.
     pub after: UseReport,
 }
 
-/// Use of a queue's capacity in one replay; dollars are `null` where a price is not known.
+/// Capacity usage of a queue in one replay; dollars are `null` if a price is unknown.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct UseReport {
     /// From 0 to 1.
     pub utilisation: Option<f64>,
-    /// How often jobs were preempted.
+    /// Number of preemptions.
     pub preemptions: usize,
-    /// What that lost.
+    /// Instance-hours of preempted attempts.
     pub lost_instance_hours: f64,
-    /// In dollars.
+    /// Their cost.
     pub lost_dollars: Option<f64>,
-    /// What the capacity costs over the time.
+    /// Cost of the capacity over the period.
     pub capacity_dollars: Option<f64>,
 }
 
 impl Report {
-    /// Of an answer about a past.
+    /// Builds the report of an answer.
     pub fn of(past: &Past, changes: &[Change], answer: &Answer) -> Self {
         let (from, to) = answer.span();
         let happened = |find: &dyn Fn(&Outcome) -> Option<Waits>| answer.happened.as_ref().and_then(find);

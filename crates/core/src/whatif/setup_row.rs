@@ -1,4 +1,4 @@
-//! How queues are set up, as it is kept with what forecasts have learnt, so that the past can be replayed from a file alone.
+//! Setup of queues as stored with forecast data, so that the past can be replayed from a file alone.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ struct ShareRow {
     in_share_preemption: bool,
 }
 
-/// Rows of queues whose environment is known.
+/// Rows of the queues whose environment is known.
 pub fn of_queues(queues: &[Queue]) -> Vec<SetupRow> {
     let row = |queue: &Queue| {
         let environment = queue.environment.as_ref()?;
@@ -77,7 +77,7 @@ fn share_row(share: &QuotaShare) -> ShareRow {
     }
 }
 
-/// The queues of some rows.
+/// The setup from stored rows.
 pub fn setup_of_rows(rows: Vec<SetupRow>) -> Setup {
     let mut setup = Setup { delays: Delays::NONE, ..Setup::default() };
     for SetupRow { queue, environment, limits, policy } in rows {

@@ -1,4 +1,4 @@
-//! What a replay says of a change, against the world that has it from the start.
+//! Compares the replay of a change with a system that had it from the start.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const TYPE: &str = "ml.p5.48xlarge";
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const DAYS: u64 = 12;
 
-/// Jobs of three shares by chance, so many an hour of each.
+/// Random jobs of three shares, with a rate per hour for each.
 fn submissions(seed: u64, has_shares: bool) -> Vec<Submission> {
     let mut state = seed;
     let mut unit = move || {
@@ -82,7 +82,7 @@ fn fair() -> Policy {
     }
 }
 
-/// A world with all its jobs run to the end, as it would be seen.
+/// The record of a simulation run to the end.
 fn world(setup: &Setup, jobs: &[Submission]) -> Past {
     let mut scheduler = Scheduler::new(setup.clone(), 3, START - Duration::from_secs(1));
     for job in jobs {
@@ -93,16 +93,16 @@ fn world(setup: &Setup, jobs: &[Submission]) -> Past {
     Past { until: START + Duration::from_secs(DAYS * 86_400), ..past }
 }
 
-/// By how much two figures differ, as a part of the larger; what is small in any case counts as equal.
+/// Relative difference of two values; values below `small` count as equal.
 fn apart(one: f64, other: f64, small: f64) -> f64 {
     if (one - other).abs() <= small { 0.0 } else { (one - other).abs() / one.abs().max(other.abs()) }
 }
 
-/// An uncertainty that is given excuses a p95 that is off by no more than this part of it.
+/// A reported uncertainty excuses an error of the p95 up to this fraction.
 const MOST_EXCUSED: f64 = 0.5;
 
-/// Changes over a world: what the replay says of each, and what the world says that had it from the start. At most so many waits may be off by a
-/// tenth or more, and by no more than the answer says that they may be.
+/// Checks changes: compares the replay of each with a simulation that had it from the start. At most `most_excused`
+/// waits may be off by a tenth or more, and only within the reported uncertainty.
 #[expect(clippy::print_stdout, reason = "shows the waits that are excused")]
 fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excused: usize) {
     let jobs = submissions(seed, has_shares);
@@ -111,7 +111,7 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excu
     for text in texts {
         let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
         let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
-        // The changed world: the same jobs, with the priorities that the change gives them.
+        // The changed system: the same jobs, with the priorities from the change.
         let changed = with_changes(&recorded, &changes).unwrap();
         let by_change = |(job, past): (&Submission, &PastJob)| Submission { priority: past.priority, ..job.clone() };
         let jobs: Vec<Submission> = jobs.iter().zip(&changed.jobs).map(by_change).collect();
@@ -126,7 +126,7 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excu
         for share in &said.after.shares {
             let real = truth.share(&share.queue, share.share.as_ref()).unwrap();
             let off = apart(share.p95.unwrap(), real.p95.unwrap(), 300.0);
-            // Near a limit the answer says that it may be off by more.
+            // Near a limit the answer reports a larger uncertainty.
             let may_be_off = said.p95_error(share).unwrap_or(0.0);
             let is_within = (share.p95.unwrap() - real.p95.unwrap()).abs() <= may_be_off && off <= MOST_EXCUSED;
             all += 1;
@@ -274,7 +274,7 @@ fn candidates_cost_what_they_add() {
     assert_eq!(shares.len(), 3);
 }
 
-/// What forecasts have kept of jobs of a FIFO queue.
+/// Stored forecast data of jobs of a FIFO queue.
 fn kept() -> (Forecaster, JobTraits, Demand) {
     let queue = Queue::new("research", Policy::Fifo, setup(Policy::Fifo).environments.first().cloned());
     let mut forecaster = Forecaster::default();
@@ -290,7 +290,7 @@ fn a_job_that_was_tried_again_holds_its_instances_for_all_its_attempts() {
     forecaster.arrived(&job, (START, Some(START)), &of, 0, &demand);
     forecaster.attempt_ended(&job, 1, &of, (START, 3_000.0), true);
     forecaster.attempt_ended(&job, 2, &of, (START + Duration::from_secs(4_000), 5_000.0), true);
-    // One that ended before its container ran, and says nothing of how long jobs run.
+    // An attempt that ended before its container ran, and says nothing about run times.
     let job = JobId::from("broken");
     forecaster.arrived(&job, (START, Some(START)), &of, 0, &demand);
     forecaster.attempt_never_ran(&job, 1, &of, (START, 90.0), true);
@@ -320,7 +320,7 @@ fn jobs_whose_attempts_were_overwritten_are_left_out_and_counted() {
     let still_run = past.jobs.iter().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.held[0].1.is_none()));
     assert_eq!(still_run.map(|job| job.at).collect::<Vec<_>>(), [at(all)]);
     assert!(past.notes.iter().any(|note| note.starts_with("3 jobs are left out")), "{:?}", past.notes);
-    // As long as nothing was overwritten, a job without an attempt is one that runs.
+    // While nothing was overwritten, a job without an attempt is a running one.
     let (mut forecaster, of, demand) = kept();
     forecaster.arrived(&"runs".into(), (at(0), Some(at(0))), &of, 0, &demand);
     forecaster.attempt_ended(&"ended".into(), 1, &of, (at(5), 60.0), true);

@@ -1,4 +1,4 @@
-//! Mistakes in a file, shown as people want to see them.
+//! Errors in a file, with excerpts for display.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,25 +7,25 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::yaml::MAX_PROBLEMS;
 
-/// Of a long line so many bytes are shown before a mistake, and so many from its beginning on.
+/// Maximum bytes of a long line shown before an error, and from its start on.
 const MAX_AROUND: usize = 200;
 
-/// One mistake.
+/// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong and, where it helps, what to do.
+    /// What is wrong and, where helpful, how to fix it.
     pub message: String,
-    /// Where, in bytes of the text.
+    /// Byte range in the text.
     pub(super) range: Range<usize>,
 }
 
-/// Everything that is wrong with a file; never empty. Displays with an excerpt and a caret for each.
+/// All errors of a file; never empty. Displays each with an excerpt and a caret.
 #[derive(Clone, Debug)]
 pub struct Problems {
     file: String,
     text: String,
     problems: Vec<Problem>,
-    /// Whether they stop anything.
+    /// Errors or warnings.
     level: Severity,
 }
 
@@ -41,20 +41,20 @@ impl Problems {
         Self { file: file.to_owned(), text: text.to_owned(), problems, level: Severity::Error }
     }
 
-    /// A file that has problems as a whole: it cannot be read, say.
+    /// A problem with the file as a whole, for example if it cannot be read.
     pub fn with_file(file: &str, message: impl Into<String>) -> Self {
         Self::new(file, "", vec![Problem { message: message.into(), range: 0..0 }])
     }
 
-    /// The same as what does not stop anything.
+    /// The same problems as warnings.
     #[must_use]
     pub fn as_warnings(mut self) -> Self {
         self.level = Severity::Warning;
         self
     }
 
-    /// The same with the text of the file covered by asterisks, but for white space and these ranges, and with these words covered where a
-    /// message quotes them. What stands in the file stays where it is.
+    /// Masks the file's text with asterisks, except for white space and the `shown` ranges, and masks the `hidden`
+    /// words where messages quote them. Positions stay the same.
     #[must_use]
     pub fn showing_only(mut self, shown: &[Range<usize>], hidden: &[String]) -> Self {
         let mut shown = shown.to_vec();
@@ -92,25 +92,25 @@ impl Problems {
         })
     }
 
-    /// The number of the line in which a byte is, from 1, and where that begins.
+    /// Line number of a byte, from 1, and the start of that line.
     fn line_of(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or_default();
         (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1))
     }
 
-    /// The line of a problem, or what is around the problem if that is long, where it is in the text, and where the caret is in it.
+    /// The line of a problem, or an excerpt of a long line, with its line number and the range to underline in it.
     fn excerpt(&self, problem: &Problem) -> (usize, &str, Range<usize>) {
         let at = problem.range.start.min(self.text.len());
         let (number, begin) = self.line_of(at);
         let end = self.text.get(at..).and_then(|rest| rest.find('\n')).map_or(self.text.len(), |length| at + length);
         let begin = self.boundary(begin.max(at.saturating_sub(MAX_AROUND)));
         let end = self.boundary(end.min(at + MAX_AROUND));
-        // A caret under the first line says enough; an excerpt of a whole block hides it.
+        // A caret under the first line is enough; underlining a whole block would hide it.
         let last = problem.range.end.min(end).max(at);
         (number, self.text.get(begin..end).unwrap_or_default(), at - begin..last - begin)
     }
 
-    /// The nearest beginning of a character, from here on.
+    /// The next character boundary.
     fn boundary(&self, at: usize) -> usize {
         (at..=self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len())
     }

@@ -1,4 +1,4 @@
-//! Mistakes, found and shown.
+//! Finding and displaying errors.
 
 use std::collections::BTreeMap;
 
@@ -166,7 +166,7 @@ fn a_key_of_another_tool_is_explained_and_not_what_is_missing_beside_it() {
     assert_eq!(problems.iter().collect::<Vec<_>>(), [(1, 1, "this is a file of the other tool")]);
 }
 
-/// However large and wrong a file is, its mistakes are found in bounded time, and not all of them: this test would take minutes.
+/// For large and broken files, errors are found in bounded time and capped; otherwise this test would take minutes.
 #[test]
 fn of_a_large_file_so_many_mistakes_are_looked_for() {
     let keys: String = (0..20_000).map(|key| format!("key_{key}: 1\n")).collect();
@@ -181,13 +181,13 @@ fn of_a_large_file_so_many_mistakes_are_looked_for() {
 }
 
 proptest! {
-    /// Whatever the text, the answer is a value or problems.
+    /// Any text gives a value or problems.
     #[test]
     fn no_text_panics(text in "[ -~\n\u{e9}\u{1f33b}]{0,200}") {
         let _ = parse::<Garden>("garden.yaml", &text).map_err(|problems| problems.to_string());
     }
 
-    /// Of any set of bad beds, each is reported, and only those.
+    /// For any set of broken beds, each is reported, and nothing else.
     #[test]
     fn each_of_many_mistakes_is_reported(bad in prop::collection::vec(0..4_u8, 1..12)) {
         let bed = |kind: &u8| match kind {
@@ -203,7 +203,7 @@ proptest! {
         };
         let mut expected: Vec<usize> = Vec::new();
         for (index, kind) in bad.iter().enumerate() {
-            // An unknown key where a required one is missing is two mistakes.
+            // An unknown key in place of a required one is two errors.
             expected.extend(std::iter::repeat_n(index, [0, 1, 1, 2][usize::from(*kind)]));
         }
         prop_assert_eq!(reported, expected);

@@ -1,4 +1,4 @@
-//! A YAML document as a tree that knows where each node stands.
+//! A YAML document as a tree with source positions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Write;
@@ -9,24 +9,24 @@ use serde_json::{Number, Value};
 
 use crate::yaml::problems::Problem;
 
-/// Collections in collections deeper than this are refused.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 32;
 
-/// Larger files are refused.
+/// Maximum file size.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Files with more values and keys than this are refused.
+/// Maximum number of values and keys.
 const MAX_NODES: usize = 50_000;
 
-/// The way from the root to a node.
+/// Path from the root to a node.
 pub(super) type Path = Vec<Step>;
 
-/// Where each node of a cut tree stands in the whole one: the items that are left of each list that lost some.
+/// Maps paths in a pruned tree to the full tree: the remaining items of each list that lost some.
 #[derive(Debug, Default)]
 pub(super) struct Origin(BTreeMap<Path, Vec<usize>>);
 
 impl Origin {
-    /// The way in the whole tree of a way in the cut one.
+    /// The full tree's path for a path in the pruned one.
     pub(super) fn of(&self, path: &[Step]) -> Path {
         let mut origin = Path::new();
         for step in path {
@@ -74,7 +74,7 @@ struct Entry {
 }
 
 impl Tree {
-    /// Reads a text.
+    /// Parses a text.
     pub(super) fn read(text: &str) -> Result<Self, Problem> {
         if text.len() > MAX_BYTES {
             return Err(Problem { message: format!("larger than {MAX_BYTES} bytes"), range: 0..0 });
@@ -83,21 +83,21 @@ impl Tree {
         reader.document().map(|root| Self { root })
     }
 
-    /// The document as a value, without the nodes that were cut out, and where the rest comes from.
+    /// The document as a value without the removed nodes, and the mapping of its paths.
     pub(super) fn without(&self, cut: &BTreeSet<Path>) -> (Value, Origin) {
         let mut origin = Origin::default();
         let value = self.root.without(cut, &mut Vec::new(), &mut origin);
         (value, origin)
     }
 
-    /// Every text, from the top to the bottom.
+    /// Every text, from top to bottom.
     pub(super) fn texts(&self) -> Vec<Text> {
         let mut texts = Vec::new();
         self.root.texts(&mut Vec::new(), &mut texts);
         texts
     }
 
-    /// Keys with nothing behind them, and where they stand.
+    /// Keys without a value, and their positions.
     pub(super) fn without_value(&self) -> Vec<(Path, Range<usize>)> {
         let mut found = Vec::new();
         self.root.without_value(&mut Vec::new(), &mut found);
@@ -108,12 +108,12 @@ impl Tree {
         self.root.walk(path).1.is_empty()
     }
 
-    /// Where the node at `path` stands, or the nearest one around it.
+    /// Position of the node at `path`, or of its nearest existing ancestor.
     pub(super) fn range_near(&self, path: &[Step]) -> Range<usize> {
         self.root.walk(path).0.range.clone()
     }
 
-    /// Where the key of the entry at `path` stands.
+    /// Position of the key of the entry at `path`.
     pub(super) fn key_range(&self, path: &[Step]) -> Option<Range<usize>> {
         let (Step::Key(key), around) = path.split_last()? else { return None };
         match &self.root.walk(around).0.kind {
@@ -126,7 +126,7 @@ impl Tree {
 }
 
 impl Node {
-    /// The node as far along `path` as there is one, and the rest of the path.
+    /// The node that `path` reaches as far as it exists, and the rest of the path.
     fn walk<'p>(&self, path: &'p [Step]) -> (&Self, &'p [Step]) {
         let Some((step, rest)) = path.split_first() else { return (self, path) };
         let next = match (&self.kind, step) {
@@ -214,7 +214,7 @@ impl Node {
     }
 }
 
-/// Reads `rules[2].for`, and `prices[ml.p5.48xlarge]`, where a key holds dots.
+/// Parses `rules[2].for`, and `prices[ml.p5.48xlarge]` for keys that contain dots.
 pub(super) fn parse_path(path: &str) -> Path {
     let step = |part: &str| part.parse().map_or_else(|_| Step::Key(part.to_owned()), Step::Index);
     let within = |(number, part): (usize, &str)| -> Vec<Step> {
@@ -224,7 +224,7 @@ pub(super) fn parse_path(path: &str) -> Path {
     path.split(['[', ']']).enumerate().flat_map(within).collect()
 }
 
-/// A path as it is shown, in one way: `rules[2][for]`.
+/// A path in its canonical form: `rules[2][for]`.
 pub(super) fn shown(path: &[Step]) -> String {
     let mut shown = String::new();
     for step in path {
@@ -239,15 +239,15 @@ pub(super) fn shown(path: &[Step]) -> String {
 /// A text of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Where it stands, as [`super::canonical`] writes it; of a key, where its value does.
+    /// Its path, in the form of [`super::canonical`]; for a key, that of its value.
     pub path: String,
-    /// The keys around it and its own, without the numbers of items.
+    /// The keys around it and its own, without list indices.
     pub keys: Vec<String>,
     /// The text.
     pub text: String,
     /// Whether it is a key.
     pub is_key: bool,
-    /// Where, in bytes of the file.
+    /// Byte range in the file.
     pub range: Range<usize>,
 }
 
@@ -267,7 +267,7 @@ struct Reader<'t> {
     text: &'t str,
     /// Byte offset of each character.
     bytes: Vec<usize>,
-    /// How many there are so far.
+    /// Nodes so far.
     nodes: usize,
 }
 
@@ -385,7 +385,7 @@ impl<'t> Reader<'t> {
         self.byte(span.start.index())..self.byte(span.end.index())
     }
 
-    /// From the start of a collection to its end, without the white space that a block collection ends in.
+    /// The range of a collection, without trailing white space of a block collection.
     fn across(&self, start: Span, end: Span) -> Range<usize> {
         let whole = self.byte(start.start.index())..self.byte(end.end.index());
         let trimmed = self.text.get(whole.clone()).map_or(0, |text| text.trim_end().len());
@@ -401,7 +401,7 @@ fn byte_offsets(text: &str) -> Vec<usize> {
     text.char_indices().map(|(byte, _)| byte).collect()
 }
 
-/// A plain scalar by the core schema of YAML 1.2.
+/// A plain scalar, resolved by the core schema of YAML 1.2.
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,

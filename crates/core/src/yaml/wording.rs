@@ -1,6 +1,6 @@
-//! What serde says of a value of the wrong type, in words, and without the value: it may be a secret.
+//! Rewords serde's type errors, without the value: it may be a secret.
 
-/// Rewrites `invalid type: string "five", expected f64`; leaves other messages as they are.
+/// Rewrites `invalid type: string "five", expected f64`; leaves other messages unchanged.
 pub(super) fn of_type(message: &str) -> String {
     if message.starts_with("invalid length") && message.contains("expected struct") {
         return "invalid type: a list, expected keys with values, `key: value`".to_owned();

@@ -1,4 +1,4 @@
-//! A frame as messages: nothing twice, nothing lost, everything at its time.
+//! Encoding a frame: no duplicates, no losses, and correct times.
 
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ fn waits_of_an_outage_are_reported_as_of_their_minutes_and_the_last_point_has_th
     let ago = |seconds: u64| now - std::time::Duration::from_secs(seconds);
     let mut waits = Distribution { buckets: vec![0; catalogue::DURATION_BOUNDS.len() + 1], ..Default::default() };
     let fresh = [(ago(3_600), 90.0), (ago(7_201), 5.0), (ago(7_199), 70.0), (ago(20), 1.0)];
-    // One that was sent before the outage.
+    // A value that was sent before the outage.
     [0.5].into_iter().chain(fresh.map(|(_, value)| value)).for_each(|value| waits.add(value));
     waits.fresh = fresh.to_vec();
     let samples = vec![sample(&catalogue::QUEUE_WAIT, 1, Value::Distribution(waits))];
@@ -100,7 +100,7 @@ fn waits_of_an_outage_are_reported_as_of_their_minutes_and_the_last_point_has_th
     let points_sent: Vec<_> = otlp_requests(&frame, &origin, None, MAX_POINTS_PER_REQUEST).iter().map(points).collect();
     let expected = [(7_200, 2, 5.5, 0, 0), (7_140, 3, 75.5, 0, 1), (3_540, 4, 165.5, 0, 2), (0, 5, 166.5, 0, 2)];
     assert_eq!(points_sent, expected);
-    // The service went on while lists failed: what was reported until an hour ago stays as it is.
+    // The service kept running while lists failed: what was reported until an hour ago stays unchanged.
     let points_sent: Vec<_> =
         otlp_requests(&frame, &origin, Some(ago(3_650)), MAX_POINTS_PER_REQUEST).iter().map(points).collect();
     assert_eq!(points_sent, [(3_540, 2, 90.5, 0, 1), (0, 5, 166.5, 0, 2)]);

@@ -1,16 +1,16 @@
-//! Alertmanager's notation of matchers, read without guessing.
+//! Strict parser of Alertmanager's matcher notation.
 
 use regex::{Regex, RegexBuilder};
 
 use crate::model::matcher::{Matcher, Pattern, check_glob, check_label};
 
-/// A regular expression may take this much when it is compiled, in bytes.
+/// Maximum size of a compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
 
-/// How a matcher is written, for errors.
+/// Correct form, for error messages.
 const FORM: &str = "write it like queue=prod-*, severity!=info or alertname=~\"Long.*\"";
 
-/// Reads matchers separated by commas, with or without braces around them.
+/// Parses comma-separated matchers, with or without braces around them.
 pub(super) fn parse(text: &str) -> Result<Vec<Matcher>, String> {
     let whole = text.trim();
     let inside = match (whole.strip_prefix('{'), whole.ends_with('}')) {
@@ -33,7 +33,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Matcher>, String> {
     if matchers.is_empty() { Err(format!("there is no matcher; {FORM}")) } else { Ok(matchers) }
 }
 
-/// The first matcher of a text, and what follows it.
+/// The first matcher of a text, and the rest.
 fn one(text: &str) -> Result<(Matcher, &str), String> {
     let end = text.find(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).unwrap_or(text.len());
     let (label, rest) = text.split_at(end);
@@ -68,7 +68,7 @@ fn one(text: &str) -> Result<(Matcher, &str), String> {
     Ok((Matcher { label: label.to_owned(), negated, pattern }, rest))
 }
 
-/// A value, whether it stood in quotes, and what follows it.
+/// A value, whether it was quoted, and the rest.
 fn value<'t>(label: &str, text: &'t str) -> Result<(String, bool, &'t str), String> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, rest) = text.split_at(text.find(',').unwrap_or(text.len()));
@@ -88,7 +88,7 @@ fn value<'t>(label: &str, text: &'t str) -> Result<(String, bool, &'t str), Stri
             '\\' => match letters.next() {
                 Some((_, 'n')) => value.push('\n'),
                 Some((_, escaped @ ('"' | '\\'))) => value.push(escaped),
-                // A regular expression's own: \d, \.
+                // Escapes of the regular expression itself: \d, \.
                 Some((_, other)) => value.extend(['\\', other]),
                 None => break,
             },
@@ -98,7 +98,7 @@ fn value<'t>(label: &str, text: &'t str) -> Result<(String, bool, &'t str), Stri
     Err(format!("the value of `{label}` has no closing quote"))
 }
 
-/// A regular expression over a whole value.
+/// Compiles a regular expression over the whole value.
 fn compiled(text: &str) -> Result<Regex, String> {
     let said = |error: regex::Error| {
         if let regex::Error::CompiledTooBig(_) = error {
@@ -106,7 +106,7 @@ fn compiled(text: &str) -> Result<Regex, String> {
         }
         error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
     };
-    // Compiled alone first: `a)(b` is no expression, though it is one within a group.
+    // Compile it alone first: `a)(b` is invalid, although it is valid inside a group.
     Regex::new(text).map_err(said)?;
     RegexBuilder::new(&format!("^(?s:{text})$")).size_limit(MAX_REGEX).build().map_err(said)
 }

@@ -1,37 +1,37 @@
-//! Whether alerts that do not exist yet could meet matchers, by what is known of their labels.
+//! Whether future alerts could match, given what is known about their labels.
 
 use crate::model::glob::matches_glob;
 use crate::model::matcher::{Matcher, Matchers, Pattern};
 
-/// What is known of the value of a label.
+/// What is known about the value of a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LabelValue<'a> {
-    /// It is this one; empty for a label that is not there.
+    /// Exactly this value; empty if the label is absent.
     Known(&'a str),
-    /// It is any value that all these globs take.
+    /// Any value that matches all these globs.
     Within(Vec<&'a str>),
 }
 
-/// Which alerts of a kind meet matchers.
+/// Which alerts of a kind match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overlap {
-    /// None of them.
+    /// None.
     Never,
-    /// It depends on the values of labels.
+    /// Depends on label values.
     Sometimes,
-    /// All of them.
+    /// All.
     Always,
 }
 
 impl Matchers {
-    /// Which alerts meet them, if this is known of their labels.
+    /// Which alerts match, given what is known about their labels.
     pub fn overlap<'a>(&self, value_of: impl Fn(&str) -> LabelValue<'a>) -> Overlap {
         self.iter().map(|matcher| matcher.overlap(&value_of(matcher.label()))).min().unwrap_or(Overlap::Always)
     }
 }
 
 impl Matcher {
-    /// Whether a label of which this is known is what it must be.
+    /// Whether a label with this knowledge matches.
     pub fn overlap(&self, value: &LabelValue<'_>) -> Overlap {
         let of = |holds: bool| if holds { Overlap::Always } else { Overlap::Never };
         let globs = match value {
@@ -50,7 +50,7 @@ impl Matcher {
     }
 }
 
-/// Whether two globs have no text in common, as far as their beginnings and ends say.
+/// Whether two globs have no common text, judged by their prefixes and suffixes.
 fn disjoint(one: &str, other: &str) -> bool {
     let literal = |glob: &str| !glob.contains(['*', '?']);
     if literal(one) {

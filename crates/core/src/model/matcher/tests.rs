@@ -1,4 +1,4 @@
-//! Every notation means what it says, or is refused.
+//! Every notation has its documented meaning, or is rejected.
 
 use super::*;
 
