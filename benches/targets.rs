@@ -1,11 +1,13 @@
 //! What many targets cost against one with as many jobs: resident memory, CPU and how late polls are: `cargo bench --bench targets`.
 //!
-//! The service is a process of its own, as it is shipped, with the rules of the repository. Stand-ins for Batch in this process have as many
-//! jobs as they are to have at any time: a few run, the rest waits, and what has ended before the service started is none of its business. Jobs
-//! arrive, are dispatched and end all the time, as many in all of either case. Each of many targets has the budget of calls that is the
-//! default, one alone as much as is allowed. After a warm-up CPU time is measured; while jobs that wait are still described, which takes an hour
-//! with so many, it is that of the calls.
-//! The arguments `TARGETS JOBS` measure one case. `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` are other numbers of seconds.
+//! The service is a process of its own, as it is shipped, with the rules of the repository. Stand-ins for Batch in this process have the
+//! jobs. As in `cargo bench --bench ledger` a tenth of those that are tracked waits, a few run, and the rest has ended: these are created
+//! during the warm-up and have ended when they are listed first, since what ended before the service started is not asked for.
+//! Jobs arrive, are dispatched and end all the time, as many in all of either case. After the warm-up CPU time is measured, also by job that
+//! was listed and by call. Jobs that wait are described for an hour meanwhile, with all calls that are left: for the same work all targets
+//! together have the budget of the one.
+//! The arguments `TARGETS JOBS CALLS` measure one case, at so many calls a second in all; with `open` nothing has ended and all jobs wait.
+//! `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` are other numbers of seconds.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -14,6 +16,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -25,8 +29,12 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-/// Targets, and jobs of each.
-const CASES: [(usize, usize); 2] = [(64, 15_600), (1, 64 * 15_600)];
+/// Targets, jobs of each, and calls a second in all targets together. The first has the budget that is the default of each target.
+const CASES: [(usize, usize, f64); 3] = [(64, 15_600, 64.0 * 5.0), (64, 15_600, 100.0), (1, 64 * 15_600, 100.0)];
+/// Of the jobs, those that have not ended.
+const OPEN: f64 = 0.1;
+/// Of the warm-up, the part in which the jobs end that have ended.
+const ENDING: f64 = 0.6;
 /// Jobs that arrive in a second, in all targets together.
 const ARRIVALS: f64 = 36.0;
 const PAGE: usize = 100;
@@ -38,48 +46,54 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
     let numbers: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let open = if std::env::args().any(|argument| argument == "open") { 1.0 } else { OPEN };
     let cases = match numbers[..] {
-        [targets, jobs, ..] => vec![(targets, jobs)],
+        [targets, jobs, calls, ..] => vec![(targets, jobs, calls as f64)],
         _ => CASES.to_vec(),
     };
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "| targets | jobs of each | tracked in all | MB resident | most | ms of CPU a second | calls a second | longest poll interval, s |"
+        "| targets | jobs of each | open in all | kept in full in all | MB resident | most | ms of CPU a second | calls a second | jobs listed a second | longest poll interval, s |"
     )?;
-    writeln!(out, "|---:|---:|---:|---:|---:|---:|---:|---:|")?;
-    for (targets, jobs) in cases {
-        writeln!(out, "{}", measure(targets, jobs).await?)?;
+    writeln!(out, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")?;
+    for (targets, jobs, calls) in cases {
+        writeln!(out, "{}", measure(targets, jobs, open, calls).await?)?;
         out.flush()?;
     }
     Ok(())
 }
 
-async fn measure(targets: usize, jobs: usize) -> Result<String, Failed> {
+async fn measure(targets: usize, all: usize, open: f64, calls_per_second: f64) -> Result<String, Failed> {
     let folder = tempfile::tempdir()?;
     let mut watched = Vec::new();
+    let seconds = |name: &str, otherwise: u64| {
+        let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
+        Duration::from_secs(given.unwrap_or(otherwise))
+    };
+    let warm_up = seconds("TRAINSPOTTER_WARM_UP", 420);
+    let jobs = (all as f64 * open) as usize;
+    let ended = Ended::within(warm_up.mul_f64(ENDING), all - jobs);
+    let listed = Arc::<AtomicU64>::default();
     for number in 0..targets {
         let spacing = 1_000.0 * targets as f64 / ARRIVALS;
-        let world = World { account: 111_111_110_000 + number, began: now() - jobs as f64 * spacing, spacing, jobs };
+        let (began, listed) = (now() - jobs as f64 * spacing, Arc::clone(&listed));
+        let world = World { account: 111_111_110_000 + number, began, spacing, jobs, ended, listed };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
         let router = Router::new().fallback(answer).with_state(world);
         tokio::spawn(async move { axum::serve(listener, router).await });
         watched.push(json!({ "name": format!("t{number:02}"), "region": "us-east-1", "endpoint": endpoint }));
     }
-    let (mut service, page) = start(folder.path(), &watched).await?;
-    let seconds = |name: &str, otherwise: u64| {
-        let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
-        Duration::from_secs(given.unwrap_or(otherwise))
-    };
-    tokio::time::sleep(seconds("TRAINSPOTTER_WARM_UP", 420)).await;
+    let (mut service, page) = start(folder.path(), &watched, calls_per_second / targets as f64).await?;
+    tokio::time::sleep(warm_up).await;
     let ready = reqwest::get(format!("{page}/readyz")).await?;
     if !ready.status().is_success() {
         return Err(format!("it is not ready: {}", ready.text().await?).into());
     }
     let process = service.id().ok_or("it ended")?;
     let (measured, before, calls_before) = (seconds("TRAINSPOTTER_MEASURED", 300), cpu(process)?, calls(&page).await?);
-    let began = std::time::Instant::now();
+    let (began, listed_before) = (std::time::Instant::now(), listed.load(Ordering::Relaxed));
     let mut longest: f64 = 0.0;
     while began.elapsed() < measured {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -89,18 +103,19 @@ async fn measure(targets: usize, jobs: usize) -> Result<String, Failed> {
     let passed = began.elapsed().as_secs_f64();
     let (used, calls) = ((cpu(process)? - before) / passed, (calls(&page).await? - calls_before) / passed);
     let text = reqwest::get(format!("{page}/metrics")).await?.text().await?;
-    let tracked: f64 = values(&text, "trainspotter_ledger_jobs").sum();
+    let kept: f64 = values(&text, "trainspotter_ledger_jobs").sum();
+    let jobs_listed = (listed.load(Ordering::Relaxed) - listed_before) as f64 / passed;
     let (resident, most) = (memory(process, "VmRSS:")?, memory(process, "VmHWM:")?);
     service.kill().await?;
     Ok(format!(
-        "| {targets} | {jobs} | {tracked:.0} | {resident} | {most} | {:.0} | {calls:.1} | {longest:.1} |",
+        "| {targets} | {all} | {} | {kept:.0} | {resident} | {most} | {:.0} | {calls:.1} | {jobs_listed:.0} | {longest:.1} |",
+        targets * jobs,
         used * 1e3
     ))
 }
 
-async fn start(folder: &Path, targets: &[Value]) -> Result<(Child, String), Failed> {
+async fn start(folder: &Path, targets: &[Value], calls: f64) -> Result<(Child, String), Failed> {
     let config = folder.join("trainspotter.yaml");
-    let calls = if targets.len() > 1 { 5.0 } else { 100.0 };
     let text = json!({
         "targets": targets,
         "poll": { "calls_per_second": calls },
@@ -168,6 +183,44 @@ struct World {
     /// In ms.
     spacing: f64,
     jobs: usize,
+    ended: Ended,
+    /// How many jobs were on the pages of all worlds so far.
+    listed: Arc<AtomicU64>,
+}
+
+/// Jobs that are created and end during the warm-up.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    /// In ms since 1970.
+    from: f64,
+    /// In ms.
+    spacing: f64,
+    jobs: usize,
+}
+
+impl Ended {
+    fn within(time: Duration, jobs: usize) -> Self {
+        Self { from: now(), spacing: time.as_secs_f64() * 1e3 / jobs.max(1) as f64, jobs }
+    }
+
+    /// A page of those that were created after a moment, the newest first, and whether more follow.
+    fn page(&self, world: &World, after: f64, token: Option<usize>) -> Option<String> {
+        let there = (((now() - self.from) / self.spacing).max(0.0) as usize).min(self.jobs);
+        let first = (((after - self.from) / self.spacing).max(0.0) as usize).min(there);
+        let until = token.unwrap_or(there);
+        let from = until.saturating_sub(PAGE).max(first);
+        let mut text = "{\"jobSummaryList\":[".to_owned();
+        for number in (from..until).rev() {
+            text.push_str(if number + 1 < until { "," } else { "" });
+            let created = (self.from + number as f64 * self.spacing) as i64;
+            world.write(&mut text, &format!("7c2e9a41-0b3d-4f6a-8e5c-{number:012}"), "SUCCEEDED", created);
+            text.push_str(&format!(",\"startedAt\":{},\"stoppedAt\":{}}}", created + 1, created + 2));
+        }
+        // The others follow.
+        let next = if from > first { format!("ended {from}") } else { world.newest().to_string() };
+        let _ = write!(text, "],\"nextToken\":\"{next}\"}}");
+        (until > first).then_some(text)
+    }
 }
 
 impl World {
@@ -202,11 +255,18 @@ impl World {
         let newest = self.newest();
         let (waiting, in_flight) = self.parts();
         // Pages go on from the job where the one before ended, whatever has changed since.
-        let token = request["nextToken"].as_str().and_then(|token| token.parse::<usize>().ok());
+        let token = request["nextToken"].as_str().unwrap_or_default();
         let filter = &request["filters"][0];
+        let ended = token.strip_prefix("ended ").and_then(|number| number.parse::<usize>().ok());
+        if filter["name"] == "AFTER_CREATED_AT"
+            && (token.is_empty() || ended.is_some())
+            && let Some(page) = self.ended.page(self, after(filter), ended)
+        {
+            return page;
+        }
+        let token = token.parse::<usize>().ok();
         let (from, last, wanted) = if filter["name"] == "AFTER_CREATED_AT" {
-            let after: f64 = filter["values"][0].as_str().and_then(|after| after.parse().ok()).unwrap_or(0.0);
-            let first = ((after - self.began) / self.spacing).max(0.0) as usize + 1;
+            let first = ((after(filter) - self.began) / self.spacing).max(0.0) as usize + 1;
             (token.unwrap_or(newest), first.max(1), None)
         } else {
             let status = request["jobStatus"].as_str().unwrap_or("RUNNING");
@@ -235,14 +295,7 @@ impl World {
     fn summary(&self, text: &mut String, number: usize, status: &str) {
         let (waiting, in_flight) = self.parts();
         let id = format!("5b6f1d3e-5c0a-4b7e-9d1f-{number:012}");
-        let _ = write!(
-            text,
-            "{{\"jobId\":\"{id}\",\"jobArn\":\"arn:aws:batch:us-east-1:{}:service-job/{id}\",\"jobName\":\"pretrain-{number}\",\
-             \"serviceJobType\":\"SAGEMAKER_TRAINING\",\"status\":\"{status}\",\"createdAt\":{},\
-             \"capacityUsage\":[{{\"capacityUnit\":\"NUM_INSTANCES\",\"quantity\":2.0}}]",
-            self.account,
-            self.created(number)
-        );
+        self.write(text, &id, status, self.created(number));
         let stages = [
             ("scheduledAt", waiting, status != "RUNNABLE"),
             ("startedAt", waiting + in_flight / 2, status == "RUNNING" || status == "SUCCEEDED"),
@@ -252,6 +305,19 @@ impl World {
             let _ = write!(text, ",\"{name}\":{}", self.created(number + later));
         }
         text.push('}');
+    }
+
+    /// A job, but for its end.
+    fn write(&self, text: &mut String, id: &str, status: &str, created: i64) {
+        self.listed.fetch_add(1, Ordering::Relaxed);
+        let number = id.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
+        let _ = write!(
+            text,
+            "{{\"jobId\":\"{id}\",\"jobArn\":\"arn:aws:batch:us-east-1:{}:service-job/{id}\",\"jobName\":\"pretrain-{number}\",\
+             \"serviceJobType\":\"SAGEMAKER_TRAINING\",\"status\":\"{status}\",\"createdAt\":{created},\
+             \"capacityUsage\":[{{\"capacityUnit\":\"NUM_INSTANCES\",\"quantity\":2.0}}]",
+            self.account,
+        );
     }
 
     fn description(&self, request: &Value) -> String {
@@ -267,6 +333,11 @@ impl World {
         );
         text
     }
+}
+
+/// The moment of a filter, in ms since 1970.
+fn after(filter: &Value) -> f64 {
+    filter["values"][0].as_str().and_then(|after| after.parse().ok()).unwrap_or(0.0)
 }
 
 async fn answer(State(world): State<World>, uri: Uri, body: Bytes) -> String {

@@ -22,6 +22,7 @@ mod replica_view;
 mod replicas;
 pub mod report;
 mod restore;
+mod rooms;
 mod rule_files;
 mod rule_reload;
 mod same_place;

@@ -29,6 +29,9 @@ const PACKS: [(&str, &str); 2] = [
     ("alerts/queues.yaml", include_str!("../../alerts/queues.yaml")),
 ];
 
+/// Real time within which a simulator in another process must report its time.
+const SIMULATOR_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Real time between two progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
@@ -38,6 +41,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
   trainspotter demo
   trainspotter demo --speed 60 --for 10m
   trainspotter demo --trace jobs.csv --webhook http://127.0.0.1:9000/hook
+  trainspotter demo --simulator http://127.0.0.1:4566             what `trainspotter simulate` serves
   trainspotter demo --speed 3600 --for 4m --archive ./archive     ten days; then: trainspotter report --archive ./archive --from 10d
 
 An hour of simulated time passes in six seconds at the default speed. With TRAINSPOTTER_TOKEN set, whoever sends that token may add
@@ -45,6 +49,10 @@ silences and test receivers.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     world: World,
+    /// Watch this simulator, which `trainspotter simulate` serves, instead of one in this process. Its clock is followed from now on: it has
+    /// to keep its pace.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["speed", "seed", "trace", "scenario", "quirks"])]
+    simulator: Option<Url>,
     /// Address of the page; port 0 takes any free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
@@ -63,6 +71,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let _logs = start_logs(LogFormat::Pretty, SentLogs::default()).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
+    if let Some(simulator) = &arguments.simulator {
+        return watch(&arguments, simulator, stop).await;
+    }
     let (world, tokens) = (arguments.world.choose()?, tokens()?);
     let clock = world.clock();
     let since = clock.now();
@@ -75,7 +86,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let state = StateFile::new(endpoint_address.port());
     let topic = simulation.create_topic("trainspotter");
-    let config = config(&arguments, endpoint_address, topic, &state, tokens);
+    let config = config(&arguments, format!("http://{endpoint_address}"), Some(topic), &state, tokens);
     let service = Service { config, rules: rules()?, clock, since, listener };
     // The endpoint must outlive the service, which still publishes and notifies while it shuts down.
     let endpoint_stop = CancellationToken::new();
@@ -87,6 +98,45 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     endpoint_stop.cancel();
     let _ = tokio::join!(serving, reporting);
     ended.map_err(Failure::failed)
+}
+
+/// The service alone, over a simulator that is there already.
+async fn watch(arguments: &Arguments, simulator: &Url, stop: CancellationToken) -> Result<(), Failure> {
+    let endpoint = simulator.origin().ascii_serialization();
+    let (clock, tokens) = (clock_of(&endpoint).await?, tokens()?);
+    let listener = listen(arguments.listen).await?;
+    let page = listener.local_addr().map_err(Failure::failed)?;
+    say(format_args!("The simulator at {endpoint}, at {} times real time.", clock.speed()));
+    say(format_args!("  page      http://{page}/"));
+    let state = StateFile::new(page.port());
+    let config = config(arguments, endpoint, None, &state, tokens);
+    let service = Service { config, rules: rules()?, clock, since: clock.now(), listener };
+    arguments.world.stop_in_time(&stop);
+    service.run(stop).await.map_err(Failure::failed)
+}
+
+/// A clock that shows what a simulator's shows now, and goes on at its speed.
+async fn clock_of(simulator: &str) -> Result<Clock, Failure> {
+    #[derive(serde::Deserialize)]
+    struct Control {
+        now: Timestamp,
+        speed: f64,
+    }
+    let url = format!("{simulator}/_sim/control");
+    let failed = |error: reqwest::Error| {
+        Failure::failed(format!(
+            "--simulator: {url} does not answer as `trainspotter simulate` does: {}",
+            error.without_url()
+        ))
+    };
+    let client = reqwest::Client::builder().no_proxy().timeout(SIMULATOR_TIMEOUT).build().map_err(failed)?;
+    let answer = client.get(&url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+    let Control { now, speed } = answer.json().await.map_err(failed)?;
+    // A pace that is set over its API may be anything.
+    if !(0.01..=100_000.0).contains(&speed) {
+        return Err(Failure::failed(format!("--simulator: {simulator} runs at {speed} times real time")));
+    }
+    Ok(Clock::starting_at(now, speed))
 }
 
 fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: SocketAddr) {
@@ -121,13 +171,13 @@ fn tokens() -> Result<Vec<ApiToken>, Failure> {
 
 fn config(
     arguments: &Arguments,
-    endpoint: SocketAddr,
-    topic: String,
+    endpoint: String,
+    topic: Option<String>,
     state: &StateFile,
     tokens: Vec<ApiToken>,
 ) -> Config {
     let target = Target {
-        endpoint: Some(format!("http://{endpoint}")),
+        endpoint: Some(endpoint),
         reserved: Reserved { training_plans: true, warm_pools: true },
         ..Target::new("us-east-1")
     };
@@ -138,7 +188,8 @@ fn config(
         utilisation_every: Duration::from_secs(300),
         calls_per_second: 50.0,
     };
-    let mut receivers = vec![Receiver::new("simulated-sns", Channel::sns(topic))];
+    let mut receivers: Vec<Receiver> =
+        topic.into_iter().map(|topic| Receiver::new("simulated-sns", Channel::sns(topic))).collect();
     receivers.extend(arguments.webhook.as_ref().map(|url| {
         let endpoint = Endpoint { url: Secret::new(url.as_str()), allow_loopback: true };
         Receiver::new("webhook", Channel::Webhook { endpoint, keys: Vec::new(), headers: BTreeMap::new() })

@@ -27,6 +27,7 @@ use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
 use crate::service::removed_targets::of_removed;
 use crate::service::replica_view;
+use crate::service::rooms::RoomOfTarget;
 use crate::service::rule_reload::News;
 use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
@@ -85,6 +86,7 @@ pub(super) struct EventLoop {
     pub(super) standing: Option<watch::Receiver<Standing>>,
     /// Where the current state is offered for forecasting.
     pub(super) forecasting: Forecasting,
+    pub(super) room: RoomOfTarget,
 }
 
 /// Logs where a broken file was moved.
@@ -208,6 +210,7 @@ impl EventLoop {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
+        self.engine.set_room(self.room.for_one_that_keeps(self.engine.kept()));
         let mut output = self.engine.tick(now);
         if self.removed.is_cancelled() {
             output.transitions = output.transitions.into_iter().map(of_removed).collect();

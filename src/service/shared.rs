@@ -13,6 +13,7 @@ use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
 use crate::service::forecasting::Turns;
+use crate::service::rooms::Rooms;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::News;
 use crate::service::{StartError, senders};
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub(super) sharing: Sharing,
     /// Forecast scheduling.
     pub(super) forecasts: Turns,
+    /// How many jobs each target keeps.
+    pub(super) rooms: Rooms,
 }
 
 /// The rules in effect and, if they are outdated, the errors in the current files.
@@ -89,6 +92,7 @@ impl Shared {
             target_count,
             sharing,
             forecasts,
+            rooms: Rooms::default(),
         })
     }
 

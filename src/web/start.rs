@@ -134,9 +134,10 @@ mod tests {
             quality: Some(Quality { truths: 50, coverage: 0.82, error: 600.0 }),
             truths: 60,
         };
-        let rough = StartView::of(Outlook::Expected(Estimate { rough: Some(Rough::Young), ..estimate.clone() }), now);
+        let rough =
+            StartView::of(Outlook::Expected(Box::new(Estimate { rough: Some(Rough::Young), ..estimate.clone() })), now);
         assert!(rough.rough && rough.sentence.ends_with("within a few hours."), "{}", rough.sentence);
-        let view = StartView::of(Outlook::Expected(estimate), now);
+        let view = StartView::of(Outlook::Expected(Box::new(estimate)), now);
         assert_eq!(
             view.sentence,
             "Likely to start in 3h (P50); nine in ten such jobs start in more than 30 days at the latest, one in ten any moment or before. \

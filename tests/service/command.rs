@@ -267,6 +267,39 @@ async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
     assert!(document.contains("resolved") || document.contains("Resolved"), "that it is over is not on the page");
 }
 
+#[tokio::test]
+async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
+    let mut simulator = trainspotter(&["simulate", "--speed", "1200", "--for", "30m", "--listen", "127.0.0.1:0"]);
+    let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let mut demo = trainspotter(&["demo", "--simulator", &endpoint, "--for", "30m", "--listen", "127.0.0.1:0"]);
+    let (_demo, page) = listening(demo.stderr(Stdio::piped()).spawn().unwrap()).await;
+    // Jobs that are submitted later are seen only by whoever asks at the simulator's time.
+    let seen = async {
+        loop {
+            let answer = http::get(format!("{page}/api/v1/jobs?state=succeeded&limit=1")).await;
+            if let Ok(answer) = answer
+                && let Ok(jobs) = answer.json::<serde_json::Value>().await
+                && jobs["jobs"].get(0).is_some()
+            {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(300), seen).await.expect("a job ends");
+}
+
+#[tokio::test]
+async fn a_demo_says_that_no_simulator_is_there_and_takes_no_world_of_its_own_beside_one() {
+    let (code, _, said) = outcome(&["demo", "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not answer"), "{said}");
+    for other in [["--speed", "60"], ["--seed", "2"], ["--trace", "jobs.csv"], ["--scenario", "world.yaml"]] {
+        let arguments = [&["demo", "--simulator", "http://127.0.0.1:9"][..], &other].concat();
+        assert_eq!(outcome(&arguments).await.0, Some(64), "{other:?}");
+    }
+}
+
 fn shipped_rules() -> String {
     format!("rules: [\"{}\"]\n", root("alerts").display())
 }

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Lets a demo run for many simulated days, with viewers of its pages and with faults, and samples once a simulated hour what it holds.
+"""Lets the demo's service run for many simulated days, with viewers of its pages and with faults, and samples once a simulated hour what it
+holds.
 
     cargo build --release
     python3 tests/soak/soak.py target/release/trainspotter --days 30 --speed 600 --svg docs/soak.svg
 
-The process holds the simulated AWS, too: what that keeps of its jobs is in the memory that is measured. It ends with exit code 1 if the
-mean of memory, open files or the state file over the last quarter of the samples since the second simulated day is more than a quarter above that
-of the first quarter of them, if any of them is not known, or if no viewer got an answer. Jobs are made for sixty days at most.
+The simulated AWS is a process of its own: it keeps every job that there ever was, which is shown beside. It ends with exit code 1 if the
+mean of the service's memory, open files or state file over the last quarter of the samples since the second simulated day is more than a quarter
+above that of the first quarter of them, if any of them is not known, or if no viewer got an answer. Jobs are made for sixty days at most.
 """
 
 import argparse
@@ -63,19 +64,33 @@ def size(path):
     return total
 
 
-def sample(pid, archive):
+def resident_mib(pid):
     status = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return int(status["VmRSS"].split()[0]) / 1024
+
+
+def sample(pid, archive):
     files = []
     for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             files.append(os.readlink(descriptor))
     state = next((file for file in files if file.endswith(".db")), None)
     return {
-        "memory_mib": int(status["VmRSS"].split()[0]) / 1024,
+        "memory_mib": resident_mib(pid),
         "open_files": len(files),
         "state_mib": size(state) / 2**20 if state else None,
         "archive_mib": size(archive) / 2**20,
     }
+
+
+def until_served(url, process):
+    """Waits until something answers there."""
+    while True:
+        if process.poll() is not None:
+            sys.exit(f"the simulator ended with {process.returncode}: is its port free?")
+        with contextlib.suppress(OSError):
+            return answer(url, "")
+        time.sleep(0.1)
 
 
 def value(metrics, name):
@@ -99,11 +114,11 @@ def chart(samples, key, top, title):
 
 
 def svg(samples, title):
-    charts = [("memory_mib", "Resident memory, MiB"), ("open_files", "Open files"), ("state_mib", "State file, MiB"),
+    charts = [("memory_mib", "Resident memory of the service, MiB"), ("simulator_mib", "... of the simulator, which forgets no job, MiB"), ("open_files", "Open files"), ("state_mib", "State file, MiB"),
               ("archive_mib", "Archive, MiB"), ("poll_interval", "Simulated seconds between polls")]
     body = "".join(chart(samples, key, 60 + 125 * row, name) for row, (key, name) in enumerate(charts))
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 680" font-family="sans-serif" font-size="12">\n<rect width="860" height="680" fill="#fff"/>\n'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 805" font-family="sans-serif" font-size="12">\n<rect width="860" height="805" fill="#fff"/>\n'
         f'<text x="60" y="28" font-size="14" fill="#222">{title}</text>\n{body}</svg>\n'
     )
 
@@ -140,20 +155,26 @@ def main():
     scenario, archive, log = (pathlib.Path(folder.name) / name for name in ("scenario.yaml", "archive", "log"))
     scenario.write_text(text)
     url = f"http://127.0.0.1:{arguments.port}"
-    command = [arguments.program, "demo", "--scenario", scenario, "--speed", str(arguments.speed), "--archive", archive,
-               "--listen", f"127.0.0.1:{arguments.port}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"))
+    aws = f"127.0.0.1:{arguments.port + 1}"
+    simulate = [arguments.program, "simulate", "--scenario", scenario, "--speed", str(arguments.speed), "--listen", aws]
+    simulator = subprocess.Popen(simulate, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    processes = [simulator]
     stop, samples, seen = threading.Event(), [], {"answers": 0, "failures": 0}
     viewers = [threading.Thread(target=look, args=(url, stop, seen), daemon=True) for _ in range(arguments.viewers)]
     try:
+        until_served(f"http://{aws}/_sim/control", simulator)
+        command = [arguments.program, "demo", "--simulator", f"http://{aws}", "--archive", archive, "--listen", f"127.0.0.1:{arguments.port}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"))
+        processes.insert(0, process)
         began = time.monotonic()
         for viewer in viewers:
             viewer.start()
         while (elapsed := time.monotonic() - began) < seconds:
             time.sleep(max(1, 3_600 / arguments.speed))
             if process.poll() is not None:
-                sys.exit(f"the demo ended: {log.read_text()[-2_000:]}")
+                sys.exit(f"the service ended: {log.read_text()[-2_000:]}")
             row = sample(process.pid, archive) | {"day": elapsed * arguments.speed / 86_400, "poll_interval": None, "jobs": None}
+            row["simulator_mib"] = resident_mib(simulator.pid)
             with contextlib.suppress(OSError):
                 metrics = answer(url, "/metrics").decode()
                 row["poll_interval"] = value(metrics, "trainspotter_poll_interval_seconds")
@@ -166,8 +187,9 @@ def main():
                 pathlib.Path(arguments.svg).write_text(svg(samples, title))
     finally:
         stop.set()
-        process.terminate()
-        process.wait()
+        for running in processes:
+            running.terminate()
+            running.wait()
         folder.cleanup()
     print(json.dumps({"viewers": seen}))
     if seen["answers"] == 0:

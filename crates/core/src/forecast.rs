@@ -29,4 +29,4 @@ pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, learnt_of};
 pub(crate) use rows::MAX_ROWS;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
 pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};
-pub use world::{OpenJob, World, setup_of};
+pub use world::{MAX_WAITING, OpenJob, World, setup_of};

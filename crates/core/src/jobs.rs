@@ -87,6 +87,8 @@ pub struct Ledger {
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
+    /// Ended jobs that are kept in full at most, if not [`ENDED_KEPT`].
+    room: Option<usize>,
 }
 
 /// By how much AWS's clock may be ahead of ours: a job may end after it was seen to have ended.
@@ -213,7 +215,6 @@ impl Ledger {
 
     /// Keeps a new job in full.
     fn keep(&mut self, job: Job) {
-        self.index.begin(&job);
         self.index.add(&job);
         self.listing.add(&job, &self.jobs);
         self.jobs.insert(job);
@@ -221,17 +222,32 @@ impl Ledger {
 
     fn has_ended(&mut self, id: JobId, at: Timestamp) {
         self.with_past.remove(&id);
-        if let Some(job) = self.jobs.get(&id) {
-            self.index.end(job);
-            if let Some(coverage) = self.queues.get_mut(job.queue()) {
-                coverage.left.remove(&id);
-            }
+        if let Some(job) = self.jobs.get(&id)
+            && let Some(coverage) = self.queues.get_mut(job.queue())
+        {
+            coverage.left.remove(&id);
         }
         self.ended.push_back((at, id));
-        if self.ended.len() > ENDED_KEPT {
-            self.forgotten_early += 1;
-            self.forget_oldest();
+        if self.ended.len() > self.room() {
+            self.forget_oldest_early();
         }
+    }
+
+    fn room(&self) -> usize {
+        self.room.unwrap_or(ENDED_KEPT).min(ENDED_KEPT)
+    }
+
+    /// Keeps no more ended jobs than this in full from now on.
+    pub fn set_room(&mut self, ended: usize) {
+        self.room = Some(ended);
+        while self.ended.len() > self.room() {
+            self.forget_oldest_early();
+        }
+    }
+
+    fn forget_oldest_early(&mut self) {
+        self.forgotten_early += 1;
+        self.forget_oldest();
     }
 
     /// A job that was asked for is not there any more.
@@ -313,8 +329,8 @@ impl Ledger {
     pub fn unreported_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
-        let requeued = self.index.wanted().take_while(|(urgency, ..)| *urgency == Urgency::Requeued);
-        let requeued = requeued.filter_map(|(_, _, id)| self.job(id)?.unreported_since()).min();
+        let requeued = self.index.wanted(Urgency::Requeued);
+        let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
         // What was seen may have been over by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()
@@ -375,7 +391,7 @@ impl Ledger {
 
     /// Every job that has not ended, by age.
     pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.index.open().filter_map(|(_, key)| self.jobs.by_key(*key))
+        self.listing.open().filter_map(|(_, key)| self.jobs.by_key(key))
     }
 
     /// Every job in flight, by queue, share and status.
@@ -409,7 +425,7 @@ impl Ledger {
     /// When the oldest job was created that has not ended, or not before `counted_until`; `None` if all have. Whatever ended since is found
     /// again among the jobs created since then.
     pub fn open_since(&self, counted_until: Timestamp) -> Option<Timestamp> {
-        let open = self.index.open().next().map(|(created_at, _)| *created_at);
+        let open = self.listing.open().next().map(|(created_at, _)| created_at);
         let lately = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
         let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
             job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
@@ -420,6 +436,11 @@ impl Ledger {
     /// Ended jobs kept in full, oldest first.
     pub fn ended_jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
         self.ended.iter().filter_map(|(_, id)| self.job(id))
+    }
+
+    /// How many ended jobs are kept in full.
+    pub fn ended_count(&self) -> usize {
+        self.ended.len()
     }
 
     /// Ended jobs kept in full that were found to have ended after `since`, latest first.

@@ -14,7 +14,7 @@ use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow,
 use crate::forecast::rows::Rows;
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
-use crate::forecast::world::{OpenJob, World};
+use crate::forecast::world::{MAX_WAITING, OpenJob, World};
 use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareName, Timestamp};
 use crate::scheduler::WaitReason;
 
@@ -42,6 +42,8 @@ pub struct Forecaster {
     left_out: usize,
     /// How often there was no room to keep an estimate.
     not_kept: u64,
+    /// Waiting jobs that forecasts look at and keep estimates of, if not [`MAX_WAITING`].
+    room: Option<usize>,
 }
 
 impl Forecaster {
@@ -181,6 +183,21 @@ impl Forecaster {
         self.kept.jobs()
     }
 
+    /// Of how many jobs estimates are kept.
+    pub fn kept_count(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Waiting jobs that forecasts look at and keep estimates of, at most.
+    pub fn room(&self) -> usize {
+        self.room.unwrap_or(MAX_WAITING).min(MAX_WAITING)
+    }
+
+    /// Looks at no more waiting jobs than this from now on. Estimates that are kept stay until they have come true.
+    pub fn set_room(&mut self, jobs: usize) {
+        self.room = Some(jobs);
+    }
+
     /// What is known of how long jobs of a kind hold their instances.
     pub fn profile(&mut self, kind: JobKind) -> Profile {
         self.runtimes.of(kind)
@@ -215,7 +232,8 @@ impl Forecaster {
                 let raw = interval(seconds);
                 let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
                 let (queue, share) = (&job.queue, job.share.as_ref());
-                let is_kept = self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
+                let has_room = self.kept.len() < self.room() || self.kept.contains(&job.id);
+                let is_kept = has_room && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
                 self.not_kept += u64::from(!is_kept);
             }
             outlooks.insert(job.id.clone(), outlook);
@@ -247,7 +265,7 @@ impl Forecaster {
         };
         let [p10, p50, p90] = Estimate::at(world.now, shown, HORIZON.as_secs_f64());
         let quality = self.calibration.quality(queue, share).or_else(|| self.calibration.quality_of_queue(queue));
-        Outlook::Expected(Estimate {
+        Outlook::Expected(Box::new(Estimate {
             made_at: world.now,
             p10,
             p50,
@@ -258,7 +276,7 @@ impl Forecaster {
             would_change: would_change(reason, job.priority),
             quality,
             truths,
-        })
+        }))
     }
 
     /// What is said of when a waiting job starts.

@@ -77,7 +77,8 @@ impl Kept {
             queue: queue.clone(),
             share: share.cloned(),
             since: now,
-            estimates: Vec::new(),
+            // Most jobs start before a second one is due.
+            estimates: Vec::with_capacity(1),
         });
         let is_due = of_job
             .estimates
@@ -127,6 +128,16 @@ impl Kept {
             }
         }
         late
+    }
+
+    /// How many jobs there are of which estimates are kept.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether an estimate of a job is kept.
+    pub fn contains(&self, id: &JobId) -> bool {
+        self.0.contains_key(id)
     }
 
     /// The jobs of which estimates are kept.

@@ -7,7 +7,7 @@ use crate::forecast::forecaster::Forecaster;
 use crate::forecast::kept_estimates::WaitEnd;
 use crate::forecast::past_attempts::JobTraits;
 use crate::forecast::runtimes::{JobKind, Profile};
-use crate::forecast::world::{self, MAX_IN_FLIGHT, MAX_WAITING, OpenJob, World};
+use crate::forecast::world::{self, MAX_IN_FLIGHT, OpenJob, World};
 use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Place, Span};
 use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
 
@@ -127,7 +127,7 @@ pub fn world(
     let mut in_flight: Vec<OpenJob> =
         ledger.in_flight().take(MAX_IN_FLIGHT).map(|job| open_job(forecaster, job)).collect();
     in_flight.retain(|job| job.dispatched_at.is_some());
-    let (places, left_out) = first_places(ledger);
+    let (places, left_out) = first_places(ledger, forecaster.room());
     let waiting = places.into_iter().filter_map(|place| ledger.job(&place.id));
     let mut waiting: Vec<OpenJob> = waiting.map(|job| open_job(forecaster, job)).collect();
     waiting.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
@@ -147,10 +147,10 @@ pub fn world(
     }
 }
 
-/// The first jobs of each share in dispatch order, and how many are left out.
-fn first_places(ledger: &Ledger) -> (Vec<&Place>, usize) {
+/// The first jobs of each share in dispatch order, at most so many in all, and how many are left out.
+fn first_places(ledger: &Ledger, most: usize) -> (Vec<&Place>, usize) {
     let lanes = ledger.lanes().filter(|(_, _, lane)| lane.first().is_some()).count();
-    let each = MAX_WAITING / lanes.max(1);
+    let each = most / lanes.max(1);
     let (mut places, mut all) = (Vec::new(), 0);
     for (_, _, lane) in ledger.lanes() {
         let mut of_lane: Vec<&Place> = lane.classes().flat_map(|(_, places)| places.iter().take(each)).collect();

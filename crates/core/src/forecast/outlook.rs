@@ -12,7 +12,7 @@ pub const MIN_ENDED: u64 = 5;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outlook {
     /// Then.
-    Expected(Estimate),
+    Expected(Box<Estimate>),
     /// There is no estimate.
     Unknown(Unknown),
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::jobs::listing::{Place, place_of};
 use crate::jobs::plan::Urgency;
 use crate::jobs::{Class, Job, ShareJobs};
-use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
+use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName};
 
 /// A waiting job came to a class, or left one.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,26 +28,14 @@ type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     lanes: BTreeMap<QueueName, Lanes>,
-    /// Jobs that have not ended, by age.
-    open: BTreeSet<Place>,
     /// Jobs to describe for what they are, by age; where they are is no matter here.
-    wanted: BTreeSet<(Urgency, Timestamp, JobId)>,
+    wanted: BTreeMap<Urgency, BTreeSet<Place>>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
     demands: BTreeSet<Demand>,
     moves: Vec<Move>,
 }
 
 impl Index {
-    /// A job is seen for the first time.
-    pub(super) fn begin(&mut self, job: &Job) {
-        self.open.insert(place_of(job));
-    }
-
-    /// A job has ended.
-    pub(super) fn end(&mut self, job: &Job) {
-        self.open.remove(&place_of(job));
-    }
-
     /// Takes in where a job is now.
     pub(super) fn add(&mut self, job: &Job) {
         let latest = &job.latest;
@@ -55,7 +43,9 @@ impl Index {
             *self.ended.entry(latest.queue.clone()).or_default().entry(latest.status.clone()).or_default() += 1;
             return;
         }
-        self.wanted.extend(wanted(job));
+        if let Some(urgency) = Urgency::of(job) {
+            self.wanted.entry(urgency).or_default().insert(place_of(job));
+        }
         self.tell_move(job, true);
         let lanes = match self.lanes.get_mut(&latest.queue) {
             Some(lanes) => lanes,
@@ -70,8 +60,8 @@ impl Index {
     /// Takes out a job that has not ended and has not changed since it was added.
     pub(super) fn remove(&mut self, job: &Job) {
         let latest = &job.latest;
-        if let Some(wanted) = wanted(job) {
-            self.wanted.remove(&wanted);
+        if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
+            wanted.remove(&place_of(job));
         }
         self.tell_move(job, false);
         let Some(lanes) = self.lanes.get_mut(&latest.queue) else { return };
@@ -108,12 +98,9 @@ impl Index {
         std::mem::take(&mut self.moves)
     }
 
-    pub(super) fn open(&self) -> impl Iterator<Item = &Place> {
-        self.open.iter()
-    }
-
-    pub(super) fn wanted(&self) -> impl Iterator<Item = &(Urgency, Timestamp, JobId)> {
-        self.wanted.iter()
+    /// The jobs that are to be described as urgently as this, by age.
+    pub(super) fn wanted(&self, urgency: Urgency) -> impl Iterator<Item = &Place> {
+        self.wanted.get(&urgency).into_iter().flatten()
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
@@ -146,8 +133,4 @@ impl Index {
             self.moves.push(Move { id: job.latest.id.clone(), queue, share, class: Class::of(job), came });
         }
     }
-}
-
-fn wanted(job: &Job) -> Option<(Urgency, Timestamp, JobId)> {
-    Some((Urgency::of(job)?, job.latest.created_at, job.latest.id.clone()))
 }

@@ -260,6 +260,12 @@ impl Listing {
         }
     }
 
+    /// Where the jobs are that have not ended, by age.
+    pub(super) fn open(&self) -> impl Iterator<Item = Place> {
+        let states = self.places.values().flat_map(BTreeMap::values).flatten();
+        Merged::of(states.filter(|(state, _)| !state.is_ended()).map(|(_, places)| places.iter().copied()))
+    }
+
     /// The jobs that are wanted, in their order.
     pub(super) fn page<'a>(&self, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
         let filter = wanted.filter;

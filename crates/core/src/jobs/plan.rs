@@ -88,10 +88,7 @@ impl Ledger {
             self.queues.values().flat_map(|coverage| &coverage.left).filter_map(|id| self.job(id)).collect();
         left.sort_by_key(|job| job.seen_at);
         let unverified = self.unverified_jobs(cadence, now);
-        let of = |urgency: Urgency| {
-            let wanted = self.index.wanted().skip_while(move |(first, ..)| *first < urgency);
-            wanted.take_while(move |(first, ..)| *first == urgency).filter_map(|(_, _, id)| self.job(id))
-        };
+        let of = |urgency: Urgency| self.index.wanted(urgency).filter_map(|(_, key)| self.jobs.by_key(*key));
         let rest = of(Urgency::Requeued)
             .chain(unverified)
             .chain(of(Urgency::UnknownInFlight))

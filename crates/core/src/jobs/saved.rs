@@ -285,8 +285,7 @@ impl Ledger {
         let seen_at = job.seen_at;
         let is_over = job.timeline.current().is_none();
         self.keep(job);
-        if let Some(job) = self.jobs.get(&id).filter(|_| is_over) {
-            self.index.end(job);
+        if is_over {
             let place = self.ended.partition_point(|(at, _)| *at <= seen_at);
             self.ended.insert(place, (seen_at, id));
         }
@@ -313,7 +312,6 @@ impl Ledger {
             let Some(job) = self.jobs.remove(&id) else { continue };
             if job.timeline.current().is_some() {
                 self.index.remove(&job);
-                self.index.end(&job);
             } else {
                 self.index.forget(&job);
             }

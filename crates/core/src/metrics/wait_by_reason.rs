@@ -1,9 +1,10 @@
 //! How long each job has waited for which reason, at a cost proportional to changes: jobs of one class wait for the
 //! same reason, so each class has a clock per reason, and each job stores the clock values at its arrival.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
-use crate::jobs::{Class, Job, Ledger, Move};
+use crate::jobs::{Class, Job, Ledger, Move, key_of};
 use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::model::{JobId, QueueName, ShareName};
 
@@ -16,8 +17,9 @@ type ShareJobs = (QueueName, Option<ShareName>);
 #[derive(Debug, Default)]
 pub(super) struct WaitByReason {
     classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
-    /// Wait of a job beyond its class's clocks; negative if they ran before it arrived.
-    beyond: HashMap<JobId, Seconds>,
+    /// Wait of a job beyond its class's clocks, by the job's key; negative if they ran before it arrived. Jobs that arrive at
+    /// the same time share the value, because there may be a million of them.
+    beyond: HashMap<u64, Arc<Seconds>>,
     /// Ended waits that were not taken yet.
     over: Vec<(JobId, Seconds)>,
 }
@@ -25,9 +27,9 @@ pub(super) struct WaitByReason {
 impl WaitByReason {
     /// Wait of a job by reason.
     pub(super) fn of(&self, job: &Job) -> Seconds {
-        let Some(beyond) = self.beyond.get(&job.latest.id) else { return Seconds::default() };
+        let Some(beyond) = self.beyond.get(&key_of(&job.latest.id)) else { return Seconds::default() };
         let clock = self.clock(&(job.queue().clone(), job.share().cloned()), &Class::of(job));
-        let mut waited = plus(*beyond, clock, 1.0);
+        let mut waited = plus(**beyond, clock, 1.0);
         // Rounding: sums of differences are inexact.
         waited.iter_mut().for_each(|seconds| *seconds = if *seconds < 1e-6 { 0.0 } else { *seconds });
         waited
@@ -35,14 +37,16 @@ impl WaitByReason {
 
     /// Records which jobs joined and left their classes.
     pub(super) fn moved(&mut self, moves: &[Move], ledger: &Ledger) {
+        let mut latest = Latest::default();
         for Move { id, queue, share, class, came } in moves {
             let clock = self.clock(&(queue.clone(), share.clone()), class);
-            let beyond = self.beyond.entry(id.clone()).or_default();
-            *beyond = plus(*beyond, clock, if *came { -1.0 } else { 1.0 });
+            let before = self.beyond.get(&key_of(id)).map_or(Seconds::default(), |beyond| **beyond);
+            let beyond = plus(before, clock, if *came { -1.0 } else { 1.0 });
+            self.beyond.insert(key_of(id), latest.shared(beyond));
         }
         for Move { id, queue, share, class, .. } in moves.iter().filter(|moved| !moved.came) {
             if ledger.job(id).is_none_or(|job| !job.status().is_waiting()) {
-                self.over.extend(self.beyond.remove(id).map(|waited| (id.clone(), waited)));
+                self.over.extend(self.beyond.remove(&key_of(id)).map(|waited| (id.clone(), *waited)));
             }
             if ledger.lane(queue, share.as_ref()).is_none_or(|lane| lane.classes().all(|(other, _)| other != class)) {
                 self.forget(&(queue.clone(), share.clone()), class);
@@ -71,7 +75,7 @@ impl WaitByReason {
                 None => add(clocks.entry(class.class.clone()).or_default(), class.reason, seconds),
             }
             for next in same.iter().filter(|one| one.reason != class.reason) {
-                let beyond = self.beyond.entry(next.job.latest.id.clone()).or_default();
+                let beyond = Arc::make_mut(self.beyond.entry(key_of(&next.job.latest.id)).or_default());
                 add(beyond, next.reason, seconds);
                 add(beyond, class.reason, -seconds);
             }
@@ -89,6 +93,27 @@ impl WaitByReason {
                 self.classes.remove(lane);
             }
         }
+    }
+}
+
+/// What jobs had waited that came last: as many as a page has shares and kinds of jobs, so that jobs of the same share one.
+#[derive(Default)]
+struct Latest(VecDeque<Arc<Seconds>>);
+
+impl Latest {
+    /// How many are looked through.
+    const KEPT: usize = 16;
+
+    fn shared(&mut self, seconds: Seconds) -> Arc<Seconds> {
+        if let Some(same) = self.0.iter().find(|other| ***other == seconds) {
+            return Arc::clone(same);
+        }
+        if self.0.len() == Self::KEPT {
+            self.0.pop_back();
+        }
+        let new = Arc::new(seconds);
+        self.0.push_front(Arc::clone(&new));
+        new
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::jobs::plan::Urgency;
 use crate::jobs::{Cadence, LISTS_MAY_LAG, Span};
 use crate::model::StoppedAttempt;
 
@@ -171,7 +172,9 @@ impl Run {
     /// In which places jobs are kept, but for those that have ended.
     fn places(&self) -> String {
         let index: Vec<_> = self.ledger.lanes().map(|(_, share, lane)| format!("{share:?} {lane:?}")).collect();
-        format!("{index:?} {:?} {:?}", self.ledger.with_past, self.ledger.index.wanted().collect::<Vec<_>>())
+        let wanted = [Urgency::Requeued, Urgency::UnknownInFlight, Urgency::UnknownWaiting]
+            .map(|urgency| self.ledger.index.wanted(urgency).collect::<Vec<_>>());
+        format!("{index:?} {:?} {wanted:?}", self.ledger.with_past)
     }
 
     /// The jobs that are to be described, but for those of which that was to be done before.
