@@ -37,17 +37,17 @@ pub use write::{Written, write_day};
 
 use crate::aws::BucketAccess;
 use crate::config::{Archive, Config};
-use crate::objects::{self, Anywhere, OpenError, Rights, Setting};
+use crate::objects::{self, AnyStorage, OpenError, Rights, Setting};
 use trainspotter_clock::Clock;
 
 /// Opens the location of an archive. Makes no request yet.
 ///
 /// # Errors
 /// There are no credentials for the bucket, or its endpoint cannot be used.
-pub async fn open(archive: &Archive, config: Option<&Config>, clock: Clock) -> Result<Anywhere, OpenError> {
+pub async fn open(archive: &Archive, config: Option<&Config>, clock: Clock) -> Result<AnyStorage, OpenError> {
     let Archive { place, region, endpoint, role, .. } = archive;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
-    let access = config.map_or(access, |config| access.or_of_targets(config));
+    let access = config.map_or(access, |config| access.or_target_defaults(config));
     let setting = Setting { place: "archive", region: "archive.region", rights: Rights::Keep };
     objects::open(place, access, setting, clock).await
 }

@@ -41,7 +41,7 @@ mod unreadable_entries;
 
 pub use call_counter::CallCounter;
 pub use clients::{Clients, ConnectError, connect};
-pub use eventbridge::{Heard, JobEvent, JobEvents};
+pub use eventbridge::{JobEvent, JobEvents, Received};
 pub(crate) use failure::Failure;
 pub use listing::Limits;
 pub use poller::Poller;

@@ -100,7 +100,7 @@ enum Failure {
     /// The named object does not exist, or no longer does: exit code 1.
     NotFound(String),
     /// Stdout was closed, as by `head`: exit code 0.
-    Unread,
+    StdoutClosed,
 }
 
 impl Failure {
@@ -108,7 +108,7 @@ impl Failure {
     fn text(&self) -> &str {
         match self {
             Self::Usage(text) | Self::Failed(text) | Self::NotFound(text) => text,
-            Self::Unread => "nobody reads what is written",
+            Self::StdoutClosed => "nobody reads what is written",
         }
     }
 
@@ -125,7 +125,7 @@ impl Failure {
     fn if_not_found_usage(self) -> Self {
         match self {
             Self::NotFound(text) => Self::Usage(text),
-            Self::Usage(_) | Self::Failed(_) | Self::Unread => self,
+            Self::Usage(_) | Self::Failed(_) | Self::StdoutClosed => self,
         }
     }
 }
@@ -178,7 +178,7 @@ fn report(failure: &Failure) -> ExitCode {
     let (message, code) = match failure {
         Failure::Usage(message) => (message, ExitCode::from(USAGE)),
         Failure::Failed(message) | Failure::NotFound(message) => (message, ExitCode::FAILURE),
-        Failure::Unread => return ExitCode::SUCCESS,
+        Failure::StdoutClosed => return ExitCode::SUCCESS,
     };
     say(format_args!("{message}"));
     code
@@ -197,7 +197,7 @@ fn print_json(value: &Value) -> Result<(), Failure> {
 /// Prints machine-readable text to stdout unchanged.
 fn print_exactly(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::Unread),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::StdoutClosed),
         written => written.map_err(|error| Failure::failed(format!("cannot write: {error}"))),
     }
 }

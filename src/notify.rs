@@ -53,13 +53,13 @@ pub trait Deliver: fmt::Debug + Send + Sync + 'static {
     fn deliver(&self, message: &Message, clock: &Clock) -> impl Future<Output = Result<Receipt, Failure>> + Send;
 
     /// Maximum number of alerts per message; further alerts go into the next message.
-    fn most_together(&self) -> usize {
+    fn max_alerts_per_message(&self) -> usize {
         100
     }
 
     /// Interval at which firing alerts must be sent again, in clock time, because the receiver would otherwise
     /// consider them resolved; `None` if never.
-    fn repeats_every(&self, _clock: &Clock) -> Option<Duration> {
+    fn repeat_interval(&self, _clock: &Clock) -> Option<Duration> {
         None
     }
 }
@@ -69,12 +69,12 @@ impl<D: Deliver> Deliver for Arc<D> {
         D::deliver(self, message, clock)
     }
 
-    fn most_together(&self) -> usize {
-        D::most_together(self)
+    fn max_alerts_per_message(&self) -> usize {
+        D::max_alerts_per_message(self)
     }
 
-    fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
-        D::repeats_every(self, clock)
+    fn repeat_interval(&self, clock: &Clock) -> Option<Duration> {
+        D::repeat_interval(self, clock)
     }
 }
 
@@ -131,14 +131,14 @@ impl Deliver for Integration {
         }
     }
 
-    fn most_together(&self) -> usize {
+    fn max_alerts_per_message(&self) -> usize {
         match self {
             Self::Sns(_) => sns::MAX_TOGETHER,
             Self::Webhook(_) | Self::Slack(_) | Self::PagerDuty(_) | Self::Alertmanager(_) => 100,
         }
     }
 
-    fn repeats_every(&self, clock: &Clock) -> Option<Duration> {
+    fn repeat_interval(&self, clock: &Clock) -> Option<Duration> {
         match self {
             Self::Alertmanager(_) => Some(alertmanager::repeat_interval(clock)),
             // These keep an alert until it is resolved.

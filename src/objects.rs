@@ -10,7 +10,7 @@ pub mod s3;
 mod texts;
 
 pub use crate::aws::BucketAccess;
-pub use anywhere::Anywhere;
+pub use anywhere::AnyStorage;
 pub use open::{OpenError, open};
 pub(crate) use s3::MAX_OBJECT_BYTES;
 pub use texts::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};

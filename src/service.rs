@@ -37,9 +37,9 @@ mod targets;
 mod test_notification;
 mod watched_exporter;
 
-pub use live_check::{Look, LookError, look};
+pub use live_check::{LiveCheck, LiveCheckError, look};
 pub use logs::{ExportError, Logs, LogsError, SentLogs, start_logs};
-pub use problems::in_a_line;
+pub use problems::summary_line;
 pub use rule_files::{RuleSources, RulesError, files_of, is_test_file, load_rules, read_file};
 pub use signals::stop_on_signals;
 pub use state_files::state_files_beside;
@@ -70,7 +70,7 @@ const OPEN_SINCE: &str = "open_since";
 /// Maximum number of queued history queries.
 const MAX_HISTORY_QUERIES: usize = 256;
 /// Tasks that must end before notifications are flushed and the rest stops: those that feed a tick or a sink.
-const FLUSHED_FIRST: [&str; 3] = ["poller", "event_loop", "publisher"];
+const STOPPED_FIRST: [&str; 3] = ["poller", "event_loop", "publisher"];
 
 /// Wall time allowed for a graceful shutdown; tasks still running after it are abandoned.
 const STOP_GRACE: Duration = Duration::from_secs(15);
@@ -97,7 +97,7 @@ pub struct NoTarget;
 
 /// Configuration updates while the service runs.
 #[derive(Debug)]
-pub struct Following {
+pub struct ConfigUpdates {
     /// The new list of targets after each change.
     pub targets: mpsc::Receiver<Vec<Target>>,
     /// Why the current configuration file is not in effect, if it is invalid.
@@ -122,7 +122,7 @@ impl StartError {
 impl Service {
     /// Switches to a clock of its own that is corrected by AWS's time. Other users of the original clock are not
     /// affected.
-    fn by_aws_time(self) -> Self {
+    fn with_aws_time(self) -> Self {
         Self { clock: self.clock.compared(), ..self }
     }
 
@@ -134,7 +134,7 @@ impl Service {
     pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
         // With the sender dropped, the targets never change.
         let (_, no_changes) = mpsc::channel(1);
-        self.run_following(no_changes, stop).await
+        self.run_with_target_updates(no_changes, stop).await
     }
 
     /// As [`Service::run`], and applies new target lists: removed targets end together with their alerts, new ones
@@ -143,22 +143,26 @@ impl Service {
     /// # Errors
     ///
     /// As [`Service::run`].
-    pub async fn run_following(
+    pub async fn run_with_target_updates(
         self,
         changes: mpsc::Receiver<Vec<Target>>,
         stop: CancellationToken,
     ) -> Result<(), StartError> {
         let (_, no_problem) = watch::channel(None);
-        self.run_configured(Following { targets: changes, problem: no_problem }, stop).await
+        self.run_with_config_updates(ConfigUpdates { targets: changes, problem: no_problem }, stop).await
     }
 
-    /// As [`Service::run_following`], and shows on the pages why a changed configuration is not in effect.
+    /// As [`Service::run_with_target_updates`], and shows on the pages why a changed configuration is not in effect.
     ///
     /// # Errors
     ///
     /// As [`Service::run`].
-    pub async fn run_configured(self, following: Following, stop: CancellationToken) -> Result<(), StartError> {
-        targets::run(self.by_aws_time(), following, stop).await
+    pub async fn run_with_config_updates(
+        self,
+        following: ConfigUpdates,
+        stop: CancellationToken,
+    ) -> Result<(), StartError> {
+        targets::run(self.with_aws_time(), following, stop).await
     }
 }
 
@@ -199,7 +203,7 @@ impl Parts {
         if early.is_some() {
             rest.cancel();
         }
-        let mut first: Vec<&str> = FLUSHED_FIRST.to_vec();
+        let mut first: Vec<&str> = STOPPED_FIRST.to_vec();
         let all_ended = async {
             while let Some(ended) = self.tasks.join_next().await {
                 first.retain(|name| ended.as_ref().is_ok_and(|ended| ended != name));

@@ -70,8 +70,8 @@ use trainspotter_core::rules::Transition;
 
 pub use access::{Access, Token};
 pub use cursor::Cursor;
-pub use job_context::JobAround;
-pub use jobs::{Demand, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span};
+pub use job_context::JobWithContext;
+pub use jobs::{Demand, JobMatches, JobPage, JobQuery, JobView, MAX_JOB_MATCHES, Span};
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
 pub use past::{InvalidReport, PastQuery, ReadFrames};
@@ -79,7 +79,7 @@ pub use silences::SilenceRow;
 pub use start::StartView;
 pub use targets::{Targets, WatchedTarget};
 pub use test_notifications::{TestRequest, TestResult};
-pub(crate) use what_if::KeptPasts;
+pub(crate) use what_if::CachedRecordings;
 pub use why::{EvidenceView, WhyView};
 
 /// Grace period for open requests after the server was asked to stop, in wall time.
@@ -154,7 +154,7 @@ pub struct Pages {
     /// Why the current configuration file is not in effect, if it is invalid.
     pub configuration: watch::Receiver<Option<Arc<str>>>,
     /// Recently queried recordings, for what-if replays.
-    pub(crate) pasts: KeptPasts,
+    pub(crate) recordings: CachedRecordings,
 }
 
 /// All routes, with limits and headers.

@@ -129,7 +129,7 @@ impl std::error::Error for ConnectError {
 /// No request is made yet, unless the session of a role needs a region: credentials are loaded at the first call.
 /// Credential requests are outside the budget, since nothing works without them.
 pub async fn connect(target: &Target, calls_per_second: f64, clock: Clock) -> Result<Clients, ConnectError> {
-    let (sdk, http, renewal) = identified(Access::to(target), clock).await?;
+    let (sdk, http, renewal) = sdk_config(Access::to(target), clock).await?;
     let budget = Budget::new(calls_per_second, clock);
     let sdk = sdk.into_builder().http_client(budget.guard(http.clone())).build();
     Ok(clients(&sdk, budget, http, &renewal))
@@ -159,7 +159,7 @@ impl<'a> Access<'a> {
 }
 
 /// The SDK configuration for clients, and the interceptor that renews their credentials.
-pub(super) async fn identified(
+pub(super) async fn sdk_config(
     access: Access<'_>,
     clock: Clock,
 ) -> Result<(SdkConfig, SharedHttpClient, Renewal), ConnectError> {
@@ -207,7 +207,7 @@ pub(super) async fn with_credentials(
 /// long-polls, and calls no job API.
 pub(crate) async fn sqs(target: &Target, queue: &str, clock: Clock) -> Result<aws_sdk_sqs::Client, ConnectError> {
     let url = parse_endpoint(queue)?;
-    let (sdk, _, renewal) = identified(Access::to(target), clock).await?;
+    let (sdk, _, renewal) = sdk_config(Access::to(target), clock).await?;
     let config = aws_sdk_sqs::config::Builder::from(&sdk)
         .endpoint_url(url.origin().ascii_serialization())
         .http_client(http_client(Some(&url))?)

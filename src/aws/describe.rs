@@ -80,7 +80,7 @@ impl Poller {
     }
 
     /// Describes jobs that have events, until `deadline`. Jobs of unwatched queues are ignored.
-    pub async fn look_at(&self, jobs: Vec<JobId>, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+    pub async fn describe_hinted(&self, jobs: Vec<JobId>, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
         let describe = |id| async {
             let mut observations = self.describe_job(id).await?;

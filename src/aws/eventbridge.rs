@@ -22,7 +22,7 @@ const WAIT_SECONDS: i32 = 10;
 const MESSAGES: i32 = 10;
 
 /// Minimum wall time between two calls, for endpoints that return at once instead of long polling.
-const LEAST_BETWEEN: Duration = Duration::from_millis(200);
+const MIN_CALL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Pause after a failure, in wall time.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub struct JobEvents {
 
 /// Result of one call to the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
+pub struct Received {
     /// The events received.
     pub events: Vec<JobEvent>,
     /// Time of the call.
@@ -72,16 +72,16 @@ impl JobEvents {
 
     /// Receives the next batch of events. Waits for the pause to end, then long-polls. Not cancel-safe: events are
     /// lost if the future is dropped.
-    pub async fn next(&mut self) -> Heard {
+    pub async fn next(&mut self) -> Received {
         self.clock.sleep_until(self.next_at).await;
         let at = self.clock.now();
         let (events, failure) = match self.receive().await {
             Ok((events, kept)) => (events, kept),
             Err(failure) => (Vec::new(), Some(failure)),
         };
-        let pause = if failure.is_some() { PAUSE } else { LEAST_BETWEEN };
+        let pause = if failure.is_some() { PAUSE } else { MIN_CALL_INTERVAL };
         self.next_at = at + self.clock.of_wall(pause);
-        Heard { events, at, error: failure.map(|failure| failure.to_string()) }
+        Received { events, at, error: failure.map(|failure| failure.to_string()) }
     }
 
     /// Receives events and deletes them from the queue. The failure, if any, says why they could not be deleted.

@@ -9,7 +9,7 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::completeness::{self, Incomplete};
-use crate::aws::listing::Endless;
+use crate::aws::listing::EndlessListing;
 
 /// Description of a response that is not from AWS.
 const FOREIGN: &str = "the answer is not AWS's";
@@ -37,7 +37,7 @@ pub(crate) enum Failure {
     Entry { operation: &'static str, name: String, problem: String },
     /// The listing was abandoned.
     #[error(transparent)]
-    Endless(#[from] Endless),
+    EndlessListing(#[from] EndlessListing),
     /// There was no time for the rest.
     #[error("{operation}: no time left for all {what}")]
     OutOfTime { operation: &'static str, what: &'static str },
@@ -88,7 +88,7 @@ impl Failure {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Call { is_refusal, .. } => *is_refusal,
-            Self::Endless(_) => true,
+            Self::EndlessListing(_) => true,
             Self::Answer { .. } | Self::Entry { .. } | Self::OutOfTime { .. } => false,
             Self::About { failure, .. } | Self::Several { first: failure, .. } => failure.is_refusal(),
         }

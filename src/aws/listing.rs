@@ -43,7 +43,7 @@ pub(crate) struct Listing {
 
 /// Why a listing was abandoned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Endless {
+pub(crate) enum EndlessListing {
     /// A page token was repeated.
     #[error("{operation}: the list has no end: after {pages} pages one comes again that came before")]
     Circle { operation: &'static str, pages: usize },
@@ -74,7 +74,7 @@ impl Listing {
         &mut self,
         token: Option<String>,
         ids: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Option<String>, Endless> {
+    ) -> Result<Option<String>, EndlessListing> {
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(None) };
         self.pages += 1;
         let mut ids = ids.into_iter();
@@ -84,11 +84,11 @@ impl Listing {
         self.fruitless = if brings { 0 } else { self.fruitless + 1 };
         let (operation, pages) = (self.operation, self.pages);
         let endless = if !self.tokens.insert(hash(&token)) {
-            Endless::Circle { operation, pages }
+            EndlessListing::Circle { operation, pages }
         } else if self.fruitless >= MAX_FRUITLESS_PAGES {
-            Endless::Fruitless { operation }
+            EndlessListing::Fruitless { operation }
         } else if self.pages >= self.max_pages {
-            Endless::TooMany { operation, pages }
+            EndlessListing::TooMany { operation, pages }
         } else {
             return Ok(Some(token));
         };

@@ -40,7 +40,7 @@ const JOBS_PER_PAGE: i32 = 100;
 const SWEEP_SHARE: f64 = 0.5;
 
 /// Approximate number of calls in flight at the end of a round.
-const CALLS_ON_THEIR_WAY: f64 = 2.0;
+const CALLS_IN_FLIGHT: f64 = 2.0;
 
 /// Maximum pages of one list of jobs: twice the million waiting jobs that AWS allows.
 const MAX_PAGES: usize = 20_000;
@@ -85,7 +85,7 @@ pub struct Poller {
     /// The queue whose sweep ran first in the last round.
     swept_first: Option<QueueName>,
     /// Queues with unread arrivals, and the time from which they are missing.
-    owed: BTreeMap<QueueName, Timestamp>,
+    missed_arrivals: BTreeMap<QueueName, Timestamp>,
     /// Whether the current round has [begun](Poller::begin).
     begun: bool,
     /// When the sweeps of this round must stop, if set.
@@ -105,7 +105,7 @@ struct Sweep {
 
 /// Filter of a job list.
 #[derive(Clone)]
-enum Ask {
+enum ListFilter {
     Status(JobStatus),
     /// Any status, newest first.
     CreatedAfter(Timestamp),
@@ -131,7 +131,7 @@ impl Poller {
             sweeps: BTreeMap::new(),
             polled: Vec::new(),
             swept_first: None,
-            owed: BTreeMap::new(),
+            missed_arrivals: BTreeMap::new(),
             begun: false,
             ends_at: None,
             identity: Identity::default(),
@@ -203,7 +203,7 @@ impl Poller {
     /// Makes the full lists of this round stop early enough for it to end at about `end`, with time for each
     /// queue's snapshot.
     pub(crate) fn end_round_at(&mut self, end: Timestamp) {
-        let calls = self.polled.len() as f64 + CALLS_ON_THEIR_WAY;
+        let calls = self.polled.len() as f64 + CALLS_IN_FLIGHT;
         self.ends_at = Some(end - Duration::from_secs_f64(calls / self.poll.calls_per_second));
     }
 
@@ -245,8 +245,8 @@ impl Poller {
                 self.queues.clone_from(&topology.queues);
                 let is_watched = |queue: &QueueName| topology.queues.iter().any(|watched| watched.name == *queue);
                 self.sweeps.retain(|queue, _| is_watched(queue));
-                self.owed.retain(|queue, _| is_watched(queue));
-                let mut observations = self.learnt(topology, at);
+                self.missed_arrivals.retain(|queue, _| is_watched(queue));
+                let mut observations = self.topology_observations(topology, at);
                 observations.extend(unknowns.into_observations());
                 observations.push(Observation::Answered { source, queue: None, at });
                 send(out, observations).await;
@@ -258,7 +258,7 @@ impl Poller {
     }
 
     /// Observations of a topology: the queues, which of them are complete, and the failures of the others.
-    fn learnt(&self, topology: Topology, at: Timestamp) -> Vec<Observation> {
+    fn topology_observations(&self, topology: Topology, at: Timestamp) -> Vec<Observation> {
         let source = Source::Topology;
         let Topology { queues, others, failures } = topology;
         let failed: BTreeSet<&QueueName> = failures.iter().map(|(queue, _)| queue).collect();
@@ -336,7 +336,7 @@ impl Poller {
         let max_pages = if status.is_in_flight() { MAX_PAGES_IN_FLIGHT } else { MAX_PAGES };
         let (mut listing, mut token) = (self.listing(max_pages), None);
         loop {
-            token = self.page(queue, Ask::Status(status.clone()), token, &mut listing, out).await?.next;
+            token = self.page(queue, ListFilter::Status(status.clone()), token, &mut listing, out).await?.next;
             if token.is_none() {
                 return Ok(());
             }
@@ -359,7 +359,7 @@ impl Poller {
                 self.sweeps.insert(queue.clone(), sweep);
                 return Ok(());
             }
-            let (ask, token) = (Ask::Status(JobStatus::Runnable), sweep.token.clone());
+            let (ask, token) = (ListFilter::Status(JobStatus::Runnable), sweep.token.clone());
             match self.page(queue, ask, token, &mut sweep.listing, out).await {
                 Ok(Listed { next: None, .. }) => break,
                 Ok(Listed { next, .. }) => sweep.token = next,
@@ -378,18 +378,18 @@ impl Poller {
     /// Lists jobs created after `asked`, newest first. If the list fails half-way, the older part is remembered:
     /// the next poll starts from this `asked` again, whatever newer jobs have been seen since.
     async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
-        let after = self.owed.get(queue).map_or(asked, |owed| asked.min(*owed));
-        self.owed.insert(queue.clone(), after);
+        let after = self.missed_arrivals.get(queue).map_or(asked, |missed_arrivals| asked.min(*missed_arrivals));
+        self.missed_arrivals.insert(queue.clone(), after);
         let (mut listing, mut token) = (self.listing(MAX_PAGES), None);
         loop {
-            let page = self.page(queue, Ask::CreatedAfter(after), token, &mut listing, out).await?;
+            let page = self.page(queue, ListFilter::CreatedAfter(after), token, &mut listing, out).await?;
             let all_older = page.newest.is_some_and(|newest| newest < after);
             token = page.next;
             if token.is_none() || all_older {
                 break;
             }
         }
-        self.owed.remove(queue);
+        self.missed_arrivals.remove(queue);
         Ok(())
     }
 
@@ -397,7 +397,7 @@ impl Poller {
     async fn page(
         &self,
         queue: &QueueName,
-        ask: Ask,
+        ask: ListFilter,
         token: Option<String>,
         listing: &mut Listing,
         out: &Out,
@@ -405,8 +405,8 @@ impl Poller {
         let asked = self.clock.mark();
         let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
         let request = match ask {
-            Ask::Status(status) => request.job_status(ServiceJobStatus::from(status.as_str())),
-            Ask::CreatedAfter(after) => {
+            ListFilter::Status(status) => request.job_status(ServiceJobStatus::from(status.as_str())),
+            ListFilter::CreatedAfter(after) => {
                 let after = after.millis().to_string();
                 request.filters(KeyValuesPair::builder().name("AFTER_CREATED_AT").values(after).build())
             }

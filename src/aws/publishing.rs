@@ -8,7 +8,7 @@ use url::Url;
 use crate::aws::CallCounter;
 use crate::aws::ConnectError;
 use crate::aws::call_counter::{TooManyRequests, Watch};
-use crate::aws::clients::{Access, identified, with_credentials};
+use crate::aws::clients::{Access, sdk_config, with_credentials};
 use crate::config::{CloudWatch, Config};
 use crate::outbound::{SignedEndpoint, SignedService, Signer};
 use trainspotter_clock::Clock;
@@ -28,7 +28,7 @@ pub async fn sns(
 ) -> Result<aws_sdk_sns::Client, ConnectError> {
     let region = topic.split(':').nth(3).unwrap_or_default();
     let access = Access { region, role, external_id: None, endpoint: endpoint.or(endpoint_of_targets(config)) };
-    let (sdk, _, renewal) = identified(access, clock).await?;
+    let (sdk, _, renewal) = sdk_config(access, clock).await?;
     let config = aws_sdk_sns::config::Builder::from(&sdk)
         .interceptor(watch("sns", calls))
         .retry_classifier(TooManyRequests)
@@ -48,7 +48,7 @@ pub async fn cloudwatch(
     calls: &CallCounter,
     clock: Clock,
 ) -> Result<aws_sdk_cloudwatch::Client, ConnectError> {
-    let (sdk, _, renewal) = identified(access(config, sink), clock).await?;
+    let (sdk, _, renewal) = sdk_config(access(config, sink), clock).await?;
     let config = aws_sdk_cloudwatch::config::Builder::from(&sdk)
         .interceptor(watch("cloudwatch", calls))
         .retry_classifier(TooManyRequests)
@@ -91,7 +91,7 @@ pub struct BucketAccess<'a> {
 impl<'a> BucketAccess<'a> {
     /// Fills in a missing region and endpoint from the first target; never a target's role.
     #[must_use]
-    pub fn or_of_targets(self, config: &'a Config) -> Self {
+    pub fn or_target_defaults(self, config: &'a Config) -> Self {
         let region = config.targets.first().map(|target| target.region.as_str());
         Self { region: self.region.or(region), endpoint: self.endpoint.or(endpoint_of_targets(config)), ..self }
     }

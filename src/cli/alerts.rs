@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{are_of_several, label, measure, text};
+use crate::cli::figures::{label, measure, span_several_targets, text};
 use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
@@ -124,7 +124,7 @@ pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
         ("ABOUT", Align::Left),
         ("SILENCED", Align::Left),
     ]);
-    let several = are_of_several(alerts);
+    let several = span_several_targets(alerts);
     for alert in alerts {
         let labels = alert["labels"].as_object().into_iter().flatten();
         let about: Vec<String> = labels

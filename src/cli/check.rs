@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::{Channel, Config, shown_url};
 use crate::notify::routing_table::{self, Route};
-use crate::service::{Look, LookError, look};
+use crate::service::{LiveCheck, LiveCheckError, look};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Result of polling each target once, by name.
-type Looks = Vec<(String, Result<Look, LookError>)>;
+type Looks = Vec<(String, Result<LiveCheck, LiveCheckError>)>;
 
 /// Polls each target once.
 async fn looks(config: &Config) -> Looks {
@@ -80,7 +80,7 @@ async fn looks(config: &Config) -> Looks {
 /// Fails if any poll failed.
 fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
     let failed = looks.iter().filter_map(|(name, found)| Some((name, found.as_ref().err()?)));
-    let line = |(name, error): (&String, &LookError)| {
+    let line = |(name, error): (&String, &LiveCheckError)| {
         if config.targets.len() > 1 { format!("{name}: {error}") } else { error.to_string() }
     };
     let failed: Vec<String> = failed.map(line).collect();
@@ -132,7 +132,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         let muted = if muted.is_empty() { String::new() } else { format!(", muted {}", muted.join(" and ")) };
         print(format_args!("receiver  {}: {kind}{muted}", receiver.name))?;
     }
-    for (title, what) in beside_alerts(config) {
+    for (title, what) in optional_settings(config) {
         print(format_args!("{title:<9} {what}"))?;
     }
     if !rules.is_empty() && config.receivers.is_empty() {
@@ -160,7 +160,7 @@ fn kind(channel: &Channel) -> String {
 }
 
 /// Titles and descriptions of optional settings.
-fn beside_alerts(config: &Config) -> Vec<(&'static str, String)> {
+fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
     let span = |span: Duration| units::duration(span.as_secs_f64());
     let mut lines = Vec::new();
     if let Some(log) = &config.replication {
@@ -198,7 +198,7 @@ fn beside_alerts(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
-fn set_up(Look { frame, clock_skew_seconds }: &Look) -> Result<(), Failure> {
+fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few answers"))?,
         Some((skew, by)) if skew >= 1.0 => print(format_args!("clock     {by} ahead of AWS's"))?,

@@ -109,7 +109,7 @@ impl ConfigText {
     }
 
     /// Whether each read costs money.
-    pub(super) fn has_a_price(&self) -> bool {
+    pub(super) fn costs_money(&self) -> bool {
         matches!(self, Self::Object { .. })
     }
 }

@@ -12,7 +12,7 @@ use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
 use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
-use crate::service::{LookError, look, state_files_beside};
+use crate::service::{LiveCheckError, look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
@@ -72,7 +72,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Some(config) = &arguments.config else {
         if arguments.remote.is_named() {
-            return of_a_service(arguments).await;
+            return service_costs(arguments).await;
         }
         let message = format!("say of what: --config FILE, or --url URL (or {URL_VARIABLE}) for a running service");
         return Err(Failure::usage(message));
@@ -108,7 +108,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
         let mut frames = Vec::new();
         for target in &config.targets {
             let alone = Config { targets: vec![target.clone()], ..config.clone() };
-            let failed = |error: LookError| Failure::failed(format!("target {}: {error}", target.name));
+            let failed = |error: LiveCheckError| Failure::failed(format!("target {}: {error}", target.name));
             frames.push(look(&alone, Clock::real()).await.map_err(failed)?.frame);
         }
         notes.push(format!(
@@ -310,7 +310,7 @@ fn grouped(number: f64) -> String {
 }
 
 /// Prints the costs reported by a running service.
-async fn of_a_service(arguments: &Arguments) -> Result<(), Failure> {
+async fn service_costs(arguments: &Arguments) -> Result<(), Failure> {
     let answer = arguments.remote.connect()?.get(&["service"], &[]).await?;
     let costs = answer["costs"].as_array().cloned().unwrap_or_default();
     let total: f64 = costs.iter().filter_map(|row| row["dollars"].as_f64()).fold(0.0, |sum, dollars| sum + dollars);

@@ -53,18 +53,18 @@ pub(super) const WAITING: [&str; 3] = ["submitted", "pending", "runnable"];
 pub(super) const LIVE: [&str; 6] = ["submitted", "pending", "runnable", "scheduled", "starting", "running"];
 
 /// Whether rows belong to more than one account and region.
-pub(super) fn are_of_several(rows: &[Value]) -> bool {
-    rows.first().is_some_and(|first| rows.iter().any(|row| whereabouts(row) != whereabouts(first)))
+pub(super) fn span_several_targets(rows: &[Value]) -> bool {
+    rows.first().is_some_and(|first| rows.iter().any(|row| account_and_region(row) != account_and_region(first)))
 }
 
 /// The queue of a row, with account and region if there are several.
 pub(super) fn queue_of(row: &Value, several: bool) -> String {
     let queue = text(row, "queue");
-    let (account, region) = whereabouts(row);
+    let (account, region) = account_and_region(row);
     if several { format!("{queue} {} {region}", if account.is_empty() { "?" } else { account }) } else { queue }
 }
 
 /// Account and region of a row; empty if unknown.
-pub(super) fn whereabouts(row: &Value) -> (&str, &str) {
+pub(super) fn account_and_region(row: &Value) -> (&str, &str) {
     (row["account"].as_str().unwrap_or_default(), row["region"].as_str().unwrap_or_default())
 }

@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::config_text::ConfigText;
 use crate::cli::inputs::Source;
 use crate::config::{Config, Target};
-use crate::service::{Following, in_a_line};
+use crate::service::{ConfigUpdates, summary_line};
 
 /// Wall time between reads of a file.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Wall time between reads of an object, each of which costs money. After a change it is read again as soon as a
 /// file would be.
-const LOOK_AT_OBJECT_EVERY: Duration = Duration::from_secs(30);
+const OBJECT_READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Watches the configuration until `stop`. A change takes effect once two consecutive reads agree, so that a file
 /// in the middle of a write has no effect; neither has an invalid configuration.
-pub(super) fn configuration(name: String, text: String, config: &Config, stop: CancellationToken) -> Following {
+pub(super) fn configuration(name: String, text: String, config: &Config, stop: CancellationToken) -> ConfigUpdates {
     let ((changes, targets), (says, problem)) = (mpsc::channel(1), watch::channel(None));
     let watch = Watch::of(name, text, config);
     tokio::spawn(async move {
@@ -32,7 +32,7 @@ pub(super) fn configuration(name: String, text: String, config: &Config, stop: C
             () = looking => {}
         }
     });
-    Following { targets, problem }
+    ConfigUpdates { targets, problem }
 }
 
 async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch::Sender<Option<Arc<str>>>) {
@@ -41,12 +41,12 @@ async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch:
             Ok(found) => break found,
             Err(error) => tracing::error!("the configuration cannot be looked at: {}", error.text()),
         }
-        tokio::time::sleep(LOOK_AT_OBJECT_EVERY).await;
+        tokio::time::sleep(OBJECT_READ_INTERVAL).await;
     };
     watch.folder = found.folder();
     loop {
-        let is_dear = found.has_a_price() && !watch.is_unsettled();
-        tokio::time::sleep(if is_dear { LOOK_AT_OBJECT_EVERY } else { LOOK_EVERY }).await;
+        let is_dear = found.costs_money() && !watch.is_unsettled();
+        tokio::time::sleep(if is_dear { OBJECT_READ_INTERVAL } else { READ_INTERVAL }).await;
         let seen = found.now().await.map_err(|unreadable| unreadable.failure.text().to_owned());
         let targets = watch.look(seen);
         says.send_if_modified(|problem| {
@@ -97,7 +97,7 @@ impl Watch {
         let found = match self.seen.clone() {
             Ok(text) => Source::checked(&self.name, text, &self.folder).map_err(|mistakes| {
                 tracing::error!("the configuration has mistakes; what it said before stays\n{}", mistakes.text());
-                let shown = in_a_line(mistakes.text());
+                let shown = summary_line(mistakes.text());
                 format!("it has mistakes, and what it said before stays in effect: {shown}")
             }),
             Err(error) => {
@@ -197,13 +197,13 @@ mod tests {
             let stop = CancellationToken::new();
             let changed = configuration(name, text, &config, stop.clone()).targets;
             // Between two reads.
-            tokio::time::sleep(LOOK_EVERY / 2).await;
+            tokio::time::sleep(READ_INTERVAL / 2).await;
             Self { _folder: folder, file, changed, stop }
         }
 
         /// The change within the next `looks` reads, if any.
         async fn within(&mut self, looks: u32) -> Option<Vec<String>> {
-            let changed = tokio::time::timeout(LOOK_EVERY * looks, self.changed.recv()).await;
+            let changed = tokio::time::timeout(READ_INTERVAL * looks, self.changed.recv()).await;
             Some(changed.ok()??.into_iter().map(|target| target.region).collect())
         }
     }

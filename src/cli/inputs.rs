@@ -82,7 +82,7 @@ pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure>
     match std::fs::metadata(file) {
         Err(error) => Err(Failure::usage(format!("{option}: {shown} cannot be read: {error}"))),
         Ok(found) if !found.is_file() => usage("is no file"),
-        Ok(_) if is_of_others(file) => usage("is no state file of a service"),
+        Ok(_) if is_foreign(file) => usage("is no state file of a service"),
         Ok(_) => Ok(()),
     }
 }
@@ -123,14 +123,14 @@ fn store_problem(store: &Path) -> Option<String> {
     if store.exists() && !store.is_file() {
         return Some(format!("on this machine {} is no file", store.display()));
     }
-    if is_of_others(store) {
+    if is_foreign(store) {
         return Some(format!("on this machine {} is a file of something else", store.display()));
     }
     probe(folder).map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
 }
 
 /// Whether the file exists and was not written by this program, by its header.
-fn is_of_others(store: &Path) -> bool {
+fn is_foreign(store: &Path) -> bool {
     let mut header = Vec::new();
     let read = std::fs::File::open(store).and_then(|file| file.take(100).read_to_end(&mut header));
     // SQLite's application id; for a while it may be in the write-ahead log only.

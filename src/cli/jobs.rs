@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{LIVE, WAITING, amount, are_of_several, queue_of, seconds, text};
+use crate::cli::figures::{LIVE, WAITING, amount, queue_of, seconds, span_several_targets, text};
 use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
@@ -249,7 +249,7 @@ pub(super) fn table(jobs: &[Value]) -> Table {
         ("OWNER", Align::Left),
         ("REASON", Align::Left),
     ]);
-    let (length, several) = (id_length(jobs), are_of_several(jobs));
+    let (length, several) = (id_length(jobs), span_several_targets(jobs));
     for job in jobs {
         let waits = WAITING.contains(&job["state"].as_str().unwrap_or_default());
         let waited = if waits { &job["waiting_seconds"] } else { &job["wait_seconds"] };

@@ -167,7 +167,7 @@ async fn check_receiver(place: &Place, selection: &Selection) -> Result<(), Fail
 /// Notifications of a state file, in the form of the API.
 fn list_of_file(store: &Store, selection: &Selection, all: bool) -> Result<Vec<Value>, Failure> {
     let (rows, bad) = store.outbox_and_bad_rows().map_err(|error| Failure::failed(store.named(error)))?;
-    say_bad(&bad);
+    warn_bad_rows(&bad);
     let shown = |row: &&OutboxRow| (all || ["pending", "dead"].contains(&row.state.as_str())) && selection.means(row);
     Ok(rows.into_iter().filter(|row| shown(&row)).map(|row| json!(NotificationRow::from(row))).collect())
 }
@@ -254,7 +254,7 @@ pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
 }
 
 /// Prints the rows that were skipped because they cannot be read.
-pub(super) fn say_bad(bad: &[BadRow]) {
+pub(super) fn warn_bad_rows(bad: &[BadRow]) {
     for row in bad {
         say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));
     }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{WAITING, amount, are_of_several, count, queue_of, seconds, sum, text, whereabouts};
+use crate::cli::figures::{
+    WAITING, account_and_region, amount, count, queue_of, seconds, span_several_targets, sum, text,
+};
 use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
@@ -82,7 +84,7 @@ pub(super) fn table(found: &Found) -> Table {
     ]);
     let of_jobs =
         |jobs: &Value| [&WAITING[..], &["scheduled", "starting"], &["running"]].map(|states| count(sum(jobs, states)));
-    let several = are_of_several(&found.queues);
+    let several = span_several_targets(&found.queues);
     for queue in &found.queues {
         let [waiting, starting, running] = of_jobs(&queue["jobs"]);
         let policy = queue["policy"].as_str().unwrap_or_default().to_ascii_lowercase().replace('_', " ");
@@ -105,7 +107,7 @@ pub(super) fn table(found: &Found) -> Table {
 
 /// Queues of different accounts or regions may have the same name.
 fn is_of(share: &Value, queue: &Value) -> bool {
-    share["queue"] == queue["queue"] && whereabouts(share) == whereabouts(queue)
+    share["queue"] == queue["queue"] && account_and_region(share) == account_and_region(queue)
 }
 
 #[cfg(test)]

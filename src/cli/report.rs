@@ -154,7 +154,7 @@ fn failure(error: ReportError) -> Failure {
     }
 }
 
-async fn opened(place: &str, clock: Clock) -> Result<crate::objects::Anywhere, Failure> {
+async fn opened(place: &str, clock: Clock) -> Result<crate::objects::AnyStorage, Failure> {
     let usage = |message: String| Failure::usage(format!("--archive: {message}"));
     let place = if place.contains("://") {
         ObjectPlace::parse(place, "an archive").map_err(usage)?

@@ -123,11 +123,11 @@ pub(super) fn warn(rules: &[Rule], every: Duration) {
 
 /// Lint findings, one line each.
 pub(super) fn findings(rules: &[Rule], every: Duration) -> Vec<String> {
-    lint(rules, every).into_iter().chain(rules.iter().filter_map(dead_runbook)).collect()
+    lint(rules, every).into_iter().chain(rules.iter().filter_map(broken_runbook)).collect()
 }
 
 /// Warning about a runbook link that does not work.
-fn dead_runbook(rule: &Rule) -> Option<String> {
+fn broken_runbook(rule: &Rule) -> Option<String> {
     let is_dead = |(name, value): &(&str, &str)| {
         let leads = value.contains("{{") || value.starts_with("https://") || value.starts_with("http://");
         name.starts_with("runbook") && !leads && runbooks::named(value).is_none()

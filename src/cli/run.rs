@@ -40,5 +40,5 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let clock = Clock::real();
     let following = follow::configuration(arguments.config, source.text, &config, stop.clone());
     let service = Service { config, rules, clock, since: clock.now(), listener };
-    service.run_configured(following, stop).await.map_err(Failure::failed)
+    service.run_with_config_updates(following, stop).await.map_err(Failure::failed)
 }

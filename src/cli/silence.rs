@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::figures::text;
-use crate::cli::outbox::{open, open_to_change, say_bad};
+use crate::cli::outbox::{open, open_to_change, warn_bad_rows};
 use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, Table};
@@ -169,7 +169,7 @@ async fn list_of_file(config: &str) -> Result<Vec<Value>, Failure> {
     let now = Clock::real().now();
     let store = open(config).await?;
     let named = |error| Failure::failed(store.named(error));
-    say_bad(&store.bad_silences().map_err(named)?);
+    warn_bad_rows(&store.bad_silences().map_err(named)?);
     Ok(store.silences().map_err(named)?.iter().map(|silence| json!(SilenceRow::at(silence, now))).collect())
 }
 

@@ -1,6 +1,6 @@
-//! The configuration file as it is written. What it means is decided in `check`.
+//! The configuration file as written; `check` decides what it means.
 //!
-//! The descriptions here are what editors show, through `trainspotter schema config`.
+//! Editors show these descriptions, through `trainspotter schema config`.
 
 mod api;
 mod archive;
@@ -37,87 +37,87 @@ pub(super) use target::{Reserved, Target};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
-    /// Where to look: up to 200 regions, each perhaps in another account.
+    /// Targets: up to 200 regions, each possibly in another account.
     #[serde(deserialize_with = "target::list")]
     pub(super) targets: Vec<Target>,
-    /// How often to look, and how many calls that may take.
+    /// Poll intervals and call budget.
     #[serde(default)]
     pub(super) poll: Poll,
-    /// Where figures go, besides /metrics, which is always there.
+    /// Sinks for metrics, besides /metrics, which is always available.
     #[serde(default)]
     pub(super) publish: Publish,
-    /// Dollars per instance and hour, by instance type such as ml.p5.48xlarge. With all types of an environment given, its GPU
-    /// time is reported in dollars, too.
+    /// Prices in dollars per instance-hour, by instance type such as ml.p5.48xlarge. With prices for all types of
+    /// an environment, its GPU time is also reported in dollars.
     #[serde(default)]
     pub(super) prices: BTreeMap<String, f64>,
-    /// Which shares have series of their own; the others are aggregated as `other`.
+    /// Which shares have separate series; the others are aggregated as `other`.
     #[serde(default)]
     pub(super) shares: Shares,
-    /// Names for ranges of job priorities, each with its lowest priority: waits are reported by them, too. Jobs below all of them, or of
-    /// a priority that is not known, are in the band `other`.
+    /// Priority bands: names with their lowest priority. Waits are also reported by band. Jobs below all bands, or
+    /// with unknown priority, are in the band `other`.
     #[serde(default)]
     pub(super) priority_bands: BTreeMap<String, i32>,
-    /// What estimates of when jobs start may cost.
+    /// Cost limit of start estimates.
     #[serde(default)]
     pub(super) forecast: Forecast,
-    /// Rule files, folders of them, or buckets. What changes there takes effect while the service runs.
+    /// Rule files, folders of them, or buckets. Changes take effect while the service runs.
     #[serde(default)]
     pub(super) rules: Vec<RulesForm>,
-    /// Who is notified of alerts.
+    /// Receivers of alerts.
     #[serde(default)]
     pub(super) receivers: Vec<Receiver>,
-    /// Alerts that are not sent while another one fires, for all receivers.
+    /// Alerts to suppress while another one fires, for all receivers.
     #[serde(default)]
     pub(super) inhibit: Vec<Inhibition>,
-    /// Where the state is kept that must survive a restart: the path of a file, relative to this file, or file and log.
+    /// Where persistent state is kept: the path of a file, relative to this file, or a file and a log.
     #[serde(default)]
     pub(super) store: StoreForm,
-    /// Past figures, kept in the same file, for the page and for backtests.
+    /// History of metrics, kept in the same file, for pages and backtests.
     #[serde(default)]
     pub(super) history: History,
-    /// Where jobs and hours are kept for years, as Parquet files: `s3://bucket/prefix` or a folder. Off when absent.
+    /// Long-term archive of jobs and hours as Parquet files: `s3://bucket/prefix` or a folder. Off by default.
     #[serde(default)]
     pub(super) archive: Option<ArchiveForm>,
-    /// Tags of jobs that are kept beside `owner`: in the API, the archive and reports.
+    /// Job tags to keep besides `owner`: in the API, the archive and reports.
     #[serde(default)]
     pub(super) tags: Vec<String>,
-    /// Reports that are sent again and again.
+    /// Scheduled reports.
     #[serde(default)]
     pub(super) reports: Vec<Report>,
-    /// Address of the API and the page.
+    /// Address of the API and the pages.
     #[serde(default = "default_listen")]
     pub(super) listen: String,
-    /// Who may use the API and the page, by token.
+    /// Access to the API and the pages, by token.
     #[serde(default)]
     pub(super) api: Api,
-    /// Where the page can be reached from outside; linked in notifications.
+    /// External URL of the pages; linked in notifications.
     #[serde(default)]
     pub(super) external_url: Option<String>,
-    /// How logs look.
+    /// Log format.
     #[serde(default)]
     pub(super) log: Log,
-    /// OTLP gRPC endpoint for traces of the service itself.
+    /// OTLP gRPC endpoint for the service's own traces.
     #[serde(default)]
     pub(super) traces: Option<String>,
-    /// OTLP gRPC endpoint for the lines of its log, beside stderr.
+    /// OTLP gRPC endpoint for its log lines, in addition to stderr.
     #[serde(default)]
     pub(super) logs: Option<String>,
 }
 
-/// What a health check needs of the file.
+/// The part of the file that a health check needs.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Listening {
     #[serde(default = "default_listen")]
     pub(super) listen: String,
 }
 
-/// Which shares have series of their own. Quota shares have them in any case.
+/// Which shares have separate series. Quota shares always have them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Shares {
     /// Globs (* and ?) over share identifiers.
     pub(super) show: Vec<String>,
-    /// How many of a queue, at most.
+    /// Maximum number per queue.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) most: usize,
 }
@@ -129,7 +129,7 @@ impl Default for Shares {
     }
 }
 
-/// Cadence and budget of polling.
+/// Poll intervals and call budget.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Poll {
@@ -139,9 +139,9 @@ pub(super) struct Poll {
     pub(super) topology_every: HumanDuration,
     /// Full sweeps of waiting jobs.
     pub(super) reconcile_every: HumanDuration,
-    /// GPU metrics, which cost money: 1,000 metrics requested cost a cent. At least 1m.
+    /// GPU metrics, which cost money: 1,000 requested metrics cost a cent. At least 1m.
     pub(super) utilisation_every: HumanDuration,
-    /// AWS calls per second, all operations together.
+    /// AWS calls per second over all operations.
     #[schemars(range(min = 0.1, max = 100.0))]
     pub(super) calls_per_second: f64,
 }
@@ -163,15 +163,15 @@ impl Default for Poll {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Receiver {
-    /// Unique; part of the identity of each notification.
+    /// Unique; part of each notification's id.
     pub(super) name: String,
     /// An SNS topic, standard or FIFO.
     #[serde(default)]
     pub(super) sns: Option<Sns>,
-    /// An HTTP endpoint that takes Alertmanager's version 4 body.
+    /// An HTTP endpoint that accepts Alertmanager's version 4 body.
     #[serde(default)]
     pub(super) webhook: Option<Webhook>,
-    /// A Slack channel: by an incoming webhook, or by an app's token, which allows to change the message on resolve.
+    /// A Slack channel: by an incoming webhook, or by an app's token, which can update the message on resolve.
     #[serde(default)]
     pub(super) slack: Option<Slack>,
     /// A PagerDuty service, by Events API v2.
@@ -183,19 +183,19 @@ pub(super) struct Receiver {
     /// Only alerts whose labels match: globs (* and ?) over label values, or a list of matchers in Alertmanager's notation. All must match.
     #[serde(default, rename = "match")]
     pub(super) matchers: Matchers,
-    /// Recurring windows in which no firing is sent. Resolves of what was sent always pass.
+    /// Recurring windows in which no firing is sent. Resolves of sent firings are always sent.
     #[serde(default)]
     pub(super) mute: Vec<MuteWindow>,
-    /// How long a notification is tried before it is given up. At least 10m.
+    /// How long a notification is retried before it is given up. At least 10m.
     #[serde(default = "a_day")]
     pub(super) give_up_after: HumanDuration,
-    /// Who else is notified when an alert still fires after a while.
+    /// Another receiver to notify if an alert keeps firing.
     #[serde(default)]
     pub(super) escalate: Option<Escalation>,
-    /// How often to be reminded of an alert that still fires. At least 5m; never by default.
+    /// Interval of reminders while an alert keeps firing. At least 5m; none by default.
     #[serde(default)]
     pub(super) repeat_interval: Option<HumanDuration>,
-    /// Several alerts in one message. Each on its own by default. Not for pagerduty.
+    /// Sends several alerts in one message. By default each alert has its own. Not for pagerduty.
     #[serde(default)]
     pub(super) group: Option<Group>,
 }
@@ -204,7 +204,8 @@ pub(super) struct Receiver {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Group {
-    /// Labels in which the alerts of a message agree; an absent one counts as empty. None is one message for all.
+    /// Labels that the alerts of a message have in common; a missing label counts as empty. Empty for one message
+    /// with all alerts.
     #[serde(default)]
     pub(super) by: Vec<String>,
     /// How long the first alert of a message waits for others. From 1s to 24h.
@@ -221,15 +222,15 @@ pub(super) struct Escalation {
     pub(super) to: String,
 }
 
-/// While one alert fires, others are not sent.
+/// Suppresses alerts while another one fires.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inhibition {
-    /// Labels of the alert that fires, such as alertname; as in `match` of a receiver.
+    /// Labels of the firing alert, such as alertname; same format as `match` of a receiver.
     pub(super) when: Matchers,
-    /// Labels of those that are not sent meanwhile. Resolves of what was sent always pass.
+    /// Labels of the suppressed alerts. Resolves of sent firings are always sent.
     pub(super) mute: Matchers,
-    /// Labels whose values both alerts must share.
+    /// Labels whose values both alerts must have in common.
     #[serde(default)]
     pub(super) same: Vec<String>,
 }
@@ -238,14 +239,14 @@ pub(super) struct Inhibition {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MuteWindow {
-    /// On which days it begins: mon, tue, wed, thu, fri, sat, sun. All by default.
+    /// Days on which it begins: mon, tue, wed, thu, fri, sat, sun. All by default.
     #[serde(default)]
     pub(super) days: Vec<String>,
     /// When it begins, such as 22:00.
     pub(super) from: String,
     /// When it ends, such as 06:00; on the next day if that is not later.
     pub(super) to: String,
-    /// The time zone by its IANA name, such as Europe/Berlin.
+    /// Time zone by IANA name, such as Europe/Berlin.
     #[serde(default = "utc")]
     pub(super) zone: String,
 }
@@ -254,12 +255,12 @@ pub(super) struct MuteWindow {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sns {
-    /// The topic's ARN. It may be of another region or account: the region is the ARN's.
+    /// ARN of the topic. It may be in another region or account: the region is taken from the ARN.
     pub(super) topic: String,
     /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
     #[serde(default)]
     pub(super) role: Option<String>,
-    /// Another endpoint. By default the target's, if it has one.
+    /// Overrides the endpoint. By default the target's, if it has one.
     #[serde(default)]
     pub(super) endpoint: Option<String>,
 }
@@ -270,7 +271,7 @@ pub(super) struct Sns {
 pub(super) struct Webhook {
     /// Where to post. Take secrets from the environment or a file: ${NAME}, ${file:/path}.
     pub(super) url: String,
-    /// Standard Webhooks secrets (whsec_...) to sign with. Two while they are exchanged.
+    /// Standard Webhooks secrets (whsec_...) to sign with. Two during a rotation.
     #[serde(default)]
     pub(super) secrets: Vec<String>,
     /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
@@ -285,7 +286,7 @@ pub(super) struct Webhook {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Slack {
-    /// An incoming webhook. With a token: another root than `https://slack.com/api`.
+    /// URL of an incoming webhook. With a token: root of the Web API, instead of `https://slack.com/api`.
     #[serde(default)]
     pub(super) url: Option<String>,
     /// A bot's token with chat:write.
@@ -294,7 +295,7 @@ pub(super) struct Slack {
     /// The channel's id (C...), which stays when it is renamed, or its name.
     #[serde(default)]
     pub(super) channel: Option<String>,
-    /// Slack user ids (U...) by owner: whoever an alert's label owner names is mentioned.
+    /// Slack user ids (U...) by owner: the user in an alert's label owner is mentioned.
     #[serde(default)]
     pub(super) owners: BTreeMap<String, String>,
     /// Whether the URL may lead to this machine.
@@ -306,9 +307,9 @@ pub(super) struct Slack {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PagerDuty {
-    /// The integration's key.
+    /// Integration key.
     pub(super) routing_key: String,
-    /// Where events go: another region's, say.
+    /// Events endpoint, for example of another region.
     #[serde(default = "pagerduty_events")]
     pub(super) url: String,
     /// Whether the URL may lead to this machine.
@@ -320,7 +321,7 @@ pub(super) struct PagerDuty {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Alertmanager {
-    /// Its root, such as http://alertmanager:9093.
+    /// Root URL, such as http://alertmanager:9093.
     pub(super) url: String,
     /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
     #[serde(default)]
@@ -330,14 +331,14 @@ pub(super) struct Alertmanager {
     pub(super) allow_loopback: bool,
 }
 
-/// How logs look.
+/// Log format.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Log {
     /// One JSON object per line.
     #[default]
     Json,
-    /// For people.
+    /// Human-readable.
     Pretty,
 }
 

@@ -44,7 +44,7 @@ impl Replication {
     }
 }
 
-/// As the file has it: the path of a file, or more.
+/// As written: the path of a file, or keys.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 #[schemars(description = "The file that keeps what must survive a restart, relative to this file; or file and log.")]
@@ -55,27 +55,29 @@ pub(super) enum StoreForm {
     More(StoreKeys),
 }
 
-/// The state file, and the log that several replicas share.
+/// The state file, and the log shared by replicas.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StoreKeys {
-    /// The file that keeps what must survive a restart, relative to this file. With a log it is a copy of that, for each replica its own.
+    /// File for the persistent state, relative to this file. With a log it is a copy of that, separate for each
+    /// replica.
     #[serde(default = "default_file")]
     pub(super) file: String,
-    /// Where the log of several replicas is: `s3://bucket/prefix`, or `file:///folder` on one machine. Without one there is one service per
-    /// file.
+    /// Log of the replicas: `s3://bucket/prefix`, or `file:///folder` on one machine. Without it there is one
+    /// service per file.
     #[serde(default)]
     pub(super) log: Option<String>,
-    /// The bucket's region: the first target's by default.
+    /// Region of the bucket; by default the first target's.
     #[serde(default)]
     pub(super) region: Option<String>,
-    /// Another endpoint of S3. By default the first target's, if it has one.
+    /// Overrides the S3 endpoint. By default the first target's, if it has one.
     #[serde(default)]
     pub(super) endpoint: Option<String>,
     /// ARN of a role to assume for the bucket. By default the service's own credentials, never a target's role.
     #[serde(default)]
     pub(super) role: Option<String>,
-    /// How long a replica leads without a sign of life, before another one takes over. From 3s to 10m, 45s by default.
+    /// How long a replica leads without a sign of life before another one takes over. From 3s to 10m, 45s by
+    /// default.
     #[serde(default)]
     pub(super) lease: Option<HumanDuration>,
 }

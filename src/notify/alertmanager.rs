@@ -27,15 +27,15 @@ use trainspotter_core::rules::TransitionKind;
 const REPEAT_EVERY: Duration = Duration::from_secs(60);
 
 /// Lower bound of that interval in wall time, for a fast clock.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// An alert's end time is this many intervals ahead. Prometheus uses four; a deployment of this service takes
 /// longer.
 const REPETITIONS_MISSED: u32 = 5;
 
-/// See [`crate::notify::Deliver::repeats_every`].
+/// See [`crate::notify::Deliver::repeat_interval`].
 pub(super) fn repeat_interval(clock: &Clock) -> Duration {
-    REPEAT_EVERY.max(clock.of_wall(LEAST_PAUSE))
+    REPEAT_EVERY.max(clock.of_wall(MIN_REPEAT_INTERVAL))
 }
 
 /// An Alertmanager receiver.

@@ -52,10 +52,10 @@ pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Interval, in wall time, to check whether this replica may send, while it may not.
-const FENCED: Duration = Duration::from_millis(500);
+const FENCED_RECHECK: Duration = Duration::from_millis(500);
 
 /// Interval to check held notifications again, in clock time: a silence may have been ended.
-const HELD: Duration = Duration::from_secs(60);
+const HELD_RECHECK: Duration = Duration::from_secs(60);
 
 /// How long a receiver must fail before the others are notified, in clock time. A parked receiver is reported at
 /// once.
@@ -212,7 +212,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 return Some(self.paused_until);
             }
             if !self.outbox.may_send() {
-                return Some(now + self.clock.of_wall(FENCED));
+                return Some(now + self.clock.of_wall(FENCED_RECHECK));
             }
             let due = match &self.receiver.group {
                 None => self.outbox.due(&self.receiver.name, now, BATCH).await,
@@ -271,7 +271,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 }
             }
         }
-        let (ready, at) = grouping::grouped(group, self.integration.most_together(), &free, self.clock.now());
+        let (ready, at) = grouping::grouped(group, self.integration.max_alerts_per_message(), &free, self.clock.now());
         let Some((first, others)) = ready.split_first() else {
             // Held rows are no longer due, so the next read may return more.
             return at.filter(|_| waiting.is_empty()).map_or(Grouped::GoOn, Grouped::LookAgain);
@@ -307,16 +307,16 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let silence = due.silences.iter().find(|silence| silence.matches(&alert.labels));
         let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));
-        let muted = || Some((now + HELD, routing::muted_by(&self.receiver.mute, now)?));
+        let muted = || Some((now + HELD_RECHECK, routing::muted_by(&self.receiver.mute, now)?));
         let inhibited = || {
             let by = routing::inhibited_by(&self.receiver.inhibit, alert, firing)?;
-            Some((now + HELD, format!("the alert {} {}", by.rule, by.id)))
+            Some((now + HELD_RECHECK, format!("the alert {} {}", by.rule, by.id)))
         };
         let (until, because) = silence.or_else(muted).or_else(inhibited)?;
         Some(if ended {
             Verdict::Muted { at: now, because: format!("began and ended under {because}") }
         } else {
-            Verdict::Held { next_attempt_at: until.min(now + HELD), because: format!("held back by {because}") }
+            Verdict::Held { next_attempt_at: until.min(now + HELD_RECHECK), because: format!("held back by {because}") }
         })
     }
 
@@ -329,7 +329,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let message = Message::of_group(row, self.external_url.as_deref(), by);
         // The last check before the request.
         if !self.outbox.may_send() {
-            self.paused_until = self.clock.now() + self.clock.of_wall(FENCED);
+            self.paused_until = self.clock.now() + self.clock.of_wall(FENCED_RECHECK);
             return false;
         }
         #[cfg(test)]

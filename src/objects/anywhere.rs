@@ -6,14 +6,14 @@ use crate::objects::{Created, Storage, StorageError};
 
 /// A bucket or a folder.
 #[derive(Debug)]
-pub enum Anywhere {
+pub enum AnyStorage {
     /// A local folder.
     Folder(Folder),
     /// An S3 bucket.
     Bucket(Box<Bucket>),
 }
 
-impl Storage for Anywhere {
+impl Storage for AnyStorage {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         match self {
             Self::Folder(folder) => folder.get(name).await,

@@ -4,7 +4,7 @@ use crate::aws::{self, BucketAccess, ConnectError};
 use crate::config::ObjectPlace;
 use crate::objects::folder::Folder;
 use crate::objects::s3::{Bucket, Place};
-use crate::objects::{Anywhere, Setting};
+use crate::objects::{AnyStorage, Setting};
 use crate::outbound::{Guard, OutboundError, http_client};
 use trainspotter_clock::Clock;
 
@@ -28,11 +28,11 @@ pub async fn open(
     access: BucketAccess<'_>,
     setting: Setting,
     clock: Clock,
-) -> Result<Anywhere, OpenError> {
+) -> Result<AnyStorage, OpenError> {
     match place {
-        ObjectPlace::Folder(folder) => Ok(Anywhere::Folder(Folder::new(folder.clone()))),
+        ObjectPlace::Folder(folder) => Ok(AnyStorage::Folder(Folder::new(folder.clone()))),
         ObjectPlace::Bucket { bucket: name, prefix } => {
-            Ok(Anywhere::Bucket(Box::new(bucket(name, prefix, access, setting, clock).await?)))
+            Ok(AnyStorage::Bucket(Box::new(bucket(name, prefix, access, setting, clock).await?)))
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::{self, ArchiveError, Written, day_text, source_of, unarchived_of, write_day};
 use crate::config::{Archive, Config};
 use crate::notify::outbox::Outbox as _;
-use crate::objects::{Anywhere, OpenError};
+use crate::objects::{AnyStorage, OpenError};
 use crate::service::COUNTED_UNTIL;
 use crate::service::StartError;
 use crate::service::problems::Problems;
@@ -21,10 +21,10 @@ use trainspotter_core::metrics::{EndedJob, Frame, PendingArchive, catalogue};
 use trainspotter_core::model::{SavedSeries, Timestamp};
 
 /// Interval between checks for days that are due.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
+const CHECK_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Lower bound of that interval in wall time, for clocks that run fast.
-const MIN_LOOK: Duration = Duration::from_millis(200);
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Maximum backoff after failures.
 const MAX_PAUSE: Duration = Duration::from_secs(3_600);
@@ -34,7 +34,7 @@ const MAX_UNCOMMITTED_ROWS: u64 = 1_000_000;
 
 /// Why due days could not be written.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+enum WriteDaysError {
     /// The bucket or folder is unreachable.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -207,16 +207,16 @@ impl ArchiveWriter {
 
     /// Runs until `stop`. Days not yet written stay in the state file.
     async fn run(self, stop: CancellationToken) {
-        let least = self.clock.of_wall(MIN_LOOK);
+        let least = self.clock.of_wall(MIN_CHECK_INTERVAL);
         let mut pause = Duration::ZERO;
-        let mut storage: Option<Anywhere> = None;
+        let mut storage: Option<AnyStorage> = None;
         loop {
             if stop.run_until_cancelled(self.clock.sleep(pause.max(least))).await.is_none() {
                 return;
             }
             let Some(looked) = stop.run_until_cancelled(self.look(&mut storage)).await else { return };
             pause = match looked {
-                Ok(()) => LOOK_EVERY,
+                Ok(()) => CHECK_INTERVAL,
                 Err(error) => {
                     let trouble = error.to_string();
                     if self.standing.borrow().trouble.as_ref() != Some(&trouble) {
@@ -226,14 +226,14 @@ impl ArchiveWriter {
                         standing.failures += 1;
                         standing.trouble = Some(trouble);
                     });
-                    (pause * 2).clamp(LOOK_EVERY, MAX_PAUSE)
+                    (pause * 2).clamp(CHECK_INTERVAL, MAX_PAUSE)
                 }
             };
         }
     }
 
     /// Writes every day that is due.
-    async fn look(&self, storage: &mut Option<Anywhere>) -> Result<(), LookError> {
+    async fn look(&self, storage: &mut Option<AnyStorage>) -> Result<(), WriteDaysError> {
         let pending = self.pending().await?;
         let Some((days, counted_until)) = pending else { return Ok(()) };
         let is_due = |day: &UnarchivedDay| self.due_at(day.day) <= counted_until;
@@ -289,7 +289,7 @@ impl ArchiveWriter {
             .await
     }
 
-    async fn write(&self, storage: &Anywhere, table: ArchiveTable, day: Timestamp) -> Result<Written, ArchiveError> {
+    async fn write(&self, storage: &AnyStorage, table: ArchiveTable, day: Timestamp) -> Result<Written, ArchiveError> {
         let may_write = || self.store.may_send();
         match table {
             ArchiveTable::Jobs => write_day::<EndedJob, _>(storage, &self.store, day, &self.source, may_write).await,

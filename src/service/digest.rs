@@ -19,10 +19,10 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Rule;
 
 /// Interval between checks for due reports.
-const LOOK_EVERY: Duration = Duration::from_secs(300);
+const CHECK_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Lower bound of that interval in wall time, for clocks that run fast.
-const MIN_LOOK: Duration = Duration::from_millis(200);
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Delay after the end of the period, so that the report includes what AWS reports late.
 const GRACE: Duration = Duration::from_secs(3_600);
@@ -59,7 +59,7 @@ impl Digests {
             return stop.cancelled().await;
         }
         loop {
-            let pause = LOOK_EVERY.max(self.clock.of_wall(MIN_LOOK));
+            let pause = CHECK_INTERVAL.max(self.clock.of_wall(MIN_CHECK_INTERVAL));
             if stop.run_until_cancelled(self.clock.sleep(pause)).await.is_none() {
                 return;
             }
@@ -86,7 +86,7 @@ impl Digests {
         });
         let (Some(counted_until), reported_until, Some(since)) = known.await? else { return Ok(()) };
         let grace = self.config.archive.as_ref().map_or(GRACE, |archive| archive.grace.max(GRACE));
-        let Some((from, to)) = over_by(scheduled.every, counted_until - grace) else { return Ok(()) };
+        let Some((from, to)) = last_completed(scheduled.every, counted_until - grace) else { return Ok(()) };
         if reported_until.is_some_and(|until| until >= to) {
             return Ok(());
         }
@@ -135,7 +135,7 @@ fn label_of(ScheduledReport { every, by, .. }: &ScheduledReport) -> String {
 }
 
 /// The newest day, week or month that ended by `at`, in UTC.
-fn over_by(every: Every, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+fn last_completed(every: Every, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let date = jiff::Timestamp::from_millisecond(at.millis()).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date();
     let to = match every {
         Every::Daily => date,
@@ -175,7 +175,7 @@ mod tests {
             (Every::Monthly, "2026-03-31T12:00:00Z", "2026-02-01", "2026-03-01"),
             (Every::Monthly, "2027-01-01T00:00:00Z", "2026-12-01", "2027-01-01"),
         ] {
-            assert_eq!(over_by(every, at(now)), Some((day(from), day(to))), "{every:?} {now}");
+            assert_eq!(last_completed(every, at(now)), Some((day(from), day(to))), "{every:?} {now}");
         }
     }
 }

@@ -25,10 +25,10 @@ use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
-use crate::service::removed_targets::of_removed;
+use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
 use crate::service::rooms::RoomOfTarget;
-use crate::service::rule_reload::News;
+use crate::service::rule_reload::RulesUpdate;
 use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
@@ -42,11 +42,11 @@ use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedF
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 
 /// Maximum resolved alerts on the page.
-pub(super) const RESOLVED_SHOWN: usize = 50;
+pub(super) const MAX_RESOLVED_SHOWN: usize = 50;
 
 /// Approximate maximum of notifications held while commits fail. At the limit ticks pause until a commit succeeds,
 /// so that no state is lost; the page shows the time of the last tick.
-const UNCOMMITTED_HELD: usize = 10_000;
+const MAX_UNCOMMITTED_NOTIFICATIONS: usize = 10_000;
 
 /// Owner of the engine and of everything that follows a tick.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub(super) struct EventLoop {
 }
 
 /// Logs where a broken file was moved.
-pub(super) fn say_set_aside(aside: &SetAside) {
+pub(super) fn log_set_aside(aside: &SetAside) {
     tracing::error!(
         to = %aside.to.display(),
         because = %aside.because,
@@ -135,7 +135,7 @@ pub(super) struct Memory {
 impl Memory {
     /// Starts with rows for the first commit, and with the resolved alerts of an earlier run, latest first.
     pub(super) fn with(uncommitted: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
-        Self { uncommitted, resolved: resolved.into_iter().take(RESOLVED_SHOWN).collect(), ..Self::default() }
+        Self { uncommitted, resolved: resolved.into_iter().take(MAX_RESOLVED_SHOWN).collect(), ..Self::default() }
     }
 }
 
@@ -205,21 +205,21 @@ impl EventLoop {
     #[tracing::instrument(level = "debug", skip_all)]
     async fn tick(&mut self) {
         let now = self.clock.now();
-        self.look_at_store(now).await;
-        if self.memory.uncommitted.len() >= UNCOMMITTED_HELD && !self.retry_commit().await {
+        self.check_store(now).await;
+        if self.memory.uncommitted.len() >= MAX_UNCOMMITTED_NOTIFICATIONS && !self.retry_commit().await {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
         self.engine.set_room(self.room.for_one_that_keeps(self.engine.kept()));
         let mut output = self.engine.tick(now);
         if self.removed.is_cancelled() {
-            output.transitions = output.transitions.into_iter().map(of_removed).collect();
+            output.transitions = output.transitions.into_iter().map(as_target_removed).collect();
         }
         let frame = Arc::new(std::mem::take(&mut output.frame));
         self.log_transitions(&output);
         self.commit(now, &frame, &mut output).await;
         // Check the store first, so that the published snapshot includes the result of this commit.
-        self.look_at_trouble().await;
+        self.report_store_trouble().await;
         self.publish(now, frame, output.alerts);
         self.forecasting.offer(&mut self.engine, now);
     }
@@ -246,7 +246,7 @@ impl EventLoop {
         }
     }
 
-    fn change_rules(&mut self, news: News) {
+    fn change_rules(&mut self, news: RulesUpdate) {
         self.engine.service().rules_broken = news.is_err();
         self.memory.problems.set_rules(news.as_ref().err().map(ToString::to_string).as_deref());
         match news {
@@ -259,7 +259,7 @@ impl EventLoop {
         }
     }
 
-    async fn look_at_store(&mut self, now: Timestamp) {
+    async fn check_store(&mut self, now: Timestamp) {
         match self.store.backlog().await {
             Ok(backlog) => {
                 let pending = |receiver: &Receiver| {
@@ -276,7 +276,7 @@ impl EventLoop {
         self.limit_hit("replicas", self.sharing.take_left_out());
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
         self.archive.show(now, &mut self.engine, &mut self.memory.problems);
-        self.look_at_trouble().await;
+        self.report_store_trouble().await;
         for ((receiver, outcome), count) in self.notifiers.take_counts() {
             let pairs = [("receiver", receiver.into()), ("outcome", outcome.as_str().into())];
             self.engine.counting().add(&catalogue::NOTIFY_DELIVERIES, pairs, count);
@@ -287,11 +287,11 @@ impl EventLoop {
     }
 
     /// Checks whether the store works, and logs changes.
-    async fn look_at_trouble(&mut self) {
+    async fn report_store_trouble(&mut self) {
         let closed = |error: StoreError| Condition { trouble: Some(error.to_string()), ..Condition::default() };
         let Condition { trouble, set_aside } = self.store.condition().await.unwrap_or_else(closed);
         for aside in set_aside {
-            say_set_aside(&aside);
+            log_set_aside(&aside);
             self.engine.service().store_set_aside = true;
         }
         let of_log = self.standing.as_ref().and_then(|standing| standing.borrow().trouble.clone());
@@ -319,7 +319,7 @@ impl EventLoop {
                 TransitionKind::Resolved(ending) => {
                     tracing::info!(alert = %alert.rule, id = %alert.id, by = %by(alert), ?ending, "alert resolved");
                     self.memory.resolved.push_front(transition.clone());
-                    self.memory.resolved.truncate(RESOLVED_SHOWN);
+                    self.memory.resolved.truncate(MAX_RESOLVED_SHOWN);
                 }
             }
         }

@@ -13,7 +13,7 @@ use trainspotter_core::forecast::{self, RUNS, Starts, World};
 use trainspotter_core::model::Timestamp;
 
 /// Interval after which a forecast is repeated even without changes: running jobs have progressed.
-const AGAIN_AFTER: Duration = Duration::from_secs(900);
+const MAX_FORECAST_AGE: Duration = Duration::from_secs(900);
 
 /// Forecast start times of the waiting jobs.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Forecasting {
     /// Offers the current state for a forecast, if it has changed or the last forecast is old, and the task is ready.
     pub(super) fn offer(&mut self, engine: &mut Engine, now: Timestamp) {
         let changes = engine.forecast_changes();
-        let is_new = self.made.is_none_or(|(before, at)| before != changes || now.since(at) >= AGAIN_AFTER);
+        let is_new = self.made.is_none_or(|(before, at)| before != changes || now.since(at) >= MAX_FORECAST_AGE);
         if self.is_off || !is_new || !self.is_ready.load(Ordering::Acquire) {
             return;
         }

@@ -20,10 +20,10 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Place, Timestamp};
 
 /// Frames up to this age are replayed in full.
-const AS_IT_WAS: Duration = Duration::from_secs(3_600);
+const FULL_RESOLUTION: Duration = Duration::from_secs(3_600);
 
 /// Older frames are downsampled to this many, to keep the start short.
-const STEPS: u32 = 500;
+const MAX_DOWNSAMPLED_FRAMES: u32 = 500;
 
 /// Data sources for history queries.
 #[derive(Clone, Debug)]
@@ -98,13 +98,13 @@ async fn make_report(
 
 /// Replays stored frames into the engine, as far back as its rules look: the last hour in full, older frames
 /// downsampled. Frames that cannot be read are logged, and the rules start without history.
-pub(super) async fn recall(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
+pub(super) async fn replay_history(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
     let Some(looks_back) = engine.looks_back() else { return engine };
     let reading = tokio::task::spawn_blocking(move || {
-        let lately = (now - AS_IT_WAS).max(now - looks_back);
+        let lately = (now - FULL_RESOLUTION).max(now - looks_back);
         let read = |engine: &mut Engine| {
             let frames = Frames::open(&store)?;
-            let step = looks_back / STEPS;
+            let step = looks_back / MAX_DOWNSAMPLED_FRAMES;
             let older = frames.each(now - looks_back - step, lately, Some(step), |frame| engine.recall(&frame))?;
             Ok(older + frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))?)
         };
@@ -187,7 +187,7 @@ mod tests {
         let every = Duration::from_secs(60);
         // An engine without jobs.
         let new = || Engine::new(parse_rules("r", rules).unwrap(), cadence(every, every), Saved::default(), last);
-        let mut engine = recall(new(), store, last).await;
+        let mut engine = replay_history(new(), store, last).await;
         let reported = |engine: &mut Engine| engine.tick(last + every).alerts.len();
         assert_eq!(reported(&mut new()), 0);
         assert_eq!(reported(&mut engine), 1);

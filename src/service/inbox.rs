@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::publish::Report;
 use crate::service::forecasting::Forecast;
-use crate::service::rule_reload::News;
+use crate::service::rule_reload::RulesUpdate;
 use crate::web::JobQuery;
 use trainspotter_core::model::{Observation, Questions, Timestamp};
 
@@ -30,7 +30,7 @@ pub(super) enum InternalEvent {
     /// A sink published a frame or failed to.
     Published(Report),
     /// The rule files changed.
-    RulesChanged(News),
+    RulesChanged(RulesUpdate),
     /// A client queries jobs.
     JobsQueried(JobQuery),
     /// A forecast is ready.
@@ -68,7 +68,7 @@ pub(super) struct Inbox {
     poller: mpsc::Receiver<PollerMessage>,
     queries: mpsc::Receiver<JobQuery>,
     reports: mpsc::Receiver<Report>,
-    rules: mpsc::Receiver<News>,
+    rules: mpsc::Receiver<RulesUpdate>,
     forecasts: mpsc::Receiver<Box<Forecast>>,
     queries_in_a_row: usize,
 }
@@ -80,7 +80,7 @@ pub(super) struct Senders {
     pub(super) poller: mpsc::Sender<PollerMessage>,
     pub(super) queries: mpsc::Sender<JobQuery>,
     pub(super) reports: mpsc::Sender<Report>,
-    pub(super) rules: mpsc::Sender<News>,
+    pub(super) rules: mpsc::Sender<RulesUpdate>,
     pub(super) forecasts: mpsc::Sender<Box<Forecast>>,
 }
 

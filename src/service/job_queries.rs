@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::web::{Cursor, Demand, JobAround, JobPage, JobQuery, JobView, MAX_MEANT, Meant, Span, StartView, WhyView};
+use crate::web::{
+    Cursor, Demand, JobMatches, JobPage, JobQuery, JobView, JobWithContext, MAX_JOB_MATCHES, Span, StartView, WhyView,
+};
 use trainspotter_core::engine::Engine;
 use trainspotter_core::jobs::{Job, Phase, Wanted};
 use trainspotter_core::model::Timestamp;
@@ -25,7 +27,7 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
             let _ = reply.send(engine.outlook_of_asked(&world, &starts));
         }
         JobQuery::One { words, reply } => {
-            let meant = ledger.meant(&words, MAX_MEANT + 1);
+            let meant = ledger.meant(&words, MAX_JOB_MATCHES + 1);
             let shown = |job: &Job| {
                 let why = engine.why(&job.latest.id, now);
                 JobView {
@@ -37,11 +39,11 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
                 }
             };
             let _ = reply.send(match meant[..] {
-                [] => Meant::None,
-                [job] => Meant::One(Box::new(shown(job))),
+                [] => JobMatches::None,
+                [job] => JobMatches::One(Box::new(shown(job))),
                 _ => {
-                    let jobs = meant.iter().take(MAX_MEANT).map(|job| view(job, false, now)).collect();
-                    Meant::Several(jobs, meant.len() > MAX_MEANT)
+                    let jobs = meant.iter().take(MAX_JOB_MATCHES).map(|job| view(job, false, now)).collect();
+                    JobMatches::Several(jobs, meant.len() > MAX_JOB_MATCHES)
                 }
             });
         }
@@ -58,14 +60,14 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
             let why = engine.why(&id, now);
             let around = engine.job(&id).zip(engine.job_context(&id, why.as_ref(), now)).map(|(job, context)| {
                 let queue_arn = engine.queue_arn(job.queue()).map(str::to_owned);
-                Box::new(JobAround { queue_arn, training_job: job.latest.training_job.clone(), context })
+                Box::new(JobWithContext { queue_arn, training_job: job.latest.training_job.clone(), context })
             });
             let _ = reply.send(around);
         }
         JobQuery::WaitingLongest { filter, reason, limit, reply } => {
             let found = engine.find_waiting_longest(Wanted::of(&filter, limit), reason, now);
             let jobs = found.into_iter().map(|job| view(job, false, now)).collect();
-            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), ..JobPage::default() });
+            let _ = reply.send(JobPage { jobs: with_wait_reasons(jobs, engine, now), ..JobPage::default() });
         }
         JobQuery::List { filter, reason, newest_first, after, limit, reply } => {
             let after = after.as_ref().map(|after| (after.created_at, &after.id));
@@ -73,13 +75,13 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
             let found = engine.find_jobs(wanted, reason, now);
             let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
             let jobs = found.jobs.into_iter().map(|job| view(job, false, now)).collect();
-            let _ = reply.send(JobPage { jobs: with_whys(jobs, engine, now), next, ..JobPage::default() });
+            let _ = reply.send(JobPage { jobs: with_wait_reasons(jobs, engine, now), next, ..JobPage::default() });
         }
     }
 }
 
 /// Adds the wait explanation to each waiting job.
-fn with_whys(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<JobView> {
+fn with_wait_reasons(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) -> Vec<JobView> {
     let mut waiting: Vec<&mut JobView> = jobs.iter_mut().filter(|job| job.status.is_waiting()).collect();
     if !waiting.is_empty() {
         let whys = engine.whys(waiting.iter().map(|job| &job.id), now);

@@ -14,17 +14,17 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Observation, Questions};
 
 /// Maximum queued pages of observations.
-const OBSERVED: usize = 64;
+const MAX_QUEUED_PAGES: usize = 64;
 
 /// Maximum rounds of describing training jobs outside the queues.
 const MAX_ROUNDS: usize = 50;
 
 /// Timeout of one round.
-const ANSWERING: Duration = Duration::from_secs(60);
+const ROUND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Result of a single poll.
 #[derive(Debug)]
-pub struct Look {
+pub struct LiveCheck {
     /// Frame of the poll.
     pub frame: Frame,
     /// Seconds by which the local clock is ahead of AWS's; `None` with too few responses to tell.
@@ -33,7 +33,7 @@ pub struct Look {
 
 /// Why the check has no result.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum LiveCheckError {
     /// The configuration has no target.
     #[error(transparent)]
     NoTarget(#[from] NoTarget),
@@ -72,8 +72,8 @@ impl Problems {
 /// Polls every configured queue once.
 ///
 /// # Errors
-/// See [`LookError`].
-pub async fn look(config: &Config, clock: Clock) -> Result<Look, LookError> {
+/// See [`LiveCheckError`].
+pub async fn look(config: &Config, clock: Clock) -> Result<LiveCheck, LiveCheckError> {
     let clock = clock.compared();
     let target = config.targets.first().ok_or(NoTarget)?;
     let clients = aws::connect(target, config.poll.calls_per_second, clock).await?;
@@ -83,7 +83,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Look, LookError> {
     let mut engine = Engine::new(Vec::new(), cadence, Saved::default(), now).priced(config.prices.clone());
     let questions = Questions { since: Some(now), ..Questions::default() };
     let mut problems = Problems::default();
-    let (out, observed) = mpsc::channel(OBSERVED);
+    let (out, observed) = mpsc::channel(MAX_QUEUED_PAGES);
     let polling = async {
         poller.poll(&questions, &out).await;
         poller.reconcile(&questions, &out).await;
@@ -97,18 +97,18 @@ pub async fn look(config: &Config, clock: Clock) -> Result<Look, LookError> {
             break;
         }
         let questions = Questions { outside, ..Questions::default() };
-        let (out, observed) = mpsc::channel(OBSERVED);
+        let (out, observed) = mpsc::channel(MAX_QUEUED_PAGES);
         let answering = async {
-            poller.answer(&questions, clock.now() + ANSWERING, &out).await;
+            poller.answer(&questions, clock.now() + ROUND_TIMEOUT, &out).await;
             drop(out);
         };
         tokio::join!(answering, problems.take_in(observed, &mut engine));
     }
     let problems: Vec<String> = problems.failed.into_iter().chain(problems.no_queues).collect();
     if !problems.is_empty() {
-        return Err(LookError::Problems(problems));
+        return Err(LiveCheckError::Problems(problems));
     }
     let clock_skew_seconds = clock.comparison().map(|comparison| comparison.skew_seconds);
     engine.service().clock_skew_seconds = clock_skew_seconds;
-    Ok(Look { frame: engine.tick(clock.now()).frame, clock_skew_seconds })
+    Ok(LiveCheck { frame: engine.tick(clock.now()).frame, clock_skew_seconds })
 }

@@ -22,7 +22,7 @@ use trainspotter_core::model::Place;
 use trainspotter_core::rules::Rule;
 
 /// Wall time between reloads of the silences, so that silences added on the command line appear within it.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const READ_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum queued operations; further callers wait for room.
 const MAX_WAITING: usize = 256;
@@ -99,13 +99,13 @@ impl Operations {
     /// Handles operations until `stop`. An operation runs to its end even if its caller disconnects.
     pub(super) async fn run(self, mut inbox: mpsc::Receiver<Operation>, stop: CancellationToken) {
         let tests = Arc::new(Semaphore::new(MAX_TESTS));
-        self.look_at_silences().await;
+        self.publish_silences().await;
         loop {
             let operation = tokio::select! {
                 () = stop.cancelled() => return,
                 operation = inbox.recv() => operation,
-                () = tokio::time::sleep(LOOK_EVERY) => {
-                    self.look_at_silences().await;
+                () = tokio::time::sleep(READ_INTERVAL) => {
+                    self.publish_silences().await;
                     continue;
                 }
             };

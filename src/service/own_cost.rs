@@ -11,7 +11,7 @@ use trainspotter_core::metrics::{Frame, Service};
 use trainspotter_core::yaml::Problems;
 
 /// Weight of the newest batch in the moving average: batches differ in size.
-const NEWEST: f64 = 0.2;
+const NEWEST_WEIGHT: f64 = 0.2;
 
 /// Sinks that are billed by volume.
 const CLASSIC: &str = "cloudwatch";
@@ -60,7 +60,7 @@ impl OwnCost {
             OTLP => {
                 let bytes = report.bytes as f64;
                 let before = self.otlp.map_or(bytes, |(_, before)| before);
-                self.otlp = Some((report.series, before + NEWEST * (bytes - before)));
+                self.otlp = Some((report.series, before + NEWEST_WEIGHT * (bytes - before)));
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::aws::{Heard, JobEvent, JobEvents, Poller};
+use crate::aws::{JobEvent, JobEvents, Poller, Received};
 use crate::service::inbox::PollerMessage;
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Source, Timestamp};
@@ -54,12 +54,12 @@ impl Polling {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            _gone = self.poll_for_ever() => {}
+            _gone = self.poll_loop() => {}
         }
     }
 
     /// Returns `None` once the event loop is gone.
-    async fn poll_for_ever(&mut self) -> Option<()> {
+    async fn poll_loop(&mut self) -> Option<()> {
         let mut turn = self.second_after;
         loop {
             let began = self.clock.mark();
@@ -69,7 +69,7 @@ impl Polling {
                     () = self.clock.sleep_from(began, turn) => break,
                     Some(hints) = self.hinted.recv() => {
                         let began_at = self.clock.at(began);
-                        self.look_at(hints, began_at, began_at + turn).await?;
+                        self.describe_hinted(hints, began_at, began_at + turn).await?;
                     }
                 }
             }
@@ -96,13 +96,13 @@ impl Polling {
     }
 
     /// Describes the jobs of events, except those that the poll of `polled_at` has already covered.
-    async fn look_at(&mut self, hints: Vec<JobEvent>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
+    async fn describe_hinted(&mut self, hints: Vec<JobEvent>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
         let is_news = |hint: &JobEvent| hint.at >= polled_at - EVENTS_MAY_LAG;
         let jobs: BTreeSet<JobId> = hints.into_iter().filter(is_news).map(|hint| hint.job).collect();
         if jobs.is_empty() {
             return Some(());
         }
-        self.poller.look_at(jobs.into_iter().collect(), deadline, &self.observed).await;
+        self.poller.describe_hinted(jobs.into_iter().collect(), deadline, &self.observed).await;
         self.messages.send(PollerMessage::JobsDescribed).await.ok()
     }
 
@@ -135,7 +135,7 @@ pub(super) async fn listen(
     let listening = async {
         let Some(mut hints) = hints else { return };
         loop {
-            let Heard { events, at, error } = hints.next().await;
+            let Received { events, at, error } = hints.next().await;
             let (source, queue) = (Source::Events, None);
             let outcome = match error {
                 Some(error) => Observation::Failed { source, queue, at, error },

@@ -20,7 +20,7 @@ pub(super) struct Problems {
 impl Problems {
     /// Sets or clears the reason why the rule files are not in effect.
     pub(super) fn set_rules(&mut self, mistakes: Option<&str>) {
-        self.rules = mistakes.map(in_a_line);
+        self.rules = mistakes.map(summary_line);
     }
 
     /// Sets or clears the archive error.
@@ -54,7 +54,7 @@ impl Problems {
 }
 
 /// Summarizes an error text with carets in one line: the first error and the locations.
-pub fn in_a_line(mistakes: &str) -> String {
+pub fn summary_line(mistakes: &str) -> String {
     let mut lines = mistakes.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or_default();
     let places: Vec<&str> = lines.filter_map(|line| line.strip_prefix("--> ")).take(MAX_PLACES).collect();

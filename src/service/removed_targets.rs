@@ -21,7 +21,7 @@ use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, Transiti
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 /// Wall time between checks whether everything was sent.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Ends the alerts of removed targets, until `stop`. Restarts whenever the targets change, since one may have
 /// returned.
@@ -34,7 +34,7 @@ pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
     loop {
         let now = targets.borrow_and_update().clone();
         let ending = async {
-            end_of_all_but(&shared, now).await;
+            end_alerts_except(&shared, now).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -47,9 +47,9 @@ pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
 
 /// Ends the alerts in all state files without a target. Files are handled concurrently, so that a receiver that is
 /// down delays only its own file.
-async fn end_of_all_but(shared: &Shared, targets: Arc<[Target]>) {
+async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
     let file = shared.config.store.clone();
-    let looking = tokio::task::spawn_blocking(move || state_files::of_nobody(&file, &targets));
+    let looking = tokio::task::spawn_blocking(move || state_files::orphaned(&file, &targets));
     let ending = looking.await.unwrap_or_default().into_iter().map(async |(name, path)| {
         if let Err(error) = end(shared, &name, path).await {
             tracing::warn!(target = name, %error, "the alerts of a target that is not watched any more cannot be ended");
@@ -67,7 +67,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
     let now = clock.now();
     // Stepping without rules resolves every alert.
     let ended = alerts.step(&[], &Frame { at: now, ..Frame::default() }, now);
-    let transitions: Vec<Transition> = ended.into_iter().map(of_removed).collect();
+    let transitions: Vec<Transition> = ended.into_iter().map(as_target_removed).collect();
     if !transitions.is_empty() {
         tracing::info!(target = name, alerts = transitions.len(), "the target is watched no more, and its alerts end");
         let outbox = rows(&transitions, &shared.config.receivers, now);
@@ -84,7 +84,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
     notifiers.committed();
     let sent = async {
         while store.backlog().await?.values().any(|of| of.pending > 0) {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         Ok::<(), StoreError>(())
     };
@@ -96,7 +96,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
 }
 
 /// Marks a transition as resolved because the target was removed.
-pub(super) fn of_removed(transition: Transition) -> Transition {
+pub(super) fn as_target_removed(transition: Transition) -> Transition {
     match transition.kind {
         TransitionKind::Resolved(_) => {
             Transition { kind: TransitionKind::Resolved(ResolveReason::TargetRemoved), ..transition }

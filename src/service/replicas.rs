@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::aws::BucketAccess;
 use crate::config::{Config, ObjectPlace, Replication};
 use crate::notify::Notifiers;
-use crate::objects::{self, Anywhere, Rights, Setting};
+use crate::objects::{self, AnyStorage, Rights, Setting};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
@@ -27,7 +27,7 @@ use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Place;
 
 /// Wall time between attempts to open an unreachable log.
-const OPEN_AGAIN: Duration = Duration::from_secs(2);
+const REOPEN_DELAY: Duration = Duration::from_secs(2);
 
 /// Maximum wall time between two refreshes of a follower's figures.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ async fn join(
                 }
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(OPEN_AGAIN)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(REOPEN_DELAY)).await.is_none() {
             return Ok(None);
         }
     }
@@ -155,7 +155,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
 /// log below it. This depends on the log only, so all replicas agree whatever is on their disks.
 async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
-    let own = what_is_watched(&watching.config);
+    let own = log_identity(&watching.config);
     let Shared { config: whole, clock, .. } = &watching.shared;
     let apart = match watches(whole, replication, &replication.log, *clock).await? {
         Some(root) => root != own,
@@ -186,11 +186,11 @@ async fn storage(
     replication: &Replication,
     log: &ObjectPlace,
     clock: Clock,
-) -> Result<Anywhere, Failed> {
+) -> Result<AnyStorage, Failed> {
     let Replication { region, endpoint, role, .. } = replication;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
     let setting = Setting { place: "store.log", region: "store.region", rights: Rights::Keep };
-    let opened = objects::open(log, access.or_of_targets(whole), setting, clock).await;
+    let opened = objects::open(log, access.or_target_defaults(whole), setting, clock).await;
     opened.map_err(|error| Failed::Lasting(StartError::new("opening the log", error)))
 }
 
@@ -216,7 +216,7 @@ async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
     let of_log = |error: LogError| of_log(error, &replication.log);
     let mut store = StoreHandle::serve(&config.store, clock.now()).await.map_err(failed)?;
     for aside in store.take_set_aside() {
-        event_loop::say_set_aside(&aside);
+        event_loop::log_set_aside(&aside);
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
@@ -226,7 +226,7 @@ async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
 }
 
 /// Identity of a log's target: region, role and endpoint.
-fn what_is_watched(config: &Config) -> String {
+fn log_identity(config: &Config) -> String {
     let watches = config.targets.iter().map(|target| {
         let role = target.role.as_deref().map(|role| format!(" as {role}")).unwrap_or_default();
         let endpoint = target.endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
@@ -242,7 +242,7 @@ fn identity(config: &Config, writer: String) -> Identity {
     let listen = ([127, 0, 0, 1], 0).into();
     let same = Config { store: Default::default(), listen, ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Identity { writer, watches: what_is_watched(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
+    Identity { writer, watches: log_identity(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 /// Shares the targets among the replicas, until `stop`.

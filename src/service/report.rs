@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::archive::{self, ArchiveError, Row, day_of, unpack};
 use crate::config::{Config, check_report_key};
-use crate::objects::{Anywhere, OpenError};
+use crate::objects::{AnyStorage, OpenError};
 use crate::report::{Builder, Key, Report};
 use crate::service::state_files;
 use crate::store::{ArchiveTable, StoreError, UnarchivedFile};
@@ -49,7 +49,7 @@ pub enum ReportError {
 #[derive(Debug, Default)]
 pub struct Sources {
     /// The archive, if configured.
-    pub archive: Option<Anywhere>,
+    pub archive: Option<AnyStorage>,
     /// State files, for what is not archived yet.
     pub stores: Vec<PathBuf>,
 }

@@ -159,7 +159,7 @@ impl InBucket {
     fn of(bucket: &RulesBucket, config: &Config) -> Self {
         let RulesBucket { region, endpoint, role, .. } = bucket;
         let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
-        let access = access.or_of_targets(config);
+        let access = access.or_target_defaults(config);
         let (region, endpoint) = (access.region.map(str::to_owned), access.endpoint.map(str::to_owned));
         let of = RulesBucket { region, endpoint, ..bucket.clone() };
         Self { of, opened: None, last: Ok(RuleTexts::new()) }

@@ -13,22 +13,22 @@ use crate::service::rule_files::{RuleSources, RuleTexts, RulesError, parsed};
 use trainspotter_core::rules::Rule;
 
 /// Wall time between reads of the rule files.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const READ_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Buckets are listed once per this many reads: list requests cost money. A changed bucket is listed again at the
 /// next read.
-const LOOKS_PER_LIST: u32 = 6;
+const READS_PER_LIST: u32 = 6;
 
 /// Result of a change: new rules, or all errors in them.
-pub(super) type News = Result<Vec<Rule>, RulesError>;
+pub(super) type RulesUpdate = Result<Vec<Rule>, RulesError>;
 
 /// Watches files and buckets until `stop`, and sends changes.
-pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<News>, stop: CancellationToken) {
+pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<RulesUpdate>, stop: CancellationToken) {
     let looking = async {
         let mut watch = Watch::new(sources).await;
         for look in 1_u32.. {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let with_buckets = look.is_multiple_of(LOOKS_PER_LIST) || watch.is_unsettled();
+            tokio::time::sleep(READ_INTERVAL).await;
+            let with_buckets = look.is_multiple_of(READS_PER_LIST) || watch.is_unsettled();
             if let Some(found) = watch.look(with_buckets).await
                 && news.send(found).await.is_err()
             {
@@ -64,7 +64,7 @@ impl Watch {
     }
 
     /// Reads the texts. Returns a change once two consecutive reads agree.
-    async fn look(&mut self, with_buckets: bool) -> Option<News> {
+    async fn look(&mut self, with_buckets: bool) -> Option<RulesUpdate> {
         let seen = self.sources.texts(with_buckets).await;
         let before = std::mem::replace(&mut self.seen, seen);
         if self.seen != before || self.seen == self.known {
@@ -92,7 +92,7 @@ mod tests {
         Watch::new(RuleSources::of(&config, Clock::real())).await
     }
 
-    fn names(news: Option<News>) -> Option<Result<Vec<String>, String>> {
+    fn names(news: Option<RulesUpdate>) -> Option<Result<Vec<String>, String>> {
         let names = |rules: Vec<Rule>| rules.iter().map(|rule| rule.name().to_owned()).collect();
         news.map(|news| news.map(names).map_err(|error| error.to_string()))
     }

@@ -15,7 +15,7 @@ use crate::replication::sharing::Sharing;
 use crate::service::forecasting::Turns;
 use crate::service::rooms::Rooms;
 use crate::service::rule_files::RulesError;
-use crate::service::rule_reload::News;
+use crate::service::rule_reload::RulesUpdate;
 use crate::service::{StartError, senders};
 use crate::web::{Access, Snapshot, Targets, WatchedTarget};
 use trainspotter_clock::Clock;
@@ -97,7 +97,7 @@ impl Shared {
     }
 
     /// Forwards rule changes to an event loop, until `stop`.
-    pub(super) async fn pass_rules_on(mut self, news: mpsc::Sender<News>, stop: CancellationToken) {
+    pub(super) async fn forward_rules(mut self, news: mpsc::Sender<RulesUpdate>, stop: CancellationToken) {
         // The rules of the start are not a change, but errors are reported.
         let mut known = self.rules.borrow_and_update().clone();
         if let Some(mistakes) = &known.mistakes {

@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Exit code after a second signal: what a shell reports for SIGINT.
-const TOLD_TWICE: i32 = 130;
+const EXIT_SECOND_SIGNAL: i32 = 130;
 
 /// Cancels `stop` at the first signal, and exits at once at the second.
 ///
@@ -21,7 +21,7 @@ pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
         let name = next(&mut terminate, &mut interrupt).await;
         tracing::warn!(signal = name, "ending at once");
         #[expect(clippy::disallowed_methods, reason = "the point of a second signal is not to wait for anything")]
-        std::process::exit(TOLD_TWICE);
+        std::process::exit(EXIT_SECOND_SIGNAL);
     });
     Ok(())
 }

@@ -126,7 +126,7 @@ impl SourceLog {
         if source == Source::Topology {
             self.start("not known yet");
         }
-        let reason = without_particulars(error);
+        let reason = normalized(error);
         let failing = self.failing.entry(source).or_insert(Failing { since: at, reasons: BTreeMap::new() });
         let is_known = failing.reasons.values().any(|known| *known == reason);
         failing.reasons.insert(queue.cloned(), reason);
@@ -176,7 +176,7 @@ fn or_none(names: impl Iterator<Item = String>) -> String {
 }
 
 /// Strips ids, numbers and times from an error, so that repeated errors compare equal.
-fn without_particulars(error: &str) -> String {
+fn normalized(error: &str) -> String {
     let words = error.split(|letter: char| !(letter.is_alphanumeric() || "-_".contains(letter)));
     words
         .filter(|word| !word.is_empty() && !word.contains(|letter: char| letter.is_ascii_digit()))

@@ -70,7 +70,7 @@ pub fn state_files_beside(file: &Path, targets: &[Target]) -> Vec<PathBuf> {
 }
 
 /// State files of targets that are not in the list, with the names of their targets.
-pub(super) fn of_nobody(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf)> {
+pub(super) fn orphaned(file: &Path, targets: &[Target]) -> Vec<(String, PathBuf)> {
     let own: Vec<PathBuf> = of_targets(file, targets).into_iter().map(|file| file.path).collect();
     let Ok(folder) =
         std::fs::read_dir(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
@@ -190,7 +190,7 @@ mod tests {
         written(&folder.path().join("other.gone.db"), Some(&Place::new("gone", "us-east-1")));
         std::fs::write(folder.path().join("state.broken.db"), "nothing").unwrap();
         let names = |targets: &[Target]| -> Vec<String> {
-            of_nobody(&file, targets).into_iter().map(|(name, _)| name).collect()
+            orphaned(&file, targets).into_iter().map(|(name, _)| name).collect()
         };
         assert!(names(&[one.clone(), two.clone()]).is_empty());
         assert_eq!(names(std::slice::from_ref(&two)), ["one"]);

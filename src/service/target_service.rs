@@ -16,7 +16,7 @@ use crate::publish::{Publisher, Report};
 use crate::replication::Replicas;
 use crate::replication::lease::Terms;
 use crate::service::digest::Digests;
-use crate::service::event_loop::{EventLoop, Memory, RESOLVED_SHOWN};
+use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
 use crate::service::inbox::Inbox;
 use crate::service::operations::Acting;
@@ -42,7 +42,7 @@ const FRAMES: usize = 64;
 /// Minimum wall time between two ticks without a poll.
 const MIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long notifications to a receiver that is not configured here are left to replicas that have it.
-const LEFT_TO_OTHERS: Duration = Duration::from_secs(86_400);
+const UNKNOWN_RECEIVER_GRACE: Duration = Duration::from_secs(86_400);
 
 /// One target, with a configuration that contains only this target, its file and its log.
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ impl TargetService {
         let (rest, mut parts) = (CancellationToken::new(), Parts::new(span));
         parts.spawn("poller", polling.run(stop.child_token()));
         parts.spawn("events", listening);
-        parts.spawn("rules", shared.clone().pass_rules_on(senders.rules, rest.clone()));
+        parts.spawn("rules", shared.clone().forward_rules(senders.rules, rest.clone()));
         parts.spawn("forecasts", forecasts.run(rest.clone()));
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
@@ -227,7 +227,7 @@ async fn begin(
         .banded(config.priority_bands.clone())
         .tagged(config.tags.clone());
     engine.service().store_set_aside = set_aside;
-    history::recall(engine, config.store.clone(), clock.now()).await
+    history::replay_history(engine, config.store.clone(), clock.now()).await
 }
 
 /// Outbox rows for alerts that are firing, as created when they began to fire.
@@ -257,7 +257,7 @@ async fn open_store(config: &Config, since: Timestamp, clock: Clock) -> Result<O
     let failed = |error| StartError::new("opening the state file", error);
     let (store, set_aside) = StoreHandle::open(&config.store, clock.now()).await.map_err(failed)?;
     if let Some(set_aside) = &set_aside {
-        event_loop::say_set_aside(set_aside);
+        event_loop::log_set_aside(set_aside);
     }
     state(config, store, set_aside.is_some(), since, clock).await
 }
@@ -282,7 +282,7 @@ pub(super) async fn state(
         );
     }
     // Another replica may have a receiver that this one lacks: leave recent rows to it.
-    let older_than = if config.replication.is_some() { LEFT_TO_OTHERS } else { Duration::ZERO };
+    let older_than = if config.replication.is_some() { UNKNOWN_RECEIVER_GRACE } else { Duration::ZERO };
     let given_up = store.call(move |store| store.keep_receivers(&names, older_than, now)).await.map_err(failed)?;
     if given_up > 0 {
         tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
@@ -299,7 +299,7 @@ pub(super) async fn state(
 async fn ended_before(config: &Config) -> Vec<Transition> {
     let store = config.store.clone();
     let reading = tokio::task::spawn_blocking(move || {
-        PastAlerts::open(&store)?.ended(u32::try_from(RESOLVED_SHOWN).unwrap_or(u32::MAX))
+        PastAlerts::open(&store)?.ended(u32::try_from(MAX_RESOLVED_SHOWN).unwrap_or(u32::MAX))
     });
     // Unreadable rows are not shown; the store reports the problem itself.
     reading.await.ok().and_then(Result::ok).unwrap_or_default()

@@ -15,26 +15,26 @@ use crate::config::{Config, Target};
 use crate::publish::prometheus_text;
 use crate::service::operations::access;
 use crate::service::rule_files::RuleSources;
-use crate::service::rule_reload::{self, News};
+use crate::service::rule_reload::{self, RulesUpdate};
 use crate::service::shared::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
-use crate::service::{Following, Service, StartError, removed_targets, replicas, serve};
-use crate::web::{self, KeptPasts, Pages, Snapshot, WatchedTarget};
+use crate::service::{ConfigUpdates, Service, StartError, removed_targets, replicas, serve};
+use crate::web::{self, CachedRecordings, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
 /// Minimum and maximum wall time before a failed target is restarted; the pause doubles with each failure.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+const RESTART_DELAY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
 /// For each such period that a target ran, its next pause is halved.
-const STEADY: Duration = Duration::from_secs(300);
+const STABLE_AFTER: Duration = Duration::from_secs(300);
 
 /// A finished run of a target: name, generation and result.
 type Ended = (String, u64, Result<(), StartError>);
 
 /// Runs a service until `stop`.
-pub(super) async fn run(service: Service, following: Following, stop: CancellationToken) -> Result<(), StartError> {
-    let Following { targets: changes, problem } = following;
+pub(super) async fn run(service: Service, following: ConfigUpdates, stop: CancellationToken) -> Result<(), StartError> {
+    let ConfigUpdates { targets: changes, problem } = following;
     let Service { config, rules, clock, since, listener } = service;
     let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
     let access = access(&config);
@@ -48,7 +48,7 @@ pub(super) async fn run(service: Service, following: Following, stop: Cancellati
         metrics: prometheus_text,
         was_ready: Arc::default(),
         configuration: problem,
-        pasts: KeptPasts::default(),
+        recordings: CachedRecordings::default(),
     };
     let becoming_ready = tokio::spawn(pages.clone().until_ready());
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
@@ -68,7 +68,7 @@ async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: 
     if sources.is_empty() {
         return stop.cancelled().await;
     }
-    let (news, mut inbox) = mpsc::channel::<News>(1);
+    let (news, mut inbox) = mpsc::channel::<RulesUpdate>(1);
     let take_in = async {
         while let Some(found) = inbox.recv().await {
             now.send_modify(|now| match found {
@@ -248,7 +248,7 @@ impl Supervisor {
         let Err(error) = result else { return };
         let pause = pause_after(self.pauses.get(&name).copied(), since.elapsed());
         tracing::error!(target = name, %error, again_in = ?pause, "a target cannot be watched; the others go on");
-        self.shared.hub.put(not_watched(&target, &error.to_string(), self.shared.clock));
+        self.shared.hub.put(failed_target(&target, &error.to_string(), self.shared.clock));
         self.pauses.insert(name, pause);
         self.waiting.push_back((tokio::time::Instant::now() + pause, target));
         self.waiting.make_contiguous().sort_by_key(|(at, _)| *at);
@@ -263,13 +263,13 @@ fn span_of(target: &Target) -> Span {
 
 /// Pause before a target is restarted, from the previous pause and the time it ran.
 fn pause_after(before: Option<Duration>, watched: Duration) -> Duration {
-    let Some(before) = before else { return AGAIN.0 };
-    let times = u32::try_from(watched.as_secs() / STEADY.as_secs()).unwrap_or(u32::MAX);
+    let Some(before) = before else { return RESTART_DELAY.0 };
+    let times = u32::try_from(watched.as_secs() / STABLE_AFTER.as_secs()).unwrap_or(u32::MAX);
     let pause = match times {
         0 => before * 2,
         times => before / 2_u32.saturating_pow(times),
     };
-    pause.clamp(AGAIN.0, AGAIN.1)
+    pause.clamp(RESTART_DELAY.0, RESTART_DELAY.1)
 }
 
 async fn sleep_until(at: Option<tokio::time::Instant>) {
@@ -280,7 +280,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 }
 
 /// What the pages show for a target that cannot be watched: the reason.
-fn not_watched(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
+fn failed_target(target: &Target, why: &str, clock: Clock) -> WatchedTarget {
     let place = place_of(target);
     let snapshot = Snapshot {
         place: place.clone(),

@@ -25,7 +25,7 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/favicon.svg"];
 const OPEN_BELOW: &str = "/assets/";
 
 /// Configuration hint for callers without a token for acting.
-const HOW: &str = "give somebody a token in the configuration: `api: { tokens: [{ name: NAME, token: \"${VARIABLE}\", may: operate }] }`";
+const ACT_HINT: &str = "give somebody a token in the configuration: `api: { tokens: [{ name: NAME, token: \"${VARIABLE}\", may: operate }] }`";
 
 /// A configured token, as a hash.
 #[derive(Clone)]
@@ -170,7 +170,7 @@ pub(super) async fn operators_only(request: Request, next: Next) -> Response {
             Some(ApiError::may_not_act(format!("the token {name} may only read; this takes one with `may: operate`")))
         }
         Some(Caller::Anonymous { could_act: false }) => {
-            Some(ApiError::may_not_act(format!("this service only reads; {HOW}")))
+            Some(ApiError::may_not_act(format!("this service only reads; {ACT_HINT}")))
         }
         Some(Caller::Anonymous { could_act: true }) | None => Some(ApiError::token_needed()),
     };

@@ -144,13 +144,13 @@ pub(super) async fn context(
     let Some(around) = answers.given.into_iter().find_map(|(_, found)| found) else {
         return Err(ApiError::not_found(format!("no job has the id {}; ended ones are forgotten in time", shown(&id))));
     };
-    let JobAround { queue_arn, training_job, context } = *around;
+    let JobWithContext { queue_arn, training_job, context } = *around;
     Ok(Json(ContextBody { links: Links::of(&id, queue_arn.as_deref(), training_job.as_ref()), ..context.into() }))
 }
 
 /// A job with its context.
 #[derive(Clone, Debug, Default)]
-pub struct JobAround {
+pub struct JobWithContext {
     /// ARN of its queue, if known.
     pub queue_arn: Option<String>,
     /// Latest training job.

@@ -18,7 +18,7 @@ use crate::web::Pages;
 use crate::web::cursor::Cursor;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
-use crate::web::job_context::JobAround;
+use crate::web::job_context::JobWithContext;
 use crate::web::merged_jobs;
 use crate::web::query::{pairs, shown};
 use crate::web::start::StartView;
@@ -44,7 +44,7 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 500;
 
 /// Maximum jobs listed when a text is ambiguous.
-pub const MAX_MEANT: usize = 20;
+pub const MAX_JOB_MATCHES: usize = 20;
 
 /// A query to the owner of the ledger. If `reply` is dropped the response is 503: try again later.
 #[derive(Debug)]
@@ -80,14 +80,14 @@ pub enum JobQuery {
         /// Id, name, prefix of either, or owner.
         words: String,
         /// Reply channel.
-        reply: oneshot::Sender<Meant>,
+        reply: oneshot::Sender<JobMatches>,
     },
     /// The context of a job; `None` if the job is unknown.
     Context {
         /// Its id.
         id: JobId,
         /// Reply channel.
-        reply: oneshot::Sender<Option<Box<JobAround>>>,
+        reply: oneshot::Sender<Option<Box<JobWithContext>>>,
     },
     /// The forecast world with a hypothetical job at the end of the queue. `None` while the state is unknown; an
     /// error says which queue or share does not exist.
@@ -127,12 +127,12 @@ pub enum JobQuery {
 
 /// The jobs that match a text.
 #[derive(Clone, Debug)]
-pub enum Meant {
+pub enum JobMatches {
     /// No known job.
     None,
     /// One job.
     One(Box<JobView>),
-    /// More than one: at most [`MAX_MEANT`] of them, and whether there are more.
+    /// More than one: at most [`MAX_JOB_MATCHES`] of them, and whether there are more.
     Several(Vec<JobView>, bool),
 }
 
@@ -315,12 +315,12 @@ pub(super) async fn job(
     let Path(words) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
     let answers = ask_each(targets, |reply| JobQuery::One { words: words.clone(), reply }).await?;
     match merged_jobs::meant(answers, &words) {
-        Meant::One(job) => Ok(Json(*job)),
-        Meant::None => Err(ApiError::not_found(format!(
+        JobMatches::One(job) => Ok(Json(*job)),
+        JobMatches::None => Err(ApiError::not_found(format!(
             "no job is known by the id, name or owner {}; ended ones are forgotten in time",
             shown(&words)
         ))),
-        Meant::Several(jobs, more) => Err(several(&words, &jobs, more)),
+        JobMatches::Several(jobs, more) => Err(several(&words, &jobs, more)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::web::cursor::Cursor;
-use crate::web::jobs::{JobPage, JobView, MAX_MEANT, Meant};
+use crate::web::jobs::{JobMatches, JobPage, JobView, MAX_JOB_MATCHES};
 use crate::web::targets::Answers;
 use trainspotter_core::jobs::key_of;
 use trainspotter_core::model::{Place, Timestamp};
@@ -54,28 +54,28 @@ pub(super) fn longest(answers: Answers<JobPage>, limit: usize) -> JobPage {
 }
 
 /// Merges the matches of a text: an exact id match takes precedence.
-pub(super) fn meant(answers: Answers<Meant>, words: &str) -> Meant {
+pub(super) fn meant(answers: Answers<JobMatches>, words: &str) -> JobMatches {
     let (mut found, mut more) = (Vec::new(), false);
     for (target, meant) in answers.given {
         let place = target.place_now();
         match meant {
-            Meant::None => {}
-            Meant::One(job) => found.extend(placed(vec![*job], &place)),
-            Meant::Several(jobs, others) => {
+            JobMatches::None => {}
+            JobMatches::One(job) => found.extend(placed(vec![*job], &place)),
+            JobMatches::Several(jobs, others) => {
                 more |= others;
                 found.extend(placed(jobs, &place));
             }
         }
     }
     if let Some(index) = found.iter().position(|job| job.id.as_str() == words) {
-        return Meant::One(Box::new(found.swap_remove(index)));
+        return JobMatches::One(Box::new(found.swap_remove(index)));
     }
     match found.len() {
-        0 => Meant::None,
-        1 if !more => found.pop().map_or(Meant::None, |job| Meant::One(Box::new(job))),
+        0 => JobMatches::None,
+        1 if !more => found.pop().map_or(JobMatches::None, |job| JobMatches::One(Box::new(job))),
         count => {
-            found.truncate(MAX_MEANT);
-            Meant::Several(found, more || count > MAX_MEANT)
+            found.truncate(MAX_JOB_MATCHES);
+            JobMatches::Several(found, more || count > MAX_JOB_MATCHES)
         }
     }
 }

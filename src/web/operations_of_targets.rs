@@ -70,8 +70,8 @@ impl Pages {
             let new = Silence { id: last + 1, ..silence.clone() };
             let add = |reply| Operation::AddSilence { silence: new.clone(), allow_unmatched, reply };
             let answers = self.each(add).await;
-            if let Some(partly) = partly(new.id, &answers) {
-                return Err(partly);
+            if let Some(error) = partially_added(new.id, &answers) {
+                return Err(error);
             }
             let is_added = answers.iter().any(|(_, answer)| answer.is_ok());
             match answers.into_iter().find_map(|(_, answer)| answer.err()) {
@@ -88,8 +88,8 @@ impl Pages {
     /// Ends a silence in every target that has it.
     pub(super) async fn end_silence(&self, id: i64, author: &str) -> Result<Silence, ApiError> {
         let end = |reply| Operation::EndSilence { id, author: author.to_owned(), reply };
-        let (ended, refused) = parted(self.each(end).await);
-        let still = self.where_it_may_hold(id, refused.iter().filter(|(_, refusal)| is_not_now(refusal))).await;
+        let (ended, refused) = split_results(self.each(end).await);
+        let still = self.possibly_active_in(id, refused.iter().filter(|(_, refusal)| is_temporary(refusal))).await;
         if !ended.is_empty() && !still.is_empty() {
             return Err(ApiError::not_everywhere(format!(
                 "silence {id} was ended in {} and may still hold in {}: send the same request again, to the replicas that lead those where there are several, which /api/v1/health names",
@@ -97,12 +97,12 @@ impl Pages {
                 still.join(", ")
             )));
         }
-        done(ended, decisive(refused, &still))
+        done(ended, relevant(refused, &still))
     }
 
     /// Of the targets that did not end a silence, those where it may still be active: all but those that report
     /// they do not have it.
-    async fn where_it_may_hold(&self, id: i64, targets: impl Iterator<Item = &(Arc<str>, Refusal)>) -> Vec<Arc<str>> {
+    async fn possibly_active_in(&self, id: i64, targets: impl Iterator<Item = &(Arc<str>, Refusal)>) -> Vec<Arc<str>> {
         let now = self.clock.now();
         let holds = |silence: &Silence| silence.id == id && silence.is_active(now);
         let asking = targets.map(async |(name, _)| {
@@ -162,8 +162,8 @@ impl Pages {
             let (receiver, ids, author) = (receiver.clone(), ids.clone(), author.to_owned());
             Operation::ChangeOutbox { change, receiver, ids, author, reply }
         };
-        let (changed, refused) = parted(self.each(changing).await);
-        let not_now = refused.iter().filter(|(_, refusal)| is_not_now(refusal));
+        let (changed, refused) = split_results(self.each(changing).await);
+        let not_now = refused.iter().filter(|(_, refusal)| is_temporary(refusal));
         let asking = not_now.map(async |(name, _)| {
             self.may_have(name, change, receiver.as_deref(), &ids).await.then(|| Arc::clone(name))
         });
@@ -184,7 +184,7 @@ impl Pages {
         }
         // "Not found" in one target is no final answer while another has not replied.
         let changed = if unchanged.is_empty() { changed } else { Vec::new() };
-        done(changed, decisive(refused, &unchanged))
+        done(changed, relevant(refused, &unchanged))
     }
 
     /// Whether a target that did not change notifications may have matching ones: not if it reports none.
@@ -235,12 +235,12 @@ fn nothing_yet() -> Refusal {
 }
 
 /// Whether a refusal is temporary, or for another replica to handle.
-fn is_not_now(refusal: &Refusal) -> bool {
+fn is_temporary(refusal: &Refusal) -> bool {
     matches!(refusal, Refusal::Unavailable(_))
 }
 
 /// Splits replies into successes and refusals.
-fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
+fn split_results<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
         match answer {
@@ -252,10 +252,10 @@ fn parted<T>(answers: Answers<T>) -> (Of<T>, Of<Refusal>) {
 }
 
 /// The relevant refusals: those of targets that were not needed are ignored, as long as there are others.
-fn decisive(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
-    let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_not_now(refusal) || needed.contains(name);
-    let decisive: Vec<_> = refused.iter().filter(counts).cloned().collect();
-    if decisive.is_empty() { refused } else { decisive }
+fn relevant(refused: Of<Refusal>, needed: &[Arc<str>]) -> Of<Refusal> {
+    let counts = |(name, refusal): &&(Arc<str>, Refusal)| !is_temporary(refusal) || needed.contains(name);
+    let relevant: Vec<_> = refused.iter().filter(counts).cloned().collect();
+    if relevant.is_empty() { refused } else { relevant }
 }
 
 fn names<T>(of: &[(Arc<str>, T)]) -> String {
@@ -264,7 +264,7 @@ fn names<T>(of: &[(Arc<str>, T)]) -> String {
 
 /// The error that a silence was added in some targets only, if so: others may be led by another replica. A retry
 /// adds another silence.
-fn partly(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
+fn partially_added(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
     let (mut added, mut lacking) = (Vec::new(), Vec::new());
     for (name, answer) in answers {
         match answer {

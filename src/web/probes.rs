@@ -29,7 +29,7 @@ const MISSED_TICKS: u32 = 3;
 const MIN_ALLOWED_SILENCE: Duration = Duration::from_secs(30);
 
 /// Wall time between checks whether the service is ready.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Maximum targets listed when none is ready.
 const MAX_NAMED: usize = 5;
@@ -271,7 +271,7 @@ impl TargetHealth {
     fn of(pages: &Pages, snapshot: &Snapshot) -> Self {
         let Place { target, account, region } = &snapshot.place;
         let mut problems = problems(snapshot);
-        problems.extend(silence_of(pages, snapshot));
+        problems.extend(stalled(pages, snapshot));
         Self {
             target: target.to_string(),
             account: account.as_deref().map(str::to_owned),
@@ -351,7 +351,7 @@ impl Pages {
     /// Waits until the figures of all targets are complete. Targets added afterwards are not waited for.
     pub async fn until_ready(self) {
         while all_not_ready(&self, &self.latest()).is_some() {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         self.was_ready.store(true, Ordering::Relaxed);
     }
@@ -386,7 +386,7 @@ fn of_targets(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
         if !snapshot.ready && snapshot.not_ready.is_none() {
             all.push(not_ready(snapshot));
         }
-        all.extend(silence_of(pages, snapshot));
+        all.extend(stalled(pages, snapshot));
         all.into_iter().map(move |problem| format!("{target}: {problem}")).collect::<Vec<_>>()
     };
     latest.iter().flat_map(named).collect()
@@ -411,7 +411,7 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
 }
 
 /// The problem that a target has not ticked for long, if so.
-fn silence_of(pages: &Pages, snapshot: &Snapshot) -> Option<String> {
+fn stalled(pages: &Pages, snapshot: &Snapshot) -> Option<String> {
     let silent = silent_for(pages, snapshot);
     let is_long = silent > allowed_silence(pages);
     is_long.then(|| format!("it has not ticked for {} s of the service's clock", silent.as_secs()))

@@ -27,8 +27,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::web::Access;
+use crate::web::CachedRecordings;
 use crate::web::JobQuery;
-use crate::web::KeptPasts;
 use crate::web::Pages;
 use crate::web::PastQuery;
 use crate::web::Snapshot;
@@ -128,7 +128,7 @@ impl Server {
             metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
             was_ready: Arc::default(),
             configuration: watch::channel(None).1,
-            pasts: KeptPasts::default(),
+            recordings: CachedRecordings::default(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -215,7 +215,7 @@ async fn look() {
         metrics: |_| String::new(),
         was_ready: Arc::default(),
         configuration: watch::channel(None).1,
-        pasts: KeptPasts::default(),
+        recordings: CachedRecordings::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:8799").await.unwrap();
     let stop = CancellationToken::new();

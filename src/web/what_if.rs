@@ -19,9 +19,9 @@ use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::query::{pairs, shown};
 use crate::web::targets::PlaceFilter;
-use crate::web::what_if::kept_pasts::{KeptPast, MAX_KEPT_PASTS};
+use crate::web::what_if::kept_pasts::{CachedRecording, MAX_CACHED_RECORDINGS};
 
-pub(crate) use crate::web::what_if::kept_pasts::KeptPasts;
+pub(crate) use crate::web::what_if::kept_pasts::CachedRecordings;
 
 /// Maximum changes per request.
 const MAX_CHANGES: usize = 20;
@@ -167,7 +167,7 @@ pub(super) async fn what_if(
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let asked = match past {
         Some(id) => {
-            let kept = pages.pasts.get(&id).ok_or_else(|| not_kept(&id))?;
+            let kept = pages.recordings.get(&id).ok_or_else(|| not_kept(&id))?;
             if !place.fits(&kept.place) {
                 return Err(ApiError::bad_request(
                     "the past is of another account or region: leave out account and region",
@@ -194,7 +194,7 @@ pub(super) async fn what_if(
 
 /// Which recording to use.
 enum Asked {
-    Kept(Arc<KeptPast>),
+    Kept(Arc<CachedRecording>),
     Latest((BTreeMap<String, String>, Prices)),
 }
 
@@ -210,7 +210,7 @@ fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Befo
 
 fn not_kept(id: &str) -> ApiError {
     ApiError::not_found(format!(
-        "no past {} is kept: the latest {MAX_KEPT_PASTS} are, by this process; ask for the candidates again",
+        "no past {} is kept: the latest {MAX_CACHED_RECORDINGS} are, by this process; ask for the candidates again",
         shown(id)
     ))
 }
@@ -254,7 +254,7 @@ pub(super) async fn candidates(
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let (place, rows, prices) = kept_past(&pages, &place).await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let kept = pages.pasts.keep(place, rows, prices).map_err(ApiError::conflict)?;
+        let kept = pages.recordings.keep(place, rows, prices).map_err(ApiError::conflict)?;
         drop(permit);
         let view = |candidate: whatif::Candidate| CandidateView {
             changes: candidate.changes.into_iter().map(|change| change.text).collect(),

@@ -258,7 +258,7 @@ async fn run(
         store.silence(silence).unwrap();
     }
     let desk = Desk(Arc::new(Mutex::new(store)));
-    let heard = Heard::default();
+    let heard = Received::default();
     while clock.now().since(start()) < minutes(120) {
         let names: Vec<&'static str> = receivers.iter().map(|receiver| known(&receiver.name)).collect();
         let wire = |name| Wire { name, heard: Arc::clone(&heard), trouble };
@@ -347,13 +347,13 @@ fn known(name: &str) -> &'static str {
     ["first", "boss", "oncall"].into_iter().find(|known| *known == name).unwrap()
 }
 
-type Heard = Arc<Mutex<Vec<(Timestamp, &'static str, String, &'static str, NotificationId)>>>;
+type Received = Arc<Mutex<Vec<(Timestamp, &'static str, String, &'static str, NotificationId)>>>;
 
 /// A messenger that writes down what it brings.
 #[derive(Debug)]
 struct Wire {
     name: &'static str,
-    heard: Heard,
+    heard: Received,
     trouble: Trouble,
 }
 

@@ -122,7 +122,7 @@ impl Running {
         let page = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let service = Service { config, rules, clock: cloud.clock, since: cloud.since, listener };
-        let running = service.run_following(changes, stop.clone());
+        let running = service.run_with_target_updates(changes, stop.clone());
         Self { page, stop, service: tokio::spawn(async { running.await.unwrap() }) }
     }
 

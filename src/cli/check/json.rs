@@ -7,7 +7,7 @@ use crate::cli::inputs::Source;
 use crate::cli::rules::findings;
 use crate::config::{Receiver, ScheduledReport, Target, shown_url};
 use crate::notify::routing_table::{self, Route};
-use crate::service::{Look, LookError};
+use crate::service::{LiveCheck, LiveCheckError};
 use trainspotter_core::rules::Rule;
 
 /// A configuration, its rules, their receivers, and the result of polling each target.
@@ -50,10 +50,10 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
     })
 }
 
-fn look((name, found): &(String, Result<Look, LookError>)) -> Value {
+fn look((name, found): &(String, Result<LiveCheck, LiveCheckError>)) -> Value {
     match found {
         Err(error) => json!({ "target": name, "error": error.to_string() }),
-        Ok(Look { frame, clock_skew_seconds }) => json!({
+        Ok(LiveCheck { frame, clock_skew_seconds }) => json!({
             "target": name, "error": null, "clock_skew_seconds": clock_skew_seconds, "queues": frame.queues, "findings": frame.setup,
         }),
     }

@@ -1,15 +1,16 @@
-//! `api:` of the file: tokens, and what each is good for.
+//! `api:` in the file: tokens and their permissions.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Who may use the API.
+/// Access to the API.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Api {
-    /// Without any, everybody who reaches the port may read and nobody may act. With one that may `read`, reading needs a token, too.
+    /// Without tokens, everybody who reaches the port may read, and nobody may act. Once a token for `read` is
+    /// configured, reading requires a token too.
     pub(crate) tokens: Vec<Token>,
 }
 
@@ -17,11 +18,11 @@ pub(crate) struct Api {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Token {
-    /// Unique; the author of what is done with the token.
+    /// Unique; recorded as the author of the token's actions.
     pub(crate) name: String,
     /// 16 to 512 letters, digits and -._~+/=. Take it from the environment or a file: ${NAME}, ${file:/path}.
     pub(crate) token: String,
-    /// What it is good for.
+    /// Permission of the token.
     pub(crate) may: Permission,
 }
 
@@ -32,12 +33,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a token is good for.
+/// Permission of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
-    /// To read.
+    /// Read.
     Read,
-    /// To read and to act: silences, the outbox, test notifications.
+    /// Read, and act: silences, the outbox, test notifications.
     Operate,
 }

@@ -1,16 +1,16 @@
-//! `forecast:` of the file: what estimates of when jobs start may cost.
+//! `forecast:` in the file: cost limit of start estimates.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// The part of a core that forecasts may take unless the file says otherwise.
+/// Default share of a core for forecasts.
 const CPU_SHARE: f64 = 0.05;
 
-/// What estimates of when jobs start may cost.
+/// Cost limit of start estimates.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Forecast {
-    /// The part of one core that they may take, those of all targets together, from 0 to 1: 0.05 unless given, 0 for no estimates.
+    /// Share of one core for estimates, over all targets, from 0 to 1: 0.05 by default, 0 disables estimates.
     pub(crate) cpu_share: f64,
 }
 

@@ -1,4 +1,4 @@
-//! `history:` of the file: how much of the past the state file keeps.
+//! `history:` in the file: retention of history in the state file.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use serde::Deserialize;
 
 use trainspotter_core::yaml::HumanDuration;
 
-/// How much of the past is kept.
+/// Retention of history.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct History {
-    /// For how long. 0s keeps none; with a log of replicas there must be some, which is what followers show.
+    /// Retention time. 0s stores nothing; with a log for replicas it must be above 0, since followers show the
+    /// history.
     pub(crate) keep: HumanDuration,
-    /// Beyond this the oldest goes before its time.
+    /// Maximum size; beyond it the oldest data is deleted early.
     #[schemars(range(min = 1, max = 100_000))]
     pub(crate) megabytes: u32,
 }

@@ -1,4 +1,4 @@
-//! Where figures go, as it is written.
+//! Sinks for metrics, as written.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use serde::de::{Deserializer, Error};
 
 use trainspotter_core::yaml::HumanDuration;
 
-/// Where figures go.
+/// Sinks for metrics.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Publish {
-    /// CloudWatch custom metrics; off when absent.
+    /// CloudWatch custom metrics; off by default.
     pub(in crate::config) cloudwatch: Option<CloudWatch>,
-    /// OTLP receivers. Where this key is left out, the environment variables OTEL_EXPORTER_OTLP_* may name one.
+    /// OTLP receivers. Without this key, the environment variables OTEL_EXPORTER_OTLP_* may define one.
     pub(in crate::config) otlp: Option<Vec<Otlp>>,
 }
 
@@ -24,25 +24,27 @@ pub(in crate::config) struct Publish {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct CloudWatch {
-    /// The namespace of classic metrics. IAM can fence it.
+    /// Namespace of classic metrics. IAM can restrict access to it.
     pub(in crate::config) namespace: String,
-    /// In which form figures go there: classic, otlp or both.
+    /// Form of metrics: classic, otlp or both.
     pub(in crate::config) metrics: CloudWatchMetrics,
     /// How often to publish. At least 10s.
     pub(in crate::config) every: HumanDuration,
-    /// The region that gets the figures: the first target's by default.
+    /// Region to publish to; by default the first target's.
     pub(in crate::config) region: Option<String>,
     /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
     pub(in crate::config) role: Option<String>,
-    /// Another endpoint. By default the first target's, if it has one.
+    /// Overrides the endpoint. By default the first target's, if it has one.
     pub(in crate::config) endpoint: Option<String>,
-    /// Whether classic metrics have the dimensions Account and Region. By default as soon as there is more than one target.
+    /// Whether classic metrics have the dimensions Account and Region. By default if there is more than one target.
     pub(in crate::config) account_and_region: Option<bool>,
-    /// What classic metrics may cost in a month, in US dollars, such as $30: the most useful ones are kept within it. No limit by default.
+    /// Budget for classic metrics in US dollars per month, such as $30: the most useful ones are sent within it. No
+    /// limit by default.
     pub(in crate::config) budget: Option<Dollars>,
-    /// In which form distributions go there by OTLP: explicit or exponential.
+    /// Form of distributions over OTLP: explicit or exponential.
     pub(in crate::config) histograms: Histograms,
-    /// By OTLP, how often a value that did not change is sent again: each point is paid for. At most 4m; 0s sends everything each time.
+    /// Over OTLP, how often an unchanged value is repeated, since each point is billed. At most 4m; 0s sends
+    /// everything each time.
     pub(in crate::config) repeat_unchanged: HumanDuration,
 }
 
@@ -63,14 +65,14 @@ impl Default for CloudWatch {
     }
 }
 
-/// The forms in which CloudWatch takes figures.
+/// Forms of metrics for CloudWatch.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum CloudWatchMetrics {
     /// PutMetricData, priced by series: the most useful metrics, for CloudWatch dashboards and alarms.
     #[default]
     Classic,
-    /// OTLP, priced by bytes: everything, for PromQL.
+    /// OTLP, priced by bytes: all metrics, for PromQL.
     Otlp,
     /// Both.
     Both,
@@ -82,21 +84,21 @@ pub(in crate::config) enum CloudWatchMetrics {
 pub(in crate::config) struct Otlp {
     /// For http the full URL of the metrics path, for grpc the origin.
     pub(in crate::config) endpoint: String,
-    /// How to speak to it.
+    /// Transport.
     #[serde(default)]
     pub(in crate::config) protocol: Protocol,
     /// Sent with each request. Take secrets from the environment: ${NAME}.
     #[serde(default)]
     pub(in crate::config) headers: BTreeMap<String, String>,
-    /// In which form distributions are sent: explicit or exponential.
+    /// Form of distributions: explicit or exponential.
     #[serde(default)]
     pub(in crate::config) histograms: Histograms,
-    /// Whether bodies are compressed: gzip or none.
+    /// Compression of bodies: gzip or none.
     #[serde(default)]
     pub(in crate::config) compression: Compression,
 }
 
-/// The transports of OTLP.
+/// Transports of OTLP.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum Protocol {
@@ -111,30 +113,31 @@ pub(in crate::config) enum Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum Histograms {
-    /// Buckets with the bounds of the catalogue, the same as at /metrics.
+    /// Buckets with the bounds of the catalogue, as at /metrics.
     #[default]
     Explicit,
-    /// Exponential buckets: smaller, and as exact everywhere. Values are placed by the middle of their explicit bucket.
+    /// Exponential buckets: smaller, with the same relative precision everywhere. Values are placed at the middle
+    /// of their explicit bucket.
     Exponential,
 }
 
-/// How bodies are compressed.
+/// Compression of bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::config) enum Compression {
-    /// By gzip.
+    /// Gzip.
     #[default]
     Gzip,
-    /// Not at all.
+    /// None.
     None,
 }
 
-/// An amount of US dollars as people write it: $30, 30, 29.99.
+/// An amount of US dollars: $30, 30, 29.99.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::config) struct Dollars(pub(in crate::config) f64);
 
 impl Dollars {
-    /// Digits, perhaps with two of cents, perhaps after a dollar sign.
+    /// Parses digits, optionally with two decimals, optionally after a dollar sign.
     fn parse(text: &str) -> Option<Self> {
         let digits = text.trim().strip_prefix('$').unwrap_or(text.trim()).trim_start();
         let is_plain = |part: &str| !part.is_empty() && part.chars().all(|letter| letter.is_ascii_digit());

@@ -1,20 +1,20 @@
-//! Where rules are, as the file has it.
+//! Rule locations, as written.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::file::text_or_keys::text_or_keys;
 
-/// As the file has it: a place, or more.
+/// As written: a location, or keys.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 #[schemars(
     description = "A rule file or a folder of them, relative to this file; s3://bucket/prefix for the objects below a prefix, or for one whose name ends with .yaml or .yml; or such a place and more."
 )]
 pub(crate) enum RulesForm {
-    /// The place alone.
+    /// The location alone.
     Place(String),
-    /// A bucket and more.
+    /// A bucket and further keys.
     More(RulesKeys),
 }
 
@@ -22,12 +22,13 @@ pub(crate) enum RulesForm {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RulesKeys {
-    /// `s3://bucket/prefix` for the objects below a prefix, or for one whose name ends with `.yaml` or `.yml`.
+    /// `s3://bucket/prefix` for the objects below a prefix, or for a single one whose name ends with `.yaml` or
+    /// `.yml`.
     pub(crate) from: String,
-    /// The bucket's region: the first target's by default.
+    /// Region of the bucket; by default the first target's.
     #[serde(default)]
     pub(crate) region: Option<String>,
-    /// Another endpoint of S3. By default the first target's, if it has one.
+    /// Overrides the S3 endpoint. By default the first target's, if it has one.
     #[serde(default)]
     pub(crate) endpoint: Option<String>,
     /// ARN of a role to assume for the bucket. By default the service's own credentials, never a target's role.

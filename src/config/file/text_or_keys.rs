@@ -1,4 +1,4 @@
-//! A setting that is a text alone, or keys that say more.
+//! A setting that is either a text or a map of keys.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-/// Reads either; anything else is a mistake, which names what is `expected`. Mistakes in the keys keep their own places.
+/// Parses either; the error for anything else names what is `expected`. Errors in keys keep their own locations.
 pub(crate) fn text_or_keys<'de, D: Deserializer<'de>, K: Deserialize<'de>, T>(
     deserializer: D,
     expected: &'static str,

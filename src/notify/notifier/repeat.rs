@@ -8,7 +8,7 @@ use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::RetryClass;
 use crate::notify::message::Message;
-use crate::notify::notifier::FENCED;
+use crate::notify::notifier::FENCED_RECHECK;
 use crate::notify::notifier::Notifier;
 use crate::notify::notifier::STORE_PAUSE;
 use crate::notify::notifier::TROUBLE_AFTER;
@@ -24,7 +24,7 @@ use trainspotter_core::rules::TransitionKind;
 impl<O: Outbox, C: Deliver> Notifier<O, C> {
     /// Sends firing alerts again, if due and needed by the receiver. Returns when to check again.
     pub(super) async fn repeat(&mut self) -> Option<Timestamp> {
-        let every = self.integration.repeats_every(&self.clock)?;
+        let every = self.integration.repeat_interval(&self.clock)?;
         let now = self.clock.now();
         if now < self.paused_until {
             return Some(self.paused_until);
@@ -39,12 +39,12 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
                 return Some(now + STORE_PAUSE);
             }
         };
-        for alerts in notified.chunks(self.integration.most_together()) {
+        for alerts in notified.chunks(self.integration.max_alerts_per_message()) {
             if !self.outbox.may_send() {
-                return Some(now + self.clock.of_wall(FENCED));
+                return Some(now + self.clock.of_wall(FENCED_RECHECK));
             }
             if let Err(failure) = self.send_again(alerts, now).await
-                && !self.goes_on_after(failure).await
+                && !self.handle_failure(failure).await
             {
                 return Some(self.paused_until);
             }
@@ -76,7 +76,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
     }
 
     /// Handles a failure. Returns whether to continue with the remaining alerts.
-    async fn goes_on_after(&mut self, failure: Failure) -> bool {
+    async fn handle_failure(&mut self, failure: Failure) -> bool {
         let now = self.clock.now();
         let Failure { reason: error, remedy } = failure;
         if self.failures == 0 {

@@ -11,7 +11,7 @@ const MAX_ACTIVE: usize = 1_000;
 
 impl Operations {
     /// Publishes the current silences to the pages.
-    pub(super) async fn look_at_silences(&self) {
+    pub(super) async fn publish_silences(&self) {
         match self.all_silences().await {
             Ok(found) => {
                 let found = found.into();
@@ -54,7 +54,7 @@ impl Operations {
             author = silence.author, silence = id, matchers = %silence.matchers, until = %silence.ends_at, comment = silence.comment,
             "a silence was added"
         );
-        self.look_at_silences().await;
+        self.publish_silences().await;
         Ok(silence)
     }
 
@@ -75,7 +75,7 @@ impl Operations {
         };
         let ended = self.store.call(end).await.map_err(unavailable)??;
         tracing::info!(author, silence = id, matchers = %ended.matchers, "a silence was ended");
-        self.look_at_silences().await;
+        self.publish_silences().await;
         // Notifications of alerts that still fire are sent now.
         self.notifiers.committed();
         Ok(ended)

@@ -93,7 +93,7 @@ fn pages(kinds: &[Kind]) -> Pages {
         metrics: |_| String::new(),
         was_ready: Arc::default(),
         configuration: watch::channel(None).1,
-        pasts: crate::web::what_if::KeptPasts::default(),
+        recordings: crate::web::what_if::CachedRecordings::default(),
     }
 }
 
@@ -118,7 +118,7 @@ async fn a_silence_that_was_added_in_a_part_is_a_conflict_that_names_both_parts(
     assert_eq!(add(&[ELSEWHERE, Kind::IsGone]).await.0, 503);
     assert_eq!(add(&[Kind::HasNothing, Kind::HasNothing]).await.0, 422);
     assert_eq!(add(&[]).await.0, 503);
-    let conflict = partly(3, &vec![("a".into(), Ok(silence(3))), ("b".into(), Err(nothing_yet()))]).unwrap();
+    let conflict = partially_added(3, &vec![("a".into(), Ok(silence(3))), ("b".into(), Err(nothing_yet()))]).unwrap();
     assert_eq!(conflict.into_response().status(), StatusCode::CONFLICT);
 }
 

@@ -4,13 +4,13 @@ use serde_json::json;
 
 use crate::web::tests::Server;
 use crate::web::tests::fixture::ago;
-use crate::web::{JobAround, JobView};
+use crate::web::{JobView, JobWithContext};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::JobStatus;
 
 /// The context of a job: the jobs ahead of a waiting one, the hosts of a running one, the reason of a failed one.
-pub(super) fn around(job: &JobView) -> JobAround {
+pub(super) fn around(job: &JobView) -> JobWithContext {
     let neighbour = |id: &str, name: &str, status: JobStatus, age: u64, quantity: Option<f64>| Neighbour {
         id: id.into(),
         name: name.to_owned(),
@@ -49,7 +49,7 @@ pub(super) fn around(job: &JobView) -> JobAround {
     let failed = job.status == JobStatus::Failed;
     let category = FailureCategory::UserCode;
     let runs = job.status == JobStatus::Running;
-    JobAround {
+    JobWithContext {
         queue_arn: Some("arn:aws:batch:eu-west-1:123456789012:job-queue/research".to_owned()),
         training_job: job.training_job.clone(),
         context: JobContext {

@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 
 use crate::notify::silence::Silence;
 use crate::web::Cursor;
+use crate::web::JobMatches;
 use crate::web::JobPage;
 use crate::web::JobQuery;
 use crate::web::JobView;
-use crate::web::Meant;
 use crate::web::Snapshot;
 use crate::web::tests::around::around;
 use crate::web::tests::fixture_jobs::{jobs, past};
@@ -398,9 +398,9 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
                 meant.retain(|job| job.name.starts_with(&words) || job.owner.as_ref() == Some(&words));
                 let meant = exact.map_or(meant, |job| vec![job]);
                 let _ = reply.send(match meant.len() {
-                    0 => Meant::None,
-                    1 => meant.into_iter().next().map_or(Meant::None, |job| Meant::One(Box::new(job))),
-                    _ => Meant::Several(meant, false),
+                    0 => JobMatches::None,
+                    1 => meant.into_iter().next().map_or(JobMatches::None, |job| JobMatches::One(Box::new(job))),
+                    _ => JobMatches::Several(meant, false),
                 });
             }
         }

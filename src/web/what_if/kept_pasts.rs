@@ -12,11 +12,11 @@ use trainspotter_core::whatif::{self, Before, Past};
 
 /// Maximum cached recordings, each of at most the 10,000 jobs of a state file. The least recently used one is
 /// evicted, and requests for it get an error that it is no longer cached.
-pub(super) const MAX_KEPT_PASTS: usize = 4;
+pub(super) const MAX_CACHED_RECORDINGS: usize = 4;
 
 /// A recording with its replay without changes.
 #[derive(Debug)]
-pub(super) struct KeptPast {
+pub(super) struct CachedRecording {
     /// Id: a hash of the content.
     pub(super) id: String,
     /// Account and region.
@@ -26,7 +26,7 @@ pub(super) struct KeptPast {
     before: OnceLock<Before>,
 }
 
-impl KeptPast {
+impl CachedRecording {
     /// The replay without changes, computed once.
     pub(super) fn before(&self) -> &Before {
         self.before.get_or_init(|| whatif::before(&self.past, &self.prices, |_| {}))
@@ -35,9 +35,9 @@ impl KeptPast {
 
 /// Cached recordings, the most recently used last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct KeptPasts(Arc<Mutex<VecDeque<Arc<KeptPast>>>>);
+pub(crate) struct CachedRecordings(Arc<Mutex<VecDeque<Arc<CachedRecording>>>>);
 
-impl KeptPasts {
+impl CachedRecordings {
     /// Parses a recording from the rows of a state file, or returns the cached one.
     ///
     /// # Errors
@@ -47,27 +47,27 @@ impl KeptPasts {
         place: Place,
         rows: BTreeMap<String, String>,
         prices: Prices,
-    ) -> Result<Arc<KeptPast>, String> {
+    ) -> Result<Arc<CachedRecording>, String> {
         let id = id_of(&place, &rows, &prices);
         if let Some(kept) = self.get(&id) {
             return Ok(kept);
         }
         let past = Past::of_kept(rows)?;
-        let kept = Arc::new(KeptPast { id, place, past, prices, before: OnceLock::new() });
+        let kept = Arc::new(CachedRecording { id, place, past, prices, before: OnceLock::new() });
         self.insert(Arc::clone(&kept));
         Ok(kept)
     }
 
-    fn insert(&self, kept: Arc<KeptPast>) {
+    fn insert(&self, kept: Arc<CachedRecording>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.push_back(kept);
-        if all.len() > MAX_KEPT_PASTS {
+        if all.len() > MAX_CACHED_RECORDINGS {
             all.pop_front();
         }
     }
 
     /// The recording with an id, if it is cached.
-    pub(super) fn get(&self, id: &str) -> Option<Arc<KeptPast>> {
+    pub(super) fn get(&self, id: &str) -> Option<Arc<CachedRecording>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = all.iter().position(|kept| kept.id == id).and_then(|index| all.remove(index))?;
         all.push_back(Arc::clone(&kept));
@@ -104,21 +104,21 @@ mod tests {
 
     #[test]
     fn the_past_that_was_not_asked_about_for_longest_makes_room() {
-        let pasts = KeptPasts::default();
+        let recordings = CachedRecordings::default();
         let keep = |name: usize| {
-            let kept = KeptPast {
+            let kept = CachedRecording {
                 id: name.to_string(),
                 place: Place::default(),
                 past: Past::new(Setup::default(), Vec::new(), None),
                 prices: Prices::new(),
                 before: OnceLock::new(),
             };
-            pasts.insert(Arc::new(kept));
+            recordings.insert(Arc::new(kept));
         };
-        (0..MAX_KEPT_PASTS).for_each(keep);
-        assert!(pasts.get("0").is_some());
-        keep(MAX_KEPT_PASTS);
-        let are_kept = |name: usize| pasts.get(&name.to_string()).is_some();
-        assert_eq!((are_kept(0), are_kept(1), are_kept(MAX_KEPT_PASTS)), (true, false, true));
+        (0..MAX_CACHED_RECORDINGS).for_each(keep);
+        assert!(recordings.get("0").is_some());
+        keep(MAX_CACHED_RECORDINGS);
+        let are_kept = |name: usize| recordings.get(&name.to_string()).is_some();
+        assert_eq!((are_kept(0), are_kept(1), are_kept(MAX_CACHED_RECORDINGS)), (true, false, true));
     }
 }
