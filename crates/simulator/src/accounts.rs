@@ -1,7 +1,8 @@
-//! Several accounts and Regions behind one endpoint: who calls, and whose world that is.
+//! Several accounts and Regions behind one endpoint: identifies the caller and the simulation of each request.
 //!
-//! A request's signature says both: its access key belongs to an account (one that `AssumeRole` gave out to the role's, any other to the
-//! first account), and its scope names the Region. What is signed for a Region that the account does not have here is refused.
+//! Both follow from the request's signature: its access key belongs to an account (that of the role for keys from
+//! `AssumeRole`, the first account for any other key), and its scope names the Region. Requests signed for a Region
+//! that the account does not have here are rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,27 +17,27 @@ use crate::signature;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;
 
-/// Sessions that are remembered, at most: the oldest go first.
+/// Maximum number of sessions; the oldest are dropped first.
 const MAX_SESSIONS: usize = 10_000;
 
-/// Simulated accounts and Regions. Clones are the same ones.
+/// Simulated accounts and Regions. Clones share their state.
 #[derive(Clone, Debug)]
 pub struct Accounts {
     places: Arc<[Simulation]>,
     roles: Arc<Mutex<Roles>>,
 }
 
-/// Who may assume roles, and who has.
+/// Role rules and sessions.
 #[derive(Debug, Default)]
 struct Roles {
-    /// By account: what happens to whoever wants a role there.
+    /// Rules by account.
     rules: BTreeMap<String, Rule>,
-    /// By access key.
+    /// Sessions by access key.
     sessions: BTreeMap<String, Session>,
     given: u64,
 }
 
-/// What an account does with whoever wants one of its roles.
+/// How an account handles `AssumeRole`.
 #[derive(Clone, Debug, Default)]
 struct Rule {
     refuses: bool,
@@ -48,22 +49,22 @@ struct Rule {
 struct Session {
     account: String,
     number: u64,
-    /// When its credentials are of no use any more.
+    /// Expiry of its credentials.
     ends_at: Timestamp,
 }
 
-/// A request to `/_sim/accounts`: what is given changes.
+/// A request to `/_sim/accounts`; only given members change.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Change {
     account: String,
-    /// Whether its roles can be assumed by nobody.
+    /// Whether to reject all `AssumeRole` calls.
     refuse: Option<bool>,
-    /// What has to be given to assume one; an empty text for nothing.
+    /// Required external id; an empty text for none.
     external_id: Option<String>,
-    /// How long credentials last, whatever is asked for. At least 1s.
+    /// Lifetime of credentials, whatever the request asks for. At least 1s.
     session_lasts: Option<HumanDuration>,
-    /// Ends all sessions of its roles before their time.
+    /// Expires all sessions of its roles now.
     #[serde(default)]
     expire: bool,
 }
@@ -75,10 +76,10 @@ impl From<Simulation> for Accounts {
 }
 
 impl Accounts {
-    /// These accounts and Regions. The first one's account is that of callers with credentials of their own.
+    /// Creates a set of accounts and Regions. Callers with their own credentials belong to the first one's account.
     ///
     /// # Errors
-    /// There is none, or two are the same.
+    /// The list is empty, or two entries are the same.
     pub fn new(places: Vec<Simulation>) -> Result<Self, String> {
         let mut seen = BTreeSet::new();
         for place in &places {
@@ -92,7 +93,7 @@ impl Accounts {
         Ok(Self { places: places.into(), roles: Arc::default() })
     }
 
-    /// The same, whose sessions of roles end after this long, whatever is asked for.
+    /// Returns these accounts with a fixed lifetime of role sessions, whatever a request asks for.
     #[must_use]
     pub fn with_sessions_of(self, lasts: std::time::Duration) -> Self {
         for place in self.places.iter() {
@@ -101,10 +102,10 @@ impl Accounts {
         self
     }
 
-    /// The same, where nobody can assume a role of this account.
+    /// Returns these accounts with all `AssumeRole` calls for this account rejected.
     ///
     /// # Errors
-    /// There is no such account.
+    /// The account does not exist.
     pub fn refusing(self, account: &str) -> Result<Self, String> {
         if self.at(Some(account), None).is_none() {
             return Err(format!("there is no account {account}"));
@@ -117,12 +118,12 @@ impl Accounts {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first of them.
+    /// The first simulation.
     pub(super) fn first(&self) -> Option<&Simulation> {
         self.places.first()
     }
 
-    /// The one with this account and Region; where one is not said, the first that fits.
+    /// The simulation with this account and Region; if one is not given, the first match.
     pub(super) fn at(&self, account: Option<&str>, region: Option<&str>) -> Option<&Simulation> {
         let fits = |place: &&Simulation| {
             account.is_none_or(|account| place.account() == account)
@@ -131,7 +132,8 @@ impl Accounts {
         self.places.iter().find(fits)
     }
 
-    /// Whose world a request is about. Without a signature it is the first one's. A simulation that is alone does not mind Regions.
+    /// The simulation that a request is for; without a signature, the first one. A single simulation accepts any
+    /// Region.
     pub(super) fn of_request(&self, headers: &HeaderMap, is_sts: bool) -> Result<(&Simulation, String), ApiError> {
         let first = self.first().ok_or_else(|| ApiError::new(500, "InternalFailure", "there is no account"))?;
         let own = || first.account().to_owned();
@@ -151,7 +153,7 @@ impl Accounts {
             return Ok((first, account));
         }
         let found = self.at(Some(&account), Some(signed.region));
-        // Who somebody is can be asked anywhere.
+        // `GetCallerIdentity` works in any Region.
         let found = found.or_else(|| self.at(Some(&account), None).or(Some(first)).filter(|_| is_sts));
         let wrong = || {
             let message = format!("Credential should be scoped to a valid region, not '{}'.", signed.region);
@@ -160,7 +162,7 @@ impl Accounts {
         found.map(|place| (place, account)).ok_or_else(wrong)
     }
 
-    /// Lets somebody have credentials of a role: their access key, and when they end.
+    /// Issues credentials for a role: the access key, and their expiry.
     pub(super) fn assume(
         &self,
         role: &str,
@@ -177,7 +179,7 @@ impl Accounts {
             ApiError::new(403, "AccessDenied", message)
         };
         let is_alone = self.places.len() == 1;
-        // A simulation that is alone plays every account.
+        // A single simulation accepts any account.
         if !is_alone && self.at(Some(account), None).is_none() {
             return Err(denied());
         }
@@ -198,7 +200,7 @@ impl Accounts {
         Ok((key, ends_at))
     }
 
-    /// What is there, and who has assumed what.
+    /// The accounts and their sessions.
     pub(super) fn shown(&self) -> Value {
         let roles = self.roles();
         let row = |place: &Simulation| {
@@ -212,10 +214,10 @@ impl Accounts {
         json!({"accounts": self.places.iter().map(row).collect::<Vec<_>>(), "sessions_given": roles.given})
     }
 
-    /// Changes what an account does.
+    /// Changes the rules of an account.
     ///
     /// # Errors
-    /// There is no such account, or a session would not last.
+    /// The account does not exist, or the session lifetime is too short.
     pub(super) fn change(&self, change: Change) -> Result<Value, ApiError> {
         let Change { account, refuse, external_id, session_lasts, expire } = change;
         let Some(place) = self.at(Some(&account), None) else {

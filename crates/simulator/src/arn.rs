@@ -1,4 +1,4 @@
-//! Amazon resource names, of the account and Region whose world is at hand.
+//! Amazon resource names in the current account and Region.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -6,23 +6,24 @@ use std::rc::Rc;
 
 use trainspotter_core::model::{JobId, QueueName};
 
-/// The Region of a simulation that is given none.
+/// Default Region.
 pub(super) const USUAL_REGION: &str = "us-east-1";
-/// The account of AWS's own examples, which a simulation is that is given none.
+/// Default account: that of AWS's examples.
 pub(super) const USUAL_ACCOUNT: &str = "123456789012";
 
 thread_local! {
-    /// Whose world this thread has entered. Answers are made without a pause, so that a thread is in one at a time.
+    /// Account and Region that this thread has entered. Responses are computed without awaiting, so a thread is in
+    /// one at a time.
     static HERE: RefCell<(Rc<str>, Rc<str>)> = RefCell::new((USUAL_ACCOUNT.into(), USUAL_REGION.into()));
 }
 
-/// While this lives, names are of an account and Region.
+/// Guard: while it exists, names belong to its account and Region.
 #[derive(Debug)]
 pub(super) struct Entered {
     before: (Rc<str>, Rc<str>),
 }
 
-/// Enters an account and Region.
+/// Enters an account and Region on this thread.
 pub(super) fn enter(account: &str, region: &str) -> Entered {
     let here = (account.into(), region.into());
     Entered { before: HERE.with(|place| place.replace(here)) }
@@ -34,12 +35,12 @@ impl Drop for Entered {
     }
 }
 
-/// The account whose world is at hand.
+/// The current account.
 pub(super) fn account() -> Rc<str> {
     HERE.with(|place| Rc::clone(&place.borrow().0))
 }
 
-/// Its Region.
+/// The current Region.
 pub(super) fn region() -> Rc<str> {
     HERE.with(|place| Rc::clone(&place.borrow().1))
 }
@@ -49,73 +50,73 @@ pub(super) fn batch(kind: &str, name: impl Display) -> String {
     format!("arn:aws:batch:{}:{}:{kind}/{name}", region(), account())
 }
 
-/// Of a job queue.
+/// ARN of a job queue.
 pub(super) fn queue(name: &QueueName) -> String {
     batch("job-queue", name)
 }
 
-/// Of a service environment.
+/// ARN of a service environment.
 pub(super) fn environment(name: &str) -> String {
     batch("service-environment", name)
 }
 
-/// Of a scheduling policy.
+/// ARN of a scheduling policy.
 pub(super) fn policy(name: impl Display) -> String {
     batch("scheduling-policy", name)
 }
 
-/// Of a service job.
+/// ARN of a service job.
 pub(super) fn job(id: impl Display) -> String {
     batch("service-job", id)
 }
 
-/// Of a quota share, which lives inside its queue.
+/// ARN of a quota share, which is nested in its queue.
 pub(super) fn quota_share(queue: &QueueName, share: impl Display) -> String {
     batch("job-queue", format_args!("{queue}/quota-share/{share}"))
 }
 
-/// Of a training job.
+/// ARN of a training job.
 pub(super) fn training_job(name: impl Display) -> String {
     format!("arn:aws:sagemaker:{}:{}:training-job/{name}", region(), account())
 }
 
-/// Of a training plan.
+/// ARN of a training plan.
 pub(super) fn training_plan(name: &str) -> String {
     format!("arn:aws:sagemaker:{}:{}:training-plan/{name}", region(), account())
 }
 
-/// Of the capacity under a training plan.
+/// ARN of the reserved capacity of a training plan.
 pub(super) fn reserved_capacity(name: &str) -> String {
     format!("arn:aws:sagemaker:{}:{}:reserved-capacity/{name}", region(), account())
 }
 
-/// Of an alarm.
+/// ARN of an alarm.
 pub(super) fn alarm(name: &str) -> String {
     format!("arn:aws:cloudwatch:{}:{}:alarm:{name}", region(), account())
 }
 
-/// Of a dashboard, which belongs to no Region.
+/// ARN of a dashboard, which has no Region.
 pub(super) fn dashboard(name: &str) -> String {
     format!("arn:aws:cloudwatch::{}:dashboard/{name}", account())
 }
 
-/// Of a topic.
+/// ARN of a topic.
 pub(super) fn topic(name: &str) -> String {
     format!("arn:aws:sns:{}:{}:{name}", region(), account())
 }
 
-/// What an ARN of this kind of Batch's resources names, or the text itself where a name was given: APIs accept either. An ARN of
-/// another account, Region or kind stays what it is, and nothing has such a name.
+/// The name in a Batch ARN of this kind, or the text itself if it is a name: APIs accept either. An ARN of another
+/// account, Region or kind is returned unchanged, and no resource has such a name.
 pub(super) fn name_of<'a>(kind: &str, name_or_arn: &'a str) -> &'a str {
     name_or_arn.strip_prefix(&batch(kind, "")).unwrap_or(name_or_arn)
 }
 
-/// The id of a service job, of it or of its ARN.
+/// The id of a service job, from its id or ARN.
 pub(super) fn job_id(id_or_arn: &str) -> JobId {
     JobId::from(name_of("service-job", id_or_arn))
 }
 
-/// The queue and the name of a quota share, by its ARN.
+/// Queue and name of a quota share, from its ARN.
 pub(super) fn queue_and_share(arn: &str) -> Option<(&str, &str)> {
     arn.strip_prefix(&batch("job-queue", ""))?.split_once("/quota-share/")
 }

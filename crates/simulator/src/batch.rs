@@ -1,5 +1,5 @@
-//! AWS Batch, restJson1: every operation on service environments, scheduling policies, job queues of training jobs, quota shares and
-//! service jobs.
+//! AWS Batch, restJson1: all operations on service environments, scheduling policies, job queues of training jobs,
+//! quota shares and service jobs.
 
 mod environments;
 mod inputs;
@@ -30,16 +30,16 @@ use trainspotter_core::scheduler::QueueSetup;
 pub(super) use resources::Resources;
 pub(super) use submit::Submitted;
 
-/// Most entries of a page, and how many there are unless asked otherwise.
+/// Maximum and default entries per page.
 const MAX_RESULTS: usize = 100;
-/// Job queues of an account, and service environments: "50 job queues; 50 service environments".
+/// Maximum job queues, and service environments, per account: "50 job queues; 50 service environments".
 const MAX_RESOURCES: usize = 50;
-/// Capacity limits of an environment or a share.
+/// Maximum capacity limits of an environment or a share.
 const MAX_LIMITS: usize = 5;
-/// What is said of a name that is taken.
+/// Error message for a name that is taken.
 const EXISTS: &str = "Object already exists";
 
-/// The operation's name as AWS spells it, of one in a path, where it is in lower case.
+/// The operation's name as AWS spells it, from a path in lower case.
 pub(super) fn operation(in_path: &str) -> Option<&'static str> {
     inputs::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
 }
@@ -87,7 +87,7 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     Ok(without_nulls(answer))
 }
 
-/// What a list of named things is asked for by.
+/// Input of the describe operations.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Describe {
@@ -97,7 +97,7 @@ struct Describe {
     next_token: Option<String>,
 }
 
-/// Names of what was asked for by name or by an ARN of this kind.
+/// Names from a list of names or ARNs of this kind.
 fn names<'a>(kind: &str, asked: &'a [String]) -> Vec<&'a str> {
     asked.iter().map(|name| arn::name_of(kind, name)).collect()
 }
@@ -106,12 +106,12 @@ fn state(enabled: bool) -> &'static str {
     if enabled { "ENABLED" } else { "DISABLED" }
 }
 
-/// A state that was asked for, or the one `otherwise`.
+/// Whether the requested state is ENABLED, with a default.
 fn enabled(asked: Option<&str>, otherwise: bool) -> bool {
     asked.map_or(otherwise, |state| state == "ENABLED")
 }
 
-/// The one error for callers' mistakes that Batch has.
+/// Batch's only client error.
 fn refused(message: impl Into<String>) -> ApiError {
     ApiError::bad("ClientException", message)
 }
@@ -139,8 +139,8 @@ fn page_token(text: Option<&str>) -> Result<Option<PageToken>, ApiError> {
     text.map(|text| PageToken::decode(text).ok_or_else(|| refused("Invalid nextToken."))).transpose()
 }
 
-/// One page of named things, in the order of their names, and the token of the next. `list` is which list it is: a token belongs to
-/// one.
+/// One page of named resources, ordered by name, and the token of the next page. `list` identifies the list: a token
+/// is only valid for its own.
 fn page<T>(
     list: &str,
     mut items: Vec<(String, T)>,

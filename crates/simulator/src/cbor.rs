@@ -1,7 +1,7 @@
 //! rpc-v2-cbor bodies: maps with text keys, timestamps as tag 1 over seconds.
 //!
-//! Operations are written against plain serde types, so that another protocol can be put beside this one: the tags are
-//! taken off on the way in and put on, by member name, on the way out.
+//! Operations use plain serde types, so that they work with any protocol: timestamp tags are removed from requests
+//! and added to responses by member name.
 
 use ciborium::Value;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::reply::ApiError;
 /// RFC 8949 section 3.4.2: seconds since the epoch.
 const EPOCH_SECONDS: u64 = 1;
 
-/// Members that hold timestamps in the answers given here.
+/// Members of responses that hold timestamps.
 pub(super) const TIMESTAMP_MEMBERS: [&str; 6] = [
     "AlarmConfigurationUpdatedTimestamp",
     "LastModified",
@@ -22,7 +22,7 @@ pub(super) const TIMESTAMP_MEMBERS: [&str; 6] = [
     "Timestamps",
 ];
 
-/// Reads a body. An empty one is an empty map.
+/// Decodes a body. An empty one is an empty map.
 pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(Value::Map(Vec::new()));
@@ -32,26 +32,26 @@ pub(super) fn decode(body: &[u8]) -> Result<Value, ApiError> {
         .map_err(|error| ApiError::bad("SerializationException", format!("the body is not CBOR: {error}")))
 }
 
-/// Reads an operation's input out of a decoded body.
+/// Deserialises an operation's input.
 pub(super) fn input<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
     body.deserialized()
         .map_err(|error| ApiError::bad("SerializationException", format!("the body does not fit: {error}")))
 }
 
-/// Turns an operation's output into a tree.
+/// Serialises an operation's output.
 pub(super) fn output<T: Serialize>(output: &T) -> Result<Value, ApiError> {
     Value::serialized(output).map_err(|error| ApiError::new(500, "InternalServiceFault", error.to_string()))
 }
 
-/// Writes a body, with tags on the timestamps.
+/// Encodes a body, with tags on timestamps.
 pub(super) fn encode(value: Value) -> Vec<u8> {
     let mut body = Vec::new();
-    // Writing to memory cannot fail, and every value made here can be written.
+    // Writing to memory cannot fail, and all these values can be encoded.
     let _ = ciborium::into_writer(&tagged(value, false), &mut body);
     body
 }
 
-/// The same without tags, at every depth.
+/// Removes tags at every depth.
 fn untagged(value: Value) -> Value {
     if let Value::Tag(_, inner) = value {
         return untagged(*inner);
@@ -59,7 +59,7 @@ fn untagged(value: Value) -> Value {
     each_inside(value, |_, inner| untagged(inner))
 }
 
-/// The same with tags on the members that hold timestamps.
+/// Adds tags to the members that hold timestamps.
 fn tagged(value: Value, is_timestamp: bool) -> Value {
     if is_timestamp && value.is_float() {
         return Value::Tag(EPOCH_SECONDS, Box::new(value));
@@ -70,7 +70,7 @@ fn tagged(value: Value, is_timestamp: bool) -> Value {
     })
 }
 
-/// Changes the items of an array and the members of a map; the latter come with their keys.
+/// Maps the items of an array and the members of a map; members are passed with their keys.
 fn each_inside(value: Value, change: impl Fn(Option<&str>, Value) -> Value) -> Value {
     if let Value::Array(items) = value {
         return Value::Array(items.into_iter().map(|item| change(None, item)).collect());

@@ -1,7 +1,7 @@
-//! CloudWatch: what clients put, the GPU utilisation that SageMaker reports, and the job metrics that Batch does.
+//! CloudWatch: metrics put by clients, the GPU utilisation reported by SageMaker, and the job metrics of Batch.
 //!
-//! Every protocol that CloudWatch is spoken to in comes down to one tree of values, which is held against the model's
-//! constraints ([`inputs`]) before an operation reads it. Limits, codes and messages are those of the API reference.
+//! Every protocol of CloudWatch is decoded to one tree of values, which is checked against the model's constraints
+//! ([`inputs`]) before an operation reads it. Limits, codes and messages are those of the API reference.
 
 mod alarms;
 pub(super) mod batch;
@@ -28,18 +28,18 @@ use crate::reply::ApiError;
 
 pub(super) use series::Metrics;
 
-/// The name in paths and targets, from when CloudWatch was young.
+/// Service name in paths and targets, CloudWatch's historical one.
 pub(super) const SERVICE: &str = "GraniteServiceVersion20100801";
-/// The API version, by which forms are recognised, and the namespace of answers to them.
+/// API version, which identifies awsQuery requests, and the XML namespace of their responses.
 pub(super) const VERSION: &str = "2010-08-01";
 pub(super) const NAMESPACE: &str = "http://monitoring.amazonaws.com/doc/2010-08-01/";
 
-/// A request as its protocol has it.
+/// A request in its protocol's form.
 #[derive(Debug)]
 pub(super) enum Request {
-    /// A tree already.
+    /// Already a tree.
     Tree(Value),
-    /// A form, which needs to know its types.
+    /// A form, which is parsed by the operation's shape.
     Form(Form),
 }
 
@@ -71,7 +71,7 @@ pub(super) fn answer(world: &mut World, operation: &str, request: Request) -> Re
     }
 }
 
-/// A metric: what tells series apart. Dimensions are kept sorted, because their order has no meaning.
+/// A metric: the identity of a series. Dimensions are kept sorted, because their order has no meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metric {
@@ -82,7 +82,7 @@ struct Metric {
 }
 
 impl Metric {
-    /// With its dimensions in order.
+    /// Sorts the dimensions.
     fn sorted(mut self) -> Self {
         self.dimensions.sort();
         self

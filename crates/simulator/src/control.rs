@@ -1,8 +1,8 @@
-//! Time and events on request: `POST /_sim/control`. `README.md` has the commands.
+//! Control of time and events: `POST /_sim/control`. `README.md` lists the commands.
 //!
-//! Simulated time follows the clock that the simulation was given, at the same pace, until a command says otherwise.
-//! Whoever shares that clock, as the service of the demo does, does not know: these commands are for a simulator that runs
-//! alone, and for tests.
+//! Simulated time follows the simulation's clock at the same pace until a command changes it. Others that share the
+//! clock, such as the demo's service, do not see the change: these commands are for a simulator that runs alone, and
+//! for tests.
 
 use std::collections::BTreeMap;
 
@@ -28,17 +28,17 @@ use trainspotter_core::scheduler::Submission;
 use trainspotter_core::scheduler::Terms;
 use trainspotter_core::yaml::HumanDuration;
 
-/// Simulated seconds per real second, at most.
+/// Maximum simulated seconds per real second.
 const MAX_SPEED: f64 = 100_000.0;
-/// How busy the GPUs of a submitted job are.
+/// GPU utilisation of submitted jobs.
 const UTILISATION: f64 = 0.8;
-/// Jobs submitted by one command, at most.
+/// Maximum jobs per command.
 const MAX_JOBS: u32 = 100_000;
 
-/// How simulated time follows the clock.
+/// Mapping from the clock to simulated time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// A moment of the clock, and what simulated time it was then.
+    /// A time of the clock, and the simulated time at it.
     since: Timestamp,
     shown: Timestamp,
     /// Simulated seconds per second of the clock.
@@ -47,41 +47,41 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// The clock's own.
+    /// The clock's own pace.
     pub fn of_clock(now: Timestamp) -> Self {
         Self { since: now, shown: now, rate: 1.0, paused: false }
     }
 
-    /// The simulated time when the clock shows `clock`.
+    /// Simulated time at the clock's time `clock`.
     pub fn at(self, clock: Timestamp) -> Timestamp {
         if self.paused { self.shown } else { self.shown + clock.since(self.since).mul_f64(self.rate) }
     }
 
-    /// The same from `clock` on, to be changed.
+    /// The same mapping anchored at `clock`, to be modified.
     fn from(self, clock: Timestamp) -> Self {
         Self { since: clock, shown: self.at(clock), ..self }
     }
 }
 
-/// A request to `/_sim/control`: what is given is done, in this order.
+/// A request to `/_sim/control`: its members are applied in this order.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Command {
-    /// Stops time (true) or lets it go on (false).
+    /// Stops time (true) or resumes it (false).
     pause: Option<bool>,
     /// Simulated seconds per real second.
     speed: Option<f64>,
-    /// Arranges faults, as `/_sim/faults` does.
+    /// Adds faults, like `/_sim/faults`.
     faults: Option<Arrangement>,
-    /// Gives jobs another shape of GPU utilisation.
+    /// Changes the GPU utilisation shape of jobs.
     shape: Option<Reshape>,
-    /// Takes all instances of a type away for a while.
+    /// Removes all instances of a type for a while.
     outage: Option<OutageText>,
     /// Submits jobs.
     submit: Option<Submit>,
     /// Ends a job.
     terminate: Option<Terminate>,
-    /// Lets time pass at once.
+    /// Advances simulated time at once.
     advance: Option<HumanDuration>,
 }
 
@@ -104,17 +104,17 @@ struct Submit {
     instances: u32,
     #[serde(default)]
     priority: i32,
-    /// How long it runs.
+    /// Run time.
     lasts: HumanDuration,
-    /// The status reason, if it is to fail.
+    /// Status reason, if it is to fail.
     fails: Option<String>,
-    /// The status reason, if SageMaker is to refuse it when it is dispatched.
+    /// Status reason, if SageMaker is to reject it at dispatch.
     refused: Option<String>,
     shape: Option<Shape>,
-    /// How often it may try.
+    /// Maximum attempts.
     #[serde(default = "one")]
     attempts: u32,
-    /// How many such jobs.
+    /// Number of such jobs.
     #[serde(default = "one")]
     jobs: u32,
     #[serde(default)]
@@ -136,7 +136,7 @@ fn one() -> u32 {
     1
 }
 
-/// How time passes now.
+/// The current pace and time.
 pub(super) fn state(world: &World, clock: Clock) -> Value {
     json!({
         "now": world.now,
@@ -151,10 +151,10 @@ pub(super) fn speed(world: &World, clock: Clock) -> f64 {
     clock.speed() * world.pace.rate
 }
 
-/// Does what a command says, and returns how time passes now and the ids of jobs that were submitted.
+/// Applies a command, and returns the current pace and the ids of submitted jobs.
 ///
 /// # Errors
-/// 400 if a part of it makes no sense; the parts before it are done.
+/// 400 if a member is invalid; the members before it are applied.
 pub(super) fn perform(world: &mut World, command: Command, clock: Clock) -> Result<Value, ApiError> {
     let clock_now = clock.now();
     let mut pace = world.pace.from(clock_now);
@@ -191,10 +191,10 @@ pub(super) fn perform(world: &mut World, command: Command, clock: Clock) -> Resu
     Ok(answer)
 }
 
-/// Arranges faults.
+/// Adds faults.
 ///
 /// # Errors
-/// 400 with everything that is wrong with them.
+/// 400 with all errors.
 pub(super) fn arrange(world: &mut World, faults: Arrangement) -> Result<(), ApiError> {
     let findings: Vec<_> = faults.findings().into_iter().map(|(path, what)| format!("{path}: {what}")).collect();
     if !findings.is_empty() {

@@ -1,7 +1,7 @@
-//! What goes wrong on request: in a scenario file, or by `POST /_sim/faults`. `README.md` has the list.
+//! Fault injection, from a scenario file or by `POST /_sim/faults`. `README.md` has the list.
 //!
-//! A request adds to what is already arranged; `DELETE` takes everything back. Times are the simulated clock's, chance is
-//! the seed's: the same calls in the same order meet the same faults.
+//! A request adds to the existing faults; `DELETE` removes all. Times are the simulated clock's, and randomness comes
+//! from the seed: the same calls in the same order meet the same faults.
 
 mod arrangement;
 mod shown;
@@ -32,29 +32,29 @@ use arrangement::Strike;
 use arrangement::Vanish;
 use shown::Disguise;
 
-/// What is arranged and not used up.
+/// Active and future faults.
 #[derive(Debug)]
 pub(super) struct Faults {
-    /// When this is: set before each request.
+    /// Current time, set before each request.
     pub now: Timestamp,
     random: ChaCha8Rng,
     arranged: Vec<Arranged>,
     vanishing: Vec<Vanishing>,
     unknown_status: Option<Disguise>,
     unknown_instance_type: Option<Disguise>,
-    /// By topic: the status, and how often.
+    /// By topic: HTTP status, and remaining count.
     topic: BTreeMap<String, (u16, u64)>,
-    /// Snapshots that stand still, by request.
+    /// Frozen snapshots, by request.
     snapshots: BTreeMap<String, Value>,
 }
 
-/// A strike in its time.
+/// A fault with its time window.
 #[derive(Clone, Debug)]
 struct Arranged {
     kind: Kind,
     operation: String,
     page: Option<u32>,
-    /// How often it still strikes; `None` is without limit.
+    /// How often it still applies; `None` means unlimited.
     left: Option<u64>,
     from: Timestamp,
     until: Option<Timestamp>,
@@ -62,7 +62,7 @@ struct Arranged {
     by: Shift,
 }
 
-/// Jobs that are hidden.
+/// Hidden jobs.
 #[derive(Clone, Debug)]
 struct Vanishing {
     job: String,
@@ -72,41 +72,41 @@ struct Vanishing {
     hidden: BTreeSet<JobId>,
 }
 
-/// A service's own errors.
+/// Service-specific errors.
 #[derive(Clone, Debug)]
 pub(super) struct Refusals {
-    /// For going too fast.
+    /// For throttling.
     pub throttled: ApiError,
-    /// For temporary credentials that are too old.
+    /// For expired temporary credentials.
     pub expired: ApiError,
-    /// For a caller that is not allowed to make the call.
+    /// For denied access.
     pub denied: ApiError,
 }
 
-/// What befalls one call.
+/// Effects of faults on one call.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Struck {
-    /// What it is answered with instead.
+    /// Error returned in place of the response.
     pub refusal: Option<ApiError>,
-    /// How late it is answered, in simulated time.
+    /// Delay of the response, in simulated time.
     pub late: Duration,
-    /// What becomes of the body.
+    /// Damage to the body.
     pub damage: Option<Damage>,
 }
 
-/// What becomes of a body on its way.
+/// Damage to a response body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Damage {
-    /// The connection breaks before it.
+    /// The connection closes before the body.
     Cut,
-    /// Half of it comes.
+    /// Half of the body is sent.
     Truncated,
-    /// Something else comes.
+    /// Other content is sent.
     Malformed,
 }
 
 impl Faults {
-    /// Nothing is arranged.
+    /// No faults.
     pub fn new(seed: u64) -> Self {
         Self {
             now: Timestamp::default(),
@@ -120,12 +120,12 @@ impl Faults {
         }
     }
 
-    /// Takes everything back.
+    /// Removes all faults.
     pub fn clear(&mut self) {
         *self = Self { now: self.now, random: self.random.clone(), ..Self::new(0) };
     }
 
-    /// Adds what was asked for; its times count from now.
+    /// Adds faults; their times count from now.
     pub fn arrange(&mut self, arrangement: Arrangement) {
         let now = self.now;
         for (kind, strikes) in arrangement.strikes() {
@@ -147,7 +147,7 @@ impl Faults {
         }
     }
 
-    /// What befalls a call that its service would refuse in these words.
+    /// Effects on a call; `words` are the service's errors.
     pub fn strike(&mut self, operation: &str, words: Refusals) -> Struck {
         let mut due = |kind| self.due(kind, operation, None);
         let late = due(Kind::Slow).map_or(Duration::ZERO, Shift::duration);
@@ -170,18 +170,18 @@ impl Faults {
         lasting.map(|arranged| arranged.by.0).sum()
     }
 
-    /// By how much lists of jobs are behind at `now`.
+    /// How far job lists lag at `now`.
     pub fn list_lag(&self, now: Timestamp) -> Duration {
         let lasting = self.arranged.iter().filter(|arranged| arranged.kind == Kind::ListLag && arranged.covers(now));
         lasting.map(|arranged| arranged.by.duration()).sum()
     }
 
-    /// Fails a page of a list, if that was asked for.
+    /// Fails a page of a list, if requested.
     pub fn fail_page(&mut self, operation: &str, page: u32) -> Result<(), ApiError> {
         self.due(Kind::FailPage, operation, Some(page)).map_or(Ok(()), |_| Err(broken()))
     }
 
-    /// Fails a publication to a topic, if that was asked for.
+    /// Fails a publication to a topic, if requested.
     pub fn fail_topic(&mut self, name: &str) -> Result<(), ApiError> {
         let Some((status, left)) = self.topic.get_mut(name).filter(|(_, left)| *left > 0) else { return Ok(()) };
         *left -= 1;
@@ -191,7 +191,7 @@ impl Faults {
         })
     }
 
-    /// What is arranged, for people.
+    /// The active faults as JSON.
     pub fn described(&self) -> Value {
         let strike = |arranged: &Arranged| {
             json!({
@@ -215,7 +215,7 @@ impl Faults {
         })
     }
 
-    /// Uses up the first fault of a kind that befalls a call, and tells its `by`.
+    /// Uses up the first fault of a kind that applies to a call, and returns its `by`.
     fn due(&mut self, kind: Kind, operation: &str, page: Option<u32>) -> Option<Shift> {
         let now = self.now;
         self.arranged.retain(|arranged| !arranged.is_over(now));

@@ -1,7 +1,7 @@
-//! How the GPUs of jobs are used, minute by minute and host by host: the shapes that a service must tell apart.
+//! GPU usage of jobs by minute and host: the patterns that a service must distinguish.
 //!
-//! A job's shape is what `/_sim/control` gave it; else what its payload's hyperparameter `simulated_gpu_shape` says; else
-//! drawn by the shapes' parts; else `busy`.
+//! A job's shape is set by `/_sim/control`, else by its payload's hyperparameter `simulated_gpu_shape`, else drawn
+//! from the configured fractions, else `busy`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use trainspotter_core::model::JobId;
 use trainspotter_core::model::accelerators_of;
 use trainspotter_core::scheduler::Job;
 
-/// The hyperparameter that names a shape.
+/// Hyperparameter with the shape's name.
 const HYPERPARAMETER: &str = "simulated_gpu_shape";
-/// How late a datapoint can be read after the end of its minute, by default. AWS gives no figure.
+/// Default delay until a minute's data point can be read. AWS documents no figure.
 pub(super) const DELAY: Duration = Duration::from_secs(60);
-/// Noise around a mean, as a fraction of it.
+/// Noise as a fraction of the mean.
 const NOISE: f64 = 0.05;
-/// What an idle GPU still shows.
+/// Utilisation of an idle GPU.
 const IDLE: f64 = 0.005;
-/// GPU memory in use by a job that computes, by one that has loaded its model, and by one that has nothing.
+/// GPU memory in use by a job that computes, by one with a loaded model, and by an idle one.
 const MEMORY_USED: f64 = 0.7;
 const MEMORY_LOADED: f64 = 0.9;
 const MEMORY_EMPTY: f64 = 0.01;
-/// A bursty job computes for the first minutes of each period.
+/// Period of bursty jobs, which compute for its first minutes.
 const PERIOD_MINUTES: i64 = 10;
 const BURST_MINUTES: i64 = 4;
 const BURST: f64 = 0.95;
@@ -38,25 +38,25 @@ const BURST: f64 = 0.95;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// All hosts compute, at the job's own utilisation.
+    /// All hosts compute at the job's own utilisation.
     #[default]
     Busy,
     /// No host computes, and no GPU memory is used.
     Idle,
-    /// One host computes nothing, all others do. The only host of a small job is that one.
+    /// One host is idle, all others compute. A single host is the idle one.
     DeadHost,
-    /// No host computes, but GPU memory is full: a model is loaded and nobody uses it.
+    /// No host computes, but GPU memory is full: a model is loaded and unused.
     MemoryLoaded,
-    /// Four minutes of computing, then six of nothing.
+    /// Four minutes of computing, then six idle minutes.
     Bursty,
 }
 
-/// What decides the shapes of jobs and when their metrics can be read.
+/// Assigns shapes to jobs, and delays their metrics.
 #[derive(Clone, Debug)]
 pub struct Gpus {
-    /// How late a minute can be read after its end.
+    /// Delay until a minute can be read after its end.
     pub delay: Duration,
-    /// The part of the jobs that has each shape, 0 to 1; what is left is busy.
+    /// Fraction of jobs with each shape, 0 to 1; the rest is busy.
     pub parts: BTreeMap<Shape, f64>,
     chosen: BTreeMap<JobId, Shape>,
 }
@@ -68,12 +68,12 @@ impl Default for Gpus {
 }
 
 impl Gpus {
-    /// Of jobs that have such shapes in such parts, read with such a delay.
+    /// Creates it from the delay and the fractions.
     pub fn new(delay: Duration, parts: BTreeMap<Shape, f64>) -> Self {
         Self { delay, parts, chosen: BTreeMap::new() }
     }
 
-    /// Gives a job a shape for good.
+    /// Sets a job's shape permanently.
     pub(super) fn reshape(&mut self, job: JobId, shape: Shape) {
         self.chosen.insert(job, shape);
     }
@@ -96,14 +96,14 @@ impl Shape {
     }
 }
 
-/// The fractions of its GPUs' time and memory that a host uses in a minute, 0 to 1 each.
+/// Fractions of GPU time and GPU memory that a host uses in a minute, 0 to 1 each.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Use {
     pub compute: f64,
     pub memory: f64,
 }
 
-/// A job's shape.
+/// Shape of a job.
 pub(super) fn shape_of(world: &World, job: &Job) -> Shape {
     if let Some(shape) = world.gpus.chosen.get(&job.id) {
         return *shape;
@@ -115,7 +115,7 @@ pub(super) fn shape_of(world: &World, job: &Job) -> Shape {
     named.unwrap_or_else(|| world.gpus.drawn(job))
 }
 
-/// What host `number` (from 1) uses in a minute since the epoch.
+/// Usage of host `number` (from 1) in a minute since the epoch.
 pub(super) fn use_of(job: &Job, shape: Shape, number: u32, minute: i64) -> Use {
     let idle = Use { compute: IDLE, memory: MEMORY_EMPTY };
     let busy = Use { compute: job.utilisation, memory: MEMORY_USED };
@@ -132,7 +132,7 @@ pub(super) fn use_of(job: &Job, shape: Shape, number: u32, minute: i64) -> Use {
     Use { compute: (steady.compute * noise).clamp(0.0, 1.0), memory: (steady.memory * noise).clamp(0.0, 1.0) }
 }
 
-/// The mean fraction of its GPUs' time that a job of a shape uses while it runs.
+/// Mean fraction of GPU time that a job with this shape uses while it runs.
 #[expect(clippy::cast_precision_loss, reason = "minutes are few")]
 pub(super) fn mean_use(job: &Job, shape: Shape) -> f64 {
     match shape {
@@ -151,13 +151,13 @@ pub(super) fn mean_use(job: &Job, shape: Shape) -> f64 {
     }
 }
 
-/// Hosts of a job: its instances, whatever their type.
+/// Number of hosts of a job: its instances of any type.
 pub(super) fn hosts(job: &Job) -> u32 {
     job.demand.iter().map(count).fold(0, u32::saturating_add)
 }
 
-/// GPUs of a host by its number, from 1: hosts are numbered over the instance groups in their order. `None` where the host has no GPU,
-/// or its type is unknown: no such metrics then.
+/// GPUs of a host by number, from 1: hosts are numbered in the order of the instance groups. `None` if the host has
+/// no GPUs, or its type is unknown: then it has no such metrics.
 pub(super) fn gpus_of_host(demand: &[Capacity], number: u32) -> Option<u32> {
     let mut last = 0.0;
     let of_host = |capacity: &&Capacity| {
@@ -167,7 +167,7 @@ pub(super) fn gpus_of_host(demand: &[Capacity], number: u32) -> Option<u32> {
     demand.iter().find(of_host).filter(|_| number > 0).and_then(gpus_of)
 }
 
-/// The last host that has GPUs, and how many.
+/// The last host with GPUs, and its number of GPUs.
 fn last_with_gpus(demand: &[Capacity]) -> Option<(u32, u32)> {
     let mut last = 0_u32;
     let last_of = |capacity: &Capacity| {
@@ -187,7 +187,7 @@ fn count(capacity: &Capacity) -> u32 {
     count
 }
 
-/// Between -1 and 1, the same for the same text and number (FNV-1a, then its high bits).
+/// A value between -1 and 1, derived from text and number (FNV-1a, then its high bits).
 fn hash(text: &str, number: i64) -> f64 {
     let hash = text
         .bytes()

@@ -1,4 +1,4 @@
-//! One port for five services: which service and operation a request means, and how its answer is written.
+//! One port for all services: routes each request to its service and operation, and encodes the response.
 
 mod refusals;
 
@@ -56,19 +56,19 @@ use crate::sts;
 use crate::truth;
 use trainspotter_core::model::Timestamp;
 
-/// Larger than any limit of a service, so that the service's own error is seen.
+/// Larger than any service's limit, so that the service's own error is returned.
 const MAX_BODY_BYTES: usize = 4 * 1_024 * 1_024;
-/// Below this path Batch has the ARN of what is tagged.
+/// Path prefix of Batch's tagging operations, followed by an ARN.
 const TAGS: &str = "/v1/tags/";
 /// The content type of awsQuery.
 const FORM: &str = "application/x-www-form-urlencoded";
 /// PutMetricData: "1 MB for HTTP POST requests", before compression.
 const MAX_CLOUDWATCH_BYTES: usize = 1_024 * 1_024;
 
-/// What is said of credentials that are too old.
+/// Message for expired credentials.
 const EXPIRED: &str = "The security token included in the request is expired";
 
-/// All routes: the simulator's own below `/_sim/`, everything else is AWS.
+/// All routes: the simulator's own under `/_sim/`; everything else is AWS.
 pub(super) fn router(accounts: Accounts) -> Router {
     Router::new()
         .route("/_sim/truth", get(show_truth))
@@ -166,7 +166,7 @@ async fn change_account(State(accounts): State<Accounts>, Json(change): Json<Cha
     accounts.change(change).map_or_else(refusal, |shown| Json(shown).into_response())
 }
 
-/// The world that a request below `/_sim/` is about: `?account=` and `?region=` say which, where there are several.
+/// The simulation selected by `?account=` and `?region=` under `/_sim/`, if there are several.
 struct At(Simulation);
 
 impl FromRequestParts<Accounts> for At {
@@ -237,7 +237,7 @@ async fn call(State(accounts): State<Accounts>, method: Method, uri: Uri, header
     }
 }
 
-/// The three operations of Batch whose resource is in the path: as if they were like all the others. `None` for another method.
+/// Converts Batch's three operations with the ARN in the path to the form of the others. `None` for other methods.
 fn tagging(method: &Method, arn: &str, query: &str, body: &[u8]) -> Option<(&'static str, Value)> {
     let arn: String = form_urlencoded::parse(format!("arn={}", arn.replace('+', "%2B")).as_bytes())
         .map(|(_, arn)| arn.into_owned())
@@ -260,7 +260,7 @@ fn tagging(method: &Method, arn: &str, query: &str, body: &[u8]) -> Option<(&'st
     }
 }
 
-/// The answer to a call, and what befell it.
+/// The response to a call, and the faults that apply to it.
 fn answer(
     accounts: &Accounts,
     world: &mut World,
@@ -277,7 +277,7 @@ fn answer(
     let Some(call) = Call::of(path, headers, &body) else {
         let what = format!("the simulator knows no service or operation for {path}");
         let error = ApiError::bad("UnknownOperationException", what);
-        // Who sends a form can read XML only.
+        // Clients that send forms can read XML only.
         let is_form = header(headers, "content-type").is_some_and(|kind| kind.starts_with(FORM));
         let protocol = if is_form { Protocol::AwsQuery(sns::NAMESPACE) } else { Protocol::RestJson1 };
         return (protocol.write_error(&error, &request_id), None);
@@ -297,14 +297,14 @@ fn answer(
     (call.protocol.write(&call.operation, result, &request_id), Some(struck))
 }
 
-/// A moment in the form of the `Date` header.
+/// A time in the format of the `Date` header.
 fn date(at: Timestamp) -> Option<HeaderValue> {
     let at = jiff::Timestamp::from_millisecond(at.millis()).ok()?;
     let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()?;
     HeaderValue::from_str(&text).ok()
 }
 
-/// The response as it comes over a bad line.
+/// Applies damage to a response.
 async fn damaged(response: Response, damage: Damage) -> Response {
     let (mut parts, body) = response.into_parts();
     let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -343,8 +343,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 impl Call {
-    /// Recognises a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker; CloudWatch in JSON), or by the
-    /// form's version.
+    /// Identifies a request: by path (Batch; CloudWatch in CBOR), by target (SageMaker; CloudWatch in JSON), or by
+    /// the form's version.
     fn of(path: &str, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let new =
             |service, protocol, operation: &str| Some(Self { service, protocol, operation: operation.to_owned() });
@@ -403,12 +403,12 @@ fn perform(world: &mut World, call: &Call, body: &[u8]) -> Result<Payload, ApiEr
             cloudwatch::answer(world, operation, request).map(Payload::Tree)
         }
         Service::Sns => sns::answer(world, operation, &Form::parse(body)).map(Payload::Xml),
-        // Whoever asks is part of the question: see `answer`.
+        // Needs the caller's account: see `answer`.
         Service::Sts => Err(ApiError::bad("InvalidAction", "STS is asked elsewhere")),
     }
 }
 
-/// An empty body is an empty object, as the SDKs send it for operations without input.
+/// Parses a JSON body; an empty one is an empty object, as SDKs send it for operations without input.
 fn json_body(body: &[u8], code: &'static str) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(json!({}));

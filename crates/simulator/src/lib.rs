@@ -1,10 +1,12 @@
-//! An AWS-compatible HTTP endpoint over the [scheduler](trainspotter_core::scheduler): what tests and the demo talk to instead of AWS.
+//! An AWS-compatible HTTP endpoint over the [scheduler](trainspotter_core::scheduler): tests and the demo use it in
+//! place of AWS.
 //!
-//! One port speaks for Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor, awsJson1_0 and awsQuery), SNS and STS (awsQuery), as the
-//! models of botocore 1.44.5 define them; `http` tells them apart. Below `/_sim/` the simulator speaks for itself: the
-//! truth about what happened, and faults on request.
+//! One port serves Batch (restJson1), SageMaker (awsJson1_1), CloudWatch (rpc-v2-cbor, awsJson1_0 and awsQuery), SNS
+//! and STS (awsQuery), as defined by the models of botocore 1.44.5; `http` routes requests. Under `/_sim/` the
+//! simulator has its own API: ground truth, faults and control.
 //!
-//! Every request first lets the world catch up with the clock, which may run fast: all times in answers are the clock's.
+//! Every request first advances the simulation to the clock's current time. The clock may run fast: all times in
+//! responses are the clock's.
 
 mod accounts;
 mod arn;
@@ -73,7 +75,7 @@ pub use faults::Arrangement;
 pub use gpu::Gpus;
 pub use gpu::Shape;
 
-/// A simulated AWS account. Clones are the same account.
+/// A simulated AWS account. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Simulation {
     world: Arc<Mutex<World>>,
@@ -83,27 +85,27 @@ pub struct Simulation {
     region: Arc<str>,
 }
 
-/// How far a simulation is.
+/// Progress of a simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The clock's time.
     pub now: Timestamp,
-    /// Jobs of all queues by state, lower case, zeros included.
+    /// Jobs of all queues by status, in lower case, including zeros.
     pub jobs: BTreeMap<String, usize>,
-    /// When something happens next; `None` if nothing is left to happen.
+    /// Time of the next event; `None` if there is none.
     pub next_event: Option<Timestamp>,
 }
 
-/// Everything there is, behind one lock.
+/// All state of an account, behind one lock.
 #[derive(Debug)]
 struct World {
     scheduler: Scheduler,
     past: Past,
-    /// The clock's time when the request under way came in.
+    /// The clock's time at the current request.
     now: Timestamp,
     pace: Pace,
     seed: u64,
-    /// What jobs submitted over the API are described back with.
+    /// Fields of jobs submitted over the API that descriptions return.
     submitted: BTreeMap<JobId, Submitted>,
     client_tokens: BTreeMap<String, JobId>,
     resources: Resources,
@@ -114,16 +116,16 @@ struct World {
     faults: Faults,
     gpus: Gpus,
     quirks: Quirks,
-    /// When each queue's snapshot was made, and what it says.
+    /// Last snapshot of each queue, with its time.
     snapshots: BTreeMap<QueueName, (Timestamp, Value)>,
-    /// What is watched while time passes, for the truth.
+    /// Ground truth that is accumulated over time.
     over_time: OverTime,
     ids_given: u64,
 }
 
 impl Simulation {
-    /// An account in which `workload` will be submitted. Equal workloads and seeds give equal histories. Submissions that
-    /// the queues refuse are logged and left out.
+    /// Creates an account with a workload to submit. Equal workloads and seeds give equal histories. Submissions that
+    /// the queues reject are logged and skipped.
     pub fn new(workload: Workload, seed: u64, clock: Clock) -> Self {
         let now = clock.now();
         let began = workload.submissions.iter().map(|submission| submission.at).fold(now, Timestamp::min);
@@ -165,28 +167,28 @@ impl Simulation {
         }
     }
 
-    /// The same as another account and Region, before anybody has looked at it.
+    /// Sets account and Region. Call it before the first request.
     #[must_use]
     pub fn at(self, account: &str, region: &str) -> Self {
         Self { account: account.into(), region: region.into(), ..self }
     }
 
-    /// Which account it is.
+    /// The account id.
     pub fn account(&self) -> &str {
         &self.account
     }
 
-    /// Which Region.
+    /// The Region.
     pub fn region(&self) -> &str {
         &self.region
     }
 
-    /// The time there.
+    /// The current time.
     pub fn now(&self) -> Timestamp {
         self.world().now
     }
 
-    /// The same account with the outages, the GPU shapes, the quirks and the faults of a scenario. Its jobs, seed and speed are the caller's to use.
+    /// Applies a scenario's outages, GPU shapes, quirks and faults. The caller uses its jobs, seed and speed.
     #[must_use]
     pub fn with(self, scenario: &Scenario) -> Self {
         {
@@ -203,19 +205,19 @@ impl Simulation {
         self
     }
 
-    /// The endpoint and `/_sim/`.
+    /// The router of the endpoint and `/_sim/`.
     pub fn router(&self) -> axum::Router {
         http::router(self.clone().into())
     }
 
-    /// Creates a topic, as `CreateTopic` does, and gives its ARN.
+    /// Creates a topic, like `CreateTopic`, and returns its ARN.
     pub fn create_topic(&self, name: &str) -> String {
         let mut world = self.world();
         world.topics.create(name, BTreeMap::new());
         arn::topic(name)
     }
 
-    /// How far the simulation is.
+    /// Progress of the simulation.
     pub fn progress(&self) -> Progress {
         let world = self.world();
         let mut jobs = BTreeMap::new();
@@ -227,9 +229,9 @@ impl Simulation {
         Progress { now: world.now, jobs, next_event: world.scheduler.next_event() }
     }
 
-    /// The world as of now.
+    /// Locks the state and advances it to the current time.
     fn world(&self) -> InWorld<'_> {
-        // A handler that panicked has left the world as consistent as it found it, or a test will tell.
+        // A panic in a handler leaves the state as consistent as before, or a test fails.
         let world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let mut world = InWorld { world, _entered: arn::enter(&self.account, &self.region) };
         world.catch_up(self.clock.now());
@@ -237,7 +239,7 @@ impl Simulation {
     }
 }
 
-/// A world that this thread is in: names are of its account and Region.
+/// The locked state, with this thread in its account and Region.
 #[derive(Debug)]
 struct InWorld<'a> {
     world: MutexGuard<'a, World>,
@@ -259,8 +261,8 @@ impl DerefMut for InWorld<'_> {
 }
 
 impl World {
-    /// Lets everything happen that is due when the clock shows `clock`. Time does not go back: where it should, because a
-    /// skew ends, it stands until it is caught up with.
+    /// Processes everything due by the clock's time `clock`. Time never goes back: when a clock skew ends, it stands
+    /// still until the clock has caught up.
     fn catch_up(&mut self, clock: Timestamp) {
         let plain = self.pace.at(clock);
         self.faults.now = plain;
@@ -271,13 +273,13 @@ impl World {
         cloudwatch::batch::publish(self);
     }
 
-    /// The account as lists show it, if that is not as it is.
+    /// The account as lists show it, if it differs from the current one.
     fn shown_in_lists(&self) -> Option<Scheduler> {
         let lag = self.faults.list_lag(self.faults.now);
         if lag.is_zero() { None } else { self.past.at(self.now - lag) }
     }
 
-    /// An id shaped like a UUID that has not been given before; the same for the same seed and place in the history.
+    /// A new id in UUID form, derived from the seed and the number of ids so far.
     fn next_id(&mut self) -> String {
         self.ids_given += 1;
         let digest = Sha256::digest(format!("{} {}", self.seed, self.ids_given));
@@ -286,18 +288,18 @@ impl World {
     }
 }
 
-/// Serves a simulation until `stop`; requests under way are answered first.
+/// Serves a simulation until `stop`; requests in progress are completed.
 ///
 /// # Errors
-/// If the listener fails.
+/// The listener fails.
 pub async fn serve(listener: TcpListener, simulation: Simulation, stop: CancellationToken) -> io::Result<()> {
     serve_accounts(listener, simulation.into(), stop).await
 }
 
-/// Serves several accounts and Regions from one port, as [`serve`] does one.
+/// Serves several accounts and Regions on one port; see [`serve`].
 ///
 /// # Errors
-/// If the listener fails.
+/// The listener fails.
 pub async fn serve_accounts(listener: TcpListener, accounts: Accounts, stop: CancellationToken) -> io::Result<()> {
     axum::serve(listener, http::router(accounts)).with_graceful_shutdown(stop.cancelled_owned()).await
 }

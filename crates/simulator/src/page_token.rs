@@ -1,29 +1,29 @@
-//! Opaque page tokens that stay right while what they page through moves.
+//! Opaque page tokens that stay valid while the list changes.
 //!
-//! A token holds the key of the last item that was given out, not an offset: items that come, go or change state
-//! meanwhile neither repeat others nor hide them.
+//! A token holds the key of the last returned item rather than an offset: items that are added, removed or change
+//! state meanwhile cause neither duplicates nor gaps.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Where a listing continues.
+/// Position at which a listing continues.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PageToken {
-    /// The number of the page that the token asks for; the first page, which needs no token, is 1.
+    /// Number of the requested page; the first page, which needs no token, is 1.
     pub page: u32,
-    /// Orders the items: milliseconds for jobs, 0 where names alone order.
+    /// Sort key of the items: milliseconds for jobs, 0 for lists ordered by name.
     pub order: i64,
-    /// Tells items of equal order apart.
+    /// Distinguishes items with equal sort keys.
     pub key: String,
 }
 
 impl PageToken {
-    /// The token as given to clients.
+    /// The token for clients.
     pub fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("1 {} {} {}", self.page, self.order, self.key))
     }
 
-    /// Reads a token; `None` if it was not made here.
+    /// Decodes a token; `None` if it is invalid.
     pub fn decode(text: &str) -> Option<Self> {
         let plain = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let mut parts = plain.splitn(4, ' ');

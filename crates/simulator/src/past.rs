@@ -1,16 +1,16 @@
-//! The account as it was a while ago, for lists that lag behind.
+//! Earlier states of the account, for lagging lists.
 
 use std::time::Duration;
 
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::Scheduler;
 
-/// States of the account, oldest first: each as it was after a request, until the next one came.
+/// States of the account, oldest first: each after a request, until the next one.
 #[derive(Debug, Default)]
 pub(super) struct Past(Vec<(Timestamp, Scheduler)>);
 
 impl Past {
-    /// Keeps the state before the account catches up with a request, as long as lists lag by `lag`.
+    /// Stores the state before a request advances it, while lists lag by `lag`.
     pub(super) fn keep(&mut self, scheduler: &Scheduler, lag: Duration) {
         if lag.is_zero() {
             self.0.clear();
@@ -22,7 +22,7 @@ impl Past {
         self.0.push((now, scheduler.clone()));
     }
 
-    /// The account as it was at a moment; `None` if that is not known.
+    /// The account's state at a time; `None` if unknown.
     pub(super) fn at(&self, moment: Timestamp) -> Option<Scheduler> {
         let mut scheduler = self.0.iter().rev().find(|(at, _)| *at <= moment)?.1.clone();
         scheduler.advance(moment);

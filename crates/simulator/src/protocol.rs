@@ -1,4 +1,4 @@
-//! The protocols that services are spoken to in, and how each writes answers and errors.
+//! Encodes responses and errors in each protocol.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -13,23 +13,23 @@ use crate::reply::Payload;
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 
-/// How a request was written, and therefore how its answer is.
+/// Protocol of a request and its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// JSON; the operation is the path, an error's code is a header.
     RestJson1,
     /// JSON; the operation is a header.
     AwsJson1_0,
-    /// The same with another content type.
+    /// As `AwsJson1_0`, with another content type.
     AwsJson1_1,
     /// CBOR; the operation is in the path.
     RpcV2Cbor,
-    /// A form, answered in XML of this namespace.
+    /// A form; the response is XML in this namespace.
     AwsQuery(&'static str),
 }
 
 impl Protocol {
-    /// Writes what an operation came to.
+    /// Encodes the result of an operation.
     pub fn write(self, operation: &str, result: Result<Payload, ApiError>, request_id: &str) -> Response {
         match result {
             Ok(payload) => self.write_answer(operation, payload, request_id),
@@ -53,13 +53,13 @@ impl Protocol {
                 query::response(namespace, operation, &query::members(&tree), request_id).into_bytes()
             }
             Self::RestJson1 | Self::AwsJson1_0 | Self::AwsJson1_1 => {
-                // Trees made here have text keys and finite numbers only.
+                // These trees have text keys and finite numbers only.
                 tree.deserialized::<Value>().unwrap_or_default().to_string().into_bytes()
             }
         }
     }
 
-    /// Writes an error.
+    /// Encodes an error.
     pub fn write_error(self, error: &ApiError, request_id: &str) -> Response {
         let body = match self {
             Self::RestJson1 => json!({"message": error.message}).to_string().into_bytes(),
@@ -79,7 +79,7 @@ impl Protocol {
         let response = self.respond(status, request_id, body);
         match self {
             Self::RestJson1 => ([("x-amzn-errortype", error.code)], response).into_response(),
-            // Of the services here only CloudWatch speaks these, and it once spoke the query protocol.
+            // Only CloudWatch uses these, and it formerly used the query protocol.
             Self::AwsJson1_0 | Self::RpcV2Cbor => {
                 let in_query = format!("{};{}", query_code(error.code), error.fault());
                 ([("x-amzn-query-error", in_query)], response).into_response()
@@ -111,7 +111,7 @@ impl Protocol {
     }
 }
 
-/// CloudWatch's codes from before CBOR, which SDKs still show where they are given.
+/// CloudWatch's codes of the query protocol, which SDKs prefer if present.
 fn query_code(code: &str) -> &str {
     match code {
         "MissingRequiredParameterException" => "MissingParameter",
@@ -119,7 +119,7 @@ fn query_code(code: &str) -> &str {
         "DashboardNotFoundError" => "ResourceNotFound",
         "InternalServiceFault" => "InternalServiceError",
         "ValidationException" => "ValidationError",
-        // Not of CloudWatch alone, and known by their whole names.
+        // These are not specific to CloudWatch, and have no shorter query code.
         "SerializationException" | "ExpiredTokenException" => code,
         _ => code.strip_suffix("Exception").unwrap_or(code),
     }

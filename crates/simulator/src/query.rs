@@ -1,4 +1,4 @@
-//! awsQuery: a form on the way in, XML on the way out.
+//! awsQuery: form requests, XML responses.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::cbor::TIMESTAMP_MEMBERS;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
-/// Operations that have no output, and therefore no element for it.
+/// Operations without output, hence without a result element.
 const WITHOUT_RESULT: [&str; 7] = [
     "DeleteAlarms",
     "DeleteTopic",
@@ -18,33 +18,33 @@ const WITHOUT_RESULT: [&str; 7] = [
     "SetTopicAttributes",
     "Unsubscribe",
 ];
-/// Members that are maps and no structures.
+/// Members that are maps rather than structures.
 const MAP_MEMBERS: [&str; 1] = ["ExtendedStatistics"];
 
-/// A form: `Action`, `Version` and the operation's members, lists and maps flattened with dots.
+/// A form: `Action`, `Version` and the operation's members, with lists and maps flattened by dots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Form(BTreeMap<String, String>);
 
 impl Form {
-    /// Reads a form-encoded body. Every body is a form; one without `Action` is refused later, by name.
+    /// Parses a form-encoded body. Any body is a form; one without `Action` is rejected later, by name.
     pub fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
     }
 
-    /// A member, if it is there.
+    /// A member, if present.
     pub fn get(&self, member: &str) -> Option<&str> {
         self.0.get(member).map(String::as_str)
     }
 
-    /// A member that must be there and not be empty.
+    /// A required, non-empty member.
     pub fn required(&self, member: &str) -> Result<&str, ApiError> {
         self.get(member).filter(|value| !value.is_empty()).ok_or_else(|| {
             ApiError::bad("ValidationError", format!("1 validation error detected: {member} is required"))
         })
     }
 
-    /// The entries of a flattened map or list of structures: for `Attributes`, `("Attributes.entry.1", ..)`; ask for
-    /// each entry's members by [`Form::get`] with the prefix that this yields.
+    /// Prefixes of the entries of a flattened map or list of structures: for `Attributes`, `Attributes.entry.1` and
+    /// so on. Pass them with a member's name to [`Form::get`].
     pub fn entries<'a>(&'a self, list: &'a str) -> impl Iterator<Item = String> + 'a {
         (1..).map(move |n| format!("{list}.{n}")).take_while(|prefix| {
             let inside = format!("{prefix}.");
@@ -53,12 +53,12 @@ impl Form {
     }
 }
 
-/// An element with text, escaped.
+/// An XML element with escaped text.
 pub(super) fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape(text))
 }
 
-/// A successful answer.
+/// A successful response.
 pub(super) fn response(namespace: &str, action: &str, members: &str, request_id: &str) -> String {
     let result = if WITHOUT_RESULT.contains(&action) {
         String::new()
@@ -71,7 +71,7 @@ pub(super) fn response(namespace: &str, action: &str, members: &str, request_id:
     )
 }
 
-/// The members of a result as XML: items of lists in `<member>`, maps of numbers in `<entry>`, times as RFC 3339.
+/// Members of a result as XML: list items in `<member>`, maps of numbers in `<entry>`, times as RFC 3339.
 pub(super) fn members(tree: &Value) -> String {
     let members = tree.as_map().map(Vec::as_slice).unwrap_or_default();
     members.iter().filter_map(|(name, value)| Some(member(name.as_text()?, value))).collect()
@@ -107,7 +107,7 @@ fn content(value: &Value, is_time: bool) -> String {
     value.as_bool().map_or_else(|| members(value), |truth| truth.to_string())
 }
 
-/// An error answer; `code` is the error's in this protocol.
+/// An error response; `code` is the error's code in this protocol.
 pub(super) fn error(namespace: &str, code: &str, error: &ApiError, request_id: &str) -> String {
     format!(
         "<ErrorResponse xmlns=\"{namespace}\"><Error>{}{}{}</Error>{}</ErrorResponse>",

@@ -1,5 +1,5 @@
-//! Where AWS does not say which of two it does, the simulated account does either: one switch each, in the scenario or
-//! on the command line. A service that is right under both needs not know.
+//! Switches between two behaviours where AWS's is undocumented, set in the scenario or on the command line. A service
+//! must be correct with both.
 
 use std::time::Duration;
 
@@ -8,49 +8,49 @@ use trainspotter_core::scheduler;
 use trainspotter_core::scheduler::AfterRequeue;
 use trainspotter_core::scheduler::DisabledQueue;
 
-/// The state of all switches. The defaults are what is likelier.
+/// State of all switches. The defaults are the more likely behaviours.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Quirks {
-    /// What concerns the jobs themselves.
+    /// Switches that affect the jobs themselves.
     pub scheduler: scheduler::Quirks,
     pub(super) started_at: StartedAt,
     pub(super) created_at_filters: CreatedAtFilters,
     pub(super) list_order: ListOrder,
-    /// How old a job queue snapshot may be when it is shown again; zero makes a new one for each request.
+    /// Maximum age of a repeated job queue snapshot; zero computes a new one for each request.
     pub(super) snapshot_age: Duration,
 }
 
-/// What `startedAt` of a job says before it starts.
+/// `startedAt` of a job before it starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum StartedAt {
     /// The member is left out.
     #[default]
     Absent,
-    /// It is 0, as if the job had started in 1970.
+    /// It is 0, that is, in 1970.
     Zero,
 }
 
-/// Whether `AFTER_CREATED_AT` and `BEFORE_CREATED_AT` let through jobs that were created at just that time.
+/// Whether `AFTER_CREATED_AT` and `BEFORE_CREATED_AT` include jobs created at exactly that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum CreatedAtFilters {
-    /// They do not.
+    /// Excluded.
     #[default]
     Exclusive,
-    /// They do.
+    /// Included.
     Inclusive,
 }
 
-/// The order of a list by status. AWS says newest first of filtered lists only.
+/// Order of a list by status. AWS documents newest first for filtered lists only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ListOrder {
-    /// As filtered lists are.
+    /// Like filtered lists.
     #[default]
     NewestFirst,
-    /// As a queue is.
+    /// In queue order.
     OldestFirst,
 }
 
-/// The names of the switches, and what each can be set to.
+/// Names of the switches, and their possible values.
 const SWITCHES: [(&str, &str); 6] = [
     ("after_requeue", "cleared or kept"),
     ("disabled_queue", "drains or holds"),
@@ -64,7 +64,7 @@ impl Quirks {
     /// Sets one switch.
     ///
     /// # Errors
-    /// If there is no such switch, or it cannot be set to this: what it could be.
+    /// The switch does not exist, or the value is invalid; the message lists the possible ones.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match (name, value) {
             ("after_requeue", "cleared") => self.scheduler.after_requeue = AfterRequeue::Cleared,
@@ -86,7 +86,7 @@ impl Quirks {
     }
 }
 
-/// Why a switch could not be set.
+/// The message for an invalid switch.
 fn cannot_be(name: &str) -> String {
     match SWITCHES.iter().find(|(known, _)| *known == name) {
         Some((_, values)) => format!("is {values}"),

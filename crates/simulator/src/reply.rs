@@ -1,4 +1,4 @@
-//! What a call is answered with, before a protocol puts it on the wire.
+//! Result of a call, before a protocol encodes it.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ pub(super) struct ApiError {
     pub status: u16,
     /// The code that SDKs match on, such as `ClientException`.
     pub code: &'static str,
-    /// For people.
+    /// Message for users.
     pub message: String,
 }
 
 impl ApiError {
-    /// The caller's mistake: HTTP 400.
+    /// A client error: HTTP 400.
     pub fn bad(code: &'static str, message: impl Into<String>) -> Self {
         Self { status: 400, code, message: message.into() }
     }
@@ -24,7 +24,7 @@ impl ApiError {
         Self { status, code, message: message.into() }
     }
 
-    /// Whose fault it is, in the words of the query protocol.
+    /// `Sender` or `Receiver`, in the terms of the query protocol.
     pub fn fault(&self) -> &'static str {
         if self.status >= 500 { "Receiver" } else { "Sender" }
     }
@@ -38,24 +38,24 @@ impl fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// The body of a successful answer.
+/// Body of a successful response.
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
-    /// For services that speak JSON only.
+    /// For services with JSON protocols only.
     Json(serde_json::Value),
-    /// For a service that speaks several protocols: what each of them writes.
+    /// For services with several protocols, each of which encodes it.
     Tree(ciborium::Value),
     /// For awsQuery: the members of the `<OperationResult>` element, already XML.
     Xml(String),
 }
 
-/// The nearest number that fits an `Integer` of AWS's models, which has 32 bits.
+/// The nearest number that fits into an `Integer` of AWS's models, which has 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "`as` saturates, which is what is wanted")]
 pub(super) fn integer(number: f64) -> i32 {
     number.round() as i32
 }
 
-/// The same JSON without its nulls: AWS omits what is absent.
+/// Removes nulls: AWS omits absent members.
 pub(super) fn without_nulls(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value::{Array, Object};
     if let Object(members) = value {

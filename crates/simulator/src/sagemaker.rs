@@ -1,4 +1,4 @@
-//! SageMaker, awsJson1_1: training jobs, those that Batch made and others, and training plans.
+//! SageMaker, awsJson1_1: training jobs, created by Batch or directly, and training plans.
 
 pub(crate) mod direct;
 mod inputs;
@@ -33,9 +33,9 @@ use trainspotter_core::scheduler::Phase;
 /// The prefix of `X-Amz-Target`.
 pub(super) const TARGET: &str = "SageMaker";
 
-/// Entries of a page unless asked otherwise.
+/// Default entries per page.
 const DEFAULT_RESULTS: usize = 10;
-/// Members of `CreateTrainingJob` that a description repeats as they are, where they were given.
+/// Members of `CreateTrainingJob` that descriptions repeat unchanged, if present.
 const REPEATED: [&str; 14] = [
     "HyperParameters",
     "InputDataConfig",
@@ -52,7 +52,7 @@ const REPEATED: [&str; 14] = [
     "ProfilerRuleConfigurations",
     "RemoteDebugConfig",
 ];
-/// Members that are false unless they were given.
+/// Members that default to false.
 const SWITCHES: [&str; 3] =
     ["EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining"];
 
@@ -82,7 +82,7 @@ struct Tagged {
     next_token: Option<String>,
 }
 
-/// The tags of a training job: those that its `CreateTrainingJob` request had.
+/// Tags of a training job, from its `CreateTrainingJob` request.
 fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
     plans::only_page(input.next_token.as_deref())?;
@@ -112,7 +112,7 @@ struct Describe {
 }
 
 fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, ApiError> {
-    // Not the modelled `ResourceNotFound`: SageMaker answers this.
+    // SageMaker returns this rather than the modelled `ResourceNotFound`.
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
     if let Some(job) = world.direct_jobs.get(&input.training_job_name).filter(|job| job.created_at <= world.now) {
         return Ok(direct::describe(job, &input.training_job_name, world.now));
@@ -158,7 +158,7 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
     Ok(shown)
 }
 
-/// Where results go. `KmsKeyId` is always there, empty without a key of one's own: SDKs read it.
+/// Output location. `KmsKeyId` is always present, empty by default: SDKs read it.
 fn output(asked: Option<&Value>) -> Value {
     let mut shown = asked.cloned().unwrap_or_else(|| json!({"S3OutputPath": "s3://simulated/output"}));
     if let Value::Object(members) = &mut shown {
@@ -167,7 +167,7 @@ fn output(asked: Option<&Value>) -> Value {
     shown
 }
 
-/// A `ResourceConfig` as it was asked for, and of several preferences the one that was taken.
+/// The requested `ResourceConfig`, reduced to the selected one of several instance preferences.
 fn selected(mut config: Value, job: &Job, started: bool) -> Value {
     if let (Some(one), Value::Object(members)) = (job.demand.first(), &mut config)
         && started
@@ -179,13 +179,13 @@ fn selected(mut config: Value, job: &Job, started: bool) -> Value {
     config
 }
 
-/// The `CreateTrainingJob` request of a job that was submitted over the API; empty for one of the workload.
+/// The `CreateTrainingJob` request of a job submitted over the API; empty for jobs of the workload.
 fn asked_for(world: &World, id: &JobId) -> Value {
     let payload = world.submitted.get(id).map(|submitted| submitted.payload.as_str());
     payload.and_then(|payload| serde_json::from_str(payload).ok()).unwrap_or_else(|| json!({}))
 }
 
-/// `TrainingJobStatus` and `SecondaryStatus`, by AWS's table of Batch states.
+/// `TrainingJobStatus` and `SecondaryStatus`, from AWS's table of Batch states.
 fn statuses(run: Run<'_>) -> (&'static str, &'static str) {
     let Some(last) = run.spans().next_back() else { return ("InProgress", "Starting") };
     if last.to.is_none() {
@@ -211,7 +211,7 @@ fn secondary_of(phase: Phase) -> &'static str {
     }
 }
 
-/// Each phase with its times, and then the end, which has a beginning only.
+/// Each phase with its times, then the final status, which has only a start time.
 fn transitions(run: Run<'_>, secondary: &str) -> Vec<Value> {
     let mut transitions: Vec<Value> = run
         .spans()
@@ -236,7 +236,7 @@ fn transitions(run: Run<'_>, secondary: &str) -> Vec<Value> {
     transitions
 }
 
-/// SageMaker's own words: Batch's without the prefix that says where they are from.
+/// SageMaker's text: Batch's without the prefix for its origin.
 fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
     let reason = run.reason.filter(|_| status == "Failed")?;
     Some(reason.strip_prefix("Received status from SageMaker:").unwrap_or(reason).trim_start())
@@ -263,8 +263,8 @@ struct List {
     training_plan_arn_equals: Option<String>,
 }
 
-/// Newest first unless asked otherwise. Filters apply to a page after it was cut, as the API reference says of `StatusEquals`:
-/// short and empty pages are normal.
+/// Newest first by default. Filters apply after pagination, as the API reference says of `StatusEquals`: short and
+/// empty pages are normal.
 fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
     let size = input.max_results.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_RESULTS);
     let token = input
@@ -328,8 +328,8 @@ fn summary(world: &World, job: Listed<'_>) -> Value {
     })
 }
 
-/// What became of the instances of a run that was asked to keep them: when it has completed they wait until the period is over. No job
-/// takes them again.
+/// Warm pool of a run that requested one: after completion its instances are kept for the keep-alive period. No job
+/// reuses them.
 fn warm_pool(world: &World, job: Listed<'_>) -> Option<Value> {
     let Listed::OfBatch(run) = job else { return None };
     let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]

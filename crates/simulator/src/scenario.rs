@@ -1,5 +1,5 @@
-//! One file that describes one simulated world: its jobs, its GPUs, its quirks and what goes wrong. YAML, with a caret
-//! under every mistake. `README.md` has an example.
+//! A file that describes a simulation: its jobs, GPUs, quirks and faults. YAML, with a caret under every error.
+//! `README.md` has an example.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use trainspotter_core::yaml;
 use trainspotter_core::yaml::HumanDuration;
 use trainspotter_core::yaml::Problems;
 
-/// A simulated world. What is not said is as the command line or the defaults have it.
+/// A simulation. Absent members take the values of the command line, or the defaults.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scenario {
@@ -31,65 +31,66 @@ pub struct Scenario {
     /// Simulated seconds per real second, 0.01 to 100000.
     #[schemars(range(min = 0.01, max = 100_000))]
     pub speed: Option<f64>,
-    /// Take the jobs from this trace (CSV), a path from where the file is. Excludes `workload`.
+    /// Take the jobs from this trace (CSV), a path relative to this file. Excludes `workload`.
     pub trace: Option<PathBuf>,
-    /// Make up the jobs.
+    /// Generate the jobs.
     pub workload: Option<Synthetic>,
-    /// When the provider has no instances of a type.
+    /// Periods in which the provider has no instances of a type.
     pub outages: Vec<OutageText>,
-    /// Training jobs that belong to no queue.
+    /// Training jobs outside any queue.
     pub outside: Vec<OutsideJob>,
-    /// How jobs use their GPUs.
+    /// GPU usage of jobs.
     pub gpu: GpuUse,
-    /// Which of two behaviours to show where AWS does not say.
+    /// Behaviours that AWS leaves undocumented.
     pub quirks: BTreeMap<String, String>,
-    /// What goes wrong; its times count from the beginning.
+    /// Faults; their times count from the beginning.
     pub faults: Arrangement,
 }
 
-/// How jobs use their GPUs.
+/// GPU usage of jobs.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GpuUse {
-    /// How late a minute's datapoint can be read after its end; 60s if it is not given.
+    /// Delay until a minute's data point can be read; 60s by default.
     pub delay: Option<HumanDuration>,
-    /// The part of the jobs that has each shape, 0 to 1; what is left is busy.
+    /// Fraction of jobs with each shape, 0 to 1; the rest is busy.
     pub shapes: BTreeMap<Shape, f64>,
 }
 
-/// A time without instances of a type: jobs that are dispatched find none, and wait again.
+/// A period without instances of a type: dispatched jobs find none, and wait again.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutageText {
-    /// Which type.
+    /// Instance type.
     pub instance_type: String,
-    /// How long after the beginning it starts.
+    /// Start, relative to the beginning.
     #[serde(default)]
     pub after: Option<HumanDuration>,
-    /// How long it lasts; for ever if it is not given.
+    /// Duration; forever by default.
     #[serde(default)]
     pub r#for: Option<HumanDuration>,
 }
 
-/// A training job that SageMaker's own API has made: it belongs to no queue, and the account's limits count it.
+/// A training job created through SageMaker's own API: it belongs to no queue, but counts against the account's
+/// limits.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutsideJob {
-    /// What it runs on.
+    /// Instance type.
     pub instance_type: String,
-    /// On how many of them; 1 if it is not given.
+    /// Number of instances; 1 by default.
     #[serde(default)]
     pub instances: Option<u32>,
-    /// How long after the beginning it starts.
+    /// Start, relative to the beginning.
     #[serde(default)]
     pub after: Option<HumanDuration>,
-    /// How long it runs; 28 days, SageMaker's longest, if it is not given.
+    /// Run time; 28 days by default, SageMaker's maximum.
     #[serde(default)]
     pub r#for: Option<HumanDuration>,
 }
 
 impl OutsideJob {
-    /// As SageMaker has it, with its name, counted from `now`.
+    /// The SageMaker job with its name, with times relative to `now`.
     pub(super) fn direct(&self, number: u32, now: Timestamp) -> (String, DirectJob) {
         let from = self.after.map_or(now, |after| now + after.0);
         let to = self.r#for.map(|lasts| from + lasts.0);
@@ -99,7 +100,7 @@ impl OutsideJob {
 }
 
 impl OutageText {
-    /// As the scheduler takes it, counted from `now`.
+    /// The scheduler's outage, with times relative to `now`.
     pub(super) fn outage(&self, now: Timestamp) -> Outage {
         let from = self.after.map_or(now, |after| now + after.0);
         let unit = InstanceType::from(self.instance_type.as_str());
@@ -113,11 +114,11 @@ impl Scenario {
         Setup { quirks: self.quirks().scheduler, ..setup }
     }
 
-    /// The switches as this scenario has them.
+    /// The switches of this scenario.
     pub(super) fn quirks(&self) -> Quirks {
         let mut quirks = Quirks::default();
         for (name, value) in &self.quirks {
-            // Known to be right since the scenario, or the command line, was read.
+            // Validated when the scenario or the command line was parsed.
             let _ = quirks.set(name, value);
         }
         quirks
@@ -125,16 +126,16 @@ impl Scenario {
 }
 
 impl GpuUse {
-    /// As the simulation takes it.
+    /// The GPU settings for the simulation.
     pub fn gpus(&self) -> Gpus {
         Gpus::new(self.delay.map_or(gpu::DELAY, |delay| delay.0), self.shapes.clone())
     }
 }
 
-/// Reads a scenario. `file` is the name that problems show.
+/// Parses a scenario. `file` is the name shown in errors.
 ///
 /// # Errors
-/// Every mistake in the text.
+/// Every error in the text.
 pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
     let document = yaml::read::<Scenario>(file, text)?;
     let mut found = Vec::new();

@@ -1,4 +1,5 @@
-//! Service Quotas, awsJson1_1: how many instances the account may run for training jobs. There is one limit, whatever the type.
+//! Service Quotas, awsJson1_1: the account's limits on instances for training jobs. The limit is the same for every
+//! type.
 
 use serde_json::Value;
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::reply::ApiError;
 /// The prefix of `X-Amz-Target`.
 pub(super) const TARGET: &str = "ServiceQuotasV20190624";
 
-/// Instances that the account may run at a time.
+/// Maximum instances of the account at a time.
 const LIMIT: f64 = 20.0;
 
 /// Performs an operation.

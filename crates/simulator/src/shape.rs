@@ -1,7 +1,7 @@
-//! What an input may be: types and constraints as AWS's own models state them, checked in one place for every protocol.
+//! Validation of inputs: types and constraints from AWS's models, checked in one place for every protocol.
 //!
-//! All protocols come down to one tree of values. A form (awsQuery) has only texts, so the shape also says how to read
-//! those.
+//! All protocols are decoded to one tree of values. A form (awsQuery) contains only text, so the shape also
+//! determines how to parse it.
 
 use ciborium::Value;
 
@@ -12,59 +12,60 @@ use trainspotter_core::model::Timestamp;
 /// A type with its constraints.
 #[derive(Debug)]
 pub(super) enum Shape {
-    /// Text, by its length in characters.
+    /// Text with a length range in characters.
     Text {
-        /// At least this long.
+        /// Minimum length.
         min: usize,
-        /// At most this long.
+        /// Maximum length.
         max: usize,
-        /// Does not begin with a colon: `[^:].*`.
+        /// Whether a leading colon is forbidden: `[^:].*`.
         no_colon: bool,
     },
     /// One of these texts.
     Enum(&'static [&'static str]),
-    /// One of these texts, in upper or lower case.
+    /// One of these texts, in any case.
     AnyCase(&'static [&'static str]),
-    /// A whole number from the first to the second.
+    /// An integer in this inclusive range.
     Integer(i64, i64),
-    /// A number, perhaps none.
+    /// Any number, including NaN and infinities.
     Double,
-    /// A number from the first to the second.
+    /// A number in this inclusive range.
     Number(f64, f64),
-    /// 1 to 128 letters, digits, hyphens and underscores, a letter or digit first.
+    /// 1 to 128 letters, digits, hyphens and underscores, starting with a letter or digit.
     Name,
-    /// Letters and digits with hyphens between them, at most so many, perhaps after something that ends in `after`: a name, or
-    /// with `after` an ARN.
+    /// Letters and digits with single hyphens between them, up to a maximum length, optionally after a prefix that
+    /// ends in `after`: a name, or with `after` an ARN.
     Dashed {
-        /// Characters of the name.
+        /// Maximum characters of the name.
         most: usize,
-        /// The end of what may come before it; nothing may if this is empty.
+        /// End of the optional prefix; empty forbids a prefix.
         after: &'static str,
     },
-    /// Text that begins with one of these, and has at least and at most so many characters.
+    /// Text with one of these prefixes, and a length range in characters.
     Begins(&'static [&'static str], usize, usize),
     /// Letters, digits and some other characters.
     Characters {
-        /// At least this many.
+        /// Minimum length.
         least: usize,
-        /// At most this many.
+        /// Maximum length.
         most: usize,
-        /// What is allowed beside letters and digits.
+        /// Allowed characters besides letters and digits.
         beside: &'static str,
     },
-    /// The key or value of a tag, by its length in characters: letters and digits of any script, spaces and `_.:/=+-@`.
+    /// The key or value of a tag, with a length range in characters: letters and digits of any script, spaces and
+    /// `_.:/=+-@`.
     TagText(usize, usize),
-    /// Texts by key, at least and at most so many: 1 to 128 characters of key, 256 of text.
+    /// Texts by key, with a range of their number: keys of 1 to 128 characters, texts of up to 256.
     Tags(usize, usize),
-    /// Texts by key, at most so many, of keys and texts with at most so many characters.
+    /// Texts by key: maximum number, maximum key length, maximum text length.
     Texts(usize, usize, usize),
-    /// True or false.
+    /// A boolean.
     Boolean,
     /// Seconds since the epoch; in a form also RFC 3339.
     Time,
-    /// Items, at least and at most so many.
+    /// A list, with a range of its length.
     List(&'static Self, usize, usize),
-    /// Members by name; others are ignored.
+    /// Members by name; unknown ones are ignored.
     Structure(&'static [Member]),
 }
 
@@ -76,12 +77,12 @@ pub(super) struct Member {
     pub required: bool,
 }
 
-/// A member that must be there.
+/// A required member.
 pub(super) const fn required(name: &'static str, shape: &'static Shape) -> Member {
     Member { name, shape, required: true }
 }
 
-/// A member that may be absent.
+/// An optional member.
 pub(super) const fn optional(name: &'static str, shape: &'static Shape) -> Member {
     Member { name, shape, required: false }
 }
@@ -92,18 +93,18 @@ pub(super) const fn text(min: usize, max: usize) -> Shape {
 }
 
 impl Shape {
-    /// Reads a form's members as this structure.
+    /// Parses a form's members as this structure.
     ///
     /// # Errors
-    /// If a text is no number, time or truth value where one is wanted.
+    /// A text is not a number, time or boolean where one is required.
     pub fn of_form(&self, form: &Form) -> Result<Value, ApiError> {
         Ok(self.form_node(form, "")?.unwrap_or(Value::Map(Vec::new())))
     }
 
-    /// Holds a value against this shape. Whole numbers become doubles where those are wanted.
+    /// Validates a value against this shape. Integers are converted to doubles where required.
     ///
     /// # Errors
-    /// `MissingRequiredParameterException` or `InvalidParameterValueException`, with the place in the words of CloudWatch.
+    /// `MissingRequiredParameterException` or `InvalidParameterValueException`, with the path in CloudWatch's format.
     pub fn check(&self, value: Value) -> Result<Value, ApiError> {
         self.check_at(value, "")
     }
@@ -121,7 +122,7 @@ impl Shape {
             }
             Self::List(item, _, _) => {
                 let mut items = Vec::new();
-                // A member without a name of its own is a text.
+                // A form names list items `member.1`, `member.2` and so on.
                 let place = |n: usize| format!("{path}.member.{n}");
                 while let Some(value) = item.form_node(form, &place(items.len() + 1))? {
                     items.push(value);

@@ -1,7 +1,7 @@
-//! Whether a request carries AWS's signature (Signature Version 4), and whether it is right.
+//! Verifies AWS signatures (Signature Version 4).
 //!
-//! Only the access keys that the simulator gives out have a secret that it knows: theirs are computed again. Of others the form, the
-//! region, the service and the time are checked.
+//! Only secrets of access keys issued by the simulator are known, so only their signatures are computed and compared.
+//! For other keys the form, the Region, the service and the time are checked.
 
 use std::time::Duration;
 
@@ -17,15 +17,16 @@ use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-/// By how much the time in a request may differ from AWS's.
+/// Maximum difference of a request's time from AWS's.
 const MAX_SKEW: Duration = Duration::from_secs(300);
-/// The access key of clients that were configured with none, and how those of assumed roles begin; the secret of both.
+/// Access key of clients configured without one.
 const USUAL_KEY: &str = "simulated";
-/// How access key ids of temporary credentials begin; they open nothing.
+/// Prefix of the access key ids of temporary credentials; they give access to nothing.
 const KEY_PREFIX: &str = "ASIASIMULATED";
+/// Secret of all these keys.
 const SECRET: &str = "simulated";
 
-/// What is signed of a request without a query.
+/// The signed parts of a request without a query.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Signed<'a> {
     pub method: &'a str,
@@ -34,7 +35,7 @@ pub(super) struct Signed<'a> {
     pub body: &'a [u8],
 }
 
-/// The `Authorization` header, taken apart.
+/// The parsed `Authorization` header.
 struct Authorization<'a> {
     access_key: &'a str,
     /// `date/region/service/aws4_request`.
@@ -43,21 +44,21 @@ struct Authorization<'a> {
     signature: &'a str,
 }
 
-/// Who signed a request, as far as a request says it.
+/// The signer of a request, as it claims.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SignedBy<'a> {
     pub access_key: &'a str,
     pub region: &'a str,
 }
 
-/// Who signed; `None` if nobody did.
+/// The signer; `None` for an unsigned request.
 pub(super) fn signer(headers: &HeaderMap) -> Option<SignedBy<'_>> {
     let authorization = Authorization::of(headers.get("authorization")?.to_str().ok()?)?;
     let region = authorization.scope.split('/').nth(1)?;
     Some(SignedBy { access_key: authorization.access_key, region })
 }
 
-/// Whether the request is signed for `service`, here and now.
+/// Checks that the request is signed for `service`, for this Region and the current time.
 pub(super) fn check(request: Signed<'_>, service: &str, now: Timestamp) -> Result<(), ApiError> {
     let missing = || ApiError::new(403, "MissingAuthenticationToken", "Missing Authentication Token");
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
@@ -99,7 +100,7 @@ impl<'a> Authorization<'a> {
         Some(Self { access_key, scope, signed_headers: part("SignedHeaders")?, signature: part("Signature")? })
     }
 
-    /// The signature that the request should have.
+    /// The correct signature of the request.
     fn right(&self, request: Signed<'_>, date: &str) -> String {
         let header = |name: &str| {
             let value = request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -115,7 +116,7 @@ impl<'a> Authorization<'a> {
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    // A key of any length will do.
+    // Any key length is valid.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()

@@ -1,6 +1,6 @@
 //! SNS, awsQuery: topics, subscriptions, and publishing with its limits.
 //!
-//! A subscription is confirmed at once, without the token that SNS sends first.
+//! Subscriptions are confirmed at once, without the token that SNS sends first.
 
 mod delivery;
 mod manage;
@@ -15,11 +15,11 @@ use crate::reply::ApiError;
 pub(super) use delivery::Postman;
 pub(super) use topics::Topics;
 
-/// The API version, by which calls are recognised, and the namespace of its answers.
+/// API version, which identifies requests, and the XML namespace of responses.
 pub(super) const VERSION: &str = "2010-03-31";
 pub(super) const NAMESPACE: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 
-/// Performs an operation and gives the members of its result.
+/// Performs an operation and returns the members of its result.
 pub(super) fn answer(world: &mut World, operation: &str, form: &Form) -> Result<String, ApiError> {
     match operation {
         "CreateTopic" => manage::create_topic(&mut world.topics, form),

@@ -1,5 +1,5 @@
-//! STS, awsQuery: roles of the accounts that there are. Where there is one account, any role may be assumed, so that a configuration with
-//! `role:` works against the simulator.
+//! STS, awsQuery: roles of the simulated accounts. With a single account any role can be assumed, so that a
+//! configuration with `role:` works against the simulator.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::query::Form;
 use crate::query::element;
 use crate::reply::ApiError;
 
-/// The API version, by which calls are recognised, and the namespace of its answers.
+/// API version, which identifies requests, and the XML namespace of responses.
 pub(super) const VERSION: &str = "2011-06-15";
 pub(super) const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// How long credentials last, in seconds: by default, at least and at most.
+/// Default lifetime of credentials in seconds, and its bounds.
 const DEFAULT_DURATION: u64 = 3_600;
 const DURATIONS: std::ops::RangeInclusive<u64> = 900..=43_200;
-/// Performs an operation for a caller of an account, and gives the members of its result.
+/// Performs an operation for a caller of an account, and returns the members of its result.
 pub(super) fn answer(
     accounts: &Accounts,
     world: &World,

@@ -1,4 +1,4 @@
-//! The endpoint as the real SDK clients see it, over real sockets.
+//! Tests of the endpoint with the real SDK clients over real sockets.
 
 mod account;
 mod batch;

@@ -1,10 +1,11 @@
 //! Workloads from CSV files: scheduled here, or replayed as recorded.
 //!
-//! A header names the columns. `job_id, share, num_gpu, submit_s` and either `duration_s` (the simulator schedules) or
-//! `start_s, end_s` (it replays; empty is never). Optional: `instance_type, instance_count, priority, owner, status,
-//! gpu_util` (percent of each GPU). Times are seconds from the start of the trace.
+//! A header names the columns. `job_id, share, num_gpu, submit_s` and either `duration_s` (the simulator schedules)
+//! or `start_s, end_s` (it replays; empty means never). Optional:
+//! `instance_type, instance_count, priority, owner, status, gpu_util` (percent of each GPU). Times are seconds from
+//! the start of the trace.
 //!
-//! A trace knows no quotas, so they are derived: see [`load`].
+//! A trace contains no quotas, so they are derived: see [`load`].
 
 #[cfg(test)]
 mod tests;
@@ -28,31 +29,31 @@ use trainspotter_core::scheduler::{Delays, Plan, PlannedOutcome, QueueSetup, Set
 const MAX_SHARES: usize = 20;
 /// Batch's limit of capacity limits per quota share.
 const MAX_TYPES: usize = 5;
-/// What a job runs on if the trace does not say: one GPU, so that GPUs and instances are the same number.
+/// Default instance type: one GPU, so that GPUs and instances are the same number.
 const ONE_GPU: &str = "ml.p5.4xlarge";
-/// What a job without GPUs runs on if the trace does not say.
+/// Default instance type of jobs without GPUs.
 const NO_GPU: &str = "ml.m5.4xlarge";
-/// Quota over mean demand where the simulator schedules: so little that waits build up while jobs arrive, and so much
-/// that they drain within a third of that time afterwards.
+/// Ratio of quota to mean demand when the simulator schedules: low enough that waits build up while jobs arrive, and
+/// high enough that they drain within a third of that time afterwards.
 const TIGHTNESS: f64 = 0.9;
-/// How busy GPUs are if the trace does not say.
+/// Default GPU utilisation.
 const USUAL_UTILISATION: f64 = 0.8;
-/// The most instances that a capacity limit can hold: `maxCapacity` has 32 bits, with a sign.
+/// Maximum instances of a capacity limit: `maxCapacity` is a signed 32-bit integer.
 const MOST_INSTANCES: f64 = i32::MAX as f64;
-/// No trace lasts 300 years; a larger number is a timestamp or a mistake.
+/// Maximum seconds, about 300 years; a larger number is a timestamp or a mistake.
 const MAX_SECONDS: f64 = 1e10;
 const FAILED: &str = "Received status from SageMaker: AlgorithmError: recorded as failed";
 
-/// Why a trace cannot be used, and where.
+/// An error in a trace, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceError {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1; `None` if the file as a whole is meant.
+    /// The line, from 1; `None` for an error of the whole file.
     pub line: Option<u64>,
-    /// The column's name, if one is meant.
+    /// Name of the column, if the error is in one.
     pub column: Option<String>,
-    /// What is wrong and what to do.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -71,20 +72,21 @@ impl fmt::Display for TraceError {
 
 impl std::error::Error for TraceError {}
 
-/// Reads a trace and moves its second 0 to `start`. One queue, named after the file, gets one share per share of the
-/// trace, each of which lends and borrows without limit.
+/// Reads a trace and maps its second 0 to `start`. There is one queue, named after the file, with one share per share
+/// of the trace; each share lends, and borrows without limit.
 ///
-/// Where the simulator schedules, a share's quota is 90 % of its mean demand over the time of arrivals, but no less
-/// than its largest job and no more than all its jobs together; instances without GPUs are never short. Where it replays, the quota is the most that the share ever used at once.
+/// If the simulator schedules, a share's quota is 90 % of its mean demand over the time of arrivals, but no less than
+/// its largest job and no more than all its jobs together; instances without GPUs are never short. If it replays, the
+/// quota is the maximum that the share used at any time.
 ///
 /// # Errors
-/// If the file cannot be read, lacks a column, or holds a row that makes no sense.
+/// The file cannot be read, lacks a column, or has an invalid row.
 pub fn load(path: &Path, start: Timestamp) -> Result<Workload, TraceError> {
     let text = std::fs::read(path).map_err(|error| about_file(path, format!("cannot be read: {error}")))?;
     parse(&text, path, start)
 }
 
-/// The same for what stands in a file, which is not opened.
+/// As [`load`], for the contents of a file.
 ///
 /// # Errors
 /// As for [`load`].
@@ -100,14 +102,14 @@ fn about_file(path: &Path, message: String) -> TraceError {
     TraceError { path: path.to_owned(), line: None, column: None, message }
 }
 
-/// What is wrong, and the line and column if one is to blame.
+/// An error, with the line and column if known.
 #[derive(Debug)]
 struct Problem {
     place: Option<(u64, Option<String>)>,
     message: String,
 }
 
-/// One row, understood.
+/// A parsed row.
 #[derive(Debug)]
 struct Row {
     job: String,
@@ -122,7 +124,7 @@ struct Row {
     utilisation: f64,
 }
 
-/// When it runs, or how long.
+/// Recorded times, or a duration.
 #[derive(Clone, Copy, Debug)]
 enum Course {
     Lasts(Duration),
@@ -165,7 +167,7 @@ fn check_header(header: &StringRecord) -> Result<(), Problem> {
     }
 }
 
-/// One record, read by the names of its columns.
+/// A record, read by column names.
 struct Cells<'a> {
     header: &'a StringRecord,
     record: &'a StringRecord,
@@ -189,7 +191,7 @@ impl Cells<'_> {
         })
     }
 
-    /// The instance type and how many. Without a type, one instance per GPU; without GPUs, one instance that has none.
+    /// Instance type and number. Without a type, one instance per GPU; without GPUs, one instance without GPUs.
     fn demand(&self) -> Result<(InstanceType, u32), Problem> {
         let gpus = self.required("num_gpu", Self::whole::<u32>)?;
         let given = self.optional("instance_count", Self::whole::<u32>)?;
@@ -328,7 +330,7 @@ fn setup(queue: &QueueName, rows: &[Row]) -> Result<Setup, Problem> {
     Ok(Setup { environments: vec![environment], queues: vec![queue], ..Setup::default() })
 }
 
-/// The quota that rows of one share and one instance type get.
+/// The quota for rows of one share and one instance type.
 fn quota(rows: &[&Row], window: f64) -> f64 {
     let largest = rows.iter().map(|row| row.count).max().unwrap_or(0);
     let held = Delays::TYPICAL.mean_before_running();
@@ -349,7 +351,7 @@ fn quota(rows: &[&Row], window: f64) -> f64 {
             }
         }
     }
-    // Ends sort before starts of the same instant: what is given back can be taken.
+    // At the same instant ends sort before starts: freed capacity can be reused.
     changes.sort_unstable();
     let running = changes.iter().scan(0, |running, (_, change)| {
         *running += change;
@@ -357,7 +359,7 @@ fn quota(rows: &[&Row], window: f64) -> f64 {
     });
     #[expect(clippy::cast_precision_loss, reason = "instance counts are far below 2^52")]
     let peak = running.max().unwrap_or(0) as f64;
-    // Never more than all of them at once.
+    // Never more than all jobs at once.
     let all: f64 = rows.iter().map(|row| f64::from(row.count)).sum();
     (seconds / window * TIGHTNESS).ceil().min(all).max(peak).max(f64::from(largest))
 }

@@ -1,4 +1,4 @@
-//! Training jobs: what SageMaker sees of the attempts of service jobs.
+//! Training jobs: SageMaker's view of the attempts of service jobs.
 
 use std::collections::HashMap;
 
@@ -19,30 +19,30 @@ pub(super) struct Run<'a> {
     pub name: &'a TrainingJobName,
     /// The attempt's number, from 1.
     pub attempt: u32,
-    /// Why it ended, if it ended before its job or otherwise than well.
+    /// Status reason, if the attempt ended before its job or unsuccessfully.
     pub reason: Option<&'a str>,
-    /// Whether preemption stopped it.
+    /// Whether it was preempted.
     pub preempted: bool,
 }
 
 impl<'a> Run<'a> {
-    /// The spans that SageMaker has seen, oldest first.
+    /// Spans visible to SageMaker, oldest first.
     pub fn spans(self) -> impl DoubleEndedIterator<Item = &'a Span> {
         self.job.spans.iter().filter(move |span| span.attempt == self.attempt && span.phase != Phase::Waiting)
     }
 
-    /// When Batch handed it over.
+    /// When Batch created it.
     pub fn created_at(self) -> Timestamp {
         self.spans().next().map_or(self.job.created_at, |span| span.from)
     }
 
-    /// When it ended; `None` while it lasts.
+    /// When it ended; `None` while it is active.
     pub fn ended_at(self) -> Option<Timestamp> {
         self.spans().next_back().and_then(|span| span.to)
     }
 }
 
-/// The attempts of a job that were handed to SageMaker, oldest first.
+/// Attempts of a job that were handed to SageMaker, oldest first.
 pub(super) fn runs(job: &Job) -> Vec<Run<'_>> {
     let ended = job.attempts.iter().chain(job.capacity_failed.as_deref()).map(|attempt| (attempt, false));
     let preempted = job.preempted.iter().map(|attempt| (attempt, true));
@@ -62,14 +62,14 @@ pub(super) fn runs(job: &Job) -> Vec<Run<'_>> {
 
 /// Service jobs by the names of their training jobs.
 ///
-/// Names are never taken back, so that a hit is right; a miss reads all jobs again, once per moment.
+/// Names are never reused, so a hit is final; a miss scans all jobs, at most once per instant.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     by_name: HashMap<TrainingJobName, JobId>,
     read_at: Option<Timestamp>,
 }
 
-/// A training job by its name.
+/// Finds a training job by name.
 pub(super) fn find<'a>(world: &'a mut World, name: &str) -> Option<Run<'a>> {
     let index = &mut world.training_jobs;
     if !index.by_name.contains_key(name) && index.read_at != Some(world.now) {

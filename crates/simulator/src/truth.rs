@@ -1,7 +1,7 @@
-//! What really happened, for comparison with what a service derived: `/_sim/truth`.
+//! Ground truth for comparison with what a service derived: `/_sim/truth`.
 //!
-//! snake_case, times in RFC 3339, durations in seconds. Words and formulas are those of the service's own API: a share
-//! is empty where a queue has none, a quantile `p` is `sorted[floor(p * n)]`.
+//! snake_case, times in RFC 3339, durations in seconds. Terms and formulas are those of the service's API: the share
+//! is empty for queues without shares, and a quantile `p` is `sorted[floor(p * n)]`.
 
 mod over_time;
 
@@ -30,7 +30,7 @@ pub(crate) use over_time::OverTime;
 const MAX_JOBS: usize = 10_000;
 const DEFAULT_JOBS: usize = 1_000;
 
-/// The figures of now.
+/// The current figures.
 pub(super) fn figures(world: &World, speed: f64) -> Value {
     let scheduler = &world.scheduler;
     let preemptions: u32 = scheduler.jobs().map(|job| job.preemptions).sum();
@@ -57,7 +57,7 @@ pub(super) fn figures(world: &World, speed: f64) -> Value {
     })
 }
 
-/// How many jobs of a queue are in each state, zeros included.
+/// Number of a queue's jobs by status, including zeros.
 pub(super) fn jobs_by_state(world: &World, queue: &QueueName) -> BTreeMap<String, usize> {
     let count = |status: &JobStatus| world.scheduler.count(queue, status);
     JobStatus::KNOWN.iter().map(|status| (status.as_str().to_lowercase(), count(status))).collect()
@@ -83,7 +83,7 @@ fn shares(world: &World, queue: &QueueSetup) -> Vec<Value> {
     world.scheduler.usage(&queue.name).into_iter().map(row).collect()
 }
 
-/// First waits, created to first dispatched, of all jobs that were dispatched.
+/// First waits, from creation to first dispatch, of all dispatched jobs.
 fn waits(world: &World) -> Vec<Value> {
     let mut waits: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     for job in world.scheduler.jobs() {
@@ -116,11 +116,11 @@ fn waits(world: &World) -> Vec<Value> {
     waits.into_iter().map(row).collect()
 }
 
-/// The parts of a waterfall, which sum to the capacity; what the jobs' spans do not hold is unallocated.
+/// Parts of a waterfall, which sum to the capacity; capacity outside all spans of jobs is unallocated.
 const PARTS: [&str; 6] = ["unallocated", "scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
 
-/// Where a queue's GPUs are: a running job keeps the part of them busy that its shape uses on average. The capacity is
-/// null where limits count instances of any type.
+/// Current use of a queue's GPUs: of a running job's GPUs, the mean fraction of its shape is busy. The capacity is
+/// null if limits count instances of any type.
 fn waterfall(world: &World, queue: &QueueSetup) -> Value {
     let in_flight = [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running];
     let jobs = in_flight.iter().flat_map(|status| world.scheduler.jobs_in(&queue.name, status));
@@ -134,7 +134,7 @@ fn waterfall(world: &World, queue: &QueueSetup) -> Value {
     json!({"queue": queue.name, "capacity_gpus": capacity, "parts": parts.out_of(capacity)})
 }
 
-/// The same in GPU-seconds since the beginning.
+/// As [`waterfall`], in GPU-seconds since the beginning.
 fn gpu_seconds(world: &World, queue: &QueueSetup) -> Value {
     let mut parts = Parts::default();
     for job in world.scheduler.jobs_of(&queue.name, ..) {
@@ -152,12 +152,12 @@ fn gpu_seconds(world: &World, queue: &QueueSetup) -> Value {
     })
 }
 
-/// Amounts by part of the waterfall, without what is unallocated.
+/// Amounts by part of the waterfall, without unallocated capacity.
 #[derive(Default)]
 struct Parts(BTreeMap<&'static str, f64>);
 
 impl Parts {
-    /// Adds what a job holds in a phase, times a weight.
+    /// Adds a job's capacity in a phase, times a weight.
     fn add(&mut self, world: &World, job: &Job, phase: Phase, weight: f64) {
         let held = gpus(job) * weight;
         let mut add = |part, amount: f64| *self.0.entry(part).or_default() += amount;
@@ -174,7 +174,7 @@ impl Parts {
         }
     }
 
-    /// All parts, zeros included. Without a capacity nothing is known to be unallocated.
+    /// All parts, including zeros. Without a capacity, unallocated is unknown.
     fn out_of(&self, capacity: Option<f64>) -> BTreeMap<&'static str, f64> {
         let held: f64 = self.0.values().sum();
         let mut parts: BTreeMap<_, _> = PARTS.map(|part| (part, self.0.get(part).copied().unwrap_or(0.0))).into();
@@ -183,7 +183,7 @@ impl Parts {
     }
 }
 
-/// Work lost to preemption by queue and share: how long the stopped attempts had run, times their instances and GPUs.
+/// Work lost to preemption by queue and share: run time of the preempted attempts times their instances and GPUs.
 fn preempted(world: &World) -> Vec<Value> {
     let mut lost: BTreeMap<(&str, &str), (u64, f64, f64)> = BTreeMap::new();
     for job in world.scheduler.jobs() {
@@ -208,7 +208,7 @@ fn preempted(world: &World) -> Vec<Value> {
     lost.into_iter().map(row).collect()
 }
 
-/// The GPUs that a queue's environment allows; `None` where limits count instances of any type.
+/// GPUs of a queue's environment; `None` if limits count instances of any type.
 fn capacity_gpus(scheduler: &Scheduler, queue: &QueueSetup) -> Option<f64> {
     let limits = scheduler.environment(&queue.environment).map_or([].as_slice(), |found| found.limits.as_slice());
     (!limits.iter().any(|limit| limit.unit.is_any()))
@@ -223,16 +223,16 @@ fn gpus_of(unit: &trainspotter_core::model::InstanceType) -> f64 {
     accelerators_of(unit).map_or(0.0, |accelerators| f64::from(Accelerators::gpus(accelerators)))
 }
 
-/// Which page of jobs.
+/// Page of jobs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Page {
-    /// The number of the last job already seen.
+    /// Number of the last job of the previous page.
     after: Option<usize>,
     limit: Option<usize>,
 }
 
-/// A page of jobs with all that happened to them, oldest first; `next` is the `after` of the next page.
+/// A page of jobs with their full history, oldest first; `next` is the `after` of the next page.
 pub(super) fn jobs(world: &World, page: &Page) -> Value {
     let limit = page.limit.unwrap_or(DEFAULT_JOBS).clamp(1, MAX_JOBS);
     let first = page.after.map_or(0, |after| after.saturating_add(1));

@@ -1,10 +1,10 @@
-//! A seeded synthetic workload: what the demo shows when nobody brings a trace.
+//! A seeded synthetic workload, used by the demo unless a trace is given.
 //!
-//! Two queues: `research`, whose four quota shares lend, borrow or keep to themselves, and `nightly`, first in, first
-//! out. Each stream of jobs arrives by chance around a rhythm of its own, so that the shares press at different times:
-//! waits build up to an hour or two and drain again, shares borrow while others are quiet and are preempted when
-//! those come back. All of it repeats about every five hours and is never quite the same; or it follows the hours of the
-//! day and the days of the week, as [`Synthetic`] has it.
+//! It has two queues: `research`, with four quota shares that lend, borrow or reserve, and `nightly`, a FIFO queue.
+//! Each stream of jobs arrives randomly around its own rhythm, so that the shares are busy at different times: waits
+//! build up to an hour or two and drain again, and shares borrow while others are quiet and are preempted when those
+//! return. The pattern repeats about every five hours with random variation, or follows the hours of the day and the
+//! days of the week: see [`Synthetic`].
 
 mod rhythm;
 mod streams;
@@ -24,46 +24,47 @@ use trainspotter_core::yaml::HumanDuration;
 
 pub use rhythm::Rhythm;
 
-/// The longest time that is generated, so that a slip of the pen does not fill the memory.
+/// Maximum generated time, so that a typo does not exhaust memory.
 const MAX_LOOKBACK: Duration = Duration::from_secs(60 * 24 * 3600);
-/// The usual length, part of jobs that fail, part that leaves its GPUs idle, and part of calls that bring a sweep.
+/// Defaults: length, fraction of failing jobs, fraction of jobs with idle GPUs, and fraction of calls that submit a
+/// sweep.
 const LENGTH: Duration = Duration::from_secs(14 * 24 * 3600);
 const FAILING: f64 = 0.06;
 const IDLING: f64 = 0.08;
 const SWEEPING: f64 = 0.2;
-/// How often Batch lets a job try.
+/// Allowed attempts per job, as in Batch.
 const ATTEMPTS: std::ops::RangeInclusive<u32> = 1..=10;
-/// No load beyond this: queues that never drain fill the memory.
+/// Maximum load: queues that never drain exhaust memory.
 const MAX_LOAD: f64 = 10.0;
 
-/// Queues and the jobs that will be submitted to them.
+/// Queues and their future jobs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
     /// The queues.
     pub setup: Setup,
-    /// The jobs, in the order of submission.
+    /// The jobs, in submission order.
     pub submissions: Vec<Submission>,
 }
 
-/// What people submit, as a scenario file has it. What is not said is as in the demo.
+/// A generated workload, in a scenario file. Absent members default to the demo's values.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Synthetic {
-    /// How much work is made in advance, 60 days at most; 14 if it is not given.
+    /// Generated time, 60 days at most; 14 by default.
     pub length: Option<HumanDuration>,
-    /// The mean load, as a multiple of the usual: 0.35 to 0.85 of each quota.
+    /// Mean load, as a multiple of the default: 0.35 to 0.85 of each quota.
     pub load: f64,
-    /// When people submit.
+    /// Rhythm of submissions.
     pub rhythm: Rhythm,
-    /// The part of jobs that fail, 0 to 1.
+    /// Fraction of jobs that fail, 0 to 1.
     pub failures: f64,
-    /// How often a job may try, 1 to 10. Of the jobs that fail at first, half would then succeed.
+    /// Maximum attempts, 1 to 10. Half of the jobs that fail at first would succeed on a retry.
     pub attempts: u32,
-    /// The part of jobs that leave their GPUs idle, 0 to 1.
+    /// Fraction of jobs that leave their GPUs idle, 0 to 1.
     pub idle: f64,
-    /// The part of submissions that are sweeps: three to seven jobs that differ in one number.
+    /// Fraction of submissions that are sweeps: three to seven jobs that differ in one parameter.
     pub sweeps: f64,
-    /// The part of jobs that are gangs: they need all of their share's quota at once.
+    /// Fraction of jobs that are gangs: they need all of their share's quota at once.
     pub gangs: f64,
 }
 
@@ -83,7 +84,7 @@ impl Default for Synthetic {
 }
 
 impl Synthetic {
-    /// The work from `start` on; the same for equal seeds.
+    /// Generates the workload from `start` on; equal seeds give equal workloads.
     pub fn workload(&self, seed: u64, start: Timestamp) -> Workload {
         let length = self.length.map_or(LENGTH, |length| length.0).min(MAX_LOOKBACK);
         let mut submissions = Vec::new();
@@ -96,7 +97,7 @@ impl Synthetic {
         Workload { setup: streams::setup(), submissions }
     }
 
-    /// What is wrong with it: the member, and what to do.
+    /// Semantic errors: the member's path, and the message.
     pub(super) fn findings(&self) -> Vec<(String, String)> {
         let parts = [("failures", self.failures), ("idle", self.idle), ("sweeps", self.sweeps), ("gangs", self.gangs)];
         let wrong = parts.into_iter().filter(|(_, part)| !(0.0..=1.0).contains(part));
@@ -112,7 +113,7 @@ impl Synthetic {
     }
 }
 
-/// `length` of the demo's work from `start` on, 60 days at most; the same for equal seeds.
+/// Generates `length` of the demo's workload from `start` on, 60 days at most; equal seeds give equal workloads.
 pub fn synthetic(seed: u64, start: Timestamp, length: Duration) -> Workload {
     Synthetic { length: Some(HumanDuration(length)), ..Synthetic::default() }.workload(seed, start)
 }

@@ -21,7 +21,7 @@ use crate::reply::integer;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::ServiceEnvironment;
 
-/// One of `capacityLimits`.
+/// One entry of `capacityLimits`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Limit {
@@ -29,10 +29,10 @@ pub(super) struct Limit {
     capacity_unit: String,
 }
 
-/// Reads limits.
+/// Parses limits.
 ///
 /// # Errors
-/// If a unit comes twice.
+/// A unit occurs twice.
 pub(super) fn capacities(limits: &[Limit]) -> Result<Vec<Capacity>, ApiError> {
     let mut read: Vec<Capacity> = Vec::new();
     for limit in limits {
@@ -45,7 +45,7 @@ pub(super) fn capacities(limits: &[Limit]) -> Result<Vec<Capacity>, ApiError> {
     Ok(read)
 }
 
-/// Writes limits. `maxCapacity` is an integer in these answers, unlike usage.
+/// Formats limits. `maxCapacity` is an integer in these responses, unlike usage.
 pub(super) fn shown(limits: &[Capacity]) -> Vec<Value> {
     let limit = |limit: &Capacity| json!({"maxCapacity": integer(limit.quantity), "capacityUnit": limit.unit});
     limits.iter().map(limit).collect()
@@ -144,7 +144,7 @@ pub(super) fn describe(world: &World, input: &Describe) -> Result<Value, ApiErro
     Ok(json!({"serviceEnvironments": environments, "nextToken": next_token}))
 }
 
-/// An environment by name or ARN.
+/// Finds an environment by name or ARN.
 pub(super) fn find<'a>(world: &'a World, name_or_arn: &str) -> Result<&'a ServiceEnvironment, ApiError> {
     world
         .scheduler

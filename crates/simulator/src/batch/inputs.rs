@@ -1,5 +1,5 @@
-//! The inputs of the operations served: types and enums as the model of botocore 1.44.5 has them, lengths and ranges as the API
-//! reference states them in words.
+//! Inputs of the supported operations: types and enums from the model of botocore 1.44.5, lengths and ranges from the
+//! text of the API reference.
 
 use crate::shape::Member;
 use crate::shape::Shape;
@@ -7,7 +7,7 @@ use crate::shape::optional;
 use crate::shape::required;
 use crate::shape::text;
 
-/// The operations served, by name, and what each takes. A path is `/v1/` and the name in lower case.
+/// The supported operations by name, with their inputs. A path is `/v1/` and the name in lower case.
 pub(super) const SERVED: [(&str, Shape); 28] = [
     ("CreateJobQueue", Shape::Structure(&CREATE_QUEUE)),
     ("CreateQuotaShare", Shape::Structure(&CREATE_SHARE)),

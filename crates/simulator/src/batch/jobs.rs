@@ -1,4 +1,4 @@
-//! Service jobs as `ListServiceJobs` and `DescribeServiceJob` show them.
+//! Service jobs as returned by `ListServiceJobs` and `DescribeServiceJob`.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +16,7 @@ use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::scheduler::Attempt;
 use trainspotter_core::scheduler::Job;
 
-/// How many preempted attempts a description holds: AWS says "a sliding window" without its size.
+/// Maximum preempted attempts in a description: AWS says "a sliding window" without its size.
 const RECENT_PREEMPTIONS: usize = 10;
 
 #[derive(Debug, Deserialize)]
@@ -25,7 +25,7 @@ pub(super) struct Describe {
     job_id: String,
 }
 
-/// A job by its id or its ARN.
+/// Finds a job by id or ARN.
 pub(super) fn find<'a>(world: &'a World, id_or_arn: &str) -> Result<&'a Job, ApiError> {
     world
         .scheduler
@@ -57,9 +57,9 @@ pub(super) fn describe_service_job(world: &mut World, input: &Describe) -> Resul
     Ok(shown)
 }
 
-/// What a list shows of a job. Absent members are null here.
+/// A job's list entry. Absent members are null here.
 pub(super) fn summary(world: &World, job: &Job) -> Value {
-    // A job outlives its queue, and then nobody knows what its share was.
+    // A job outlives its queue; then the kind of its share is unknown.
     let (share_identifier, quota_share) = match world.scheduler.queue(&job.queue).map(|queue| &queue.policy) {
         Some(Policy::Fifo) => (None, None),
         Some(Policy::FairShare { .. }) => (job.share.as_ref(), None),
@@ -114,7 +114,7 @@ fn resource(name: &TrainingJobName) -> Value {
     json!({"name": "TrainingJobArn", "value": arn::training_job(name)})
 }
 
-/// The `CreateTrainingJob` request that a job of the workload would have been submitted with.
+/// The `CreateTrainingJob` request with which a job of the workload would have been submitted.
 fn payload(job: &Job) -> String {
     json!({"TrainingJobName": job.name, "ResourceConfig": resource_config(job, None)}).to_string()
 }

@@ -1,9 +1,9 @@
-//! `ListServiceJobs` with its odd rules: no status and no filter means RUNNING; a filter makes `jobStatus` ignored,
-//! except a share filter.
+//! `ListServiceJobs` and its special rules: without status and filter it lists RUNNING jobs; with any filter except a
+//! share filter, `jobStatus` is ignored.
 //!
-//! Jobs come newest first: AWS says so of filtered lists. Of others it says nothing, so that a quirk turns them round. A
-//! token holds the number of the last job given out, and numbers never change, so that pages neither repeat nor skip a
-//! job that stays in the list.
+//! Jobs are listed newest first. AWS documents this for filtered lists only, so a quirk reverses other lists. A token
+//! holds the number of the last returned job, and numbers never change, so pages neither repeat nor skip a job that
+//! stays in the list.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -43,20 +43,20 @@ struct NamedValues {
     values: Vec<String>,
 }
 
-/// Which jobs of a queue.
+/// Selection of a queue's jobs.
 #[derive(Debug, PartialEq)]
 enum Selection {
-    /// Those in a status.
+    /// Jobs in a status.
     Status(JobStatus),
-    /// Of any status, those of one of these shares.
+    /// Jobs in any status, of one of these shares.
     Share(Vec<String>),
-    /// Of one status, those of one of these shares.
+    /// Jobs in one status, of one of these shares.
     ShareAndStatus(Vec<String>, JobStatus),
-    /// Of any status, those with one of these names, in lower case; one that ends in `*` is a prefix.
+    /// Jobs in any status with one of these names, in lower case; a trailing `*` matches a prefix.
     Name(Vec<String>),
-    /// Of any status, those created later.
+    /// Jobs in any status created after this time.
     CreatedAfter(Timestamp),
-    /// Of any status, those created earlier.
+    /// Jobs in any status created before this time.
     CreatedBefore(Timestamp),
 }
 
@@ -132,7 +132,7 @@ fn selection(input: &List) -> Result<Selection, ApiError> {
 }
 
 impl Selection {
-    /// The next `n` jobs after the one numbered `last`, or the first ones.
+    /// The next `n` jobs after number `last`, or the first ones.
     fn jobs<'a>(
         &self,
         scheduler: &'a Scheduler,
@@ -161,7 +161,7 @@ impl Selection {
             }
             Self::Share(shares) => all().filter(|job| in_shares(job, shares)).take(n).collect(),
             Self::Name(names) => all().filter(|job| has_name(job, names)).take(n).collect(),
-            // Numbers follow creation, so that older jobs need not be looked at.
+            // Numbers follow creation order, so older jobs can be skipped.
             Self::CreatedAfter(at) => all()
                 .take_while(|job| job.created_at.millis() >= at.millis().saturating_add(earliest))
                 .take(n)

@@ -1,7 +1,8 @@
-//! What matters of `serviceRequestPayload`, a `CreateTrainingJob` request. Batch passes it through without validation, so that
-//! what SageMaker cannot use shows when the job is dispatched, and not before.
+//! Reads the relevant parts of `serviceRequestPayload`, a `CreateTrainingJob` request. Batch passes it through
+//! without validation, so errors show at dispatch.
 //!
-//! A real job's run time lies in its container; here it is the hyperparameter `simulated_seconds`, ten minutes if absent.
+//! A real job's run time depends on its container; here it is the hyperparameter `simulated_seconds`, ten minutes by
+//! default.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,15 +18,15 @@ use trainspotter_core::scheduler::Job;
 use trainspotter_core::scheduler::Plan;
 use trainspotter_core::scheduler::PlannedOutcome;
 
-/// SageMaker's default limit of a training job: one day.
+/// SageMaker's default run time limit of a training job: one day.
 pub(crate) const DEFAULT_MAX_RUNTIME_SECONDS: u32 = 86_400;
-/// What a job says whose stopping condition ended it. AWS documents the status and no text.
+/// Status reason of a job ended by its stopping condition. AWS documents the status but not the text.
 pub(crate) const MAX_RUNTIME_EXCEEDED: &str =
     "Received status from SageMaker: MaxRuntimeExceeded: Training job runtime exceeded MaxRuntimeInSeconds provided";
 
 const DEFAULT_RUN: Duration = Duration::from_mins(10);
 
-/// What will become of a job with a payload, what it holds meanwhile, and the tags in it.
+/// Plan, demand and tags of a job, from its payload.
 #[derive(Debug)]
 pub(crate) struct Read {
     pub plan: Plan,
@@ -33,7 +34,7 @@ pub(crate) struct Read {
     pub tags: BTreeMap<String, String>,
 }
 
-/// Reads a payload. `environment` is what the job will run in.
+/// Reads a payload. `environment` is the service environment of the job's queue.
 pub(crate) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read {
     let refused = |why: &str| {
         let reason = format!("Received status from SageMaker: ValidationException: {why}");
@@ -55,7 +56,7 @@ pub(crate) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read
     }
 }
 
-/// `ResourceConfig` of a job of the workload, with another type in the place of its only one if one is given.
+/// `ResourceConfig` of a job of the workload; `other_type` replaces its only type, if given.
 pub(crate) fn resource_config(job: &Job, other_type: Option<&str>) -> Value {
     let count = |demand: &Capacity| integer(demand.quantity.ceil());
     match &*job.demand {
@@ -78,7 +79,7 @@ pub(crate) fn resource_config(job: &Job, other_type: Option<&str>) -> Value {
     }
 }
 
-/// The SDK puts tags into the payload, too.
+/// The SDK puts tags into the payload too.
 fn tags(tree: &Value) -> BTreeMap<String, String> {
     let tag = |tag: &Value| Some((tag["Key"].as_str()?.to_owned(), tag["Value"].as_str()?.to_owned()));
     tree["Tags"].as_array().into_iter().flatten().filter_map(tag).collect()
@@ -140,7 +141,7 @@ impl CreateTrainingJob {
                 groups.iter().map(|group| amount(&group.instance_type, group.instance_count)).collect()
             }
             (None, [], preferences @ [first, ..]) => {
-                // The first that the environment counts.
+                // The first type that the environment counts.
                 let counts = |preference: &&InstancePreference| {
                     environment.is_some_and(|environment| counts(environment, &preference.instance_type))
                 };

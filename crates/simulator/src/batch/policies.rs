@@ -1,4 +1,4 @@
-//! Scheduling policies: fair share or quota shares. The kind never changes.
+//! Scheduling policies: fair share or quota shares. The kind of a policy is fixed.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl FairShare {
     }
 }
 
-/// Whether some job could be meant by both.
+/// Whether a share identifier can match both.
 fn overlap(one: &str, other: &str) -> bool {
     match (one.strip_suffix('*'), other.strip_suffix('*')) {
         (Some(one), Some(other)) => one.starts_with(other) || other.starts_with(one),
@@ -181,7 +181,7 @@ pub(super) fn list(world: &World, input: &Describe) -> Result<Value, ApiError> {
     Ok(json!({"schedulingPolicies": policies, "nextToken": next_token}))
 }
 
-/// A policy by its ARN.
+/// Finds a policy by ARN.
 pub(super) fn find<'a>(world: &'a World, arn: &str) -> Result<&'a Policy, ApiError> {
     world.resources.policy(arn).ok_or_else(|| refused(format!("Scheduling policy {arn} does not exist.")))
 }

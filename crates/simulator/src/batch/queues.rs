@@ -74,7 +74,7 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
         return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
     };
     let environment = environments::find(world, &order.service_environment)?.name.clone();
-    // It may still be CREATING: AWS's own samples do not wait for it.
+    // The environment may still be CREATING: AWS's own samples do not wait for it.
     world.resources.must_stay(&arn::environment(&environment))?;
     let policy_arn = input.scheduling_policy_arn.filter(|arn| !arn.is_empty());
     let policy = match &policy_arn {

@@ -1,7 +1,8 @@
-//! What the control plane remembers of environments, queues, policies and shares beside what the scheduler works with: policies that
-//! no queue uses yet, tags, and what is being created, changed or deleted.
+//! Control plane state of environments, queues, policies and shares that the scheduler does not have: unused
+//! policies, tags, and operations in progress.
 //!
-//! A change reaches the scheduler at once and the resource is VALID again after [`SETTLES`]; a deletion reaches it when it is through.
+//! A change reaches the scheduler at once, and the resource becomes VALID again after [`SETTLES`]; a deletion reaches
+//! it when it completes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,13 +17,13 @@ use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::QueueSetup;
 
-/// How long a resource is CREATING, UPDATING or DELETING.
+/// Time that a resource is CREATING, UPDATING or DELETING.
 const SETTLES: Duration = Duration::from_secs(5);
 
 /// Tags by key.
 pub(super) type Tags = BTreeMap<String, String>;
 
-/// The memory of the control plane. Everything goes by ARN.
+/// Control plane state, by ARN.
 #[derive(Debug, Default)]
 pub(crate) struct Resources {
     policies: BTreeMap<String, Policy>,
@@ -31,7 +32,7 @@ pub(crate) struct Resources {
     under_way: BTreeMap<String, (Work, Timestamp)>,
 }
 
-/// What is being done to a resource.
+/// Operation in progress on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     Creating,
@@ -40,7 +41,7 @@ pub(super) enum Work {
 }
 
 impl Resources {
-    /// The resources of queues that were there before anyone called: each has a policy named after it.
+    /// The resources of initial queues: each has a policy named after it.
     pub fn of<'a>(queues: impl Iterator<Item = &'a QueueSetup>) -> Self {
         let mut resources = Self::default();
         for queue in queues.filter(|queue| queue.policy != Policy::Fifo) {
@@ -51,7 +52,7 @@ impl Resources {
         resources
     }
 
-    /// A policy by its ARN.
+    /// A policy by ARN.
     pub fn policy(&self, arn: &str) -> Option<&Policy> {
         self.policies.get(arn)
     }
@@ -61,13 +62,13 @@ impl Resources {
         self.policies.iter()
     }
 
-    /// Makes or changes a policy; tells which queues use it.
+    /// Creates or updates a policy, and returns the queues that use it.
     pub fn put_policy(&mut self, arn: &str, policy: Policy) -> Vec<QueueName> {
         self.policies.insert(arn.to_owned(), policy);
         self.users(arn)
     }
 
-    /// Forgets a policy.
+    /// Removes a policy.
     pub fn remove_policy(&mut self, arn: &str) {
         self.policies.remove(arn);
         self.tags.remove(arn);
@@ -78,7 +79,7 @@ impl Resources {
         self.policy_of.iter().filter(|(_, used)| *used == arn).map(|(queue, _)| queue.clone()).collect()
     }
 
-    /// A queue uses this policy from now on.
+    /// Assigns a policy to a queue.
     pub fn use_policy(&mut self, queue: &QueueName, arn: &str) {
         self.policy_of.insert(queue.clone(), arn.to_owned());
     }
@@ -88,12 +89,12 @@ impl Resources {
         self.policy_of.get(queue)
     }
 
-    /// Begins to create, change or delete something.
+    /// Starts a creation, update or deletion.
     pub(super) fn begin(&mut self, arn: &str, work: Work, now: Timestamp) {
         self.under_way.insert(arn.to_owned(), (work, now + SETTLES));
     }
 
-    /// VALID, or what is being done.
+    /// VALID, or the operation in progress.
     pub fn status(&self, arn: &str) -> &'static str {
         match self.under_way.get(arn).map(|(work, _)| *work) {
             None => "VALID",
@@ -103,7 +104,7 @@ impl Resources {
         }
     }
 
-    /// Refuses to change a resource that is being created, changed or deleted.
+    /// Rejects changes of a resource with an operation in progress.
     pub fn must_be_settled(&self, arn: &str, verb: &str) -> Result<(), ApiError> {
         match self.status(arn) {
             "VALID" => Ok(()),
@@ -113,17 +114,17 @@ impl Resources {
         }
     }
 
-    /// The same of a deletion that an update may still be under way for: a service environment, for one.
+    /// As above, for deletions that are allowed during an update, such as of a service environment.
     pub fn must_be_deletable(&self, arn: &str) -> Result<(), ApiError> {
         if self.status(arn) == "UPDATING" { Ok(()) } else { self.must_be_settled(arn, "delete") }
     }
 
-    /// Refuses what is being deleted. What is still being created can be referred to.
+    /// Rejects a resource that is being deleted. One that is being created can be referred to.
     pub fn must_stay(&self, arn: &str) -> Result<(), ApiError> {
         if self.status(arn) == "DELETING" { Err(refused(format!("{arn} is DELETING."))) } else { Ok(()) }
     }
 
-    /// Refuses jobs for what does not take any yet, or any more.
+    /// Rejects jobs for a resource that is being created or deleted.
     pub fn must_take_jobs(&self, arn: &str) -> Result<(), ApiError> {
         match self.status(arn) {
             "VALID" | "UPDATING" => Ok(()),
@@ -131,18 +132,18 @@ impl Resources {
         }
     }
 
-    /// A resource's tags.
+    /// Tags of a resource.
     pub(super) fn tags(&self, arn: &str) -> Option<&Tags> {
         self.tags.get(arn).filter(|tags| !tags.is_empty())
     }
 
-    /// A resource's tags, to change.
+    /// Tags of a resource, mutable.
     pub(super) fn tags_mut(&mut self, arn: &str) -> &mut Tags {
         self.tags.entry(arn.to_owned()).or_default()
     }
 }
 
-/// Ends what has been under way for long enough; deletions reach the scheduler here.
+/// Completes operations that have taken long enough; deletions reach the scheduler here.
 pub(super) fn settle(world: &mut World) {
     let now = world.now;
     let due = |(_, (_, at)): &(&String, &(Work, Timestamp))| *at <= now;
@@ -169,7 +170,7 @@ fn delete(world: &mut World, arn: &str) {
     }
 }
 
-/// A policy without the shares of the queue that uses it.
+/// A policy without the quota shares of its queue.
 pub(super) fn kind_of(policy: &Policy) -> Policy {
     match policy {
         Policy::QuotaShares(_) => Policy::QuotaShares(Vec::new()),

@@ -24,7 +24,7 @@ use trainspotter_core::model::ShareName;
 use trainspotter_core::model::Sharing;
 use trainspotter_core::scheduler::QueueSetup;
 
-/// Quota shares of a queue, at most.
+/// Maximum quota shares per queue.
 const MAX_SHARES: usize = 20;
 
 #[derive(Debug, Deserialize)]
@@ -57,7 +57,7 @@ impl SharingConfiguration {
         match (self.strategy.as_str(), self.borrow_limit) {
             ("RESERVE", None) => Ok(Sharing::Reserve),
             ("LEND", None) => Ok(Sharing::Lend),
-            // -1, and by default, is no limit.
+            // -1, the default, means no limit.
             ("LEND_AND_BORROW", limit) => {
                 Ok(Sharing::LendAndBorrow { borrow_limit: limit.and_then(|percent| u32::try_from(percent).ok()) })
             }
@@ -176,7 +176,7 @@ fn shown(world: &World, queue: &QueueSetup, share: &QuotaShare) -> Value {
             "strategy": "LEND_AND_BORROW",
             "borrowLimit": borrow_limit.map_or(-1, i64::from),
         }),
-        // A scheduler has no strategy it does not know; RESERVE is how it treats one.
+        // The scheduler has no unknown strategies; it treats them as RESERVE.
         Sharing::Reserve | Sharing::Unknown => json!({"strategy": "RESERVE"}),
     };
     let arn = arn::quota_share(&queue.name, &share.name);
@@ -193,7 +193,7 @@ fn shown(world: &World, queue: &QueueSetup, share: &QuotaShare) -> Value {
     })
 }
 
-/// A share by its ARN, and its queue.
+/// Finds a share and its queue by ARN.
 pub(super) fn find<'a>(world: &'a World, arn: &str) -> Result<(&'a QueueSetup, &'a QuotaShare), ApiError> {
     let missing = || refused(format!("Quota share {arn} does not exist."));
     let (queue_name, name) = arn::queue_and_share(arn).ok_or_else(missing)?;

@@ -1,4 +1,4 @@
-//! `GetJobQueueSnapshot`: the front of a queue and what is in use, in the units that AWS's examples show per policy.
+//! `GetJobQueueSnapshot`: the front of a queue and its usage, in the units that AWS's examples show per policy.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use trainspotter_core::model::ShareName;
 use trainspotter_core::scheduler::Job;
 use trainspotter_core::scheduler::QueueSetup;
 
-/// Jobs at the front of a queue.
+/// Maximum jobs at the front.
 const MAX_FRONT: usize = 100;
-/// Shares by use.
+/// Maximum shares by usage.
 const MAX_SHARES: usize = 20;
 
 #[derive(Debug, Deserialize)]
@@ -86,7 +86,7 @@ fn snapshot(world: &World, queue: &QueueSetup) -> Value {
     })
 }
 
-/// What the dispatched jobs of a queue hold, in all and by share. Jobs in flight are no more than capacity allows.
+/// Capacity held by the dispatched jobs of a queue, in total and by share. Jobs in flight never exceed the capacity.
 fn used(world: &World, queue: &QueueName, by_type: bool) -> (Used, BTreeMap<ShareName, Used>) {
     let (mut total, mut by_share) = (Used::new(), BTreeMap::<_, Used>::new());
     for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
@@ -107,7 +107,7 @@ fn usage(used: &Used) -> Vec<Value> {
     used.iter().map(|(unit, quantity)| json!({"capacityUnit": unit, "quantity": quantity})).collect()
 }
 
-/// The scheduler does not remember when a job moved up, so this is since when it has waited.
+/// The scheduler does not record when a job moved up, so this is when it began to wait.
 fn position(job: &Job) -> Value {
     let since = job.spans.last().map_or(job.created_at, |span| span.from);
     json!({"jobArn": arn::job(&job.id), "earliestTimeAtPosition": since.millis()})

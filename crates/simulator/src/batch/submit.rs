@@ -1,4 +1,4 @@
-//! `SubmitServiceJob`, and what is done to jobs after that.
+//! `SubmitServiceJob`, and operations on submitted jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use trainspotter_core::scheduler::Submission;
 use trainspotter_core::scheduler::Terms;
 
 const MAX_PAYLOAD_BYTES: usize = 10 * 1_024;
-/// Of the whole request; the body is about as long.
+/// Maximum size of the whole request; the body is about as long.
 const MAX_REQUEST_BYTES: usize = 30 * 1_024;
 const MAX_TAGS: usize = 50;
 const UTILISATION: f64 = 0.8;
-/// Client tokens remembered; then all are forgotten, as AWS forgets each after a while.
+/// Maximum remembered client tokens; then all are dropped, as AWS drops each after a while.
 const MAX_TOKENS: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +63,7 @@ struct OnExit {
     on_status_reason: Option<String>,
 }
 
-/// What was submitted over the API and is only described back.
+/// Fields submitted over the API that are only returned in descriptions.
 #[derive(Clone, Debug)]
 pub(crate) struct Submitted {
     pub payload: String,
@@ -119,7 +119,7 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
     };
     let share = share.map_err(refused)?;
     let payload = payload::read(&input.service_request_payload, world.scheduler.environment(&queue.environment));
-    // Batch's own win.
+    // Batch's own tags take precedence.
     let mut tags = payload.tags;
     tags.extend(input.tags.clone());
     if tags.len() > MAX_TAGS {
@@ -139,7 +139,7 @@ fn check(world: &World, input: &Submit) -> Result<Submission, ApiError> {
     })
 }
 
-/// What is to become of attempts that do not succeed.
+/// Retries and timeouts of a job.
 fn terms(input: &Submit) -> Result<Terms, ApiError> {
     let mut terms = Terms::default();
     if let Some(retry) = &input.retry_strategy {
@@ -173,7 +173,7 @@ pub(super) struct Terminate {
     reason: String,
 }
 
-/// Succeeds for ended jobs too, as Batch does.
+/// Succeeds for ended jobs too, like Batch.
 pub(super) fn terminate_service_job(world: &mut World, input: &Terminate) -> Result<Value, ApiError> {
     let id = jobs::find(world, &input.job_id)?.id.clone();
     world.scheduler.terminate(&id, &input.reason);

@@ -1,4 +1,4 @@
-//! Tags of whatever has an ARN.
+//! Tags of any resource with an ARN.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::batch::resources::Tags;
 use crate::batch::shares;
 use crate::reply::ApiError;
 
-/// Tags of a resource, at most.
+/// Maximum tags per resource.
 const MAX_TAGS: usize = 50;
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,5 @@
-//! Metric alarms: kept and described, never evaluated. A new one says INSUFFICIENT_DATA for ever, one over PromQL OK.
+//! Metric alarms: stored and described, never evaluated. Their state is always INSUFFICIENT_DATA at first; OK for
+//! PromQL alarms.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +13,17 @@ use crate::page_token::PageToken;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
-/// Metric queries of one alarm, at most.
+/// Maximum metric queries per alarm.
 const MAX_QUERIES: usize = 20;
-/// The longest time that an alarm looks at: a day, or a week if its period is an hour or more.
+/// Maximum evaluation range: a day, or a week if the period is an hour or more.
 const DAY: i64 = 86_400;
 const WEEK: i64 = 7 * DAY;
 const DEFAULT_PAGE: usize = 50;
-/// Members that describe a metric in place; with `Metrics` or `EvaluationCriteria` they must be absent.
+/// Members that describe a single metric; they exclude `Metrics` and `EvaluationCriteria`.
 const OF_METRIC: [&str; 7] =
     ["MetricName", "Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic"];
 const LOW_SAMPLE_COUNTS: [&str; 2] = ["evaluate", "ignore"];
-/// Operators that compare with a band of anomaly detection.
+/// Operators that compare with an anomaly detection band.
 const BAND_OPERATORS: [&str; 3] =
     ["LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold"];
 const MISSING_DATA: [&str; 4] = ["breaching", "notBreaching", "ignore", "missing"];
@@ -33,14 +34,14 @@ pub(super) type Alarms = BTreeMap<String, Alarm>;
 /// An alarm as it was put.
 #[derive(Debug)]
 pub(super) struct Alarm {
-    /// The members of the request that are described back.
+    /// Members of the request that descriptions return.
     members: Vec<(Value, Value)>,
     created_at: Timestamp,
     changed_at: Timestamp,
     state: &'static str,
 }
 
-/// What the rules of an alarm look at.
+/// Input of the validation rules of an alarm.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Judged {
@@ -77,7 +78,7 @@ struct Query {
     return_data: Option<bool>,
 }
 
-/// Puts an alarm in the place of one of the same name, whose state it keeps.
+/// Creates or replaces an alarm; a replaced alarm keeps its state.
 pub(super) fn put_metric_alarm(world: &mut World, input: Value) -> Result<(), ApiError> {
     let judged: Judged = crate::cbor::input(&input)?;
     judged.check(&input)?;
@@ -234,7 +235,7 @@ pub(super) struct DescribeInput {
     next_token: Option<String>,
 }
 
-/// Describes alarms by name. Other filters of AWS (actions, parents, children) admit all.
+/// Describes alarms by name. AWS's other filters (actions, parents, children) are accepted and ignored.
 pub(super) fn describe_alarms(world: &World, input: &DescribeInput) -> Result<Value, ApiError> {
     if input.alarm_names.is_some() && input.alarm_name_prefix.is_some() {
         return Err(invalid("AlarmNames and AlarmNamePrefix exclude each other."));
@@ -295,7 +296,7 @@ pub(super) struct DeleteInput {
     alarm_names: Vec<String>,
 }
 
-/// Deletes all or, if one of them does not exist, none.
+/// Deletes all, or none if one of them does not exist.
 pub(super) fn delete_alarms(world: &mut World, input: &DeleteInput) -> Result<(), ApiError> {
     let alarms = &mut world.metrics.alarms;
     if let Some(name) = input.alarm_names.iter().find(|name| !alarms.contains_key(*name)) {
@@ -313,7 +314,7 @@ fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-/// PutMetricAlarm has one code for whatever does not fit together.
+/// PutMetricAlarm has a single code for all invalid combinations.
 fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::bad("ValidationException", message)
 }

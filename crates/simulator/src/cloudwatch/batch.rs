@@ -1,5 +1,5 @@
-//! What AWS Batch itself publishes, namespace `AWS/Batch`, by job queue: counts and durations of transitions, when they happen. There
-//! is nothing about jobs that still wait, and nothing where nothing happens.
+//! Metrics published by AWS Batch itself, namespace `AWS/Batch`, by job queue: counts and durations of transitions as
+//! they happen. Waiting jobs have no metrics, and without transitions there are no data points.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use trainspotter_core::scheduler::TransitionKind;
 
 const NAMESPACE: &str = "AWS/Batch";
 const DIMENSION: &str = "JobQueueName";
-/// As long as metrics are kept at all.
+/// Retention of all metrics.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// From when on transitions are worth keeping, if it is `now`.
+/// Start of the retained transitions at `now`.
 pub(crate) fn kept_from(now: Timestamp) -> Timestamp {
     now - KEPT
 }
 
-/// Publishes what has happened since this was last called.
+/// Publishes the transitions since the last call.
 pub(crate) fn publish(world: &mut World) {
     for transition in world.scheduler.take_transitions() {
         let Some(job) = world.scheduler.job_number(transition.job) else { continue };
@@ -67,7 +67,7 @@ fn counts(kind: &TransitionKind) -> Option<&'static str> {
     })
 }
 
-/// The durations that end with a transition, and since when each counts.
+/// Durations that end with a transition, with their start times.
 fn durations(job: &Job, transition: &Transition) -> [Option<(&'static str, Timestamp)>; 2] {
     let TransitionKind::Moved { from, since, to } = &transition.kind else { return [None, None] };
     match (from, to) {
@@ -88,7 +88,7 @@ fn durations(job: &Job, transition: &Transition) -> [Option<(&'static str, Times
     }
 }
 
-/// When the attempt that ended then was dispatched.
+/// Dispatch time of the attempt that ended then.
 fn attempt_began(job: &Job, ended_at: Timestamp) -> Option<Timestamp> {
     let held = || job.spans.iter().filter(|span| span.phase != Phase::Waiting);
     let attempt = held().rfind(|span| span.to == Some(ended_at))?.attempt;

@@ -1,5 +1,5 @@
-//! Dashboards, with the checks of "Dashboard body structure and syntax" in the CloudWatch API Reference. A body with an
-//! error is refused with all its errors; one that is merely doubtful is taken, and what is doubtful is reported.
+//! Dashboards, validated by "Dashboard body structure and syntax" in the CloudWatch API Reference. A body with errors
+//! is rejected with all of them; warnings are returned with success.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use crate::page_token::PageToken;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
-/// Widgets of a dashboard, variables, and metrics of a widget, at most.
+/// Maximum widgets per dashboard, variables, and metrics per widget.
 const MAX_WIDGETS: usize = 500;
 const MAX_VARIABLES: usize = 25;
 const MAX_METRICS: usize = 500;
-/// Alarms of an alarm widget, at most.
+/// Maximum alarms of an alarm widget.
 const MAX_ALARMS: usize = 100;
-/// The grid is this wide, and a widget at most this high.
+/// Width of the grid, and maximum height of a widget.
 const COLUMNS: i64 = 24;
 const MAX_HEIGHT: i64 = 1_000;
 const MAX_NAME: usize = 255;
@@ -32,7 +32,7 @@ const VIEWS: [&str; 7] = ["timeSeries", "singleValue", "gauge", "bar", "pie", "t
 /// The dashboards by name.
 pub(super) type Dashboards = BTreeMap<String, Dashboard>;
 
-/// A body, and when it was put.
+/// A body, and its last modification.
 #[derive(Debug)]
 pub(super) struct Dashboard {
     body: String,
@@ -52,7 +52,7 @@ pub(super) struct PutOutput {
     dashboard_validation_messages: Vec<Message>,
 }
 
-/// What is wrong or doubtful, and where.
+/// An error or warning, and its path.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Message {
@@ -60,7 +60,7 @@ struct Message {
     message: String,
 }
 
-/// Puts a dashboard in the place of one of the same name.
+/// Creates or replaces a dashboard.
 pub(super) fn put_dashboard(world: &mut World, input: PutInput) -> Result<PutOutput, ApiError> {
     let name = input.dashboard_name;
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -169,7 +169,7 @@ pub(super) struct DeleteInput {
     dashboard_names: Vec<String>,
 }
 
-/// Deletes all or, if one of them does not exist, none.
+/// Deletes all, or none if one of them does not exist.
 pub(super) fn delete_dashboards(world: &mut World, input: &DeleteInput) -> Result<(), ApiError> {
     let dashboards = &mut world.metrics.dashboards;
     if let Some(name) = input.dashboard_names.iter().find(|name| !dashboards.contains_key(*name)) {
@@ -295,8 +295,8 @@ impl Findings {
         }
     }
 
-    /// One line of a metric widget; `before` is how many texts the line before had, to which `.` and `...` point. Tells
-    /// how many this one has.
+    /// Checks one row of a metric widget; `before` is the number of texts in the previous row, to which `.` and `...`
+    /// refer. Returns the number of texts in this row.
     fn metric(&mut self, path: &str, metric: &Value, before: usize) -> usize {
         let Some(items) = metric.as_array() else {
             self.error(path, "Should be an array");

@@ -1,5 +1,5 @@
-//! GPU utilisation as SageMaker reports it: 0 to 100 times the GPUs of a host, a datapoint per minute, only while the
-//! container runs, and late. Computed on the fly, so that asking costs memory to no one.
+//! GPU utilisation as SageMaker reports it: 0 to 100 times the GPUs of a host, one data point per minute, only while
+//! the container runs, and delayed. Computed on request, so that it needs no memory.
 
 use crate::World;
 use crate::cloudwatch::Dimension;
@@ -13,14 +13,14 @@ use trainspotter_core::scheduler::Phase;
 
 /// SageMaker's namespace for training jobs.
 pub(super) const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
-/// What GPUs compute, and what they hold in memory: the metrics of that namespace that the simulator has.
+/// Supported metrics of that namespace: GPU utilisation, and GPU memory utilisation.
 const COMPUTE: &str = "GPUUtilization";
 const MEMORY: &str = "GPUMemoryUtilization";
 const DIMENSION: &str = "Host";
-/// The unit that SageMaker reports in, although it goes beyond 100.
+/// The unit that SageMaker reports, although values exceed 100.
 pub(super) const UNIT: &str = "Percent";
 
-/// The complete minutes of a host's metric that begin in `from..to`, oldest first; `None` for other metrics.
+/// Complete minutes of a host's metric that begin in `from..to`, oldest first; `None` for other metrics.
 pub(super) fn minutes(
     world: &mut World,
     metric: &Metric,
@@ -37,7 +37,7 @@ pub(super) fn minutes(
     Some(of_host(world, &metric.metric_name, host, from, to).unwrap_or_default())
 }
 
-/// The metrics of hosts that run now.
+/// Metrics of all hosts that are running now.
 pub(super) fn metrics(world: &World) -> Vec<Metric> {
     let mut metrics = Vec::new();
     for job in world.scheduler.jobs().filter(|job| job.running_since().is_some()) {
@@ -69,7 +69,7 @@ fn of_host(world: &mut World, metric: &str, host: &str, from: Timestamp, to: Tim
     let span = run.spans().find(|span| span.phase == Phase::Running)?;
     let from = from.max(span.from).millis();
     let to = to.min(span.to.unwrap_or(visible_until)).min(visible_until).millis();
-    // A minute is there if the container ran all through it.
+    // A minute has data if the container ran throughout.
     let first = -(-from).div_euclid(MINUTE_MILLIS);
     let end = to.div_euclid(MINUTE_MILLIS);
     let point = |minute| {

@@ -1,4 +1,4 @@
-//! The inputs of the operations served, with the constraints of CloudWatch's model (botocore 1.44.5).
+//! Inputs of the supported operations, with the constraints of CloudWatch's model (botocore 1.44.5).
 
 use crate::shape::Member;
 use crate::shape::Shape;
@@ -6,12 +6,12 @@ use crate::shape::optional;
 use crate::shape::required;
 use crate::shape::text;
 
-/// What an operation takes; `None` for one that is not served.
+/// The input of an operation; `None` if it is not supported.
 pub(super) fn of(operation: &str) -> Option<&'static Shape> {
     SERVED.iter().find(|(name, _)| *name == operation).map(|(_, shape)| shape)
 }
 
-/// The operations served.
+/// The supported operations.
 pub(super) fn served() -> impl Iterator<Item = &'static str> {
     SERVED.iter().map(|(name, _)| *name)
 }
@@ -36,7 +36,7 @@ const NAME: Shape = text(1, 255);
 const NAMESPACE: Shape = Shape::Text { min: 1, max: 255, no_colon: true };
 const POSITIVE: Shape = Shape::Integer(1, i32::MAX as i64);
 
-/// Units, by the model's enum.
+/// Units, from the model's enum.
 const UNIT: Shape = Shape::Enum(&[
     "Seconds",
     "Microseconds",

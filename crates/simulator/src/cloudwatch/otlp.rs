@@ -1,5 +1,5 @@
-//! CloudWatch's OTLP endpoint, `POST /v1/metrics`, with its limits. What it took is not seen by the classic operations: it is shown at
-//! `/_sim/truth/otlp`, with the bytes that AWS charges for.
+//! CloudWatch's OTLP endpoint, `POST /v1/metrics`, with its limits. Classic operations do not see its metrics: they
+//! are shown at `/_sim/truth/otlp`, with the charged bytes.
 
 use std::collections::BTreeMap;
 
@@ -23,34 +23,34 @@ use crate::signature;
 use crate::signature::Signed;
 use trainspotter_core::model::Timestamp;
 
-/// Where it is.
+/// Path of the endpoint.
 pub(crate) const PATH: &str = "/v1/metrics";
-/// The name under which faults are arranged for it.
+/// Operation name for faults.
 pub(crate) const OPERATION: &str = "OtlpMetrics";
-/// The name that signatures have for CloudWatch.
+/// CloudWatch's service name in signatures.
 const SIGNED_FOR: &str = "monitoring";
 const PROTOBUF: &str = "application/x-protobuf";
-/// Of one request, uncompressed.
+/// Maximum bytes of one request, uncompressed.
 const MAX_BYTES: usize = 1_000_000;
-/// Data points of one request.
+/// Maximum data points of one request.
 const MAX_POINTS: usize = 1_000;
-/// Labels of a data point, with those of its resource.
+/// Maximum labels of a data point, including those of its resource.
 const MAX_LABELS: usize = 150;
-/// Series that are kept to be shown; others are counted only.
+/// Maximum series kept for display; others are only counted.
 const MAX_SERIES: usize = 20_000;
 
-/// What the endpoint took.
+/// Metrics that the endpoint accepted.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     requests: u64,
     points: u64,
     refused_points: u64,
-    /// Uncompressed, which is what is charged for.
+    /// Uncompressed bytes, which are charged.
     bytes: u64,
     series: BTreeMap<(String, BTreeMap<String, String>), Point>,
 }
 
-/// The latest point of a series.
+/// Latest point of a series.
 #[derive(Clone, Debug, Serialize)]
 struct Point {
     kind: &'static str,
@@ -59,13 +59,13 @@ struct Point {
     temporality: Option<&'static str>,
     at: Timestamp,
     value: f64,
-    /// How many values a distribution has.
+    /// Number of values of a distribution.
     count: Option<u64>,
     points: u64,
 }
 
 impl Taken {
-    /// Everything, as JSON.
+    /// The whole state as JSON.
     pub(crate) fn shown(&self) -> Value {
         let series = self.series.iter().map(|((name, labels), point)| {
             let mut shown = json!({"name": name, "labels": labels});
@@ -100,7 +100,7 @@ impl Taken {
     }
 }
 
-/// Takes a request, of which `sent` came over the wire and `body` is the decompressed form. The answer is protobuf.
+/// Handles a request: `sent` is the body on the wire, `body` the decompressed one. The response is protobuf.
 pub(crate) fn answer(world: &mut World, headers: &HeaderMap, sent: &[u8], body: &[u8]) -> Result<Vec<u8>, ApiError> {
     signature::check(Signed { method: "POST", path: PATH, headers, body: sent }, SIGNED_FOR, world.now)?;
     let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
@@ -140,7 +140,7 @@ pub(crate) fn answer(world: &mut World, headers: &HeaderMap, sent: &[u8], body: 
     Ok(ExportMetricsServiceResponse { partial_success }.encode_to_vec())
 }
 
-/// The points of a metric with their labels. Summaries and exponential histograms are taken, too, with their sums.
+/// The points of a metric with their labels. Summaries and exponential histograms are accepted too, with their sums.
 fn points_of(metric: &Metric) -> Vec<(&[KeyValue], Point)> {
     let point = |kind, temporality: Option<i32>, nanos: u64, value: f64, count| Point {
         kind,

@@ -19,11 +19,11 @@ use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 const MAX_QUERIES: usize = 500;
-/// Datapoints per answer; what is more comes on the next page.
+/// Maximum data points per response; the rest is on the next page.
 const MAX_DATAPOINTS: usize = 100_800;
-/// Metrics per page of ListMetrics.
+/// Maximum metrics per page of ListMetrics.
 const MAX_METRICS: usize = 500;
-/// Longest range answered: as long as one-minute data is kept.
+/// Maximum queried range: the retention of one-minute data.
 const MAX_RANGE_MILLIS: i64 = 15 * 86_400_000;
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +75,7 @@ struct Series {
     status_code: &'static str,
 }
 
-/// Reads metrics, by name or by a SEARCH expression. Metric math and Metrics Insights are refused by name.
+/// Reads metrics, by name or by a SEARCH expression. Metric math and Metrics Insights are rejected by name.
 pub(super) fn get_metric_data(world: &mut World, input: GetInput) -> Result<GetOutput, ApiError> {
     let (from, to) = check(&input)?;
     let skip = match input.next_token.as_deref().map(PageToken::decode) {
@@ -110,7 +110,7 @@ pub(super) fn get_metric_data(world: &mut World, input: GetInput) -> Result<GetO
 }
 
 impl Query {
-    /// The series that it asks for, oldest datapoint first: one for a metric, any number for a search.
+    /// The series of a query, oldest data point first: one for a metric, any number for a search.
     fn series(self, world: &mut World, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, ApiError> {
         let stats = match (self.metric_stat, self.expression) {
             (Some(stat), _) => vec![(self.label.unwrap_or_else(|| stat.metric.metric_name.clone()), stat)],
@@ -184,7 +184,7 @@ fn check(input: &GetInput) -> Result<(Timestamp, Timestamp), ApiError> {
     Ok((Timestamp::from_millis(from.millis().max(to.millis() - MAX_RANGE_MILLIS)), to))
 }
 
-/// Seconds and values, oldest first. A datapoint stands at the beginning of its period.
+/// Seconds and values, oldest first. The timestamp of a data point is the beginning of its period.
 fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) -> Vec<(f64, f64)> {
     let metric = stat.metric.clone().sorted();
     let periods = periods(world, &metric, stat.unit.as_deref(), stat.period, from, to);
@@ -196,7 +196,7 @@ fn points(world: &mut World, stat: &MetricStat, from: Timestamp, to: Timestamp) 
         .collect()
 }
 
-/// A metric's periods by the second they begin at; none if it was put with another unit than the one asked for.
+/// Periods of a metric by start second; empty if it was put with a unit other than the requested one.
 pub(super) fn periods(
     world: &mut World,
     metric: &Metric,
@@ -245,7 +245,7 @@ pub(super) struct ListOutput {
     next_token: Option<String>,
 }
 
-/// Lists what was put and the hosts that run now, ordered by namespace, name and dimensions.
+/// Lists metrics that were put and those of running hosts, ordered by namespace, name and dimensions.
 pub(super) fn list_metrics(world: &World, input: &ListInput) -> Result<ListOutput, ApiError> {
     let after = match input.next_token.as_deref() {
         None => None,

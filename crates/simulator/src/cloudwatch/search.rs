@@ -1,7 +1,7 @@
 //! SEARCH expressions, as dashboards have them: `SEARCH('{Namespace,Dimension} MetricName="name" Dimension="value"', 'Stat', 300)`.
 //!
-//! Of their language this is what finds metrics by name: a schema, and terms in quotes that must be equal. Metric math, words
-//! without quotes, OR and NOT are refused by name.
+//! Only a subset of the language is supported: a schema, and quoted terms that must be equal. Metric math, unquoted
+//! words, OR and NOT are rejected by name.
 
 use crate::World;
 use crate::cloudwatch::Metric;
@@ -10,14 +10,14 @@ use crate::cloudwatch::invalid_value;
 use crate::cloudwatch::summary::Summary;
 use crate::reply::ApiError;
 
-/// Series that one expression may find: AWS's limit.
+/// Maximum series per expression: AWS's limit.
 const MAX_SERIES: usize = 500;
 
-/// An expression, understood.
+/// A parsed expression.
 #[derive(Debug, PartialEq)]
 pub(super) struct Search {
     namespace: String,
-    /// The names of the dimensions that a metric has, no more and no fewer.
+    /// The exact set of dimension names of a matching metric.
     dimensions: Vec<String>,
     terms: Vec<(String, String)>,
     pub stat: String,
@@ -25,10 +25,10 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// If it is something else than one SEARCH.
+    /// The expression is not a single SEARCH.
     pub fn parse(expression: &str) -> Result<Self, ApiError> {
         let not_served = || {
             invalid_value(format!(
@@ -54,7 +54,7 @@ impl Search {
         if known && search.period >= 60 && search.period % 60 == 0 { Ok(search) } else { Err(not_served()) }
     }
 
-    /// The metrics that it finds, in order.
+    /// The matching metrics, in order.
     pub fn find(&self, world: &World) -> Vec<Metric> {
         let hosts = gpu::metrics(world);
         let all = world.metrics.after(None).chain(&hosts);
@@ -74,7 +74,7 @@ impl Search {
     }
 }
 
-/// `name="value"` again and again, AND between them or nothing.
+/// Parses `name="value"` terms, with or without AND between them.
 fn terms(mut text: &str) -> Option<Vec<(String, String)>> {
     let mut terms = Vec::new();
     loop {

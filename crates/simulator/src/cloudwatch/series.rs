@@ -1,5 +1,5 @@
-//! What was put, by metric and minute. Bounded: the oldest minutes go first, and new metrics beyond the cap are counted
-//! but not kept.
+//! Metrics that were put, by metric and minute. Bounded: the oldest minutes are dropped first, and new metrics beyond
+//! the limit are counted but not kept.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::cloudwatch::summary::{MINUTE_MILLIS, Summary};
 use trainspotter_core::model::Timestamp;
 
 const MAX_METRICS: usize = 20_000;
-/// A day of minutes.
+/// Retention: one day of minutes.
 const MAX_MINUTES: usize = 1_440;
 
-/// What CloudWatch keeps: custom metrics, dashboards and alarms.
+/// State of CloudWatch: custom metrics, dashboards and alarms.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     by_metric: BTreeMap<Metric, Series>,
     data_accepted: u64,
     pub(super) dashboards: Dashboards,
     pub(super) alarms: Alarms,
-    /// What came to the OTLP endpoint, which is apart from all else.
+    /// Metrics from the OTLP endpoint, which are separate from all others.
     pub(crate) otlp: otlp::Taken,
 }
 
-/// A metric's minutes. In AWS equal metrics of other units are others; here the last unit counts for all.
+/// A metric's minutes. In AWS, metrics with different units are different; here the last unit applies to all.
 #[derive(Debug, Default)]
 struct Series {
     unit: Option<String>,
@@ -34,18 +34,18 @@ struct Series {
 }
 
 impl Metrics {
-    /// How many data were accepted since the simulator started.
+    /// Number of data accepted since the simulator started.
     pub(crate) fn data_accepted(&self) -> u64 {
         self.data_accepted
     }
 
-    /// Adds values to the minute that `at` lies in, as CloudWatch does.
+    /// Adds values to the minute of `at`, as CloudWatch does.
     pub(super) fn put(&mut self, metric: Metric, unit: Option<String>, at: Timestamp, summary: Summary) {
         self.data_accepted += 1;
         self.keep(metric, unit, at, summary);
     }
 
-    /// The same for what AWS itself publishes, which no client put.
+    /// As [`Self::put`], for metrics that AWS publishes itself.
     pub(super) fn put_own(&mut self, metric: Metric, unit: &str, at: Timestamp, summary: Summary) {
         self.keep(metric, Some(unit.to_owned()), at, summary);
     }
@@ -63,16 +63,16 @@ impl Metrics {
         }
     }
 
-    /// The minutes of a metric that begin in `from..to`, oldest first.
+    /// Minutes of a metric that begin in `from..to`, oldest first.
     pub(super) fn minutes(&self, metric: &Metric, from: Timestamp, to: Timestamp) -> Vec<(i64, Summary)> {
-        // Rounded up, both: a minute belongs to the range if it begins in it.
+        // Round both up: a minute belongs to the range if it begins in it.
         let minute_from = |at: Timestamp| -(-at.millis()).div_euclid(MINUTE_MILLIS);
         let (from, to) = (minute_from(from), minute_from(to));
         let Some(series) = self.by_metric.get(metric).filter(|_| from < to) else { return Vec::new() };
         series.minutes.range(from..to).map(|(minute, summary)| (*minute, summary.clone())).collect()
     }
 
-    /// The unit of a metric, `None` unless one was put.
+    /// Unit of a metric; `None`, CloudWatch's unit, unless one was put.
     pub(super) fn unit(&self, metric: &Metric) -> &str {
         if metric.namespace == gpu::NAMESPACE {
             return gpu::UNIT;
@@ -80,7 +80,7 @@ impl Metrics {
         self.by_metric.get(metric).and_then(|series| series.unit.as_deref()).unwrap_or("None")
     }
 
-    /// The metrics after `after`, in order.
+    /// Metrics after `after`, in order.
     pub(super) fn after(&self, after: Option<&Metric>) -> impl Iterator<Item = &Metric> {
         use std::ops::Bound::{Excluded, Unbounded};
         self.by_metric.range((after.map_or(Unbounded, |metric| Excluded(metric.clone())), Unbounded)).map(|(m, _)| m)

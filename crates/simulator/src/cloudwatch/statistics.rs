@@ -1,4 +1,4 @@
-//! `GetMetricStatistics`: what CloudWatch had before GetMetricData.
+//! `GetMetricStatistics`, the predecessor of GetMetricData.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::cloudwatch::summary::Summary;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
-/// Datapoints of one call.
+/// Maximum data points per call.
 const MAX_DATAPOINTS: f64 = 1_440.0;
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +42,7 @@ pub(super) struct Output {
     datapoints: Vec<Datapoint>,
 }
 
-/// A period with the statistics asked for.
+/// A period with the requested statistics.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Datapoint {
@@ -54,7 +54,7 @@ struct Datapoint {
     extended_statistics: BTreeMap<String, f64>,
 }
 
-/// Reads a metric's periods, oldest first (AWS promises no order).
+/// Reads a metric's periods, oldest first (AWS guarantees no order).
 pub(super) fn get_metric_statistics(world: &mut World, input: Input) -> Result<Output, ApiError> {
     check(&input)?;
     let metric =

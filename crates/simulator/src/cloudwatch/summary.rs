@@ -1,6 +1,6 @@
-//! The values of one period, and their statistics.
+//! Values of one period, and their statistics.
 
-/// Values kept for percentiles per metric and minute.
+/// Maximum values kept for percentiles, per metric and minute.
 const MAX_VALUES: usize = 1_000;
 pub(super) const MINUTE_MILLIS: i64 = 60_000;
 
@@ -11,12 +11,12 @@ pub(super) struct Summary {
     pub sum: f64,
     pub min: f64,
     pub max: f64,
-    /// Values with their counts; empty where only statistics were put.
+    /// Values with their counts; empty if only statistics were put.
     pub values: Vec<(f64, f64)>,
 }
 
 impl Summary {
-    /// Of values with their counts.
+    /// Summarises values with their counts.
     pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let mut summary = Self::default();
         for (value, count) in pairs {
@@ -25,7 +25,7 @@ impl Summary {
         summary
     }
 
-    /// Adds other values to these.
+    /// Adds the values of another summary.
     pub fn merge(&mut self, other: &Self) {
         (self.min, self.max) =
             if self.count == 0.0 { (other.min, other.max) } else { (self.min.min(other.min), self.max.max(other.max)) };
@@ -35,7 +35,7 @@ impl Summary {
         self.values.extend(other.values.iter().take(room));
     }
 
-    /// A statistic by its name in GetMetricData; `None` if there is no such statistic.
+    /// A statistic by its name in GetMetricData; `None` for an unknown name.
     pub fn statistic(&self, name: &str) -> Option<f64> {
         match name {
             "SampleCount" => Some(self.count),

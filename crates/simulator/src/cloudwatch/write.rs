@@ -1,4 +1,4 @@
-//! `PutMetricData` with the limits of its API reference: one datum too wrong refuses the whole request.
+//! `PutMetricData` with the limits of its API reference: one invalid datum rejects the whole request.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) struct Input {
     entity_metric_data: Vec<EntityData>,
 }
 
-/// Data about an entity, which is not kept.
+/// Data about an entity, which is not stored.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct EntityData {
@@ -65,7 +65,7 @@ struct StatisticSet {
     maximum: f64,
 }
 
-/// Checks everything, then stores everything.
+/// Validates everything, then stores everything.
 pub(super) fn put_metric_data(metrics: &mut Metrics, now: Timestamp, input: Input) -> Result<(), ApiError> {
     check_name("Namespace", &input.namespace, MAX_NAME)?;
     if input.namespace.starts_with("AWS/") {

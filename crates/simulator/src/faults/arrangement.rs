@@ -1,4 +1,4 @@
-//! Faults as people write them, in a scenario's YAML or in JSON to `/_sim/faults`.
+//! The syntax of faults, in a scenario's YAML or as JSON to `/_sim/faults`.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,90 +20,90 @@ use trainspotter_core::yaml::HumanDuration;
 /// Any operation.
 pub(super) const ANY: &str = "*";
 
-/// What should go wrong. Each member is one fault or a list of them.
+/// Faults to inject. Each member is one fault or a list of them.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arrangement {
-    /// Calls are refused as coming too fast.
+    /// Calls are throttled.
     pub(super) throttle: Many<Strike>,
     /// Calls are answered 500.
     pub(super) server_error: Many<Strike>,
-    /// Calls are refused because their security token has expired.
+    /// Calls are rejected because their security token has expired.
     pub(super) expired_credentials: Many<Strike>,
-    /// Calls are refused because the caller is not allowed to make them.
+    /// Calls are rejected because access is denied.
     pub(super) access_denied: Many<Strike>,
-    /// Answers come late, `by` this much simulated time.
+    /// Responses are delayed by this much simulated time (`by`).
     pub(super) slow: Many<Strike>,
-    /// The connection breaks before the body.
+    /// The connection closes before the body.
     pub(super) cut: Many<Strike>,
-    /// Half of the body comes, and no more.
+    /// Only half of the body is sent.
     pub(super) truncated: Many<Strike>,
     /// The body is a proxy's HTML.
     pub(super) malformed: Many<Strike>,
     /// One `page` of a list fails with 500.
     pub(super) fail_page: Many<Strike>,
-    /// GetJobQueueSnapshot repeats what it first said.
+    /// GetJobQueueSnapshot keeps returning its first response.
     pub(super) stale_snapshot: Many<Strike>,
-    /// AWS's clock, in all its times and `Date` headers, is ahead `by` this much; behind, if it is negative.
+    /// AWS's clock, in all times and `Date` headers, is ahead by this much (`by`); behind, if negative.
     pub(super) clock_skew: Many<Strike>,
-    /// ListServiceJobs shows the account as it was `by` this much earlier; descriptions show it as it is.
+    /// ListServiceJobs shows the account as of this much earlier (`by`); descriptions are current.
     pub(super) list_lag: Many<Strike>,
-    /// Jobs that AWS no longer knows.
+    /// Jobs that AWS no longer returns.
     pub(super) vanish: Many<Vanish>,
-    /// A status for the first job that is shown from now on, for as long as it lasts.
+    /// A status that the first returned job shows from now on.
     pub(super) unknown_status: Option<String>,
-    /// The same with an instance type.
+    /// An instance type that the first returned job shows from now on.
     pub(super) unknown_instance_type: Option<String>,
     /// Publications to an SNS topic fail.
     pub(super) topic: Many<TopicFault>,
 }
 
-/// Calls that something befalls: those of `operation`, at most `count` of them, from `after` on and `for` so long, each
-/// with a `probability`. What is not said does not limit.
+/// Selects calls: those of `operation`, at most `count` of them, starting `after` and `for` this long, each with a
+/// `probability`. Absent members do not limit.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Strike {
     /// An operation's name, or `*`.
     #[serde(default = "any")]
     pub operation: String,
-    /// How often. `fail_page` strikes once unless this or `for` is given.
+    /// Maximum number of calls. `fail_page` applies once unless this or `for` is given.
     pub count: Option<u64>,
-    /// How long after the arrangement it begins.
+    /// Start, relative to the request.
     pub after: Option<HumanDuration>,
-    /// How long it lasts.
+    /// Duration.
     pub r#for: Option<HumanDuration>,
-    /// How likely it strikes a call, 0 to 1.
+    /// Probability for each call, 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub probability: Option<f64>,
-    /// How late (`slow`), how far ahead (`clock_skew`) or how far behind (`list_lag`).
+    /// Delay (`slow`), lead (`clock_skew`) or lag (`list_lag`).
     pub by: Option<Shift>,
-    /// Which page (`fail_page`), from 1.
+    /// Page number (`fail_page`), from 1.
     pub page: Option<u32>,
 }
 
-/// Jobs that vanish from lists and descriptions, while they go on holding what they hold.
+/// Jobs that disappear from lists and descriptions, while they keep their capacity.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Vanish {
-    /// A job's id or name; a trailing `*` stands for anything.
+    /// A job's id or name; a trailing `*` matches a prefix.
     pub job: String,
-    /// How many jobs; all if it is not given.
+    /// Maximum number of jobs; all by default.
     pub count: Option<u64>,
-    /// How long after the arrangement it begins.
+    /// Start, relative to the request.
     pub after: Option<HumanDuration>,
-    /// How long it lasts.
+    /// Duration.
     pub r#for: Option<HumanDuration>,
 }
 
-/// A topic that refuses.
+/// A topic that rejects publications.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicFault {
     /// The topic's name.
     pub name: String,
-    /// The HTTP status: 404 says that it does not exist.
+    /// HTTP status; 404 means that the topic does not exist.
     pub status: u16,
-    /// How often.
+    /// Number of publications.
     pub count: u64,
 }
 
@@ -111,16 +111,16 @@ fn any() -> String {
     ANY.to_owned()
 }
 
-/// A mistake that types do not show: the member, and what is wrong.
+/// A semantic error: the member's path, and the message.
 pub(crate) type Finding = (String, String);
 
 impl Arrangement {
-    /// What is wrong with it, by the path of the member within it.
+    /// Semantic errors, by the path of the member within it.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (kind, strikes) in self.strikes() {
             for (place, strike) in strikes.0.iter().enumerate() {
-                // One that stands for itself has no place in a list; the path of the list is near enough.
+                // A single item has no index; the path of the member is close enough.
                 let path =
                     if strikes.0.len() > 1 { format!("{}[{place}]", kind.as_str()) } else { kind.as_str().into() };
                 findings.extend(strike.finding(kind).map(|(member, message)| (format!("{path}.{member}"), message)));
@@ -129,7 +129,7 @@ impl Arrangement {
         findings
     }
 
-    /// Everything that strikes calls, by kind.
+    /// All faults on calls, by kind.
     pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 12] {
         [
             (Kind::Throttle, &self.throttle),
@@ -173,7 +173,7 @@ impl Strike {
     }
 }
 
-/// What befalls a call.
+/// Kind of a fault on calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Throttle,
@@ -191,7 +191,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Its member in an [`Arrangement`].
+    /// Name of its member in an [`Arrangement`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throttle => "throttle",
@@ -210,12 +210,12 @@ impl Kind {
     }
 }
 
-/// A span of time, forward or back: `5m`, `-30s`. In milliseconds.
+/// A signed duration in milliseconds: `5m`, `-30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shift(pub i64);
 
 impl Shift {
-    /// As a duration; what goes back is none.
+    /// As a duration; zero if negative.
     pub fn duration(self) -> Duration {
         Duration::from_millis(u64::try_from(self.0).unwrap_or(0))
     }
@@ -241,7 +241,7 @@ impl JsonSchema for Shift {
     }
 }
 
-/// One or several, written with or without a list.
+/// One or several items, written with or without a list.
 #[derive(Clone, Debug)]
 pub(super) struct Many<T>(pub Vec<T>);
 
@@ -263,7 +263,7 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Many<T> {
-    /// By a visitor of its own: an untagged enum would lose where in a file a mistake stands.
+    /// A custom visitor: an untagged enum would lose the position of errors.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct OneOrMore<T>(PhantomData<T>);
         impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {

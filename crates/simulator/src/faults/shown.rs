@@ -1,6 +1,6 @@
-//! What is shown of jobs and queues differs from what is: disguises, jobs that vanish, snapshots that stand still.
+//! Faults in what AWS shows of jobs and queues: disguised values, vanished jobs, frozen snapshots.
 //!
-//! This works on finished answers, so that the operations themselves stay honest.
+//! They modify finished responses, so that the operations themselves stay correct.
 
 use serde_json::Value;
 use serde_json::json;
@@ -13,7 +13,7 @@ use trainspotter_core::model::JobId;
 const SNAPSHOT: &str = "GetJobQueueSnapshot";
 
 impl Faults {
-    /// Changes an answer of Batch, or refuses it, if something was asked for.
+    /// Modifies or rejects a response of Batch, as requested.
     pub fn show(&mut self, operation: &str, input: &Value, answer: Value) -> Result<Value, ApiError> {
         match operation {
             "ListServiceJobs" => Ok(self.show_list(answer)),
@@ -35,7 +35,7 @@ impl Faults {
         answer
     }
 
-    /// Whether a job, as described or listed, has vanished.
+    /// Whether a described or listed job has vanished.
     fn hides(&mut self, shown: &Value) -> bool {
         let now = self.now;
         let (Some(id), name) = (shown["jobId"].as_str(), shown["jobName"].as_str().unwrap_or_default()) else {
@@ -55,7 +55,7 @@ impl Faults {
         })
     }
 
-    /// While snapshots are stale the first answer to each request stands.
+    /// While snapshots are frozen, each request repeats its first response.
     fn show_snapshot(&mut self, input: &Value, answer: Value) -> Value {
         if self.due(Kind::StaleSnapshot, SNAPSHOT, None).is_none() {
             self.snapshots.clear();
@@ -64,7 +64,7 @@ impl Faults {
         self.snapshots.entry(input.to_string()).or_insert(answer).clone()
     }
 
-    /// Changes what is shown of a job, if this is the one.
+    /// Disguises a job, if it is the chosen one.
     pub fn disguise(&mut self, job: &JobId, shown: &mut Value) {
         if let Some(status) = Disguise::of(&mut self.unknown_status, job) {
             shown["status"] = json!(status);
@@ -76,13 +76,13 @@ impl Faults {
         }
     }
 
-    /// The instance type that a job is to show instead of its own.
+    /// The instance type to show for the job, if disguised.
     pub fn unknown_instance_type_of(&mut self, job: &JobId) -> Option<String> {
         Disguise::of(&mut self.unknown_instance_type, job)
     }
 }
 
-/// A value that one job shows instead of its own.
+/// A false value shown for one job.
 #[derive(Clone, Debug)]
 pub(super) struct Disguise {
     pub value: String,
@@ -90,12 +90,12 @@ pub(super) struct Disguise {
 }
 
 impl Disguise {
-    /// For the first job that is shown.
+    /// Applies to the first job that is shown.
     pub fn new(value: String) -> Self {
         Self { value, job: None }
     }
 
-    /// The value, if it befalls this job: the first one asked about.
+    /// The value, if it applies to this job: the first one queried.
     fn of(disguise: &mut Option<Self>, job: &JobId) -> Option<String> {
         let disguise = disguise.as_mut()?;
         let befallen = disguise.job.get_or_insert_with(|| job.clone());
@@ -103,7 +103,7 @@ impl Disguise {
     }
 }
 
-/// Whether a name fits a pattern with an optional `*` at its end.
+/// Whether a name matches a pattern with an optional trailing `*`.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |opening| name.starts_with(opening))
 }

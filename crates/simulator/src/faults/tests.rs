@@ -1,4 +1,4 @@
-//! Faults in their windows, by their counts and chances.
+//! Faults with time windows, counts and probabilities.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How each service words its refusals of a caller.
+//! Client errors in each service's format.
 
 use crate::arn;
 use crate::faults::Refusals;
@@ -6,12 +6,12 @@ use crate::http::{Call, EXPIRED, Service};
 use crate::reply::ApiError;
 
 impl Call {
-    /// How the service refuses calls.
+    /// The service's errors for faults.
     pub(super) fn refusals(&self) -> Refusals {
         Refusals { throttled: self.throttled(), expired: self.expired(), denied: self.denied() }
     }
 
-    /// How the service says that a caller goes too fast.
+    /// The service's throttling error.
     fn throttled(&self) -> ApiError {
         let (status, code) = match self.service {
             Service::Batch => (429, "TooManyRequestsException"),
@@ -22,7 +22,7 @@ impl Call {
         ApiError::new(status, code, "Rate exceeded")
     }
 
-    /// How the service says that a caller's temporary credentials are too old.
+    /// The service's error for expired temporary credentials.
     pub(super) fn expired(&self) -> ApiError {
         let (status, code) = match self.service {
             Service::Batch | Service::CloudWatch => (403, "ExpiredTokenException"),
@@ -32,7 +32,7 @@ impl Call {
         ApiError::new(status, code, EXPIRED)
     }
 
-    /// A refusal of the caller as the service spells it.
+    /// Converts a client error to the service's code.
     pub(super) fn in_its_words(&self, error: ApiError) -> ApiError {
         match (error.code, self.service) {
             ("ExpiredToken", _) => self.expired(),
@@ -43,7 +43,7 @@ impl Call {
         }
     }
 
-    /// How the service says that a caller is not allowed to make this call.
+    /// The service's error for denied access.
     fn denied(&self) -> ApiError {
         let (status, code, prefix) = match self.service {
             Service::Batch => (403, "AccessDeniedException", "batch"),

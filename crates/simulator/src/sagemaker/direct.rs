@@ -1,4 +1,5 @@
-//! Training jobs that SageMaker's own API has made: they belong to no queue of Batch, and the account's limits count them.
+//! Training jobs created through SageMaker's own API: they belong to no Batch queue, but count against the account's
+//! limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +15,17 @@ use crate::reply::{ApiError, integer};
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::{Plan, PlannedOutcome};
 
-/// One such job. It runs from the moment it is created.
+/// Such a training job. It runs from its creation on.
 #[derive(Clone, Debug)]
 pub(crate) struct DirectJob {
     request: Value,
     pub(super) created_at: Timestamp,
     ends_at: Timestamp,
-    /// `TrainingJobStatus` and `SecondaryStatus` once it has ended.
+    /// `TrainingJobStatus` and `SecondaryStatus` after its end.
     end: (&'static str, &'static str),
 }
 
-/// All of them by name.
+/// All of them, by name.
 pub(crate) type DirectJobs = BTreeMap<String, DirectJob>;
 
 #[derive(Debug, Deserialize)]
@@ -34,7 +35,7 @@ pub(super) struct Named {
 }
 
 impl DirectJob {
-    /// A job of a scenario: nothing is known of it but what it runs on and for how long.
+    /// A job of a scenario, with only its instances and run time.
     pub(crate) fn of_scenario(instance_type: &str, instances: u32, from: Timestamp, to: Option<Timestamp>) -> Self {
         let request = json!({
             "ResourceConfig": {"InstanceType": instance_type, "InstanceCount": instances, "VolumeSizeInGB": 30},
@@ -61,7 +62,7 @@ impl DirectJob {
     }
 }
 
-/// Makes a job. How long it runs is said as in the payload of a service job.
+/// Creates a job. Its run time is determined as for the payload of a service job.
 pub(super) fn create(world: &mut World, request: &Value) -> Result<Value, ApiError> {
     let Named { training_job_name: name } = super::input(request)?;
     if world.direct_jobs.contains_key(&name) || crate::training_jobs::find(world, &name).is_some() {
@@ -91,7 +92,7 @@ pub(super) fn create(world: &mut World, request: &Value) -> Result<Value, ApiErr
     Ok(json!({"TrainingJobArn": arn::training_job(&name)}))
 }
 
-/// Ends a job. One of a queue's is stopped by Batch's own API.
+/// Stops a job. Jobs of a queue are stopped through Batch's API.
 pub(super) fn stop(world: &mut World, input: &Named) -> Result<Value, ApiError> {
     let now = world.now;
     match world.direct_jobs.get_mut(&input.training_job_name) {
@@ -106,7 +107,7 @@ pub(super) fn stop(world: &mut World, input: &Named) -> Result<Value, ApiError> 
     }
 }
 
-/// A job as `DescribeTrainingJob` shows it.
+/// A job as returned by `DescribeTrainingJob`.
 pub(super) fn describe(job: &DirectJob, name: &str, now: Timestamp) -> Value {
     let (status, secondary) = job.statuses(now);
     let ended_at = job.ended_at(now);

@@ -1,4 +1,4 @@
-//! The inputs of the operations served, with the constraints of SageMaker's model (botocore 1.44.5).
+//! Inputs of the supported operations, with the constraints of SageMaker's model (botocore 1.44.5).
 
 mod training_job;
 
@@ -8,7 +8,7 @@ use crate::shape::optional;
 use crate::shape::required;
 use crate::shape::text;
 
-/// The operations served, by name, and what each takes.
+/// The supported operations by name, with their inputs.
 pub(super) const SERVED: [(&str, Shape); 7] = [
     ("CreateTrainingJob", training_job::INPUT),
     ("DescribeTrainingJob", Shape::Structure(&[NAME])),
@@ -31,7 +31,7 @@ pub(super) const SERVED: [(&str, Shape); 7] = [
 
 const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
 
-/// What may stand before the name of a training plan: the rest of its ARN.
+/// The part of a training plan's ARN before its name.
 const PLAN: &str = ":training-plan/";
 const PAGE_SIZE: Member = optional("MaxResults", &Shape::Integer(1, 100));
 const PAGE_TOKEN: Member = optional("NextToken", &text(0, 8_192));

@@ -1,4 +1,4 @@
-//! What `ListTrainingJobs` shows of a training job, whoever made it.
+//! Training jobs in `ListTrainingJobs`, whether created by Batch or directly.
 
 use super::direct::DirectJob;
 use super::{last_modified, statuses};
@@ -6,16 +6,16 @@ use crate::World;
 use crate::training_jobs::{self, Run};
 use trainspotter_core::model::Timestamp;
 
-/// A training job in a list.
+/// An entry of the list.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Listed<'a> {
-    /// Batch has made it.
+    /// Created by Batch.
     OfBatch(Run<'a>),
-    /// SageMaker's own API has made it.
+    /// Created through SageMaker's API.
     Direct(&'a str, &'a DirectJob, Timestamp),
 }
 
-/// All training jobs there are now.
+/// All current training jobs.
 pub(super) fn all(world: &World) -> Vec<Listed<'_>> {
     let of_batch = world.scheduler.jobs().flat_map(training_jobs::runs).map(Listed::OfBatch);
     let direct = world.direct_jobs.iter().filter(|(_, job)| job.created_at <= world.now);

@@ -1,5 +1,5 @@
-//! Training plans: capacity that was reserved in advance. An account whose queues use instances that plans exist for has one, of
-//! thirty days, which no job runs on.
+//! Training plans: capacity reserved in advance. An account whose queues use instances for which plans exist has one
+//! plan, of thirty days, which no job uses.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -86,7 +86,7 @@ fn plan(world: &World) -> Option<Value> {
     Some(plan)
 }
 
-/// Refuses every token: what is listed here has one page.
+/// Rejects every token: these lists have one page.
 pub(super) fn only_page(next_token: Option<&str>) -> Result<(), ApiError> {
     match next_token {
         Some(_) => Err(ApiError::bad("ValidationException", "Invalid NextToken")),

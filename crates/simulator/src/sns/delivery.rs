@@ -1,5 +1,5 @@
-//! Messages on their way to HTTP subscribers, in the form that SNS posts them. Loopback addresses only: the simulator
-//! sends nothing to anybody else.
+//! Delivers messages to HTTP subscribers, in SNS's format. Loopback addresses only: the simulator sends nothing to
+//! other hosts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use trainspotter_clock::Clock;
 /// SNS's default delivery policy for HTTP: three retries, 20 seconds apart.
 const ATTEMPTS: u32 = 4;
 const BETWEEN: Duration = Duration::from_secs(20);
-/// What SNS waits for an answer, in wall time.
+/// SNS's timeout for a response, in wall time.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Deliveries under way; what is more is dropped and logged.
+/// Maximum deliveries in progress; further ones are dropped and logged.
 const MAX_UNDER_WAY: usize = 256;
 
 /// One message to one subscriber.
@@ -66,7 +66,7 @@ impl Delivery {
     }
 }
 
-/// Delivers in the background. Cheap to clone.
+/// Delivers messages in the background. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Postman {
     client: Option<reqwest::Client>,
@@ -86,7 +86,7 @@ impl Postman {
         Self { client, clock, room: Arc::new(Semaphore::new(MAX_UNDER_WAY)) }
     }
 
-    /// Sends deliveries on their way.
+    /// Starts deliveries.
     pub fn send(&self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let (Some(client), Ok(room)) = (self.client.clone(), Arc::clone(&self.room).try_acquire_owned()) else {
@@ -130,7 +130,7 @@ async fn post(client: &reqwest::Client, delivery: &Delivery) -> reqwest::Result<
     Ok(response.status())
 }
 
-/// Whether a URL leads to this machine, by its literal address or the name `localhost`.
+/// Whether a URL points to this machine, by a literal address or the name `localhost`.
 pub(super) fn is_loopback(endpoint: &str) -> bool {
     let Ok(url) = Url::parse(endpoint) else { return false };
     url.scheme() == "http"
@@ -142,7 +142,7 @@ pub(super) fn is_loopback(endpoint: &str) -> bool {
         }
 }
 
-/// What tells equal messages from others on a topic that compares contents.
+/// Deduplication key of a message's text, for topics with content-based deduplication.
 pub(super) fn digest(text: &str) -> String {
     STANDARD.encode(Sha256::digest(text))
 }

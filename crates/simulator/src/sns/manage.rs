@@ -1,4 +1,4 @@
-//! Topics and subscriptions: everything of SNS but publishing.
+//! Topics and subscriptions: all SNS operations except publishing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,12 +17,12 @@ use crate::sns::topics::Topics;
 
 const MAX_TOPIC_NAME: usize = 256;
 const MAX_TAGS: usize = 50;
-/// Topics or subscriptions on a page.
+/// Topics or subscriptions per page.
 const PAGE: usize = 100;
-/// Where messages may go. Only `http` is delivered; the others are taken and stay silent.
+/// Accepted protocols. Only `http` is delivered; messages to others are dropped.
 const PROTOCOLS: [&str; 9] =
     ["http", "https", "email", "email-json", "sms", "sqs", "application", "lambda", "firehose"];
-/// Attributes that a caller may set.
+/// Attributes that clients may set.
 const TOPIC_ATTRIBUTES: [&str; 12] = [
     "ArchivePolicy",
     "ContentBasedDeduplication",
@@ -39,7 +39,7 @@ const TOPIC_ATTRIBUTES: [&str; 12] = [
 ];
 const SUBSCRIPTION_ATTRIBUTES: [&str; 4] =
     ["DeliveryPolicy", "RawMessageDelivery", "RedrivePolicy", "SubscriptionRoleArn"];
-/// The least and most of `MaximumMessageSize`, in bytes.
+/// Allowed `MaximumMessageSize`, in bytes.
 const MESSAGE_SIZES: std::ops::RangeInclusive<usize> = 1_024..=1_048_576;
 
 pub(super) fn create_topic(topics: &mut Topics, form: &Form) -> Result<String, ApiError> {
@@ -132,7 +132,7 @@ pub(super) fn subscribe(world: &mut World, form: &Form) -> Result<String, ApiErr
     Ok(element("SubscriptionArn", &topic.subscribe(arn, new)))
 }
 
-/// Whether an endpoint has the form that its protocol wants.
+/// Checks the format of an endpoint for its protocol.
 fn check_endpoint(protocol: &str, endpoint: &str) -> Result<(), ApiError> {
     let (fits, wanted) = match protocol {
         "http" => (endpoint.starts_with("http://"), "Endpoint must match the specified protocol"),
@@ -212,7 +212,7 @@ fn listed<'a>(
     Ok(element_of("Subscriptions", &members) + &next)
 }
 
-/// A page of names in order, and the element that holds the token of the next.
+/// A page of names in order, and the element with the token of the next page.
 fn page<'a>(names: impl Iterator<Item = &'a String>, form: &Form) -> Result<(Vec<&'a String>, String), ApiError> {
     let after = match form.get("NextToken") {
         None => None,
@@ -234,7 +234,7 @@ fn find<'a>(topics: &'a mut Topics, arn: &str) -> Result<&'a mut Subscription, A
     topic.subscriptions.get_mut(arn).ok_or_else(missing)
 }
 
-/// The topic of a subscription's ARN.
+/// The topic's ARN in a subscription's ARN.
 fn topic_of(arn: &str) -> &str {
     arn.rsplit_once(':').map_or(arn, |(topic, _)| topic)
 }
@@ -277,7 +277,7 @@ fn check_topic_attribute(name: &str, value: &str, fifo: bool) -> Result<(), ApiE
     if right && (fifo || !of_fifo) { Ok(()) } else { Err(invalid(&format!("Attributes Reason: {name} {value}"))) }
 }
 
-/// The entries of `Attributes`, of which only `known` ones are taken.
+/// The entries of `Attributes`; only `known` names are accepted.
 fn attributes(form: &Form, known: &[&str]) -> Result<BTreeMap<String, String>, ApiError> {
     let member = |entry: &str, name: &str| form.get(&format!("{entry}.{name}")).unwrap_or_default().to_owned();
     let all: BTreeMap<_, _> =
@@ -298,13 +298,13 @@ fn not_taken(name: &str) -> ApiError {
 fn map(name: &str, entries: &BTreeMap<String, String>) -> String {
     let mut inside = String::new();
     for (key, value) in entries {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(inside, "<entry>{}{}</entry>", element("key", key), element("value", value));
     }
     element_of(name, &inside)
 }
 
-/// An element around others.
+/// An element that contains others.
 pub(super) fn element_of(name: &str, inside: &str) -> String {
     format!("<{name}>{inside}</{name}>")
 }

@@ -1,4 +1,4 @@
-//! A message, and where a topic's messages go.
+//! Messages and subscriptions.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use trainspotter_core::model::Timestamp;
 
-/// Where a topic's messages go.
+/// A subscription of a topic.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Subscription {
     pub protocol: String,
@@ -14,7 +14,7 @@ pub(super) struct Subscription {
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A message as published.
+/// A published message.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Message {
     pub id: String,
@@ -24,6 +24,6 @@ pub(crate) struct Message {
     pub subject: Option<String>,
     pub text: String,
     pub group: Option<String>,
-    /// Name, data type and value.
+    /// Name, data type and value of each attribute.
     pub attributes: Vec<(String, String, String)>,
 }

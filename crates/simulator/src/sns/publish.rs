@@ -12,12 +12,12 @@ use crate::sns::manage::element_of;
 use crate::sns::message::Message;
 use crate::sns::topics::Topic;
 
-/// The default of a topic's `MaximumMessageSize`, attributes included.
+/// Default `MaximumMessageSize` of a topic, including attributes.
 const MAX_MESSAGE_BYTES: usize = 256 * 1_024;
 /// "less than 100 characters".
 const MAX_SUBJECT: usize = 99;
 const MAX_ID: usize = 128;
-/// Messages of a batch, characters of an entry's id, and bytes of all together.
+/// Maximum messages of a batch, characters of an entry's id, and bytes of the whole batch.
 const MAX_ENTRIES: usize = 10;
 const MAX_ENTRY_ID: usize = 80;
 const MAX_BATCH_BYTES: usize = MAX_MESSAGE_BYTES;
@@ -29,7 +29,7 @@ pub(super) fn publish(world: &mut World, form: &Form) -> Result<String, ApiError
     publish_one(world, arn, Entry { form, prefix: "" })
 }
 
-/// Publishes each entry for itself: some may fail.
+/// Publishes each entry separately: some may fail.
 pub(super) fn publish_batch(world: &mut World, form: &Form) -> Result<String, ApiError> {
     let arn = form.required("TopicArn")?;
     let prefixes: Vec<_> = form.entries("PublishBatchRequestEntries.member").map(|entry| format!("{entry}.")).collect();
@@ -84,7 +84,7 @@ fn check_batch(entries: &[Entry<'_>]) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The members of one message: the request's own, or those of an entry of a batch.
+/// The members of one message: those of the request, or of an entry of a batch.
 #[derive(Clone, Copy)]
 struct Entry<'a> {
     form: &'a Form,
@@ -117,7 +117,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// Publishes one message and gives the members of its answer.
+/// Publishes one message and returns the members of the response.
 fn publish_one(world: &mut World, arn: &str, entry: Entry<'_>) -> Result<String, ApiError> {
     let now = world.now;
     let id = world.next_id();
@@ -136,7 +136,7 @@ fn publish_one(world: &mut World, arn: &str, entry: Entry<'_>) -> Result<String,
     Ok(element("MessageId", &id) + &element("SequenceNumber", &format!("{number:020}")))
 }
 
-/// What tells a FIFO topic's messages apart; `None` for other topics.
+/// Deduplication id on a FIFO topic; `None` for other topics.
 fn deduplication(entry: Entry<'_>, topic: &Topic, text: &str) -> Result<Option<String>, ApiError> {
     if !topic.fifo {
         return Ok(None);
@@ -157,7 +157,7 @@ fn deduplication(entry: Entry<'_>, topic: &Topic, text: &str) -> Result<Option<S
     Ok(Some(format!("{group} {id}")))
 }
 
-/// Text and attributes of a message within all limits.
+/// Validated text and attributes of a message.
 type Content = (String, Vec<(String, String, String)>);
 
 fn checked(entry: Entry<'_>, topic: &Topic) -> Result<Content, ApiError> {
@@ -194,7 +194,7 @@ fn checked(entry: Entry<'_>, topic: &Topic) -> Result<Content, ApiError> {
     Ok((text, attributes))
 }
 
-/// What a message with a structure says to protocols it does not name.
+/// The text of a structured message for protocols that it does not name.
 fn default_text(text: &str) -> Option<String> {
     let structure: serde_json::Value = serde_json::from_str(text).ok()?;
     Some(structure.get("default")?.as_str()?.to_owned())

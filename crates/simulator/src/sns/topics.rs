@@ -1,4 +1,4 @@
-//! Topics, their subscriptions, and the last messages published.
+//! Topics, their subscriptions, and the latest messages.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -9,9 +9,9 @@ use crate::sns::delivery::Delivery;
 use crate::sns::message::{Message, Subscription};
 use trainspotter_core::model::Timestamp;
 
-/// How long a FIFO topic remembers what it was given.
+/// Deduplication interval of FIFO topics.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
-/// Messages kept for the truth.
+/// Maximum messages kept for the ground truth.
 const MAX_KEPT: usize = 1_000;
 
 /// All topics, by ARN.
@@ -26,27 +26,27 @@ pub(crate) struct Topics {
 #[derive(Debug, Default)]
 pub(super) struct Topic {
     pub fifo: bool,
-    /// As they were set.
+    /// Attributes as set.
     pub attributes: BTreeMap<String, String>,
-    /// By ARN.
+    /// Subscriptions by ARN.
     pub subscriptions: BTreeMap<String, Subscription>,
-    /// By deduplication id: when it was first seen, and how it was answered.
+    /// By deduplication id: time of the first message, its id and its sequence number.
     seen: BTreeMap<String, (Timestamp, String, u64)>,
     last_number: u64,
 }
 
 impl Topics {
-    /// How many messages were published; a duplicate to a FIFO topic does not count.
+    /// Number of published messages; duplicates on FIFO topics do not count.
     pub fn published(&self) -> u64 {
         self.published
     }
 
-    /// The last messages, oldest first.
+    /// The latest messages, oldest first.
     pub fn kept(&self) -> &VecDeque<Message> {
         &self.kept
     }
 
-    /// What is to be delivered since this was last asked.
+    /// Takes the deliveries added since the last call.
     pub fn take_due(&mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.due)
     }
@@ -58,7 +58,7 @@ impl Topics {
         self.topics.entry(crate::arn::topic(name)).or_insert(topic);
     }
 
-    /// Deletes a topic with its subscriptions, if it exists.
+    /// Deletes a topic and its subscriptions, if it exists.
     pub(super) fn remove(&mut self, arn: &str) {
         self.topics.remove(arn);
     }
@@ -72,7 +72,7 @@ impl Topics {
         self.topics.get_mut(arn).ok_or_else(|| ApiError::new(404, "NotFound", "Topic does not exist"))
     }
 
-    /// Publishes to a topic that exists.
+    /// Publishes to an existing topic.
     pub(super) fn publish(&mut self, topic: &str, message: Message) {
         if let Some(topic) = self.topics.get(topic) {
             let reported = topic.subscriptions.iter().filter(|(_, subscription)| subscription.protocol == "http");
@@ -85,8 +85,8 @@ impl Topics {
         self.kept.push_back(message);
     }
 
-    /// Publishes to a FIFO topic that exists, unless it was given the same within five minutes. Returns the message's id
-    /// and sequence number; of a duplicate those of the first.
+    /// Publishes to an existing FIFO topic, unless it received the same message within five minutes. Returns the
+    /// message's id and sequence number; for a duplicate, those of the first one.
     pub(super) fn publish_once(
         &mut self,
         arn: &str,
@@ -108,7 +108,7 @@ impl Topics {
 }
 
 impl Topic {
-    /// Subscribes an endpoint; one that is subscribed keeps its ARN.
+    /// Subscribes an endpoint; an existing subscription keeps its ARN.
     pub fn subscribe(&mut self, arn: String, new: Subscription) -> String {
         let same = |old: &Subscription| (&old.protocol, &old.endpoint) == (&new.protocol, &new.endpoint);
         if let Some((arn, _)) = self.subscriptions.iter().find(|(_, old)| same(old)) {

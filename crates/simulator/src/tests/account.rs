@@ -31,13 +31,13 @@ use trainspotter_core::scheduler::Submission;
 use trainspotter_core::scheduler::Terms;
 
 pub const SEED: u64 = 7;
-/// When the first job was submitted.
+/// Submission time of the first job.
 pub const BEGAN: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub const INSTANCE: &str = "ml.p5.48xlarge";
 /// Jobs in the queue `prod`: one a second.
 pub const JOBS: usize = 250;
 
-/// A served simulation; it stops when this is dropped.
+/// A served simulation; stops when dropped.
 pub struct Account {
     pub url: String,
     pub simulation: Simulation,
@@ -45,7 +45,7 @@ pub struct Account {
     stop: DropGuard,
 }
 
-/// Makes a client of an SDK crate for an account.
+/// Creates a client of an SDK crate for an account.
 macro_rules! client {
     ($sdk:ident, $account:expr) => {
         $sdk::Client::from_conf(
@@ -67,12 +67,12 @@ pub fn credentials() -> Credentials {
 }
 
 impl Account {
-    /// An hour after the first job was submitted.
+    /// Opens an account one hour after the first submission.
     pub async fn open() -> Self {
         Self::with(&Scenario::default()).await
     }
 
-    /// The same under the quirks and faults of a scenario.
+    /// As [`Self::open`], with the quirks and faults of a scenario.
     pub async fn with(scenario: &Scenario) -> Self {
         let clock = Clock::starting_at(BEGAN + Duration::from_hours(1), 1.0);
         let simulation = Simulation::new(workload(), SEED, clock).with(scenario);
@@ -83,18 +83,18 @@ impl Account {
         Self { url, simulation, server, stop: stop.drop_guard() }
     }
 
-    /// Stops serving and waits until that has happened.
+    /// Stops serving, and waits until it has stopped.
     pub async fn close(self) {
         drop(self.stop);
         self.server.await.unwrap().unwrap();
     }
 
-    /// What `/_sim/<path>` says.
+    /// Response of `/_sim/<path>`.
     pub async fn sim(&self, path: &str) -> Value {
         reqwest::get(format!("{}/_sim/{path}", self.url)).await.unwrap().json().await.unwrap()
     }
 
-    /// Performs a command of `/_sim/control` and gives its answer.
+    /// Sends a command to `/_sim/control`, and returns the response.
     pub async fn control(&self, command: Value) -> Value {
         let url = format!("{}/_sim/control", self.url);
         let response = reqwest::Client::new().post(url).json(&command).send().await.unwrap();
@@ -102,7 +102,7 @@ impl Account {
         response.json().await.unwrap()
     }
 
-    /// Arranges faults.
+    /// Adds faults.
     pub async fn arrange(&self, faults: Value) {
         let response =
             reqwest::Client::new().post(format!("{}/_sim/faults", self.url)).json(&faults).send().await.unwrap();
@@ -110,7 +110,7 @@ impl Account {
     }
 }
 
-/// Two shares of four instances each that lend and borrow, and a FIFO queue with one job that failed.
+/// Two shares of four instances each that lend and borrow, and a FIFO queue with one failed job.
 fn workload() -> Workload {
     let share = |name: &str| QuotaShare {
         name: name.into(),

@@ -1,4 +1,4 @@
-//! Queues, jobs and training jobs by the Batch and SageMaker clients.
+//! Queues, jobs and training jobs through the Batch and SageMaker clients.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -75,7 +75,7 @@ async fn every_job_is_on_exactly_one_page_of_one_status_while_jobs_move() {
     }
     assert_eq!((count, ids.len()), (JOBS, JOBS));
 
-    // A page's last job leaves the list before the next page is asked for.
+    // A page's last job leaves the list before the next page is requested.
     let list = || batch.list_service_jobs().job_queue("prod").job_status(ServiceJobStatus::Runnable).max_results(5);
     let first = list().send().await.unwrap();
     let last = first.job_summary_list()[4].clone();
@@ -98,7 +98,7 @@ async fn lists_keep_to_their_odd_rules() {
     assert!(!by_default.job_summary_list().is_empty());
     assert!(by_default.job_summary_list().iter().all(|job| job.status() == Some(&ServiceJobStatus::Running)));
 
-    // The status is ignored beside a name, which is matched whatever its case; newest first.
+    // With a name filter the status is ignored, and case too; newest first.
     let named =
         list().job_status(ServiceJobStatus::Failed).filters(filter("JOB_NAME", "TRAIN-24*")).send().await.unwrap();
     let names: Vec<_> = named.job_summary_list().iter().filter_map(|job| job.job_name()).collect();
@@ -112,7 +112,7 @@ async fn lists_keep_to_their_odd_rules() {
     let early = list().filters(filter("BEFORE_CREATED_AT", &before)).send().await.unwrap();
     assert_eq!(early.job_summary_list().len(), 2);
 
-    // Beside a share it is not ignored.
+    // With a share filter it is not ignored.
     let waiting = list()
         .job_status(ServiceJobStatus::Runnable)
         .filters(filter("QUOTA_SHARE_NAME", "vision"))

@@ -1,4 +1,4 @@
-//! Time, events and faults on request, as clients meet them.
+//! Control of time, events and faults, as seen by clients.
 
 use std::time::Duration;
 

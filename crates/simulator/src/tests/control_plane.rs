@@ -1,4 +1,4 @@
-//! Resources that are being created, changed or deleted.
+//! Resources that are being created, updated or deleted.
 
 use aws_sdk_batch::error::ProvideErrorMetadata;
 use aws_sdk_batch::types::CapacityLimit;
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::tests::account::Account;
 use crate::tests::account::client;
 
-/// The simulated clock stands, so that everything stays as it is between calls.
+/// The simulated clock is paused, so nothing changes between calls.
 #[tokio::test]
 async fn a_queue_is_made_on_an_environment_that_is_being_created_and_one_that_is_updating_is_deleted() {
     let account = Account::open().await;

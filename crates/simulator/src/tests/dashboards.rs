@@ -1,4 +1,5 @@
-//! The shipped CloudWatch dashboard over what the simulator publishes as AWS: every widget of those rows shows data.
+//! The shipped CloudWatch dashboard with the metrics that the simulator publishes as AWS: every widget of those rows
+//! has data.
 
 use std::fs;
 use std::path::Path;
@@ -47,7 +48,7 @@ fn every_widget_over_the_metrics_of_batch_shows_data() {
             let answer: Value = answer.deserialized().unwrap();
             let results = answer["MetricDataResults"].as_array().unwrap();
             let shows = results.iter().any(|series| !series["Values"].as_array().unwrap().is_empty());
-            // Service jobs are terminated and never cancelled.
+            // Service jobs are terminated, never cancelled.
             assert_eq!(shows, !search.contains("JobsCancelled"), "{}: {search}", widget["properties"]["title"]);
         }
     }

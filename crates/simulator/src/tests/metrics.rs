@@ -99,7 +99,7 @@ async fn refusals_carry_their_code() {
     let faults = serde_json::json!({"throttle": {"operation": "ListMetrics", "count": 1}});
     account.arrange(faults).await;
     let error = cloudwatch.list_metrics().send().await.unwrap_err();
-    // The code of the query protocol, which the SDK prefers where it is given.
+    // The code of the query protocol, which the SDK prefers if present.
     assert_eq!(error.code(), Some("Throttling"));
 }
 
@@ -273,7 +273,7 @@ async fn statistics_come_in_any_protocol() {
     assert!(answer.contains("<Code>InvalidParameterValue</Code>"), "{answer}");
 }
 
-/// What `AWS/Batch` says of a queue in the first hour.
+/// Statistics of `AWS/Batch` for a queue in the first hour.
 async fn native(cloudwatch: &aws_sdk_cloudwatch::Client, queue: &str, name: &str, stat: &str) -> Vec<f64> {
     let metric =
         Metric::builder().namespace("AWS/Batch").metric_name(name).dimensions(dimension("JobQueueName", queue));

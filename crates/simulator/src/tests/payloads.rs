@@ -1,4 +1,4 @@
-//! What is taken at submission, and what becomes of it.
+//! Which payloads are accepted at submission, and their effects.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn submit(batch: &aws_sdk_batch::Client, name: &str, payload: &str) -> Str
     answer.job_arn().unwrap().to_owned()
 }
 
-/// The job after so long.
+/// The job after this time.
 async fn after(account: &Account, batch: &aws_sdk_batch::Client, job: &str, time: &str) -> DescribeServiceJobOutput {
     account.control(json!({"advance": time})).await;
     batch.describe_service_job().job_id(job).send().await.unwrap()
@@ -116,7 +116,7 @@ async fn what_sdks_read_of_a_training_job_is_always_there() {
     assert_eq!(mine.enable_managed_spot_training(), Some(false));
     let tags = sagemaker.list_tags().resource_arn(mine.training_job_arn().unwrap()).send().await.unwrap();
     assert_eq!(tags.tags()[0].value(), Some("vision"));
-    // So it is for jobs of the workload.
+    // The same holds for jobs of the workload.
     let listed =
         batch.list_service_jobs().job_queue("prod").job_status(ServiceJobStatus::Succeeded).send().await.unwrap();
     let of_workload = batch.describe_service_job().job_id(listed.job_summary_list()[0].job_id().unwrap());

@@ -1,4 +1,4 @@
-//! Both settings of every switch, as the Batch client sees them. What becomes of the jobs themselves is tested with the
+//! Both settings of every switch, through the Batch client. Effects on the jobs themselves are tested with the
 //! scheduler.
 
 use aws_sdk_batch::types::KeyValuesPair;
@@ -14,7 +14,7 @@ async fn account(quirk: &str) -> Account {
     Account::with(&scenario::parse("quirk", &format!("quirks: {{{quirk}}}")).unwrap()).await
 }
 
-/// The names of all waiting jobs in the order of their pages.
+/// Names of all waiting jobs, in page order.
 async fn waiting(account: &Account) -> Vec<String> {
     let batch = client!(aws_sdk_batch, account);
     let list = batch.list_service_jobs().job_queue("prod").job_status(ServiceJobStatus::Runnable).max_results(7);
@@ -59,7 +59,7 @@ async fn a_job_that_has_not_started_has_no_start_or_started_at_zero() {
         let waiting = list.send().await.unwrap();
         let job = &waiting.job_summary_list()[0];
         assert_eq!(job.started_at(), listed, "{setting}");
-        // This client puts a zero where the member is missing.
+        // This client returns zero if the member is missing.
         let job = batch.describe_service_job().job_id(job.job_id().unwrap()).send().await.unwrap();
         assert_eq!(job.started_at(), Some(described), "{setting}");
     }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::tests::account::Account;
 use crate::tests::account::client;
 
-/// An HTTP subscriber on a free port: its URL, and what it gets.
+/// An HTTP subscriber on a free port: its URL, and the messages it receives.
 async fn subscriber() -> (String, mpsc::Receiver<(HeaderMap, Value)>) {
     let (reported, heard) = mpsc::channel(8);
     let hear = move |headers: HeaderMap, body: String| async move {
@@ -172,7 +172,7 @@ async fn a_batch_fails_message_by_message() {
     }
 }
 
-/// The STS client is not a direct dependency: its two calls are made by hand.
+/// The STS client is not a direct dependency, so these calls are built by hand.
 #[tokio::test]
 async fn any_role_can_be_assumed() {
     let account = Account::open().await;

@@ -1,4 +1,4 @@
-//! Traces as people bring them, and longer ones made by a seed.
+//! Realistic traces, and longer ones generated from a seed.
 
 #[path = "../../../../tests/support/recorded_trace.rs"]
 mod recorded_trace;
@@ -18,7 +18,7 @@ fn read(text: &str) -> Result<Workload, Problem> {
     super::read(text.as_bytes(), "my trace.v1", START)
 }
 
-/// A trace, played for this long.
+/// Simulates a trace for this long.
 fn play(text: &str, hours: u64) -> Scheduler {
     let workload = read(text).unwrap();
     let mut scheduler = Scheduler::new(workload.setup, 1, START);
@@ -137,7 +137,7 @@ fn a_dense_trace_makes_people_wait_and_drains() {
     }
     let mut scheduler = play(&text, 5);
     let queue = QueueName::from("my_trace_v1");
-    // The quota is nine tenths of the demand, so that after five hours the first in line have waited for about half an hour.
+    // The quota is nine tenths of the demand, so after five hours the oldest jobs have waited for about half an hour.
     let long = |job: &&Job| scheduler.now().since(job.created_at) > Duration::from_secs(900);
     let shares = scheduler.jobs_in(&queue, &JobStatus::Runnable).filter(long).map(|job| job.share.clone());
     let shares: std::collections::BTreeSet<_> = shares.collect();

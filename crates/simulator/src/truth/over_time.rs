@@ -1,4 +1,5 @@
-//! What has to be watched while time passes, because it cannot be read off the jobs later: capacity, causes of idle GPUs, and lending.
+//! Ground truth that must be accumulated over time, because it cannot be derived from the jobs later: capacity,
+//! causes of idle GPUs, and lending.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +18,14 @@ use trainspotter_core::scheduler::WaitReason;
 
 use super::{capacity_gpus, gpus, gpus_of};
 
-/// Events closer together than this are looked at once.
+/// Events closer together than this are handled in one step.
 const MIN_STEP: Duration = Duration::from_secs(10);
-/// So much longer a step is for each queue, so that looking at a thousand of them stays cheap.
+/// Added to the step for each queue, so that a thousand queues stay cheap.
 const STEP_PER_QUEUE: Duration = Duration::from_millis(100);
-/// Looks at most while one span of time passes, however long it is.
+/// Maximum steps per call, however much time passes.
 const MAX_STEPS: u32 = 5_000;
-/// Waiting jobs of a queue's environment up to which each is asked what it waits for; beyond, its idle GPUs count as `unexamined`.
+/// Maximum waiting jobs of an environment whose wait reasons are examined; beyond it, its idle GPUs count as
+/// `unexamined`.
 const MAX_WAITING_EXAMINED: usize = 1_000;
 
 /// GPU-seconds since the beginning.
@@ -32,10 +34,10 @@ pub(crate) struct OverTime {
     began: Timestamp,
     until: Timestamp,
     capacity: BTreeMap<QueueName, f64>,
-    /// What is charged per second until the next look.
+    /// Rates that are charged per second until the next step.
     now: Gpus,
     looked_at: Option<Timestamp>,
-    /// The longest step so far: nothing that happened was noticed later than this.
+    /// The longest step so far: an upper bound of the delay with which events are noticed.
     longest_step: Duration,
     sums: Gpus,
 }
@@ -48,7 +50,7 @@ struct Gpus {
 }
 
 impl OverTime {
-    /// From `began` on.
+    /// Starts at `began`.
     pub fn from(began: Timestamp) -> Self {
         Self {
             began,
@@ -61,17 +63,18 @@ impl OverTime {
         }
     }
 
-    /// The beginning of this account.
+    /// The beginning of the account.
     pub fn began(&self) -> Timestamp {
         self.began
     }
 
-    /// The capacity of a queue in GPU-seconds; `None` where it is not known in GPUs.
+    /// Capacity of a queue in GPU-seconds; `None` if unknown in GPUs.
     pub fn capacity(&self, queue: &QueueName) -> Option<f64> {
         self.capacity.get(queue).copied()
     }
 
-    /// Lets everything happen that is due by `now`, and charges the time until then. Nobody else changed anything meanwhile.
+    /// Processes all events due by `now`, and charges the time until then. Nothing else may have changed the
+    /// scheduler meanwhile.
     pub fn advance(&mut self, scheduler: &mut Scheduler, now: Timestamp) {
         let step = step(scheduler, now.since(self.until));
         self.longest_step = self.longest_step.max(step);
@@ -109,19 +112,19 @@ impl OverTime {
         }
     }
 
-    /// How late, at most, [`unallocated`](Self::unallocated) and [`lending`](Self::lending) take in what happens, in seconds.
+    /// Maximum delay of [`unallocated`](Self::unallocated) and [`lending`](Self::lending) after an event, in seconds.
     pub fn exact_to_seconds(&self) -> f64 {
         self.longest_step.as_secs_f64()
     }
 
-    /// Idle GPU-seconds by queue and cause, as the service divides them.
+    /// Idle GPU-seconds by queue and cause, in the service's categories.
     pub fn unallocated(&self) -> Vec<Value> {
         let row =
             |(queue, causes): (&QueueName, _)| json!({"queue": queue, "since": self.began, "gpu_seconds": causes});
         self.sums.unallocated.iter().map(row).collect()
     }
 
-    /// What became of each quota share's quota, in GPU-seconds.
+    /// Use of each quota share's quota, in GPU-seconds.
     pub fn lending(&self) -> Vec<Value> {
         let row = |((queue, share), parts): (&(QueueName, ShareName), _)| json!({"queue": queue, "share": share, "since": self.began, "gpu_seconds": parts});
         self.sums.shares.iter().map(row).collect()
@@ -187,7 +190,7 @@ fn charge_parts<K: Ord + Clone>(
     }
 }
 
-/// The idle GPUs of an environment by what its waiting jobs wait for; with too many of these, all of them are `unexamined`.
+/// Idle GPUs of an environment by the wait reasons of its jobs; with too many jobs, all count as `unexamined`.
 fn by_cause(mut idle: f64, scheduler: &Scheduler, queues: &[&QueueSetup]) -> BTreeMap<&'static str, f64> {
     let mut causes: BTreeMap<&'static str, f64> =
         UnallocatedCause::ALL.map(|cause| (cause.as_str(), 0.0)).into_iter().collect();
@@ -216,7 +219,7 @@ fn by_cause(mut idle: f64, scheduler: &Scheduler, queues: &[&QueueSetup]) -> BTr
     causes
 }
 
-/// What the service calls it, could it see what the scheduler knows.
+/// The service's cause for a wait reason, given full knowledge of the scheduler.
 fn cause(reason: WaitReason) -> UnallocatedCause {
     match reason {
         WaitReason::NoInstances => UnallocatedCause::ProviderHasNone,

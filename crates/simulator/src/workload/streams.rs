@@ -1,4 +1,4 @@
-//! The teams of the synthetic workload: what each submits, and the queues it submits to.
+//! Streams of the synthetic workload: what each team submits, and the queues.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub(super) const NIGHTLY: &str = "nightly";
 const BIG: &str = "ml.p5.48xlarge";
 const SMALL: &str = "ml.g5.12xlarge";
 
-/// No job runs longer.
+/// Maximum run time.
 const MAX_JOB_SPAN: f64 = 8.0 * 3600.0;
-/// Jobs of a sweep, least and most.
+/// Number of jobs in a sweep.
 const SWEEP: std::ops::RangeInclusive<u32> = 3..=7;
-/// Jobs of a call that brings a single job or a sweep, at the usual part of sweeps.
+/// Mean jobs per call, which submits a single job or a sweep, at the default fraction of sweeps.
 const USUAL_JOBS_PER_CALL: f64 = 1.0 + SWEEPING * 4.0;
-/// The part of failures that do not come again.
+/// Fraction of failures that do not recur.
 const PASSING: f64 = 0.5;
 const FAILURES: [&str; 4] = [
     "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 1 ErrorMessage \
@@ -38,21 +38,21 @@ const FAILURES: [&str; 4] = [
     "Received status from SageMaker: InternalServerError: We encountered an internal error. Please try again.",
 ];
 
-/// One team's habit of submitting.
+/// Submission habits of one team.
 pub(super) struct Stream {
     queue: &'static str,
     share: Option<&'static str>,
-    /// Quota in instances; for FIFO the whole environment.
+    /// Quota in instances; for FIFO that of the whole environment.
     quota: f64,
     sharing: Sharing,
     unit: &'static str,
-    /// Mean load over quota, averaged over the rhythm.
+    /// Mean load relative to the quota, averaged over the rhythm.
     load: f64,
-    /// Where in the rhythm its crest is, 0 to 1.
+    /// Phase of its peak in the rhythm, 0 to 1.
     crest: f64,
-    /// Instances per job, each as likely as the others.
+    /// Instances per job, with equal probability.
     sizes: &'static [u32],
-    /// The median of the durations, in seconds.
+    /// Median duration, in seconds.
     median: f64,
     names: &'static [&'static str],
     owners: &'static [&'static str],
@@ -126,7 +126,7 @@ pub(super) const STREAMS: [Stream; 5] = [
     },
 ];
 
-/// The queues of all streams.
+/// Queues of all streams.
 pub(super) fn setup() -> Setup {
     let shares: Vec<QuotaShare> = STREAMS.iter().filter_map(Stream::quota_share).collect();
     let total = shares.iter().flat_map(|share| &share.limits).map(|limit| limit.quantity).sum();
@@ -158,7 +158,7 @@ impl Stream {
         })
     }
 
-    /// Arrivals at the rate of the crest, of which the rhythm lets some through (thinning).
+    /// Generates arrivals at the peak rate, and thins them by the rhythm.
     pub(super) fn submissions(
         &self,
         habits: &Synthetic,
@@ -182,21 +182,21 @@ impl Stream {
         }
     }
 
-    /// Calls per second that give the mean load, if none fails.
+    /// Calls per second that give the mean load if no job fails.
     fn mean_rate(&self) -> f64 {
         let size = f64::from(self.sizes.iter().sum::<u32>()) / self.sizes.len() as f64;
         let held = self.median * (SPREAD * SPREAD / 2.0).exp() + Delays::TYPICAL.mean_before_running().as_secs_f64();
         self.load * self.quota / (size * held * USUAL_JOBS_PER_CALL)
     }
 
-    /// A single job or a sweep.
+    /// Generates a single job or a sweep.
     fn call(&self, habits: &Synthetic, random: &mut ChaCha8Rng, at: Timestamp) -> Vec<Submission> {
         if random.random::<f64>() >= habits.sweeps {
             return vec![self.submission(habits, random, at)];
         }
         let jobs = random.random_range(SWEEP);
         let mut sweep: Vec<_> = (0..jobs).map(|_| self.submission(habits, random, at)).collect();
-        // A sweep is one person's, over one program.
+        // All jobs of a sweep have the same owner and program.
         let (name, tags) = sweep.first().map(|job| (job.name.clone(), job.tags.clone())).unwrap_or_default();
         for (job, number) in sweep.iter_mut().zip(0..) {
             job.name = format!("{name}-{number:02}");
@@ -213,7 +213,7 @@ impl Stream {
         let count = if gang { self.quota } else { count };
         let fails = random.random::<f64>() < habits.failures;
         let whole = lasts(random, self.median);
-        // Most failures come early.
+        // Most failures occur early.
         let seconds = if fails { whole * random.random::<f64>().powi(2) } else { whole };
         let duration = Duration::from_secs_f64(seconds.max(20.0).round());
         let plan = if fails {
@@ -246,10 +246,10 @@ impl Stream {
     }
 }
 
-/// The spread of the durations' logarithm: the longest 2 % run for eight times the median.
+/// Spread of the logarithm of durations: the longest 2 % run for eight times the median.
 const SPREAD: f64 = 0.9;
 
 fn lasts(random: &mut ChaCha8Rng, median: f64) -> f64 {
-    // The parameters are constants that the constructor accepts; the median would be the fallback.
+    // The parameters are constants that the constructor accepts; the median is a fallback.
     LogNormal::new(median.ln(), SPREAD).map_or(median, |law| law.sample(random)).min(MAX_JOB_SPAN)
 }

@@ -1,4 +1,4 @@
-//! What the synthetic workload promises of itself, and what it makes of a scheduler.
+//! Properties of the synthetic workload, and its effect on a scheduler.
 
 use super::*;
 use crate::workload::rhythm::HOUR_MILLIS;
@@ -86,7 +86,7 @@ fn gangs_need_the_whole_quota_and_sweeps_share_a_name() {
     assert!((3..=7).contains(&members.len()) && owners.len() == 1, "{members:?} {owners:?}");
 }
 
-/// What a demo must show for its alerts to fire and to resolve.
+/// A demo needs this for its alerts to fire and to resolve.
 #[test]
 fn waits_build_up_and_drain_and_capacity_is_lent_and_taken_back() {
     for seed in [1, 7] {

@@ -1,4 +1,4 @@
-//! What `CreateTrainingJob` takes.
+//! Input of `CreateTrainingJob`.
 
 use crate::shape::Member;
 use crate::shape::Shape;
@@ -6,7 +6,7 @@ use crate::shape::optional;
 use crate::shape::required;
 use crate::shape::text;
 
-/// The members that are read here; others are taken as they are.
+/// The validated members; others are accepted unchecked.
 pub(super) const INPUT: Shape = Shape::Structure(&[
     super::NAME,
     required("RoleArn", &Shape::Begins(&["arn:aws"], 20, 2_048)),
