@@ -1,8 +1,8 @@
-//! What jobs cost in memory, and a poll and a tick in CPU time: `cargo bench --bench ledger`.
+//! Memory per job, and CPU time of a poll and a tick: `cargo bench --bench ledger`.
 //!
-//! Of all tracked jobs a tenth waits, 200 run, and the rest has ended within six days. In each poll two pages of 100 summaries
-//! come in: one of jobs that wait as before, and one of which half tell of something new: jobs arrive, are dispatched, end.
-//! Arguments `TRACKED SHARES` measure one case.
+//! Of all tracked jobs a tenth waits, 200 run, and the rest ended within six days. Each poll returns two pages of 100
+//! summaries: one of unchanged waiting jobs, and one with changes in half of its jobs: jobs arrive, are dispatched,
+//! end. Arguments `TRACKED SHARES` measure a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -29,15 +29,15 @@ use trainspotter_core::model::Timestamp;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const POLL: Duration = Duration::from_secs(30);
-/// Polls before the measurement, and polls that are measured.
+/// Warm-up polls, and measured polls.
 const POLLS: (u32, u32) = (10, 200);
-/// The time within which the ended jobs have ended.
+/// Period in which the ended jobs ended.
 const ENDED_WITHIN: Duration = Duration::from_secs(6 * 24 * 3_600);
-/// Jobs that run.
+/// Running jobs.
 const RUNNING: usize = 200;
-/// Summaries on a page.
+/// Summaries per page.
 const PAGE: usize = 100;
-/// Shares of one queue, at most.
+/// Maximum shares per queue.
 const SHARES_PER_QUEUE: usize = 50;
 const INSTANCE: &str = "ml.p5.48xlarge";
 
@@ -92,7 +92,7 @@ fn measure(out: &mut impl Write, tracked: usize, shares: usize) -> std::io::Resu
     )
 }
 
-/// How long it takes to fold a page. Wall time: CPU time is measured too coarsely for what is over so soon.
+/// Time to apply a page. Wall time: the resolution of CPU time is too coarse for it.
 fn time(world: &mut World, page: fn(&mut World) -> Observation) -> Duration {
     let page = vec![page(world)];
     let began = Instant::now();
@@ -105,7 +105,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// An engine, and the jobs as AWS would have them.
+/// An engine, and the jobs as AWS returns them.
 struct World {
     engine: Engine,
     queues: Vec<Queue>,
@@ -116,7 +116,7 @@ struct World {
     running: VecDeque<(Submitted, Timestamp)>,
 }
 
-/// All that distinguishes one job from another.
+/// Everything that distinguishes one job from another.
 #[derive(Clone, Copy)]
 struct Submitted {
     number: usize,
@@ -171,14 +171,14 @@ impl World {
         world
     }
 
-    /// A page of jobs that wait as before.
+    /// A page of unchanged waiting jobs.
     fn unchanged(&mut self) -> Observation {
         let from = self.next * 7_919 % (self.waiting.len() - PAGE);
         let jobs = self.waiting.iter().skip(from).take(PAGE).map(|job| self.seen(*job)).collect();
         Observation::Jobs { at: self.now, answered_at: self.now, jobs }
     }
 
-    /// A page of which half is new.
+    /// A page of which half has changed.
     fn changed(&mut self) -> Observation {
         let mut jobs = Vec::new();
         for _ in 0..PAGE / 6 {
@@ -232,7 +232,7 @@ impl World {
     }
 }
 
-/// What a description adds to a job.
+/// Adds the details of a description to a job.
 fn described(job: JobSeen, number: usize) -> JobSeen {
     let details = JobDetails {
         priority: Some((number % 7) as i32),
@@ -265,7 +265,7 @@ fn queues(shares: usize) -> Vec<Queue> {
     names.chunks(SHARES_PER_QUEUE).enumerate().map(queue).collect()
 }
 
-/// What this thread has computed so far; wall time where the system does not tell.
+/// CPU time of this thread; wall time where the system does not provide it.
 fn cpu_time() -> Duration {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -273,7 +273,7 @@ fn cpu_time() -> Duration {
     nanos.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
-/// Bytes of memory that this process holds; 0 where the system does not tell.
+/// Resident memory in bytes; 0 where the system does not provide it.
 fn resident() -> usize {
     let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));

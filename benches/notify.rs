@@ -1,9 +1,9 @@
-//! How long notifications take from the commit to ten receivers, and whether one that is dead delays the others:
+//! Latency of notifications from commit to ten receivers, and whether a failing receiver delays the others:
 //! `cargo bench --bench notify`.
 //!
-//! A thousand alerts fire, a hundred a second, and every receiver is to hear of each, through a state file on disk and webhooks on the
-//! loopback. In the runs to compare all receivers are alive, one answers 503 to everything, one does not answer at all, and one is not
-//! there. Times are those of the nine that are alive in all of them.
+//! A thousand alerts fire, a hundred per second, and every receiver gets each of them, through a state file on disk
+//! and webhooks on the loopback interface. Four runs are compared: all receivers work, one returns 503 to every
+//! request, one never responds, and one does not exist. Times are those of the nine receivers that always work.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -45,7 +45,7 @@ const ALERTS_PER_TICK: usize = 100;
 const TICK: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the tenth receiver does.
+/// Behaviour of the tenth receiver.
 const CASES: [(&str, Tenth); 4] = [
     ("takes everything", Tenth::Alive),
     ("answers 503", Tenth::Refuses),
@@ -61,7 +61,7 @@ enum Tenth {
     Absent,
 }
 
-/// When the nine were notified, by notification id.
+/// Arrival times at the nine receivers, by notification id.
 type Heard = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 #[tokio::main]
@@ -79,7 +79,7 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// From commit to arrival, for each notification to the nine.
+/// Latency from commit to arrival, for each notification to the nine.
 async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
     let folder = tempfile::tempdir()?;
     let clock = Clock::real();
@@ -130,7 +130,7 @@ fn transition(alert: usize, clock: Clock) -> Transition {
     transition
 }
 
-/// All receivers that are there, each at its number.
+/// Serves all existing receivers, each under its number.
 async fn serve(tenth: Tenth, heard: Heard) -> Result<String, Error> {
     let take = async move |State(heard): State<Heard>, Path(number): Path<usize>, headers: HeaderMap| {
         if number + 1 < RECEIVERS {

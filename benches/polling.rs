@@ -1,10 +1,11 @@
-//! What polls cost: calls, bytes and CPU time, over a queue with a backlog, against listing everything: `cargo bench --bench polling`.
+//! Cost of polls in calls, bytes and CPU time, over a queue with a backlog, compared with listing everything:
+//! `cargo bench --bench polling`.
 //!
-//! A stand-in for Batch, on a thread of its own, has one queue with a backlog, 200 jobs in flight, and 50 changes between polls: jobs
-//! arrive, are dispatched, end. First everything is listed with the bare SDK, and dropped, and, where there is a `python3` that knows
-//! it, by boto3, and then by a poller whose ledger knows all the jobs. Then polls are made in their steady state: all that waits was
-//! described before. Only the CPU time of this side counts.
-//! The argument `BACKLOG` measures one case.
+//! A fake Batch on its own thread has one queue with a backlog, 200 jobs in flight, and 50 changes between polls:
+//! jobs arrive, are dispatched, end. First everything is listed and dropped by the bare SDK and, if a `python3` with
+//! boto3 is available, by boto3; then it is listed by a poller whose ledger knows all jobs. Then steady-state polls
+//! are measured: all waiting jobs were described before. Only the client's CPU time counts. The argument `BACKLOG`
+//! measures a single case.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -30,19 +31,19 @@ use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::jobs::Job as Tracked;
 use trainspotter_core::model::{JobDetails, JobSeen, Observation};
 
-/// Jobs that wait.
+/// Waiting jobs.
 const BACKLOGS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const IN_FLIGHT: usize = 200;
-/// Of each: arrivals, dispatches and ends between two polls.
+/// Number of arrivals, of dispatches and of ends between two polls.
 const CHANGES: usize = 17;
 const PAGE: usize = 100;
-/// Polls that are measured, in steady state.
+/// Measured polls, in steady state.
 const POLLS: u32 = 20;
 const EVERY: Duration = Duration::from_secs(30);
-/// More waiting jobs than this are not listed by boto3: it would take minutes.
+/// Maximum backlog listed by boto3: a larger one takes minutes.
 const MOST_FOR_BOTO3: usize = 10_000;
 
-/// When the first job was created, in ms.
+/// Creation time of the first job, in ms.
 const START: i64 = 1_700_000_000_000;
 
 type World = Arc<Mutex<Jobs>>;
@@ -87,7 +88,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
         engine: Engine::new(Vec::new(), cadence(poll.reconcile_every, EVERY), Saved::default(), clock.now()),
         clock,
     };
-    // Two, since the topology comes with the first.
+    // Two calls, since the topology comes with the first.
     side.list(false).await;
     side.list(false).await;
     side.describe_all();
@@ -118,7 +119,7 @@ async fn measure(backlog: usize) -> Result<String, Failed> {
     ))
 }
 
-/// The service's side: it asks, and takes in the answers.
+/// The service's side: sends requests and applies responses.
 struct Side {
     poller: Poller,
     engine: Engine,
@@ -126,7 +127,7 @@ struct Side {
 }
 
 impl Side {
-    /// Lists what the plan asks for, or everything, and takes it in.
+    /// Lists what the plan requests, or everything, and applies it.
     async fn list(&mut self, everything: bool) {
         let (out, mut reported) = mpsc::channel(100);
         let mut questions = self.engine.questions(self.clock.now());
@@ -165,7 +166,7 @@ impl Side {
         drop(self.engine.tick(self.clock.now()));
     }
 
-    /// As many polls would have done before.
+    /// Describes all waiting jobs, as many earlier polls would have.
     fn describe_all(&mut self) {
         let now = self.clock.now();
         let described = |job: &Tracked| {
@@ -180,11 +181,11 @@ impl Side {
 struct Listed {
     calls: u64,
     jobs: u64,
-    /// µs of CPU a job.
+    /// µs of CPU per job.
     micros: f64,
 }
 
-/// All waiting jobs and all in flight, page by page, each dropped.
+/// Lists all waiting and in-flight jobs page by page, and drops them.
 async fn list_everything(clients: &Clients) -> Result<Listed, Failed> {
     let (mut calls, mut jobs, began) = (0, 0, cpu_time());
     for status in ["RUNNABLE", "SCHEDULED", "STARTING", "RUNNING"] {
@@ -202,7 +203,7 @@ async fn list_everything(clients: &Clients) -> Result<Listed, Failed> {
     Ok(Listed { calls, jobs, micros: (cpu_time() - began).as_secs_f64() * 1e6 / jobs as f64 })
 }
 
-/// The same by boto3, in µs of CPU a job; what the interpreter and its imports take is taken off.
+/// As above with boto3, in µs of CPU per job, without the start-up of the interpreter and its imports.
 fn boto3(endpoint: &str, jobs: u64) -> Option<f64> {
     let script = "import resource, sys, boto3
 batch = boto3.client('batch', region_name='us-east-1', endpoint_url=sys.argv[1], aws_access_key_id='a', aws_secret_access_key='b')
@@ -225,10 +226,10 @@ print(cpu() - before)";
     Some(seconds * 1e6 / jobs as f64)
 }
 
-/// A job of the stand-in: its number, and when it was created.
+/// A job of the fake: its number and creation time.
 type Job = (usize, i64);
 
-/// The jobs of the stand-in's queue.
+/// The jobs of the fake's queue.
 struct Jobs {
     next: usize,
     now: i64,
@@ -251,7 +252,7 @@ impl Jobs {
 
     fn submit(&mut self) {
         self.next += 1;
-        // Created ten a second up to now.
+        // Created at ten per second up to now.
         self.now += 100;
         self.waiting.push_back((self.next, self.now));
     }
@@ -272,7 +273,7 @@ impl Jobs {
         }
     }
 
-    /// A page of the jobs that a list is about, and how many there are in all.
+    /// A page of a list, and the total number of its jobs.
     fn about(&self, request: &Value, from: usize) -> (Vec<(Job, &'static str)>, usize) {
         let waiting = || self.waiting.iter().map(|job| (*job, "RUNNABLE"));
         let in_flight = || self.in_flight.iter().enumerate().map(|(place, job)| (*job, self.status_of(place)));
@@ -345,7 +346,7 @@ fn summary(text: &mut String, (number, created): Job, status: &str) {
     text.push('}');
 }
 
-/// What the stand-in has served.
+/// Requests served by the fake.
 #[derive(Default)]
 struct Served {
     calls: AtomicU64,
@@ -353,7 +354,7 @@ struct Served {
     bytes: AtomicU64,
 }
 
-/// Serves the stand-in on a thread of its own for as long as this process lives.
+/// Serves the fake on its own thread for the life of this process.
 fn serve(world: World, served: Arc<Served>) -> Result<String, Failed> {
     let (tell, reported) = std::sync::mpsc::channel();
     std::thread::spawn(move || -> Result<(), Failed> {
@@ -394,7 +395,7 @@ fn locked(world: &World) -> std::sync::MutexGuard<'_, Jobs> {
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// What this thread has computed so far; zero where the system does not tell.
+/// CPU time of this thread; zero where the system does not provide it.
 fn cpu_time() -> Duration {
     let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(reported.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0))

@@ -1,8 +1,8 @@
-//! What a thousand rules over ten thousand series cost, here and in Prometheus: `cargo bench --bench prometheus`.
+//! Cost of a thousand rules over ten thousand series, here and in Prometheus: `cargo bench --bench prometheus`.
 //!
-//! Prometheus scrapes the very frame that the evaluator steps over, and evaluates the same rules as `rules export` writes
-//! them. Both sides are measured in CPU time; what Prometheus takes without rules, scrapes included, is taken off. Without
-//! Prometheus (Debian's package) only our side is measured.
+//! Prometheus scrapes the same frame that the evaluator uses, and evaluates the same rules as exported by
+//! `rules export`. Both are measured in CPU time; Prometheus' time without rules, including scrapes, is subtracted.
+//! Without Prometheus (Debian's package) only the evaluator is measured.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -25,21 +25,21 @@ use trainspotter_core::rules::{ActiveAlerts, Rule, export, parse_rules};
 const RULES: usize = 1_000;
 const QUEUES: usize = 100;
 const SHARES: usize = 100;
-/// Ticks of our side; the first ones, in which alerts come to be, are not counted.
+/// Ticks of the evaluator; the first ones, in which alerts are created, do not count.
 const TICKS: u32 = 20;
-/// How long Prometheus is watched, without and with rules.
+/// Measurement time of Prometheus, without and with rules.
 const WATCH: Duration = Duration::from_secs(15);
-/// How long it has to start and to scrape.
+/// Timeout for its start and first scrape.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Ticks of CPU time in a second, as Linux tells them to every program.
+/// Clock ticks per second of CPU time, as Linux reports it.
 const CLOCK: f64 = 100.0;
 
-/// What the rules look at.
+/// Series that the rules look at.
 #[derive(Clone, Copy)]
 enum Case {
-    /// Every rule looks at one queue of its own choice, a hundred series.
+    /// Each rule looks at one queue, a hundred series.
     OneQueueEach,
-    /// Every rule looks at every series.
+    /// Each rule looks at every series.
     Everything,
 }
 
@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One series for every share of every queue, a hundredth of them beyond the thresholds.
+/// One series for every share of every queue; a hundredth of them exceed the thresholds.
 fn frame() -> Frame {
     let mut samples = Vec::new();
     for index in 0..QUEUES * SHARES {
@@ -95,7 +95,7 @@ fn rule_file(case: Case) -> String {
     text
 }
 
-/// Milliseconds of CPU that a tick takes here.
+/// Milliseconds of CPU per tick here.
 fn ours(rules: &[Rule], mut frame: Frame) -> io::Result<f64> {
     let mut book = ActiveAlerts::default();
     let mut began = 0.0;
@@ -109,7 +109,7 @@ fn ours(rules: &[Rule], mut frame: Frame) -> io::Result<f64> {
     Ok((cpu_seconds("self")? - began) * 1e3 / f64::from(TICKS))
 }
 
-/// Milliseconds of CPU that an evaluation of all rules takes in Prometheus, if it is installed.
+/// Milliseconds of CPU per evaluation of all rules in Prometheus, if it is installed.
 fn theirs(rules: &[Rule], frame: &Frame) -> Result<Option<f64>, Box<dyn Error>> {
     if Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
         return Ok(None);
@@ -117,7 +117,8 @@ fn theirs(rules: &[Rule], frame: &Frame) -> Result<Option<f64>, Box<dyn Error>> 
     let folder = tempfile::tempdir()?;
     let target = serve(prometheus_text(&[std::sync::Arc::new(frame.clone())]))?;
     let idle = watch(folder.path(), target, "")?.seconds_of_cpu;
-    // As often as it can: every evaluation that is due too early is left out.
+    // At the shortest interval, so that it evaluates as often as possible; Prometheus skips evaluations that are due
+    // too early.
     let exported = export::prometheus(rules, Duration::from_secs(1)).text;
     let busy = watch(folder.path(), target, &exported)?;
     Ok(Some((busy.seconds_of_cpu - idle) * 1e3 / busy.rounds))
@@ -129,7 +130,7 @@ struct Watched {
     rounds: f64,
 }
 
-/// Runs Prometheus with these rules and tells what it did while it was watched.
+/// Runs Prometheus with these rules and measures it.
 fn watch(folder: &Path, target: u16, rules: &str) -> Result<Watched, Box<dyn Error>> {
     let named = if rules.is_empty() { "" } else { "rule_files: [rules.yaml]\n" };
     fs::write(folder.join("rules.yaml"), rules)?;
@@ -166,7 +167,7 @@ fn watch(folder: &Path, target: u16, rules: &str) -> Result<Watched, Box<dyn Err
     Ok(Watched { seconds_of_cpu: cpu_seconds(&pid)? - before.0, rounds: rounds() - before.1 })
 }
 
-/// Ends with its owner.
+/// A process that is killed when dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -176,7 +177,7 @@ impl Drop for Running {
     }
 }
 
-/// Serves a page to whoever asks, for as long as this process lives.
+/// Serves a page to any client for the life of this process.
 fn serve(page: String) -> io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
@@ -198,7 +199,7 @@ fn serve(page: String) -> io::Result<u16> {
     Ok(port)
 }
 
-/// The first figure of this name that Prometheus tells of itself.
+/// The first of Prometheus' own figures with this name.
 fn figure(port: u16, name: &str) -> Option<f64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
@@ -208,10 +209,10 @@ fn figure(port: u16, name: &str) -> Option<f64> {
     line.rsplit_once(' ')?.1.parse().ok()
 }
 
-/// Seconds of CPU that a process took so far.
+/// CPU seconds used by a process so far.
 fn cpu_seconds(pid: &str) -> io::Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold spaces.
+    // The process name, in parentheses, may contain spaces.
     let fields = text.rsplit_once(')').map(|(_, fields)| fields.split_whitespace()).into_iter().flatten();
     let ticks: f64 = fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     Ok(ticks / CLOCK)

@@ -1,9 +1,9 @@
-//! CPU time of the rules of one tick, over thousands of series: `cargo bench --bench rules`.
+//! CPU time of the rules per tick, over thousands of series: `cargo bench --bench rules`.
 //!
-//! Every (queue, share) has one series of each of ten metrics. A minute passes between ticks, in which a tenth of the values
-//! changes. Ten forms of rules are equally frequent: thresholds over everything, over one queue and over name patterns, several
-//! conditions, increases, trends and statistics. Something fires and something resolves in every tick. Arguments
-//! `RULES QUEUES SHARES` measure one case.
+//! Every (queue, share) has one series of each of ten metrics. A tenth of the values changes between ticks, one
+//! minute apart. Ten kinds of rules are equally frequent: thresholds over everything, over one queue and over name
+//! patterns, several conditions, increases, trends and statistics. Every tick has alerts that fire and alerts that
+//! resolve. Arguments `RULES QUEUES SHARES` measure a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -28,12 +28,12 @@ use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::parse_rules;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-/// Ticks before the measurement: windows fill and what is worked out once is worked out.
+/// Warm-up ticks: windows and caches fill.
 const WARM_UP: u32 = 70;
-/// Ticks that are measured, a minute apart.
+/// Measured ticks, a minute apart.
 const TICKS: u32 = 60;
 
-/// Rules, queues, and shares of each queue.
+/// Rules, queues, and shares per queue.
 const CASES: [(usize, usize, usize); 4] = [(100, 20, 50), (1_000, 5, 20), (1_000, 20, 50), (1_000, 100, 10)];
 
 static METRICS: [&Metric; 10] = [
@@ -87,7 +87,7 @@ fn measure(out: &mut impl Write, (count, queues, shares): (usize, usize, usize))
     writeln!(out, "| {count} | {series} | {mean:.1} | {worst:.1} | {alerts} | {reported:.1} |")
 }
 
-/// What this thread has computed so far; wall time where the system does not tell.
+/// CPU time of this thread; wall time where the system does not provide it.
 fn cpu_time() -> Duration {
     static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let reported = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -95,12 +95,12 @@ fn cpu_time() -> Duration {
     nanos.map_or_else(|| BEGAN.get_or_init(Instant::now).elapsed(), Duration::from_nanos)
 }
 
-/// `count` rules.
+/// Generates `count` rules.
 fn rules(count: usize, queues: usize) -> Result<Vec<Rule>, String> {
     let mut text = "rules:\n".to_owned();
     for n in 0..count {
         let queue = format!("queue-{}", n % queues);
-        // 0.1 % of the values are above this, and different ones for each rule.
+        // 0.1 % of the values exceed this, different ones for each rule.
         let percent = format!("99.{}%", n % 10);
         let rest = match n % 10 {
             0 => format!("by: [queue, share], metric: share.utilisation, above: {percent}"),
@@ -147,7 +147,7 @@ struct Random(u64);
 
 impl Random {
     fn change(&mut self, sample: &mut Sample) {
-        // A gauge or distribution keeps its value about ten ticks long.
+        // A gauge or distribution changes about every ten ticks.
         if sample.metric.kind != Kind::Counter && self.unit() > 0.1 {
             return;
         }

@@ -1,7 +1,7 @@
-//! How fast the scheduler is, and how that grows with jobs, shares and backlog: `cargo bench --bench scheduler`.
+//! Speed of the scheduler, by jobs, shares and backlog: `cargo bench --bench scheduler`.
 //!
-//! Shares lend and borrow and are busy at different times, so that much is lent and taken back by preemption; work comes in as fast as it is done, so
-//! that the backlog of the beginning stays. Arguments `JOBS SHARES BACKLOG` measure one case.
+//! Shares lend and borrow and are busy at different times, so that there is much lending and preemption; jobs arrive
+//! as fast as they end, so the initial backlog stays. Arguments `JOBS SHARES BACKLOG` measure a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -29,18 +29,18 @@ use trainspotter_core::scheduler::Terms;
 
 const TYPE: &str = "ml.p5.48xlarge";
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-/// Instances in all.
+/// Total instances.
 const CAPACITY: u32 = 1_000;
-/// Instances per job, each as likely as the others.
+/// Instances per job, with equal probability.
 const SIZES: [u32; 4] = [1, 1, 2, 4];
-/// Seconds that a job runs: evenly from nothing to twice this.
+/// Mean run time in seconds, uniform from zero to twice this.
 const MEAN_RUN: u64 = 1_800;
-/// Seconds that an attempt holds its instances before it runs, and after it was asked to stop, all in all on average.
+/// Mean seconds that an attempt holds its instances before it runs and while it stops, in total.
 const OVERHEAD: u64 = 150;
-/// Seconds from one busy time of a share to the next.
+/// Period of a share's busy times, in seconds.
 const RHYTHM: u64 = 6 * 3_600;
 
-/// Jobs, shares, and how many wait.
+/// Jobs, shares, and waiting jobs.
 const CASES: [(u64, u32, u64); 9] = [
     (100_000, 1, 1_000),
     (100_000, 5, 1_000),
@@ -108,7 +108,7 @@ fn setup(shares: &[ShareName]) -> Setup {
     }
 }
 
-/// As long as it takes to do one job with all there is.
+/// Time per job at full use of the capacity.
 fn seconds_between() -> f64 {
     let size = f64::from(SIZES.iter().sum::<u32>()) / SIZES.len() as f64;
     size * (MEAN_RUN + OVERHEAD) as f64 / f64::from(CAPACITY)
@@ -116,7 +116,7 @@ fn seconds_between() -> f64 {
 
 fn submission(random: &mut Random, names: &[ShareName], n: u64, at: Timestamp) -> Submission {
     let count = SIZES[random.below(SIZES.len() as u64) as usize];
-    // A share is busy in one half of the rhythm and quiet in the other, each at its own time.
+    // A share is busy in one half of the period and quiet in the other, with its own phase.
     let phase = at.since(START).as_secs() % RHYTHM * names.len() as u64 / RHYTHM;
     let busy = names.len() as u64 / 2;
     let which = if random.below(4) > 0 { phase + random.below(busy + 1) } else { random.below(names.len() as u64) };
@@ -137,7 +137,7 @@ fn submission(random: &mut Random, names: &[ShareName], n: u64, at: Timestamp) -
     }
 }
 
-/// A linear congruential generator (Knuth, MMIX): good enough to vary jobs, and the same everywhere.
+/// A linear congruential generator (Knuth, MMIX): good enough to vary jobs, and the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -147,7 +147,7 @@ impl Random {
     }
 }
 
-/// Resident bytes of this process, where the kernel tells.
+/// Resident bytes of this process, if the kernel provides it.
 fn resident() -> u64 {
     const PAGE: u64 = 4_096;
     let pages = std::fs::read_to_string("/proc/self/statm").ok();

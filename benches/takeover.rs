@@ -1,8 +1,8 @@
-//! How long a takeover takes when many jobs wait, until the first complete figures: `cargo bench --bench takeover`.
+//! Duration of a takeover with many waiting jobs, until the first complete figures: `cargo bench --bench takeover`.
 //!
-//! The simulator is AWS: all jobs but 200 wait. A state file is filled as polls would have, by an engine that has listed all of them. Then the
-//! file is read alone, and after it a service takes over, with the default budget of calls, which is timed until it is ready.
-//! The argument `JOBS` measures one case.
+//! The simulator replaces AWS: all jobs but 200 wait. An engine that has listed all of them fills a state file, as
+//! polls would have. Then reading the file is timed alone, and after it the takeover by a service with the default
+//! call budget, until it is ready. The argument `JOBS` measures a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -27,9 +27,9 @@ use trainspotter_simulator::{Simulation, serve, trace};
 
 const CASES: [usize; 2] = [100_000, 1_000_000];
 const IN_FLIGHT: usize = 200;
-/// The time in which the jobs came: a restart lists again what came in the last minute.
+/// Period in which the jobs were submitted: a restart lists again only those of the last minute.
 const SUBMITTED_WITHIN: Duration = Duration::from_secs(10 * 86_400);
-/// Jobs that are read from the file at once.
+/// Jobs per page when reading the file.
 const PAGE: usize = 2_000;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -52,7 +52,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     let (trace, state) = (folder.path().join("training.csv"), folder.path().join("state.db"));
     std::fs::write(&trace, workload(jobs))?;
     let clock = Clock::real();
-    // All have been submitted.
+    // All jobs have been submitted.
     let began = clock.now() - SUBMITTED_WITHIN - Duration::from_secs(100);
     let simulation = Simulation::new(trace::load(&trace, began)?, 7, clock);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -94,7 +94,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     ))
 }
 
-/// A trace of jobs that wait, and of some that run.
+/// A trace of waiting jobs, and some running ones.
 fn workload(jobs: usize) -> String {
     let job = |number: usize| {
         let submitted = number as u64 * SUBMITTED_WITHIN.as_secs() / jobs as u64;
@@ -111,7 +111,7 @@ async fn fill(config: &Config, clock: Clock, began: Timestamp) -> Result<(), Fai
     let mut poller = Poller::new(clients, target, config.poll, clock);
     let mut engine =
         Engine::new(Vec::new(), cadence(config.poll.reconcile_every, config.poll.every), Saved::default(), began);
-    // What a poll does not get to goes on in the next.
+    // A poll continues where the previous one stopped.
     for _ in 0..1_000_000 {
         let (out, mut reported) = mpsc::channel(100);
         let questions = engine.questions(clock.now());
@@ -145,7 +145,7 @@ async fn fill(config: &Config, clock: Clock, began: Timestamp) -> Result<(), Fai
     Ok(())
 }
 
-/// What the service does with the file at its start.
+/// What the service does with the file at start.
 fn read(state: &Path, config: &Config, began: Timestamp) -> Result<Engine, Failed> {
     let mut store = Store::serve(state, began)?;
     store.set_bad_rows_aside(began)?;

@@ -1,13 +1,16 @@
-//! What many targets cost against one with as many jobs: resident memory, CPU and how late polls are: `cargo bench --bench targets`.
+//! Cost of many targets compared with a single one with as many jobs: resident memory, CPU and poll delay:
+//! `cargo bench --bench targets`.
 //!
-//! The service is a process of its own, as it is shipped, with the rules of the repository. Stand-ins for Batch in this process have the
-//! jobs. As in `cargo bench --bench ledger` a tenth of those that are tracked waits, a few run, and the rest has ended: these are created
-//! during the warm-up and have ended when they are listed first, since what ended before the service started is not asked for.
-//! Jobs arrive, are dispatched and end all the time, as many in all of either case. After the warm-up CPU time is measured, also by job that
-//! was listed and by call. Jobs that wait are described for an hour meanwhile, with all calls that are left: for the same work all targets
-//! together have the budget of the one.
-//! The arguments `TARGETS JOBS CALLS` measure one case, at so many calls a second in all; with `open` nothing has ended and all jobs wait.
-//! `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` are other numbers of seconds.
+//! The service is a separate process, as shipped, with the rules of the repository. Fake Batch servers in this
+//! process have the jobs. As in `cargo bench --bench ledger`, a tenth of the tracked jobs waits, a few run, and the
+//! rest has ended: these are created during the warm-up and have ended when they are listed first, since jobs that
+//! ended before the service started are not listed. Jobs arrive, are dispatched and end at the same total rate in
+//! both cases. CPU time is measured after the warm-up, also per listed job and per call. Meanwhile waiting jobs are
+//! described, which takes an hour and all remaining calls: for the same work, all targets together have the call
+//! budget of the single one.
+//!
+//! The arguments `TARGETS JOBS CALLS` measure a single case, with this many calls per second in total; with `open` no
+//! job has ended and all wait. `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` set other durations in seconds.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -29,16 +32,16 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-/// Targets, jobs of each, and calls a second in all targets together. The first has the budget that is the default of each target.
+/// Targets, jobs per target, and calls per second over all targets. The first case has the default budget per target.
 const CASES: [(usize, usize, f64); 3] = [(64, 15_600, 64.0 * 5.0), (64, 15_600, 100.0), (1, 64 * 15_600, 100.0)];
-/// Of the jobs, those that have not ended.
+/// Fraction of the jobs that have not ended.
 const OPEN: f64 = 0.1;
-/// Of the warm-up, the part in which the jobs end that have ended.
+/// Fraction of the warm-up in which the ended jobs end.
 const ENDING: f64 = 0.6;
-/// Jobs that arrive in a second, in all targets together.
+/// Arrivals per second, over all targets.
 const ARRIVALS: f64 = 36.0;
 const PAGE: usize = 100;
-/// Clock ticks of a second of CPU time, as `/proc` counts it.
+/// Clock ticks per second of CPU time in `/proc`.
 const TICKS: f64 = 100.0;
 
 type Failed = Box<dyn Error + Send + Sync>;
@@ -142,19 +145,19 @@ async fn start(folder: &Path, targets: &[Value], calls: f64) -> Result<(Child, S
     Err("the service ended without an address".into())
 }
 
-/// Calls that were made so far.
+/// Number of calls so far.
 async fn calls(page: &str) -> Result<f64, Failed> {
     let text = reqwest::get(format!("{page}/metrics")).await?.text().await?;
     Ok(values(&text, "trainspotter_source_calls_total").sum())
 }
 
-/// The values of a metric in Prometheus' text.
+/// Values of a metric in Prometheus' text format.
 fn values<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = f64> + 'a {
     let of = text.lines().filter(move |line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
     of.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
 }
 
-/// Seconds of CPU that a process has used.
+/// CPU seconds used by a process.
 fn cpu(process: u32) -> Result<f64, Failed> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -162,7 +165,7 @@ fn cpu(process: u32) -> Result<f64, Failed> {
     Ok(times.sum::<f64>() / TICKS)
 }
 
-/// Megabytes of a line of a process's status.
+/// Megabytes in a line of a process's status.
 fn memory(process: u32, name: &str) -> Result<u64, Failed> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
@@ -174,26 +177,26 @@ fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3
 }
 
-/// A queue: job N was created when N times the spacing had passed since it began.
+/// A queue: job N is created N spacings after it began.
 #[derive(Clone, Debug)]
 struct World {
     account: usize,
-    /// In ms since 1970.
+    /// Start, in ms since 1970.
     began: f64,
-    /// In ms.
+    /// Time between jobs, in ms.
     spacing: f64,
     jobs: usize,
     ended: Ended,
-    /// How many jobs were on the pages of all worlds so far.
+    /// Number of jobs on the pages of all worlds so far.
     listed: Arc<AtomicU64>,
 }
 
 /// Jobs that are created and end during the warm-up.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
-    /// In ms since 1970.
+    /// Start, in ms since 1970.
     from: f64,
-    /// In ms.
+    /// Time between jobs, in ms.
     spacing: f64,
     jobs: usize,
 }
@@ -203,7 +206,7 @@ impl Ended {
         Self { from: now(), spacing: time.as_secs_f64() * 1e3 / jobs.max(1) as f64, jobs }
     }
 
-    /// A page of those that were created after a moment, the newest first, and whether more follow.
+    /// A page of the jobs created after a time, newest first, with the token of the next page.
     fn page(&self, world: &World, after: f64, token: Option<usize>) -> Option<String> {
         let there = (((now() - self.from) / self.spacing).max(0.0) as usize).min(self.jobs);
         let first = (((after - self.from) / self.spacing).max(0.0) as usize).min(there);
@@ -216,7 +219,7 @@ impl Ended {
             world.write(&mut text, &format!("7c2e9a41-0b3d-4f6a-8e5c-{number:012}"), "SUCCEEDED", created);
             text.push_str(&format!(",\"startedAt\":{},\"stoppedAt\":{}}}", created + 1, created + 2));
         }
-        // The others follow.
+        // The other jobs follow.
         let next = if from > first { format!("ended {from}") } else { world.newest().to_string() };
         let _ = write!(text, "],\"nextToken\":\"{next}\"}}");
         (until > first).then_some(text)
@@ -228,12 +231,12 @@ impl World {
         (self.began + number as f64 * self.spacing) as i64
     }
 
-    /// The newest job.
+    /// Number of the newest job.
     fn newest(&self) -> usize {
         ((now() - self.began) / self.spacing) as usize
     }
 
-    /// Jobs that wait, and those that are in flight.
+    /// Numbers of waiting jobs and of jobs in flight.
     fn parts(&self) -> (usize, usize) {
         let in_flight = self.jobs / 5_000 + 1;
         (self.jobs - in_flight, in_flight)
@@ -250,11 +253,11 @@ impl World {
         }
     }
 
-    /// A page of a list, the newest first; but what waits in its order.
+    /// A page of a list, newest first; waiting jobs in queue order.
     fn page(&self, request: &Value) -> String {
         let newest = self.newest();
         let (waiting, in_flight) = self.parts();
-        // Pages go on from the job where the one before ended, whatever has changed since.
+        // Pages continue after the last job of the previous one, whatever has changed since.
         let token = request["nextToken"].as_str().unwrap_or_default();
         let filter = &request["filters"][0];
         let ended = token.strip_prefix("ended ").and_then(|number| number.parse::<usize>().ok());
@@ -307,7 +310,7 @@ impl World {
         text.push('}');
     }
 
-    /// A job, but for its end.
+    /// Writes a job, except for its end.
     fn write(&self, text: &mut String, id: &str, status: &str, created: i64) {
         self.listed.fetch_add(1, Ordering::Relaxed);
         let number = id.rsplit('-').next().unwrap_or_default().trim_start_matches('0');
@@ -335,7 +338,7 @@ impl World {
     }
 }
 
-/// The moment of a filter, in ms since 1970.
+/// The time of a filter, in ms since 1970.
 fn after(filter: &Value) -> f64 {
     filter["values"][0].as_str().and_then(|after| after.parse().ok()).unwrap_or(0.0)
 }

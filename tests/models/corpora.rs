@@ -1,5 +1,5 @@
-//! The corpora of fuzzing: every input that was written for it, or that it found, is read or refused and breaks no promise. Fuzzing itself
-//! needs a nightly compiler; CONTRIBUTING.md says how.
+//! Fuzzing corpora: every input, whether written by hand or found by fuzzing, is accepted or rejected and violates no
+//! property. Fuzzing itself needs a nightly compiler; see CONTRIBUTING.md.
 
 use std::fs;
 use std::panic;

@@ -1,6 +1,7 @@
-//! Conservation laws of the figures, at every tick of random lives of queues.
+//! Conservation laws of the figures, at every tick of random histories of queues.
 //!
-//! The scheduler is the world, a ledger watches it, and the derived figures must add up and agree with what is true.
+//! A scheduler is the simulated system, a ledger observes it, and the derived figures must add up and agree with the
+//! scheduler.
 
 mod world;
 
@@ -14,18 +15,18 @@ use trainspotter_core::scheduler::{Phase, WaitReason};
 
 use world::{DOLLARS, GPUS, TICK, TICKS, TYPE, World};
 
-/// What was seen of a world, tick by tick.
+/// Observations of a simulated system over its ticks.
 #[derive(Default)]
 struct Seen {
     /// GPU-seconds by queue and part, summed from the gauges.
     integral: BTreeMap<(String, &'static str), f64>,
-    /// Job-ticks by what stood in the way and by what was reported.
+    /// Job-ticks by true and reported wait reason.
     reasons: BTreeMap<(WaitReason, Reason), u64>,
     lent: bool,
 }
 
 impl Seen {
-    /// Takes in a frame, in which the laws must hold.
+    /// Adds a frame, and checks its laws.
     fn take_in(&mut self, world: &World, frame: &Frame) {
         for row in &frame.waterfall {
             let capacity = row.capacity_gpus.unwrap();
@@ -57,7 +58,7 @@ impl Seen {
         }
         let waiting: Vec<_> = world.scheduler.jobs().filter(|job| job.status.is_waiting()).collect();
         assert_eq!(frame.reasons.iter().map(|row| row.jobs).sum::<u64>(), waiting.len() as u64, "one each");
-        // Each one costs as much as a frame: every fifth tick is enough.
+        // Each query costs as much as a frame: every fifth tick is enough.
         let asked = if frame.at.since(Timestamp::default()).as_secs().is_multiple_of(5 * TICK.as_secs()) {
             waiting
         } else {
@@ -70,11 +71,11 @@ impl Seen {
     }
 }
 
-/// Whether a reason tells what stood in the way.
+/// Whether a reported reason agrees with the true one.
 fn agrees(wait_reason: WaitReason, reason: Reason) -> bool {
     match wait_reason {
         WaitReason::Disabled => reason == Reason::Disabled,
-        // The scheduler has decided all it can: nothing that it left RUNNABLE waits for a decision.
+        // The scheduler has made all possible decisions: no RUNNABLE job waits for one.
         WaitReason::NotExamined => reason == Reason::Evaluating,
         WaitReason::Misfit => reason == Reason::ExceedsShare,
         WaitReason::ShareLimit => reason == Reason::ShareAtLimit,
@@ -92,7 +93,7 @@ fn counter(frame: &Frame, metric: &str, labels: [&str; 2]) -> f64 {
         sample.metric.name == metric
             && sample.labels.values().map(|value| &**value).eq({
                 let mut labels = labels;
-                // Label values come in the order of label names: part, queue.
+                // Label values are ordered by label name: part, queue.
                 labels.reverse();
                 labels
             })
@@ -129,7 +130,7 @@ fn every_tick_of_every_world_adds_up() {
     given_as_it_was(&reasons);
 }
 
-/// Of all job-ticks, at least 99 in 100 were given the reason that the scheduler knows; the others are listed.
+/// At least 99 in 100 job-ticks were reported with the true reason; the others are listed.
 fn given_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
     let all: u64 = reasons.values().sum();
     let wrong: u64 =
@@ -143,8 +144,8 @@ fn given_as_it_was(reasons: &BTreeMap<(WaitReason, Reason), u64>) {
     assert!(wrong * 100 <= all, "{wrong} of {all} job-ticks were given another reason");
 }
 
-/// The stages of jobs sum to their lives: waits, start-ups and runs as they are counted, to what the scheduler knows of those that are
-/// over; all but what was handed to SageMaker and never ran.
+/// The stages of jobs sum to their lifetimes: counted waits, start-ups and runs equal those of the scheduler's ended
+/// jobs, except for jobs that were handed to SageMaker and never ran.
 fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
     let reported = |metric: &str| -> f64 {
         let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
@@ -172,8 +173,8 @@ fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
             let Some(to) = span.to else { continue };
             let (seconds, slack) = lives.entry(stage).or_default();
             *seconds += to.seconds_since(span.from);
-            // When an attempt was stopped is known by looking only; and whether there was one that came and went between two looks is
-            // not known.
+            // The end of a preempted attempt is known from polls only; an attempt that starts and ends between two
+            // polls is not seen at all.
             let by_looking = stage == "job.run" && span.attempt < job.attempt();
             *slack += if missed {
                 frame.at.seconds_since(job.created_at)
@@ -185,7 +186,7 @@ fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
         }
     }
     assert!(jobs_missed < 5, "seed {seed}: {jobs_missed}");
-    // When a job came back is known by looking only, too, and by how much its waits may be wrong is reported.
+    // A job's return to the queue is known from polls only, too; the possible error of its waits is reported.
     let uncertain = frame.samples.iter().filter(|sample| sample.metric.name == "queue.wait.uncertain");
     let uncertain = uncertain.map(|sample| if let Value::Counter(seconds) = sample.value { seconds } else { 0.0 });
     if let Some((_, slack)) = lives.get_mut("queue.wait.requeue") {
@@ -200,7 +201,7 @@ fn stages_sum_to_lives(world: &World, frame: &Frame, seed: u64) {
     }
 }
 
-/// What the counters say was held equals what the scheduler knows to have been held, within one interval at each end.
+/// Held capacity from the counters equals that of the scheduler, within one interval at each end.
 fn holds_what_jobs_held(world: &World, frame: &Frame, seed: u64) {
     for queue in ["quotas", "fifo", "fair"] {
         let held = ["scheduled", "starting", "running_busy", "running_idle", "running_unknown"];
@@ -214,7 +215,7 @@ fn holds_what_jobs_held(world: &World, frame: &Frame, seed: u64) {
             }
         }
         assert!(truth > 0.0 && (counted - truth).abs() <= slack, "seed {seed}: {queue}: {counted} of {truth}");
-        // The ends are as often early as late: over a whole world they cancel out.
+        // Observed ends are early as often as late: over a whole history they cancel out.
         assert!((counted / truth - 1.0).abs() < 0.02, "seed {seed}: {queue}: {counted} of {truth}");
     }
 }

@@ -1,8 +1,8 @@
-//! One workload on the same hundred instances, divided in two ways: five first-in-first-out queues with a fifth each, and one
-//! queue with five quota shares that lend. What Trainspotter measures of both is `docs/HEADLINE.md`.
+//! One workload on the same hundred instances, divided in two ways: five FIFO queues with a fifth each, and one queue
+//! with five quota shares that lend. `docs/HEADLINE.md` shows Trainspotter's figures of both.
 //!
-//! `UPDATE_DOCS=1 cargo test --test models headline` writes the page and its picture anew. Everything is on virtual time and drawn
-//! from one seed, so the page is the same on every machine.
+//! `UPDATE_DOCS=1 cargo test --test models headline` regenerates the page and its picture. Everything runs in virtual
+//! time from one seed, so the page is the same on every machine.
 
 #![expect(
     clippy::cast_precision_loss,

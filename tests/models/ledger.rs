@@ -1,9 +1,9 @@
-//! The ledger against the truth: random lives of jobs (retries, capacity failures, preemptions), polled at random moments
-//! with pages that are lost, doubled, late and out of order.
+//! The ledger compared with the truth: random histories of jobs (retries, capacity failures, preemptions), polled at
+//! random times with pages that are lost, duplicated, late and out of order.
 //!
-//! Whatever a ledger says happened must have happened then: exactly, where AWS gives the time, and within the interval that
-//! it names, where only polls know. What lasted longer than the longest gap between polls must not be missing.
-//! `TRAINSPOTTER_SEEDS=N` runs so many worlds; `TRAINSPOTTER_SEED=N` one.
+//! Every event in the ledger must have happened at its time: exactly where AWS gives the time, and within the stated
+//! interval where only polls show it. States that lasted longer than the longest gap between polls must not be
+//! missing. `TRAINSPOTTER_SEEDS=N` runs N worlds; `TRAINSPOTTER_SEED=N` runs one.
 
 use crate::support;
 
@@ -19,7 +19,7 @@ use support::worlds::{Dice, described, second, world};
 const SEEDS: u64 = 2_000;
 const HOURS: u64 = 5;
 
-/// One world, polled until all its jobs have ended or time is up; returns the longest gap between polls that arrived.
+/// Polls one world until all its jobs have ended or time is up; returns the longest gap between polls that arrived.
 fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
     let mut dice = Dice::of(seed);
     let mut scheduler = world(seed, &mut dice);
@@ -43,7 +43,7 @@ fn live(seed: u64) -> (Scheduler, Ledger, Duration) {
             ledger.observe(seen, now);
         }
         if dice.one_in(8) {
-            // An answer that was on its way for long.
+            // A delayed response.
             let (at, late) = past[usize::try_from(dice.roll(past.len() as u64)).unwrap()].clone();
             late.into_iter().for_each(|seen| drop(ledger.observe(seen, at)));
         }
@@ -68,7 +68,7 @@ fn shuffle<T>(items: &mut [T], dice: &mut Dice) {
     }
 }
 
-/// Spans partition the life of a job, and time does not run backwards in them.
+/// Spans partition the life of a job, and their times increase.
 fn partition(job: &jobs::Job, seed: u64) {
     let spans = job.timeline.spans();
     let reported = || format!("seed {seed}: {spans:#?}");
@@ -91,7 +91,7 @@ fn phase_of(phase: scheduler::Phase) -> jobs::Phase {
     }
 }
 
-/// Every mistake in what is known of one job.
+/// All errors in the ledger's state of one job.
 fn mistakes(truth: &Job, known: &jobs::Job, longest: Duration) -> Vec<String> {
     let mut found = Vec::new();
     let spans = known.timeline.spans();
@@ -125,7 +125,7 @@ fn mistakes(truth: &Job, known: &jobs::Job, longest: Duration) -> Vec<String> {
         }
     }
     if let Some(dispatched) = truth.first_scheduled_at {
-        // A visit that comes and goes between two polls leaves no trace where AWS clears its times.
+        // A state that starts and ends between two polls leaves no trace where AWS clears its times.
         let again = truth.spans.iter().skip(1).find(|span| span.phase == scheduler::Phase::Waiting);
         let was_seen = again.is_none_or(|again| again.from.since(dispatched) > longest);
         let elsewhere = |to: jobs::Moment| dispatched < to.earliest || to.latest < dispatched;

@@ -1,7 +1,7 @@
-//! Prometheus as the judge of the evaluator: random series under random rules, exported and run by `promtool test rules`,
-//! which must see what the evaluator saw in every cell.
+//! Compares the evaluator with Prometheus: random series under random rules, exported and run by
+//! `promtool test rules`, which must agree in every cell.
 //!
-//! `TRAINSPOTTER_SEEDS=N` runs so many batches. Without promtool the golden timelines below still hold.
+//! `TRAINSPOTTER_SEEDS=N` runs N batches. Without promtool the golden timelines below still apply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -30,14 +30,14 @@ struct Terms {
     no_data: &'static str,
 }
 
-/// Makes terms mean what a wrong evaluator would take them to mean; a little is this long.
+/// Changes a rule to mean what a wrong evaluator would take it to mean; the argument is a small duration.
 type Mutation = fn(&mut Terms, Duration);
 
-/// A rule, and what its series shows each minute: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-`
-/// is missing.
+/// A rule, and its series by minute: `y` holds, `m` is between recovery and threshold, `n` does not hold, `-` is
+/// missing.
 type Case = (Terms, Vec<char>);
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -54,7 +54,7 @@ fn case(dice: &mut Dice) -> Case {
     let hold = if datapoints.is_some() { Duration::ZERO } else { minutes(dice.roll(7)) };
     let recover = datapoints.is_none() && dice.roll(2) == 0;
     let terms = Terms { recover, hold, keep: minutes(dice.roll(6)), datapoints, no_data: "ok" };
-    // Runs of one signal, short and long ones.
+    // Short and long runs of the same signal.
     let mut signals = Vec::new();
     while signals.len() < TICKS {
         let signal = ['y', 'y', 'y', 'm', 'n', 'n', '-'][usize::try_from(dice.roll(7)).unwrap()];
@@ -126,7 +126,7 @@ fn frame(cases: &[Case], tick: usize) -> Frame {
     Frame { at, queues: vec![queue], samples, sources, ..Frame::default() }
 }
 
-/// What the evaluator shows for each rule, minute by minute: `.` inactive, `P` pending, `F` firing.
+/// The evaluator's result for each rule by minute: `.` inactive, `P` pending, `F` firing.
 fn evaluate(cases: &[Case]) -> Vec<String> {
     let rules = parse_rules("oracle.yaml", &rule_file(cases)).unwrap();
     let mut book = ActiveAlerts::default();
@@ -150,8 +150,8 @@ fn letter(state: AlertState) -> char {
     }
 }
 
-/// Whether promtool sees the same in every cell; what it says if not. It does not show as pending what has too few
-/// datapoints, so of those rules only firing is compared.
+/// Checks that promtool agrees in every cell; returns its output if not. It does not show too few datapoints as
+/// pending, so for those rules only firing is compared.
 fn promtool(cases: &[Case], seen: &[String], folder: &Path) -> Result<(), String> {
     let rules = parse_rules("oracle.yaml", &rule_file(cases)).unwrap();
     std::fs::write(folder.join("rules.yaml"), export::prometheus(&rules, MINUTE).text).unwrap();
@@ -229,7 +229,7 @@ fn promtool_agrees_in_every_cell() {
     assert!(cells.iter().all(|count| *count > 1_000), "all states are seen: {cells:?}");
 }
 
-/// Evaluators that are a little wrong, as rules that mean what those would take the right ones to mean.
+/// Slightly wrong evaluators, expressed as rules that mean what those would take the correct ones to mean.
 #[test]
 fn promtool_catches_evaluators_that_are_a_little_wrong() {
     if !is_installed() {
@@ -284,8 +284,9 @@ fn timelines_are_as_they_were_when_promtool_agreed() {
     insta::assert_snapshot!(drawn);
 }
 
-/// What a CloudWatch alarm is after some datapoints, the newest on the right (X breaches, O does not, - is missing), if M of 3 must breach:
-/// M, the datapoints, then the state with missing data as `ignore`, `breaching` and `notBreaching`.
+/// State of a CloudWatch alarm after some datapoints, the newest on the right (X breaches, O does not, - is missing),
+/// if M of 3 must breach: M, the datapoints, then the state with missing data as `ignore`, `breaching` and
+/// `notBreaching`.
 const MISSING_DATA: [(u64, &str, &str, &str, &str); 10] = [
     (3, "O-X-X", "OK", "OK", "OK"),
     (3, "O----", "OK", "OK", "OK"),
@@ -299,9 +300,9 @@ const MISSING_DATA: [(u64, &str, &str, &str, &str); 10] = [
     (2, "---X-", "RETAIN", "ALARM", "OK"),
 ];
 
-/// CloudWatch's own table of what missing data does, as far as the rule form has its modes. CloudWatch looks further back than
-/// M of N when values are missing, and fills in only what it then still lacks; a rule looks at the last N ticks and nothing
-/// else. The cells in which that matters are named here: all others agree.
+/// CloudWatch's own table of missing data, for the modes that rules have. With missing values CloudWatch looks back
+/// further than N, and fills in only what is still lacking; a rule looks at the last N ticks only. The cells in which
+/// that matters are listed here: all others agree.
 #[test]
 fn cloudwatchs_table_of_missing_data_holds_where_it_does_not_look_back() {
     let mut differ = Vec::new();
@@ -324,7 +325,7 @@ fn cloudwatchs_table_of_missing_data_holds_where_it_does_not_look_back() {
                 no_data,
             };
             let shown = evaluate(&[(terms, signals)])[0].as_bytes()[datapoints.len() - 1];
-            // What is retained is what was before: nothing fired.
+            // The previous state is retained: not firing.
             let fires = expected == "ALARM";
             cells += 1;
             if (shown == b'F') != fires {

@@ -1,9 +1,9 @@
-//! An engine that dies again and again beside one that never does: in the end both have counted what happened.
+//! An engine that is killed repeatedly beside one that is not: in the end both have counted what happened.
 //!
-//! Both poll the same random world as the service does, with questions that are not all answered; time is virtual, so that many
-//! worlds can be tried. One dies at any point of a poll and goes on from what its last tick left. In some worlds lists lag behind, and
-//! the clock is a little ahead or behind, by what a measurement leaves open.
-//! `TRAINSPOTTER_SEEDS=N` runs so many worlds; `TRAINSPOTTER_SEED=N` one.
+//! Both poll the same random world as the service does, with some requests unanswered; time is virtual, so that many
+//! worlds can be tried. One engine is killed at any point of a poll and resumes from its last tick. In some worlds
+//! lists lag, and the clock is slightly ahead or behind, within the uncertainty of a measurement.
+//! `TRAINSPOTTER_SEEDS=N` runs N worlds; `TRAINSPOTTER_SEED=N` runs one.
 
 use crate::support;
 
@@ -21,22 +21,23 @@ use support::worlds::{Dice, described, second, world};
 const SEEDS: u64 = 100;
 /// Seconds between polls.
 const EVERY: u64 = 30;
-/// How much later than it was asked for an answer may be from: the call itself, and what is not known of the clock.
+/// Maximum time between a request and the state that its response shows: the call itself, and the uncertainty of the
+/// clock.
 const WITHIN: Duration = Duration::from_secs(2);
-/// The poll after which no job is submitted any more.
+/// The last poll before which jobs are submitted.
 const LAST_ARRIVAL: u64 = 3_000 / EVERY;
-/// The last polls, in which nobody dies any more.
+/// The last polls, without kills.
 const QUIET_POLLS: u64 = 40;
 const COUNTED: [&str; 6] =
     ["job.ended", "job.failures", "job.preemptions", "queue.wait", "queue.wait.requeue", "job.run"];
 
-/// An engine, and what its last tick left.
+/// An engine, and the state saved by its last tick.
 struct Service {
     engine: Engine,
     kept: Saved,
     jobs: SavedJobs,
     questions: Questions,
-    /// For how many polls it is dead: this one, or an outage.
+    /// For how many polls it is down: this one, or an outage.
     dead_for: u64,
     deaths: u64,
 }
@@ -92,7 +93,7 @@ fn start(kept: &Saved) -> Engine {
     Engine::new(Vec::new(), engine::cadence(every * 30, every), kept.clone(), Timestamp::default())
 }
 
-/// The steps of a poll, in the order of the service's own.
+/// The steps of a poll, in the service's order.
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
     Waiting,
@@ -107,13 +108,13 @@ enum Step {
 const STEPS: [Step; 7] =
     [Step::Waiting, Step::Scheduled, Step::Starting, Step::Running, Step::Arrivals, Step::Descriptions, Step::Answered];
 
-/// The account, as it is and as lists show it, and the clock of those who watch it.
+/// The account, as it is and as lists show it, and the observers' clock.
 struct World {
     scheduler: Scheduler,
-    /// The same account, which is `lag` behind.
+    /// The same account, `lag` earlier.
     listed: Scheduler,
     lag: Duration,
-    /// By how many milliseconds the clock is ahead of the account's.
+    /// Milliseconds by which the clock is ahead of the account's.
     ahead: i64,
 }
 
@@ -130,13 +131,13 @@ impl World {
         self.listed.advance((to - self.lag).max(Timestamp::default()));
     }
 
-    /// What the clock shows.
+    /// Time on the observers' clock.
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.scheduler.now().millis() + self.ahead)
     }
 }
 
-/// One poll of both. Between its steps time goes by, and the second of them may die.
+/// One poll of both engines. Time passes between its steps, and the second engine may be killed.
 fn poll(world: &mut World, services: &mut [Service; 2], dice: &mut Dice, is_quiet: bool) {
     let began_at = world.now();
     for service in services.iter_mut() {
@@ -155,13 +156,13 @@ fn poll(world: &mut World, services: &mut [Service; 2], dice: &mut Dice, is_quie
             }
         }
         if !is_quiet && services[1].dead_for == 0 && dice.one_in(12) {
-            // The next one begins with a poll of its own, and its own questions.
+            // The next one starts with its own poll and requests.
             services[1].die(if dice.one_in(30) { dice.roll(60).max(1) } else { 1 });
         }
     }
 }
 
-/// What a service learns in a step.
+/// The observations of a service in one step.
 fn take(step: Step, world: &World, service: &Service, began_at: Timestamp, dice: &mut Dice) -> Vec<Observation> {
     let at = world.now();
     let page = |wanted: &dyn Fn(&scheduler::Job) -> bool| {
@@ -182,7 +183,7 @@ fn take(step: Step, world: &World, service: &Service, began_at: Timestamp, dice:
             vec![page(&|job| job.created_at > after)]
         }
         Step::Descriptions => {
-            // Now and then there is hardly time for any.
+            // Now and then there is hardly any budget.
             let most = if dice.one_in(3) { dice.roll(3) } else { 100 };
             let wanted = service.engine.questions(at).jobs.into_iter().take(usize::try_from(most).unwrap());
             let jobs = wanted.filter_map(|id| world.scheduler.job(&id)).map(described).collect();
@@ -199,14 +200,14 @@ fn topology(at: Timestamp) -> Observation {
     Observation::Topology { at, queues: vec![queue] }
 }
 
-/// What was counted, by metric.
+/// Counters by metric.
 fn counted(service: &Service) -> BTreeMap<&'static str, f64> {
     let value = |series: &SavedSeries| if series.count > 0 { series.count as f64 } else { series.value };
     let of = |metric| service.kept.series.iter().filter(move |series| series.metric == metric);
     COUNTED.into_iter().map(|metric| (metric, of(metric).map(value).sum())).collect()
 }
 
-/// What happened, by metric: no less and no more than this.
+/// Lower and upper bounds of the true counts, by metric.
 fn happened(scheduler: &Scheduler) -> BTreeMap<&'static str, (f64, f64)> {
     let jobs = |wanted: &dyn Fn(&scheduler::Job) -> bool| scheduler.jobs().filter(|job| wanted(job)).count() as f64;
     let spans = |phase, attempts: std::ops::RangeFrom<u32>| {
@@ -215,7 +216,7 @@ fn happened(scheduler: &Scheduler) -> BTreeMap<&'static str, (f64, f64)> {
     };
     let exactly = |count: f64| (count, count);
     let requeued = spans(scheduler::Phase::Scheduled, 2..);
-    // AWS lists no attempt that found no instances: nobody can know of one that came and went while nobody looked.
+    // AWS lists no attempts that found no instances, so one that starts and ends between polls is never seen.
     let found_none: f64 = scheduler.jobs().map(|job| f64::from(job.capacity_failures)).sum();
     [
         ("job.ended", exactly(jobs(&|job| job.status.is_ended()))),
@@ -228,7 +229,7 @@ fn happened(scheduler: &Scheduler) -> BTreeMap<&'static str, (f64, f64)> {
     .into()
 }
 
-/// Lets both watch a world until all its jobs have ended, and some more.
+/// Observes a world with both until all its jobs have ended, and a while longer.
 fn watch(seed: u64) -> (Scheduler, [Service; 2]) {
     let mut dice = Dice::of(seed);
     let mut world = World::of(seed, &mut dice);

@@ -1,4 +1,4 @@
-//! The estimator of waits against lifelines, a library of survival analysis, on the same data.
+//! Compares the estimator of waits with lifelines, a survival analysis library, on the same data.
 
 use crate::support;
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use support::python::python;
 use trainspotter_core::metrics::kaplan_meier::exact;
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -18,7 +18,7 @@ impl Dice {
     }
 }
 
-/// Waits of 1 to 500 jobs, with ties and without, from all started to hardly any.
+/// Waits of 1 to 500 jobs, with and without ties, from all started to hardly any.
 fn waits(seed: u64) -> Vec<(f64, bool)> {
     let mut dice = Dice(seed);
     let (jobs, censored, ties) = (1 + dice.roll(500), dice.roll(10), dice.roll(2) == 0);

@@ -1,7 +1,7 @@
-//! A real Alertmanager takes our posts, shows the alert for as long as it fires, and ends it when we say so.
+//! A real Alertmanager accepts our posts, shows the alert while it fires, and resolves it when told to.
 //!
-//! The binary is `prometheus-alertmanager` on the path, or what `TRAINSPOTTER_ALERTMANAGER` names. Without one this is skipped,
-//! with a message, unless `TRAINSPOTTER_PEERS` says that peers are required.
+//! The binary is `prometheus-alertmanager` on the path, or the one named by `TRAINSPOTTER_ALERTMANAGER`. Without one
+//! this test is skipped with a message, unless `TRAINSPOTTER_PEERS` requires peers.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -56,7 +56,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let mut row = sample::test("existing", clock.now() - Duration::from_secs(5));
     let send = async |row: &_| integration.deliver(&Message::of(row, Some("https://spotter.example")), &clock).await;
     send(&row).await.unwrap();
-    // Sent twice, as after a crash: one alert all the same.
+    // Sent twice, as after a crash: still one alert.
     send(&row).await.unwrap();
     let alerts = until(&root, |alerts| !alerts.is_empty()).await;
     assert_eq!(alerts.len(), 1, "{alerts:?}");
@@ -90,7 +90,8 @@ async fn until(root: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap()
 }
 
-/// One that keeps what it is posted: whether alerts are said to fire on, by alert. It answers 404 while it is asked to.
+/// A fake that stores its posts: whether each alert is reported as firing, by alert. It returns 404 while requested
+/// to.
 #[derive(Clone, Default)]
 struct Posted(Arc<Mutex<Vec<BTreeMap<String, bool>>>>, Arc<AtomicBool>);
 
@@ -112,7 +113,7 @@ impl Posted {
         Endpoint { url, allow_loopback: true }
     }
 
-    /// Waits until so many posts have come since `from` that are as wanted, and returns all since then.
+    /// Waits for `count` posts after `from` that match, and returns all posts since then.
     async fn until(
         &self,
         from: usize,
@@ -196,7 +197,7 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
     futures_util::future::join_all(running).await;
 }
 
-/// Nothing new is to be sent, so that only the repetition can find that the receiver is gone.
+/// There are no new alerts to send, so that only the repetition can detect the unreachable receiver.
 #[tokio::test]
 async fn others_hear_of_a_receiver_that_cannot_be_reached_again() {
     let clock = Clock::fast(600.0);
@@ -209,7 +210,7 @@ async fn others_hear_of_a_receiver_that_cannot_be_reached_again() {
     let integrations = [receiver.clone(), Receiver::new("other", channel)]
         .map(|receiver| (receiver, Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap())));
     let (notifiers, tasks) = Notifiers::new(integrations.into(), None, &store, clock);
-    // The other one gets nothing here: what waits for it is looked at.
+    // The other receiver gets no messages here: its queue is inspected.
     let first = tasks.into_iter().next().unwrap();
     let running = tokio::spawn(first.run(CancellationToken::new()));
     let fired = reported("a", TransitionKind::Fired, clock.now());

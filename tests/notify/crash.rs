@@ -1,8 +1,8 @@
-//! Crashes at every step between {evaluate, commit, send, answer received, mark}, for every way in which a receiver can
-//! behave, under virtual time.
+//! Crashes at every step between {evaluate, commit, send, response received, mark}, for every behaviour of a
+//! receiver, in virtual time.
 //!
-//! The rules, the outbox in SQLite, the notifiers and the meaning of answers are the real ones; the network is not there,
-//! and a process that dies is a task that is dropped at a step of its work.
+//! The rules, the outbox in SQLite, the notifiers and the handling of responses are real; there is no network, and a
+//! crashed process is a task that is dropped at a step of its work.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -48,21 +48,22 @@ use trainspotter_core::rules::Rule;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::parse_rules;
 
-/// The receiver that misbehaves, and one that does not.
+/// The misbehaving receiver, and a working one.
 const RECEIVERS: [&str; 2] = ["flaky", "spare"];
 
 const TICK: Duration = Duration::from_secs(30);
 
-/// After this much virtual time the condition holds no more.
+/// Virtual time after which the condition no longer holds.
 const QUIET: Duration = Duration::from_secs(270);
 
-/// After this much virtual time everything has to be delivered: the longest pause is ten minutes.
+/// Virtual time after which everything must be delivered: the longest backoff is ten minutes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// In which queue the condition holds when, in seconds from the start.
+/// When the condition holds in which queue, in seconds from the start.
 const HOLDS: [(&str, u64, u64); 3] = [("prod", 60, 120), ("dev", 90, 210), ("prod", 180, 240)];
 
-/// How long alerts wait for others where the flaky receiver gets several at once: each message is of both queues then.
+/// Grouping delay in the case where the flaky receiver gets several alerts at once: each message is about both queues
+/// then.
 const TOGETHER: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +71,12 @@ enum Behaviour {
     Takes,
     Says(u16),
     Asks(u16, &'static str),
-    /// No answer, and the message is lost.
+    /// No response, and the message is lost.
     Hangs,
-    /// No answer, but the message was taken.
+    /// No response, but the message was accepted.
     TakesAndHangs,
     Cuts,
-    /// It takes the message, and its answer is lost.
+    /// The message was accepted, and the response is lost.
     TakesAndCuts,
 }
 
@@ -94,39 +95,39 @@ const BEHAVIOURS: [Behaviour; 12] = [
     Behaviour::Says(400),
 ];
 
-/// What outlives a crash, and the eye that watches.
+/// State that survives a crash, and records of what happened.
 struct World {
     store: Store,
     clock: Clock,
-    /// How the flaky receiver behaves, attempt by attempt; after that it takes everything.
+    /// Behaviour of the flaky receiver, attempt by attempt; afterwards it accepts everything.
     script: VecDeque<Behaviour>,
-    /// The steps at which the process dies.
+    /// Steps at which the process crashes.
     crash_at: BTreeSet<u32>,
     steps: u32,
     crashed: Arc<Notify>,
     /// Whether the flaky receiver gets several alerts in one message.
     grouped: bool,
-    /// What receivers took, in order.
+    /// Messages accepted by receivers, in order.
     taken: Vec<Taken>,
-    /// Taken, and not yet marked as delivered.
+    /// Accepted, and not yet marked as delivered.
     unmarked: BTreeSet<NotificationId>,
-    /// Taken, and nobody here knows.
+    /// Accepted, with the response lost.
     lost: BTreeSet<NotificationId>,
 }
 
-/// A message: to whom, under which id, and what it tells.
+/// A message: its receiver, id and content.
 struct Taken {
     to: &'static str,
     id: NotificationId,
     reported: Vec<Sent>,
 }
 
-/// Rule, queue, episode and which end of it.
+/// Rule, queue, episode, and whether it fired or was resolved.
 type Sent = (String, String, Timestamp, Kind);
 
 type Shared = Arc<Mutex<World>>;
 
-/// A step of the process's work: it may die here.
+/// A step of the process's work: it may crash here.
 async fn step(world: &Shared) {
     let dies = {
         let mut world = world.lock().unwrap();
@@ -241,7 +242,7 @@ impl Outbox for Handle {
     }
 }
 
-/// The process: evaluates, commits and tells, until it dies or is stopped.
+/// The process: evaluates, commits and notifies, until it crashes or is stopped.
 async fn process(world: Shared, rules: Arc<[Rule]>) {
     let (clock, grouped, alerts) = {
         let world = world.lock().unwrap();
@@ -269,7 +270,7 @@ async fn process(world: Shared, rules: Arc<[Rule]>) {
                 step(&world).await;
             }
             notifiers.committed();
-            // Once nothing happens any more, ticks become rare: they only cost time.
+            // When nothing happens any more, use fewer ticks to save time.
             let passed = now.since(start());
             let every = if passed < QUIET { TICK } else { TICK * 10 };
             let next = passed.as_secs() / every.as_secs() + 1;
@@ -288,7 +289,7 @@ fn config(receiver: &str, grouped: bool) -> Receiver {
     Receiver { group, ..Receiver::new(receiver, Channel::sns(String::new())) }
 }
 
-/// One queue, or two where alerts are to go together.
+/// One queue, or two if alerts are to be grouped.
 fn frame(now: Timestamp, grouped: bool) -> Frame {
     let second = now.since(start()).as_secs();
     let sample = |queue: &str| {
@@ -301,7 +302,7 @@ fn frame(now: Timestamp, grouped: bool) -> Frame {
     Frame { at: now, sources: Source::ALL.map(fresh).to_vec(), samples, ..Frame::default() }
 }
 
-/// Runs a case to its end. Says how many steps it took.
+/// Runs a case to its end. Returns the number of steps.
 async fn run(script: &[Behaviour], grouped: bool, crash_at: &[u32], rules: &Arc<[Rule]>) -> u32 {
     let world = Arc::new(Mutex::new(World {
         store: Store::in_memory().unwrap(),
@@ -350,7 +351,8 @@ fn verify(world: &World, script: &[Behaviour]) {
     const WHOLE: [Kind; 4] = [Kind::Fired, Kind::Resolved, Kind::Fired, Kind::Resolved];
     for receiver in RECEIVERS {
         let together = world.grouped && receiver == RECEIVERS[0];
-        // What is refused together goes on its own, even if an earlier attempt was taken and its answer lost: then it is sent again.
+        // Rejected groups are split, even if an earlier attempt was accepted and its response lost: then alerts are
+        // sent again.
         let apart = together && script.contains(&Behaviour::Says(400));
         let of_receiver = || world.taken.iter().filter(|taken| taken.to == receiver && !is_trouble(taken));
         let mut contents = BTreeMap::new();
@@ -374,7 +376,7 @@ fn verify(world: &World, script: &[Behaviour]) {
             assert!(in_order || (apart && !world.lost.is_empty()), "{first:?}");
             let kinds: Vec<Kind> = first.iter().map(|(_, kind)| *kind).collect();
             let resolved = kinds.iter().filter(|kind| **kind == Kind::Resolved).count();
-            // What fired and ended before it was sent is sent once.
+            // An alert that fired and ended before it was sent is sent once.
             assert!(
                 resolved == episodes && (together || kinds == WHOLE[..2 * episodes]),
                 "{receiver} {queue} {first:?}"
@@ -393,7 +395,7 @@ fn is_trouble(taken: &Taken) -> bool {
     taken.reported.iter().any(|(rule, ..)| rule == RECEIVER_IN_TROUBLE)
 }
 
-/// What parks a receiver is sent to the other one, and so is its end, each under one id.
+/// A parked receiver is reported to the other one, and so is its recovery, each under one id.
 fn verify_trouble(world: &World, script: &[Behaviour]) {
     let parked = script.iter().any(|behaviour| matches!(behaviour, Behaviour::Says(410 | 307)));
     let trouble: Vec<_> = world.taken.iter().filter(|taken| is_trouble(taken)).collect();
@@ -401,7 +403,8 @@ fn verify_trouble(world: &World, script: &[Behaviour]) {
     let of = |kind| trouble.iter().filter(move |taken| taken.reported[0].3 == kind).map(|taken| &taken.id);
     let (fired, resolved): (BTreeSet<_>, BTreeSet<_>) = (of(Kind::Fired).collect(), of(Kind::Resolved).collect());
     assert_eq!(fired.len(), resolved.len(), "trouble that was reported is over");
-    // A crash can swallow the answer that would have parked it, and fewer messages may never come to it.
+    // A crash can lose the response that would have parked it, and there may be too few messages afterwards to park
+    // it.
     assert!(!parked || !fired.is_empty() || !world.crash_at.is_empty());
     assert!(parked || fired.is_empty());
 }
@@ -434,9 +437,9 @@ fn whatever_crashes_when_every_episode_is_sent_from_beginning_to_end() {
     assert!(cases > 2_000, "{cases}");
 }
 
-/// Every script without a crash, with one at every step, and now and then with a second one soon after. A receiver that
-/// misbehaves twice crashes at every fourth step only (every twelfth where alerts go together), another fourth for each script, unless
-/// `TRAINSPOTTER_CRASHES` is set: then at every step, which takes minutes.
+/// Runs every script without a crash, with a crash at every step, and now and then with a second one soon after. For
+/// two misbehaviours the crash is at every fourth step only (every twelfth with grouping), with a different offset
+/// per script, unless `TRAINSPOTTER_CRASHES` is set: then it is at every step, which takes minutes.
 fn enumerate(scripts: &[Vec<Behaviour>], rules: &Arc<[Rule]>) -> (u32, u32) {
     let (mut cases, mut crashes) = (0, 0);
     let everything = std::env::var_os("TRAINSPOTTER_CRASHES").is_some();

@@ -1,4 +1,4 @@
-//! Delivery over real sockets: a store, a notifier and receivers that misbehave.
+//! Delivery over real sockets: a store, a notifier and misbehaving receivers.
 
 mod flaky_store;
 mod hook;
@@ -76,7 +76,7 @@ async fn what_fails_is_sent_again_under_the_same_id() {
 
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
-    // The clock runs so fast that without the header every retry would follow at once.
+    // The clock is so fast that without the header every retry would follow at once.
     let mut hook = Hook::start([Answer::RetryAfter(429, 1), Answer::RetryAfter(503, 1)]).await;
     let service = Service::start(Clock::fast(1_000.0), [("oncall", &hook)]);
     service.commit(&[transition("a", FIRED), transition("b", FIRED)]).await;
@@ -157,7 +157,7 @@ async fn a_receiver_that_is_closed_is_left_alone_and_the_others_are_notified() {
         assert_eq!(reported.alert("receiver"), "oncall");
         let summary = reported.body["alerts"][0]["annotations"]["summary"].as_str().unwrap();
         assert!(summary.contains(says) && !summary.contains(TOKEN), "{summary}");
-        // Ten minutes by the clock, in which nothing is sent.
+        // Ten minutes by the clock without a message.
         let next = hook.next().await;
         assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
         assert_eq!(next.id, id("b", FIRED, "oncall").as_str());
@@ -193,7 +193,7 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_sent() {
     assert!(expected.iter().all(|id| now.contains(&id.as_str().to_owned())), "{now:?}");
     service.until(|rows| rows.iter().filter(|row| row.state.as_str() == "muted").count() == 2).await;
     assert!(hook.calls.is_empty());
-    // It is ended early, and what still fires is sent.
+    // It is ended early, and alerts that still fire are sent.
     assert!(service.store.call(move |store| store.end_silence(begun, clock.now())).await.unwrap());
     let late = [hook.next().await.id, hook.next().await.id];
     assert!(late.contains(&id("long", FIRED, "oncall").as_str().to_owned()), "{late:?}");
@@ -269,7 +269,7 @@ async fn a_receiver_in_trouble_delays_no_other() {
     for alert in &alerts {
         assert_eq!(fine.next().await.id, NotificationId::of(alert, "fine").as_str());
     }
-    // One after the other, each would wait for the timeout of one that hangs.
+    // Sequentially, each would wait for the timeout of a hanging one.
     assert!(began.elapsed() < Duration::from_secs(50 * 15), "{:?}", began.elapsed());
     service.stop().await;
 }
@@ -342,11 +342,11 @@ async fn a_store_that_never_recovers_does_not_hold_up_the_stop() {
     hook.next().await;
     stop.cancel();
     within(task).await.unwrap();
-    // Stopping is the one more try that everything gets, so at most once more; never in circles.
+    // Shutdown tries everything once more, so at most one more call, never a loop.
     assert!(hook.calls.len() <= 1, "{}", hook.calls.len());
 }
 
-/// A notifier over a store that fails to record so often, with the firings of some alerts to deliver.
+/// A notifier over a store whose first `failures` writes fail, with the firings of some alerts to deliver.
 async fn flaky(failures: u32, alerts: &[&str]) -> (Hook, Flaky, CancellationToken, JoinHandle<()>) {
     let hook = Hook::start([]).await;
     let store = StoreHandle::start(Store::in_memory().unwrap()).unwrap();
@@ -385,7 +385,7 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
     service.commit(&alerts).await;
     let began = Instant::now();
     let (_, rows) = service.stop().await;
-    // Tried one by one and again, fifty would take far longer.
+    // One by one with retries, fifty would take far longer.
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert!(rows.iter().all(|row| row.state == RowState::Pending));
 }
@@ -395,7 +395,7 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
 fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
     const NAME: &str = "delivery::without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
     if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
-        // The environment cannot be changed from within, so this runs itself again in another one.
+        // A process cannot change its own environment, so this runs itself again with a different one.
         let run = std::process::Command::new(std::env::current_exe().unwrap())
             .args([NAME, "--exact", "--nocapture"])
             .env("SSL_CERT_FILE", "/dev/null")

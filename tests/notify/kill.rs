@@ -1,5 +1,6 @@
-//! Where Alertmanager loses or doubles alerts, done to a real process with a real state file and a real SIGKILL: a receiver that says 429,
-//! an alert that ends before it could be sent, a kill, a FIFO topic, two services at once.
+//! Cases in which Alertmanager loses or duplicates alerts, with a real process, a real state file and a real SIGKILL:
+//! a receiver that returns 429, an alert that ends before it could be sent, a kill, a FIFO topic, two services at
+//! once.
 //!
 //! The process is this test binary, run again with the part of a service that commits and notifies.
 
@@ -45,13 +46,13 @@ const FIRED: TransitionKind = TransitionKind::Fired;
 const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReason::Recovered);
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a receiver asks for that says 429.
+/// `Retry-After` of a receiver that returns 429.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Set for the process that is killed: the state file, the receiver's address, and what it commits.
+/// Set for the process to be killed: the state file, the receiver's address, and the alerts to commit.
 const VARIABLES: [&str; 3] = ["TRAINSPOTTER_TEST_STATE", "TRAINSPOTTER_TEST_URL", "TRAINSPOTTER_TEST_COMMITS"];
 
-/// Stands for a webhook in its address.
+/// Passed as the address of a receiver to select SNS.
 const FIFO_TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn after_a_kill_the_resolve_is_sent_and_the_firing_not_again() {
 async fn killed_while_the_receiver_hangs_it_tells_both_ends_in_order_under_the_same_id() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
-    // Status 0 is no answer at all.
+    // Status 0 means no response.
     let (url, mut reported) = hook(&[0]).await;
     let first = process(&state, &url, "fired");
     assert_eq!(next(&mut reported).await, id(FIRED));
@@ -109,7 +110,7 @@ async fn a_429_is_tried_again_as_soon_as_the_receiver_asks_for() {
     let refused = Instant::now();
     assert_eq!(next(&mut reported).await, id(FIRED));
     let passed = refused.elapsed();
-    // How much later depends on what else the machine does.
+    // How much later depends on the load of the machine.
     assert!(RETRY_AFTER <= passed, "{passed:?}");
     until_delivered(&state).await;
     kill(process).await;
@@ -146,7 +147,7 @@ async fn of_two_services_with_one_state_file_the_second_waits_until_the_first_ha
     kill(second).await;
 }
 
-/// Not a test of its own: the process that the others kill.
+/// Not a test: the process that the others kill.
 #[tokio::test]
 async fn the_process_that_is_killed() {
     let [Ok(state), Ok(url), Ok(commits)] = VARIABLES.map(std::env::var) else { return };
@@ -204,7 +205,7 @@ async fn until_delivered(state: &Path) {
     tokio::time::timeout(PATIENCE, waiting).await.unwrap();
 }
 
-/// A client that leaves it to the outbox to try again.
+/// A client without retries: the outbox retries.
 fn sns(endpoint: &str) -> aws_sdk_sns::Client {
     let config = aws_sdk_sns::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -218,7 +219,8 @@ fn sns(endpoint: &str) -> aws_sdk_sns::Client {
 
 type Script = (mpsc::UnboundedSender<String>, Arc<std::sync::Mutex<Vec<u16>>>);
 
-/// A receiver that answers with these statuses, and then takes everything. A webhook or SNS, as it is asked.
+/// A receiver with scripted statuses that then accepts everything. It acts as a webhook or as SNS, depending on the
+/// request.
 async fn hook(answers: &[u16]) -> (String, mpsc::UnboundedReceiver<String>) {
     let (sender, reported) = mpsc::unbounded_channel();
     let answers = Arc::new(std::sync::Mutex::new(answers.iter().rev().copied().collect::<Vec<_>>()));

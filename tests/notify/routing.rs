@@ -1,5 +1,4 @@
-//! Who is notified of what and when, under virtual time: escalation, reminders and inhibition, each also with a process that
-//! dies and an answer that is lost.
+//! Routing in virtual time: escalation, reminders and inhibition, each also with crashes and lost responses.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -47,15 +46,15 @@ type Episode = (&'static str, u32, u32);
 /// Minute, receiver, alert, and `fired` or `resolved`.
 type Sent = (u64, &'static str, String, &'static str);
 
-/// What happens to the messengers.
+/// Failures of messages and of the process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
     None,
-    /// Of every message the answer to the first attempt is lost.
+    /// The response to the first attempt of every message is lost.
     AnswerLost,
-    /// The process dies every five minutes, and another begins.
+    /// The process crashes every five minutes and is restarted.
     Crashes,
-    /// The receiver finds fault with every message that is of several alerts.
+    /// The receiver rejects every message with several alerts.
     RefusesSeveral,
 }
 
@@ -82,7 +81,7 @@ async fn what_still_fires_is_escalated_and_what_ended_is_not() {
         ],
     )
     .await;
-    // What comes back is escalated by its own time.
+    // An alert that fires again is escalated by its new start time.
     check(
         &receivers,
         &[("Long", 0, 20), ("Long", 25, 60)],
@@ -97,7 +96,7 @@ async fn what_still_fires_is_escalated_and_what_ended_is_not() {
         ],
     )
     .await;
-    // Someone has silenced it: nobody's boss is notified.
+    // The alert is silenced: no escalation.
     let silenced = [silence("Long", 10, 90)];
     check(
         &receivers,
@@ -123,7 +122,7 @@ async fn what_still_fires_is_sent_again_and_resolved_once() {
         ],
     )
     .await;
-    // A silence of an hour leaves one reminder of three, and a resolve that passes.
+    // A silence of an hour leaves one reminder of three, and the resolve passes.
     check(
         &reminded,
         &[("Long", 0, 75)],
@@ -131,12 +130,12 @@ async fn what_still_fires_is_sent_again_and_resolved_once() {
         &[(0, "oncall", "Long", "fired"), (70, "oncall", "Long", "fired"), (75, "oncall", "Long", "resolved")],
     )
     .await;
-    // The reminder was held back until the end: that does not take the resolve along.
+    // The reminder was held until the end: the resolve is sent nevertheless.
     check(
         &reminded,
         &[("Long", 0, 50)],
         &[silence("Long", 10, 70)],
-        // Behind the reminder, which is looked at again every minute.
+        // Sent after the reminder, which is checked again every minute.
         &[(0, "oncall", "Long", "fired"), (51, "oncall", "Long", "resolved")],
     )
     .await;
@@ -159,7 +158,7 @@ async fn what_is_inhibited_is_sent_when_the_other_alert_ends_and_resolves_pass()
             (10, "oncall", "Down", "fired"),
             (20, "oncall", "SlowBefore", "resolved"),
             (40, "oncall", "Down", "resolved"),
-            // What is held back is looked at again every minute.
+            // Held notifications are checked again every minute.
             (41, "oncall", "SlowBeyond", "fired"),
             (60, "oncall", "SlowBeyond", "resolved"),
         ],
@@ -188,7 +187,7 @@ async fn a_digest_tells_of_an_hour_in_one_message() {
     let digest = [Receiver { group: Some(group), ..receiver("oncall") }];
     let episodes = [("Flaps", 5, 10), ("Flaps", 20, 25), ("Lasts", 30, 90), ("Silenced", 40, 50), ("Late", 80, 110)];
     let (reported, ids) = run(&digest, &episodes, &[silence("Silenced", 0, 120)], Trouble::None).await;
-    // One message of each episode's latest news, an hour after the first of them; of what came later another.
+    // One message with each episode's latest state, an hour after the first of them; later episodes are in another.
     let expected =
         [(65, "oncall", "Flaps", "resolved"), (65, "oncall", "Flaps", "resolved"), (65, "oncall", "Lasts", "fired")];
     assert_eq!(reported, expected.map(|(at, who, what, kind)| (at, who, what.to_owned(), kind)));
@@ -226,8 +225,8 @@ async fn alerts_that_agree_in_a_label_go_together_and_others_on_their_own() {
     assert_eq!(ids.into_iter().collect::<BTreeSet<_>>().len(), 4);
 }
 
-/// Runs the episodes for two hours, in every kind of trouble. `expected` is what is sent without; with, it is the same under
-/// the same ids, perhaps more than once.
+/// Runs the episodes for two hours, with every kind of failure. `expected` is what is sent without failures; with
+/// failures the same is sent under the same ids, possibly more than once.
 async fn check(
     receivers: &[Receiver],
     episodes: &[Episode],
@@ -274,7 +273,7 @@ async fn run(
     heard.into_iter().map(|(at, who, what, kind, id)| ((at.since(start()).as_secs() / 60, who, what, kind), id)).unzip()
 }
 
-/// Commits what begins and ends.
+/// Commits starts and ends.
 async fn keep(desk: &Desk, clock: Clock, receivers: &[Receiver], episodes: &[Episode], notifiers: &Notifiers) {
     loop {
         let now = clock.now();
@@ -285,7 +284,7 @@ async fn keep(desk: &Desk, clock: Clock, receivers: &[Receiver], episodes: &[Epi
     }
 }
 
-/// Commits what is different from what the store knows.
+/// Commits the differences to the store.
 fn commit(desk: &Desk, receivers: &[Receiver], episodes: &[Episode], now: Timestamp) {
     let mut store = desk.0.lock().unwrap();
     let before = store.firing().unwrap();
@@ -349,7 +348,7 @@ fn known(name: &str) -> &'static str {
 
 type Received = Arc<Mutex<Vec<(Timestamp, &'static str, String, &'static str, NotificationId)>>>;
 
-/// A messenger that writes down what it brings.
+/// A notifier that records its messages.
 #[derive(Debug)]
 struct Wire {
     name: &'static str,
@@ -375,7 +374,7 @@ impl Deliver for Wire {
     }
 }
 
-/// A store that answers at once, as virtual time needs it.
+/// A store that responds synchronously, as virtual time requires.
 #[derive(Clone)]
 struct Desk(Arc<Mutex<Store>>);
 

@@ -72,7 +72,7 @@ async fn a_fifo_topic_gets_one_group_per_alert_and_the_notifications_id() {
     assert_eq!(form["MessageDeduplicationId"], message.id.as_str());
 }
 
-/// What subscribers find in their SQS queues, by way of moto: the body, attributes that filter policies can use, and on a FIFO topic
+/// Messages that SQS subscribers receive, through moto: the body, attributes for filter policies, and on a FIFO topic
 /// each notification once, however often it is sent.
 #[tokio::test]
 async fn subscribers_find_each_notification_in_their_queues() {
@@ -88,13 +88,13 @@ async fn subscribers_find_each_notification_in_their_queues() {
     for topic in [&topics["standard"], &topics["fifo"]] {
         deliver(&endpoint, topic.as_str().unwrap(), &first).await.unwrap();
     }
-    // Sent again because the answer was lost: the same id.
+    // Sent again because the response was lost: the same id.
     for message in [&first, &second] {
         deliver(&endpoint, topics["fifo"].as_str().unwrap(), message).await.unwrap();
     }
     let arrived = ask("read").await;
     let standard = &arrived["standard"][0];
-    // Queues get the body that machines read; people's mail gets the text.
+    // Queues get the machine-readable body; email gets the text.
     let share = |one: &serde_json::Value| {
         let body: serde_json::Value = serde_json::from_str(one["body"].as_str().unwrap()).unwrap();
         body["alerts"][0]["labels"]["share"].as_str().unwrap().to_owned()
@@ -151,14 +151,14 @@ async fn an_endpoint_that_is_not_there_is_tried_again() {
     assert!(failure.reason.starts_with("SNS was not reached: "), "{failure:?}");
 }
 
-/// An SNS that always gives the same answer.
+/// A fake SNS that always returns the same response.
 struct Endpoint {
     url: String,
     asked: Arc<Mutex<Vec<Form>>>,
 }
 
 impl Endpoint {
-    /// With status 200 a success, otherwise the error `code`.
+    /// Status 200 is a success, any other is the error `code`.
     async fn start(status: u16, code: &'static str) -> Self {
         let asked = Arc::<Mutex<Vec<Form>>>::default();
         let answer = move |State(asked): State<Arc<Mutex<Vec<Form>>>>, body: String| async move {

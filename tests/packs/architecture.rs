@@ -1,4 +1,4 @@
-//! The picture in `src/lib.rs` as a test: which room may name which, and what the pure rooms may not know.
+//! Enforces the module graph in `src/lib.rs`: which module may use which, and what pure modules must not use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +8,8 @@ use trainspotter_core::metrics::{catalogue, single_jobs};
 
 use crate::sources::{File, code_of, files, root};
 
-/// Which modules each module of a crate may name, its own crate's by name and other crates' as `crate`. Read it top to bottom: that
-/// is the flow. That the core knows no async runtime, no AWS SDK and no database is in its manifest.
+/// Modules that each module may use, those of its own crate by name and other crates as `crate`. Read from top to
+/// bottom, this is the data flow. The core's manifest excludes async runtimes, the AWS SDK and databases.
 const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "model", &[]),
     ("crates/core", "yaml", &["model"]),
@@ -112,10 +112,10 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// What the core may not name, though the standard library has it.
+/// Standard library modules that the core must not use.
 const IMPURE: &[&str] = &["std::fs", "std::net", "std::env", "std::thread", "std::process", "SystemTime", "Instant"];
 
-/// What the core's manifest may not name.
+/// Dependencies that the core's manifest must not have.
 const NOT_IN_CORE: &[&str] = &["tokio", "aws-", "axum", "reqwest", "rusqlite"];
 
 /// Longer files hide a second subject.
@@ -140,7 +140,7 @@ fn modules_only_name_those_before_them() {
     }
 }
 
-/// An arrow that nothing uses would let a later one in unseen.
+/// An unused arrow would permit a later use unnoticed.
 #[test]
 fn every_allowed_arrow_is_used() {
     let mut used: BTreeMap<(&str, String), BTreeSet<String>> = BTreeMap::new();
@@ -168,7 +168,7 @@ fn the_core_knows_no_clock_no_network_and_no_disk() {
     }
 }
 
-/// What is said of a metric stands in its row of the catalogue, and nowhere else by its name.
+/// Facts about a metric belong in its catalogue row, rather than in code that names it.
 #[test]
 fn only_the_catalogue_knows_metrics_by_their_names() {
     let names = || catalogue::ALL.iter().copied().chain(single_jobs::ALL).map(|metric| metric.name);
@@ -178,7 +178,7 @@ fn only_the_catalogue_knows_metrics_by_their_names() {
         let is_of_tests = is_of_simulation(&path)
             || path.components().any(|part| part.as_os_str().to_string_lossy().contains("tests"));
         for literal in code_of(&text).split('"').filter(|literal| literal.contains('.') && !is_of_tests) {
-            // A part of a name, such as what `starts_with` takes, too.
+            // Parts of a name count too, such as an argument of `starts_with`.
             let is_name = names().any(|name| name.starts_with(literal) && literal.len() > 1);
             assert!(!is_name, "{} knows a metric as {literal:?}; make it a column of the catalogue", path.display());
         }
@@ -200,12 +200,13 @@ fn every_file_says_what_it_is_for() {
     }
 }
 
-/// Whether a file is of a simulation inside a module, which is only compiled for tests and may use anything.
+/// Whether a file is part of a simulation inside a module, which is compiled for tests only and may use anything.
 fn is_of_simulation(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "simulation")
 }
 
-/// The modules that code names: its own crate's as they are, those of the core as `core::NAME`, other crates by their name.
+/// The modules that code names: those of its own crate as they are, those of the core as `core::NAME`, other crates
+/// by name.
 fn named(code: &str) -> BTreeSet<String> {
     let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let own = code.split("crate::").skip(1).map(word);

@@ -1,4 +1,4 @@
-//! What documents and SQL say of the archive, against its columns.
+//! Compares documents and SQL about the archive with its columns.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -20,7 +20,7 @@ fn table<R>(name: &str, columns: &[Column<R>]) -> String {
     text
 }
 
-/// The table as Athena has it: partitions come from the names of folders.
+/// The table for Athena: partitions come from folder names.
 fn athena<R: Row>() -> String {
     let name = R::TABLE.as_str();
     let columns: Vec<String> =

@@ -1,8 +1,9 @@
-//! No circles of files: what a file uses, and what that uses in turn, never leads back to it, so that each can be read on its own.
+//! Detects circular dependencies between files: no file may depend on itself through other files, so that each can be
+//! read on its own.
 //!
-//! A file uses another when it names something that the other defines; a name that a module only re-exports counts as the file's that
-//! defines it. What a module's own file defines is common ground of the files in its folder: that they use it is no part of a circle.
-//! Calls of methods are not looked at, nor tests.
+//! A file depends on another if it names something that the other defines; a re-exported name counts as its defining
+//! file's. Names defined in a module's own file are shared by the files in its folder and do not count. Method calls
+//! and tests are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ fn circles_are_found_through_re_exports_and_groups_and_not_where_there_are_none(
     assert_eq!(found(&over_three), [of(&["a/b.rs", "a/c.rs", "a/d.rs"])]);
 }
 
-/// Files that use one another, and by what.
+/// Files that depend on each other, with the names.
 struct Circle(BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>);
 
 impl std::fmt::Display for Circle {
@@ -88,7 +89,8 @@ fn named(circle: &Circle) -> BTreeSet<String> {
     circle.0.keys().map(|path| shown(path)).collect()
 }
 
-/// The circles that the document gives a reason for: rows of the table under "Accepted dependency cycles", with the files in code marks.
+/// Circles with a documented reason: rows of the table under "Accepted dependency cycles", with the files in code
+/// marks.
 fn excused(document: &str) -> BTreeSet<BTreeSet<String>> {
     let Some((_, section)) = document.split_once("## Accepted dependency cycles\n") else { return BTreeSet::new() };
     let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
@@ -100,11 +102,11 @@ fn excused(document: &str) -> BTreeSet<BTreeSet<String>> {
     .collect()
 }
 
-/// The groups of files of one module that reach one another.
+/// Strongly connected files of one module.
 fn circles(files: &[File]) -> Vec<Circle> {
     let mut of_modules: BTreeMap<(&str, &str), Vec<&File>> = BTreeMap::new();
     for file in files.iter().filter(|file| !is_of_tests(&file.path)) {
-        // The simulator is one module: its files stand side by side.
+        // The simulator is one module: its files are siblings.
         let module = if file.of == "crates/simulator" { "" } else { file.module.as_str() };
         of_modules.entry((file.of, module)).or_default().push(file);
     }
@@ -142,15 +144,15 @@ fn circles_of(module: &Module) -> Vec<Circle> {
     groups.into_iter().map(with_uses).collect()
 }
 
-/// A path of modules or of a name in one.
+/// A path of modules, or of a name in one.
 type Names = Vec<String>;
 
-/// The files of one module by their place in the crate.
+/// The files of one module, by their path in the crate.
 struct Module(BTreeMap<Names, Source>);
 
 struct Source {
     path: PathBuf,
-    /// What the file brings into scope, by the name it has there.
+    /// Names that the file imports.
     imports: BTreeMap<String, Import>,
     /// Its code without imports.
     code: String,
@@ -172,13 +174,13 @@ impl Module {
         Self(places.iter().map(read).collect())
     }
 
-    /// The file that defines what a path from the root of the crate names, if it is of this module, and the name.
+    /// The file that defines a path from the crate root, if it is in this module, and the name.
     fn definer(&self, path: &[String]) -> Option<(Names, String)> {
         let depth = (1..=path.len()).rev().find(|depth| self.0.contains_key(&path[..*depth]))?;
         let (place, rest) = path.split_at(depth);
         let name = rest.first()?;
         match self.0[place].imports.get(name) {
-            // A module imported by its name, or something re-exported.
+            // A module imported by name, or a re-export.
             Some(import) if import.path != path => {
                 let further: Names = import.path.iter().chain(&rest[1..]).cloned().collect();
                 self.definer(&further)
@@ -187,7 +189,7 @@ impl Module {
         }
     }
 
-    /// The files that a file uses, with what it uses of each.
+    /// The files that a file depends on, with the names it uses.
     fn used_by(&self, place: &Names) -> BTreeMap<Names, BTreeSet<String>> {
         let source = &self.0[place];
         let is_named = |name: &str| words(&source.code).any(|(_, word)| word == name);
@@ -210,13 +212,13 @@ impl Module {
     }
 }
 
-/// Where a file stands in its crate: `src/a/b.rs` is `a::b`.
+/// Module path of a file: `src/a/b.rs` is `a::b`.
 fn place_of(file: &File) -> Names {
     let inside = file.path.strip_prefix(root().join(file.of).join("src")).unwrap().with_extension("");
     inside.iter().map(|part| part.to_str().unwrap().to_owned()).collect()
 }
 
-/// A path in a file, from the root of the crate. `None` if it is of another crate or of the standard library.
+/// A path in a file as a path from the crate root. `None` for other crates and the standard library.
 fn absolute(place: &Names, path: &[String], is_file: &dyn Fn(&Names) -> bool) -> Option<Names> {
     let from = |depth: usize, rest: &[String]| Some(place[..depth].iter().chain(rest).cloned().collect());
     let supers = path.iter().take_while(|part| *part == "super").count();
@@ -259,7 +261,7 @@ fn imports_of(place: &Names, code: &str, is_file: &dyn Fn(&Names) -> bool) -> (B
     (imports, rest)
 }
 
-/// The paths of a `use`, with the name each gets.
+/// The paths of a `use`, with the name of each.
 fn leaves(tree: &str) -> Vec<(Names, String)> {
     let tree = tree.trim();
     let Some((prefix, group)) = tree.split_once('{') else {
@@ -289,7 +291,7 @@ fn leaves(tree: &str) -> Vec<(Names, String)> {
     parts.flat_map(|part| leaves(&format!("{prefix}{}", part.trim()))).collect()
 }
 
-/// The words of code, with where each ends.
+/// The words of code, with their end positions.
 fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
     code.split(move |c| !is_of_word(c)).filter(|word| !word.is_empty()).map(move |word| {
@@ -298,7 +300,7 @@ fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Every `a::b::c` of code.
+/// Every `a::b::c` in code.
 fn paths_in(code: &str) -> Vec<Names> {
     let (mut paths, mut goes_on): (Vec<Names>, bool) = (Vec::new(), false);
     for (end, word) in words(code) {

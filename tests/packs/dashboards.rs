@@ -1,6 +1,6 @@
-//! Dashboards and alert rules against the catalogue: every metric, dimension and label they name exists.
+//! Checks dashboards and alert rules against the catalogue: every metric, dimension and label in them exists.
 //!
-//! Files that name a metric nobody publishes look fine and show nothing, so a renamed metric has to fail here.
+//! A dashboard with a metric that nobody publishes looks fine and shows nothing, so a renamed metric must fail here.
 
 mod cloudwatch;
 mod grafana;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-/// What is wrong with a pack, one sentence each.
+/// Problems of a pack, one sentence each.
 type Problems = Vec<String>;
 
 #[test]
@@ -150,7 +150,7 @@ fn an_alert_rule_that_cannot_fire_is_found() {
     check("groups:\n- rules:\n  - expr: trainspotter_nothing > 1\n", &["no metric is called trainspotter_nothing"]);
 }
 
-/// Files below a folder of the project, by extension, in order; none if the folder does not exist.
+/// Files in a folder of the project, by extension, in order; empty if the folder does not exist.
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];

@@ -1,5 +1,5 @@
-//! What `deploy/` and the `Dockerfile` promise: one policy in two files, no more rights than calls, and tasks that replace one another
-//! without a gap.
+//! Checks `deploy/` and the `Dockerfile`: the same policy in two files, no more permissions than calls, and task
+//! replacement without a gap.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::json;
 use trainspotter::config::RulesPlace;
 
-/// Every action the service calls, and the SDK's method that calls it.
+/// Every action that the service calls, with its SDK method.
 const ACTIONS: [(&str, &str); 16] = [
     ("batch:DescribeJobQueues", "describe_job_queues"),
     ("batch:DescribeSchedulingPolicies", "describe_scheduling_policies"),
@@ -33,7 +33,7 @@ const ACTIONS: [(&str, &str); 16] = [
     ("sqs:ReceiveMessage", "receive_message"),
 ];
 
-/// What the log in a bucket needs. No method of an SDK: requests to S3 are signed and sent as they are.
+/// Actions for a log in a bucket. Not SDK methods: S3 requests are signed and sent directly.
 const BUCKET_ACTIONS: [&str; 4] = ["s3:DeleteObject", "s3:GetObject", "s3:ListBucket", "s3:PutObject"];
 
 #[test]
@@ -44,7 +44,7 @@ fn the_policy_and_the_template_agree() {
     let resources = &template["Resources"];
     let policies = &resources["TaskRole"]["Properties"]["Policies"];
     let mut filled = fill(&policies[0]["PolicyDocument"], namespace);
-    // Behind a condition: what it is, what holds if it does, and if not.
+    // The statement of a condition, for both values.
     let conditions = ["HasEvents", "HasArchive", "HasSettingsInBucket"];
     for (policy, condition) in policies.as_array().unwrap().iter().skip(1).zip(conditions) {
         assert_eq!((&policy[0], &policy[2]), (&json!(condition), &json!("AWS::NoValue")));
@@ -65,7 +65,7 @@ fn the_policy_allows_what_is_called_and_nothing_else() {
 fn what_is_called_is_what_is_allowed() {
     let code: String = ["aws", "publish", "notify"].into_iter().flat_map(room_files).collect();
     let called: BTreeSet<_> = code.split('.').filter_map(sdk_method).collect();
-    // Whoever has credentials may ask whose they are.
+    // `GetCallerIdentity` needs no permission.
     let open = BTreeSet::from(["get_caller_identity"]);
     assert_eq!(called, ACTIONS.iter().map(|(_, method)| *method).chain(open).collect());
 }
@@ -81,7 +81,7 @@ fn the_role_of_a_target_reads_and_is_assumed_by_one_role_with_an_external_id() {
     assert_eq!((&policies[1][0], &policies[1][2]), (&json!("HasEvents"), &json!("AWS::NoValue")));
     let all = statements(&policies[0]["PolicyDocument"]).chain(statements(&policies[1][1]["PolicyDocument"]));
     let allowed: BTreeSet<&str> = all.flat_map(|statement| words(&statement["Action"])).collect();
-    // Where figures and notifications go is nobody's target.
+    // Targets are only read: metrics and notifications are written elsewhere.
     let writes = ["cloudwatch:PutMetricData", "sns:Publish"];
     let reads = ACTIONS.iter().map(|(action, _)| *action).filter(|action| !writes.contains(action));
     assert_eq!(allowed, reads.collect());
@@ -128,7 +128,7 @@ fn the_bucket_is_private_encrypted_and_outlives_the_stack() {
     assert_eq!(access.len(), 4);
     assert!(access.values().all(|blocked| blocked == "true"), "{access:?}");
     assert!(properties["BucketEncryption"].is_object());
-    // No rule deletes objects by their age: the only snapshot may be old.
+    // No lifecycle rule expires objects by age: the only snapshot may be old.
     let rules = properties["LifecycleConfiguration"]["Rules"].as_array().unwrap();
     assert!(rules.iter().all(|rule| rule.get("ExpirationInDays").is_none() && rule.get("Expiration").is_none()));
 }
@@ -144,7 +144,7 @@ fn the_task_runs_as_the_image_was_made() {
     says(format!("USER {}", task["User"].as_str().unwrap()));
     says(format!("EXPOSE {}", task["PortMappings"][0]["ContainerPort"].as_str().unwrap()));
     says(format!("VOLUME {}", task["MountPoints"][0]["ContainerPath"].as_str().unwrap()));
-    // With the configuration in the bucket it is another one.
+    // With the configuration in the bucket, the command differs.
     let command = task["Command"].as_array().unwrap();
     assert_eq!(command[2][0], "HasConfigurationInBucket");
     let usual = [&command[..2], std::slice::from_ref(&command[2][2])].concat();
@@ -153,7 +153,8 @@ fn the_task_runs_as_the_image_was_made() {
     assert!(dockerfile.contains(&format!("CMD {check}")), "Dockerfile lacks the health check {check}");
 }
 
-/// The configuration in the template, with all parameters as they are by default, all set, and each one alone: the service takes it.
+/// The service accepts the template's configuration with default parameters, with all of them set, and with each one
+/// set alone.
 #[test]
 fn the_configuration_in_the_template_is_valid() {
     let all = ["HasToken", "HasArchive", "HasUrl", "HasEvents", "HasRulesInBucket"];
@@ -179,7 +180,7 @@ fn the_configuration_in_the_template_is_valid() {
     }
 }
 
-/// The configuration that the template makes where these conditions hold.
+/// The template's configuration for these conditions.
 fn configuration(holds: &[&str]) -> String {
     let template = template();
     let task = &template["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0];
@@ -192,7 +193,7 @@ fn configuration(holds: &[&str]) -> String {
     substituted(&text)
 }
 
-/// What CloudFormation makes of a value: tags are gone, so that `!If`, `!Join` and `!Sub` are known by their form.
+/// Evaluates a CloudFormation value: tags are dropped, so `!If`, `!Join` and `!Sub` are recognised by their form.
 fn made(value: &Value, holds: &[&str]) -> String {
     match value {
         Value::Array(parts) => match &parts[..] {
@@ -236,18 +237,18 @@ fn statements(policy: &Value) -> impl Iterator<Item = &Value> {
     policy["Statement"].as_array().unwrap().iter()
 }
 
-/// One word or a list of words.
+/// One word, or a list of words.
 fn words(value: &Value) -> Vec<&str> {
     value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_str).collect()
 }
 
-/// A command as a Dockerfile writes it.
+/// A command in a Dockerfile's exec form.
 fn exec_form(command: &Value) -> String {
     let words: Vec<_> = words(command).into_iter().map(|word| format!("{word:?}")).collect();
     format!("[{}]", words.join(", "))
 }
 
-/// The name of the SDK's method that this code, cut off after a dot, calls: `list_quota_shares().send()`.
+/// The SDK method called by this code, which is cut off after a dot: `list_quota_shares().send()`.
 fn sdk_method(code: &str) -> Option<&str> {
     const VERBS: [&str; 8] = ["describe_", "list_", "get_", "put_", "search_", "publish", "receive_", "delete_"];
     let (name, _) = code.split_once("()")?;
@@ -256,7 +257,7 @@ fn sdk_method(code: &str) -> Option<&str> {
     (is_name && !is_std && VERBS.iter().any(|verb| name.starts_with(verb))).then_some(name)
 }
 
-/// The texts of `src/ROOM.rs` and of all files under `src/ROOM/`, without the tests at their ends.
+/// The texts of `src/ROOM.rs` and of all files in `src/ROOM/`, without the tests at their ends.
 fn room_files(room: &str) -> Vec<String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = vec![src.join(format!("{room}.rs"))];
@@ -271,7 +272,7 @@ fn room_files(room: &str) -> Vec<String> {
     files.iter().map(code).collect()
 }
 
-/// A policy of the template with the placeholders that the JSON file has.
+/// A policy of the template with the placeholders of the JSON file.
 fn fill(value: &Value, namespace: &str) -> Value {
     match value {
         Value::String(text) if text == "Namespace" => json!(namespace),
@@ -294,7 +295,7 @@ fn fill(value: &Value, namespace: &str) -> Value {
     }
 }
 
-/// YAML as JSON, all scalars as texts and CloudFormation's tags left out: `!Ref Topic` is `"Topic"`.
+/// Parses YAML as JSON, with scalars as texts and without CloudFormation's tags: `!Ref Topic` is `"Topic"`.
 fn yaml(text: &str) -> Value {
     let mut events = Parser::new_from_str(text)
         .map(|event| event.unwrap().0)

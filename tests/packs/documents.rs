@@ -1,14 +1,14 @@
-//! What the documents for contributors name is there.
+//! Paths in documents for contributors exist.
 
 use serde_json::Value;
 
 use crate::sources::root;
 use trainspotter::web::openapi_document;
 
-/// Where a path in a document may begin.
+/// Folders that a path in a document may be relative to.
 const BEGINNINGS: [&str; 5] = ["", "src/", "crates/core/src/", "crates/", "docs/"];
 
-/// Endings of files that documents name.
+/// Extensions of files that documents name.
 const ENDINGS: [&str; 9] = [".rs", ".md", ".yaml", ".toml", ".mjs", ".js", ".json", ".py", ".sql"];
 
 #[test]
@@ -16,7 +16,7 @@ fn every_path_that_contributors_are_shown_leads_somewhere() {
     let mut count = 0;
     for document in ["docs/ARCHITECTURE.md", "CONTRIBUTING.md", "docs/BUILD.md", "tests/data/README.md"] {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
-        // What stands between backticks.
+        // Texts in backticks.
         for path in text.split('`').skip(1).step_by(2).filter_map(path) {
             count += 1;
             assert!(exists(&path), "{document} names {path}, which is not there");
@@ -25,7 +25,7 @@ fn every_path_that_contributors_are_shown_leads_somewhere() {
     assert!(count > 50, "only {count} paths were found");
 }
 
-/// Whoever uses the API learns from the changelog what is to go.
+/// API users learn about deprecations from the changelog.
 #[test]
 fn every_deprecated_field_of_the_api_is_in_the_changelog() {
     let document: Value = serde_json::from_str(openapi_document()).unwrap();
@@ -46,7 +46,7 @@ fn every_deprecated_field_of_the_api_is_in_the_changelog() {
     }
 }
 
-/// The path that words of a document are; `None` if they are none, or one that somebody is to choose the name of.
+/// The path in a text of a document; `None` if it is not one, or contains a placeholder.
 fn path(words: &str) -> Option<String> {
     let path = words.split("::").next().unwrap_or_default();
     let is_plain = path.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c));

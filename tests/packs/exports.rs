@@ -1,4 +1,4 @@
-//! What `rules export` prints is taken by the tools of those it is for: promtool and cfn-lint.
+//! The output of `rules export` is accepted by the tools of its target systems: promtool and cfn-lint.
 
 use crate::support;
 
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use support::python::python;
 
-/// One rule of every form.
+/// One rule of every kind.
 const EVERY_FORM: &str = r#"rules:
   - { alert: Now, metric: queue.wait.oldest, by: [queue, share], above: 30m, recover: 20m, for: 5m, keep_firing_for: 10m, annotations: { summary: "{{ share or '-' }}: {{ value }}" } }
   - { alert: Often, metric: gpu.idle.ratio, by: [queue], above: 50%, datapoints: 3 of 5, annotations: { summary: "{{ value }}" } }
@@ -27,7 +27,7 @@ fn trainspotter(arguments: &[&str]) -> Output {
     output
 }
 
-/// The default pack, and the file with every form.
+/// The default pack, and the file with every kind.
 fn sources(folder: &Path) -> [String; 2] {
     let forms = folder.join("forms.yaml");
     std::fs::write(&forms, EVERY_FORM).unwrap();

@@ -1,4 +1,4 @@
-//! What is shipped beside the binary: dashboards, rules, deployment, and the structure of the code itself.
+//! Shipped files besides the binary: dashboards, rules, deployment; and the structure of the code itself.
 
 #![expect(
     clippy::unwrap_used,

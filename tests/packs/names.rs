@@ -1,5 +1,5 @@
-//! What documents name is there: metrics, settings, commands with their options, alerts, runbooks and files. A name with a slip in what it
-//! is known by (`trainspotter_`, the first word of a metric, a folder) is not seen.
+//! Names in documents exist: metrics, settings, commands with their options, alerts, runbooks and files. A typo in
+//! the part by which a name is recognised (`trainspotter_`, the first word of a metric, a folder) is not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,16 +11,16 @@ use serde_json::Value;
 use crate::sources::root;
 use trainspotter_core::metrics::{catalogue, single_jobs};
 
-/// Folders and files of the repository that a document may name by their paths from its root.
+/// Folders and files of the repository that a document may name by path.
 const FOLDERS: [&str; 7] = ["dashboards/", "alerts/", "config/", "deploy/", "docs/", "tests/", "benches/"];
 
-/// Names beside those of metrics that begin as theirs do: crates, and tables of the archive.
+/// Names that look like metrics: crates, and tables of the archive.
 const LIKE_METRICS: [&str; 3] = ["trainspotter_clock", "trainspotter_hours", "trainspotter_jobs"];
 
-/// Names with dots that others gave: attributes of OTLP's resources, and keys of a simulated world.
+/// External names with dots: OTLP resource attributes, and keys of scenarios.
 const OF_OTHERS: [&str; 3] = ["service.version", "service.instance.id", "gpu.shapes"];
 
-/// Names in the form of alerts that are none: of AWS, of OTLP, of notifications that no rule makes, of a template and of types.
+/// Names that look like alerts: of AWS, of OTLP, of notifications without a rule, of a template and of types.
 const NOT_ALERTS: [&str; 14] = [
     "AccessDenied",
     "ArchivePrefix",
@@ -38,7 +38,7 @@ const NOT_ALERTS: [&str; 14] = [
     "UsageReport",
 ];
 
-/// Documents in which names of that form are mostly others': names of metrics in CloudWatch, and AWS's own.
+/// Documents with many such names: CloudWatch metric names, and AWS's own.
 const WITHOUT_ALERTS: [&str; 2] = ["METRICS.md", "crates/simulator/README.md"];
 
 fn documents() -> Vec<(String, String)> {
@@ -61,7 +61,7 @@ fn documents() -> Vec<(String, String)> {
     paths.iter().map(|path| (shown(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// What stands between backticks in a line.
+/// Texts in backticks in a line.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
 }
@@ -118,7 +118,7 @@ fn every_metric_and_setting_that_documents_name_exists() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// Whether keys lead somewhere from a part of a schema, one below the other.
+/// Whether nested keys exist from a part of a schema on.
 fn has_setting(schema: &Value, part: &Value, keys: &[&str]) -> bool {
     let Some((first, rest)) = keys.split_first() else { return true };
     let below = |part: &Value| has_setting(schema, part, keys);
@@ -129,13 +129,13 @@ fn has_setting(schema: &Value, part: &Value, keys: &[&str]) -> bool {
         || reference.into_iter().chain(choices).chain(listed).any(below)
 }
 
-/// Every entry of a list of exceptions is needed.
+/// Every exception in a list is used.
 fn all_used(exceptions: &[&'static str], used: &BTreeSet<&'static str>) {
     let idle: Vec<_> = exceptions.iter().filter(|name| !used.contains(**name)).collect();
     assert!(idle.is_empty(), "no document names these any more: {idle:?}");
 }
 
-/// Whether a name is such an exception, which is noted.
+/// Whether a name is an exception, which is then marked as used.
 fn is_exception(name: &str, exceptions: &[&'static str], used: &mut BTreeSet<&'static str>) -> bool {
     let found = exceptions.iter().copied().find(|exception| *exception == name);
     used.extend(found);
@@ -178,8 +178,7 @@ fn every_command_and_option_that_documents_name_exists() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// Commands in a document, each in words: those between backticks and those in blocks of a shell. What follows a pipe or a redirection is
-/// not part of them.
+/// Commands in a document, as words: those in backticks and those in shell blocks, without pipes and redirections.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let mut in_block = false;
     let mut shown = Vec::new();
@@ -202,7 +201,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
     shown.into_iter().filter_map(command).collect()
 }
 
-/// What may stand before a command: variables, a prompt, and where it is.
+/// Whether a word may precede a command: a variable, a prompt, or a path.
 fn is_before(word: &str) -> bool {
     word.is_empty() || word == "$" || word.contains('=') || word == "./" || word.ends_with("/")
 }
@@ -242,8 +241,7 @@ fn every_alert_runbook_and_file_that_documents_name_exists() {
         for path in words(&text, "_-./").filter(|path| FOLDERS.iter().any(|folder| path.starts_with(folder))) {
             let path = path.trim_end_matches(['.', '/']);
             let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
-            // `NAME` stands for any name.
-            // Documents for contributors name files of the service from `src` on.
+            // `NAME` stands for any name. Documents for contributors name files of the service relative to `src`.
             let is_there = [root().join(path), root().join("src").join(path)].iter().any(|path| path.exists());
             if is_file && !path.contains("NAME") && !is_there {
                 problems.push(format!("{document}: there is no file {path}"));

@@ -1,13 +1,13 @@
-//! The source files of every crate, as the tests of the structure read them.
+//! Source files of all crates, for tests of the code structure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One source file of a crate.
 pub struct File {
-    /// The folder of its crate.
+    /// Folder of its crate.
     pub of: &'static str,
-    /// The module of that crate that it is part of.
+    /// Its module within the crate.
     pub module: String,
     pub path: PathBuf,
     pub text: String,
@@ -17,7 +17,7 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every source file of every crate but the roots that only name modules.
+/// Every source file of every crate, except roots that only declare modules.
 pub fn files() -> Vec<File> {
     let mut found = Vec::new();
     for of in [".", "crates/core", "crates/clock", "crates/otlp", "crates/simulator"] {
@@ -44,8 +44,8 @@ pub fn files() -> Vec<File> {
     found
 }
 
-/// The text without comments, so that prose may name other modules, and without what is only compiled for tests, which may use
-/// anything: files of tests, a module of tests at the end of a file, and a line that is marked so.
+/// The text without comments, so that prose may name other modules, and without code that is compiled for tests only,
+/// which may use anything: test files, a test module at the end of a file, and lines with such an attribute.
 pub fn code_of(text: &str) -> String {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let before = std::iter::once("").chain(code.lines());

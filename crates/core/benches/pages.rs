@@ -1,9 +1,9 @@
-//! What a page of jobs costs while the engine ticks: `cargo bench -p trainspotter-core --bench pages`.
+//! Latency of job pages while the engine ticks: `cargo bench -p trainspotter-core --bench pages`.
 //!
-//! One thread owns an engine, as in the service. It ticks every 30 s, and 50 viewers ask every 2 s, each in turn for another page: the
-//! jobs that wait longest, the first ones of a queue, of a share, of an owner, by how a name begins and by how an id begins, or one job.
-//! What was asked while a tick ran is answered after it. Time is simulated, and what is computed is measured: nothing waits.
-//! Arguments `TRACKED SHARES` measure one case.
+//! One thread owns an engine, as in the service. It ticks every 30 s, and 50 viewers send a request every 2 s, each
+//! for another page: the longest-waiting jobs, the first jobs of a queue, of a share or of an owner, jobs by a prefix
+//! of their name or id, or a single job. Requests sent during a tick are answered after it. Time is simulated, and
+//! computation is measured: nothing sleeps. Arguments `TRACKED SHARES` measure a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -26,7 +26,7 @@ const VIEWERS_ASK_EVERY: Duration = Duration::from_secs(2);
 const TICKS: u32 = 20;
 const SHARES_PER_QUEUE: usize = 50;
 const LIMIT: usize = 100;
-/// The time within which an answer has to come.
+/// Maximum latency of a response.
 const PROMPT: Duration = Duration::from_millis(100);
 
 /// Tracked jobs, of which a tenth waits, and shares.
@@ -106,7 +106,7 @@ fn tick(engine: &mut Engine, shares: usize, now: Timestamp) -> Duration {
     began.elapsed()
 }
 
-/// The time of one page, each time another one.
+/// Time for one page, a different one for each number.
 fn page(engine: &Engine, number: usize, tracked: usize, shares: usize) -> Duration {
     let job = number.wrapping_mul(7_919) % tracked;
     let share = job % shares;
@@ -131,7 +131,7 @@ fn row(job: &Job) -> String {
     format!("{} {} {:?} {:?} {:?}", job.latest.id, job.latest.name, job.status(), job.owner(), job.gpus())
 }
 
-/// What a page costs when every job is looked at: the ones that have waited longest.
+/// Time for a page of the longest-waiting jobs by a scan of all jobs.
 fn scan(engine: &Engine) -> Duration {
     let began = Instant::now();
     let waiting = engine.ledger().jobs().filter(|job| *job.status() == JobStatus::Runnable);
@@ -221,7 +221,7 @@ fn queues(shares: usize) -> Vec<Queue> {
     by_queue.into_iter().map(queue).collect()
 }
 
-/// Bytes of memory that this process holds; 0 where the system does not tell.
+/// Resident memory in bytes; 0 where the system does not provide it.
 fn resident() -> usize {
     let reported = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = reported.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,5 +1,5 @@
-//! What is asked of many jobs costs what it shows: lists against a scan of everything, and rules over single jobs against the same rules
-//! with the figures of every job.
+//! With many jobs, queries cost as much as they return: lists are compared with a full scan, and rules over single
+//! jobs with the same rules over the figures of every job.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -23,7 +23,7 @@ fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
 }
 
-/// A job as the number says: several are created at the same moment.
+/// A job derived from its number; several are created at the same time.
 fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
     let queue = if number.is_multiple_of(3) { "research" } else { "prod" };
     let share = ["vision", "audio"].get(number % 5).map(|share| (*share).into());
@@ -55,7 +55,7 @@ fn ids(jobs: &[&Job]) -> Vec<JobId> {
     jobs.iter().map(|job| job.latest.id.clone()).collect()
 }
 
-/// All pages of a list, with as many jobs on a page.
+/// All pages of a list, with this page size.
 fn pages(ledger: &Ledger, filter: &Filter, limit: usize, newest_first: bool) -> Vec<JobId> {
     let (mut seen, mut after): (Vec<JobId>, Option<(Timestamp, JobId)>) = (Vec::new(), None);
     loop {
@@ -89,7 +89,7 @@ fn filters() -> impl Strategy<Value = Filter> {
     )
 }
 
-/// Whether a job passes, as the documentation has it.
+/// Whether a job matches, according to the documentation.
 fn passes(filter: &Filter, job: &Job) -> bool {
     let is = |wanted: Option<&str>, value: &str| wanted.is_none_or(|wanted| wanted == value);
     let begins = |wanted: Option<&str>, value: &str| wanted.is_none_or(|wanted| value.starts_with(wanted));
@@ -117,7 +117,7 @@ proptest! {
             let at = 100 + at as i64;
             let seen = job(number, STATES[state].clone(), at);
             ledger.observe(if is_described { described(number, seen) } else { seen }, second(at));
-            // A week: what has ended before is known by id only.
+            // A week: jobs that ended earlier are known by id only.
             if at % 64 == 0 {
                 ledger.forget(second(at) + Duration::from_secs(7 * 24 * 3_600 - 20));
             }
@@ -152,7 +152,7 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
     ledger
         .observe(JobSeen { name: "last".to_owned(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
     assert_eq!(ledger.waiting_longest(&last, 10).len(), 1, "few jobs are found wherever they stand");
-    // So many names begin so that all jobs are gone through, and all of those come late.
+    // So many names have this prefix that all jobs are scanned, and all of those come late.
     for number in many..many + 4_000 {
         let late = JobSeen { name: format!("late-{number}"), ..job(number, JobStatus::Runnable, 0) };
         ledger.observe(late, second(many as i64));
@@ -176,7 +176,7 @@ fn people_mean_an_id_a_name_a_beginning_or_an_owner() {
     assert_eq!(meant(one.id.as_str()), only);
     assert_eq!(meant(&one.id.as_str()[..5]), only);
     assert_eq!(meant("écoute-0"), only);
-    // The name as a whole goes before longer ones.
+    // An exact name takes precedence over longer ones.
     assert_eq!(meant("train-4").len(), 1);
     assert_eq!(meant("train-").len(), 5, "no more than asked for");
     assert_eq!(meant("grace").len(), 5);
@@ -196,7 +196,7 @@ fn a_job_that_vanished_is_not_listed_as_waiting() {
     assert_eq!(pages(&ledger, &in_state(JobStatus::Failed), 10, false), [gone.id]);
 }
 
-/// Rules over single jobs of every form that is judged by selection.
+/// Rules over single jobs of every kind that is evaluated by selection.
 const RULES: &str = "
 rules:
   - { alert: Waits, metric: job.waiting.age, by: [queue, job], above: 40s, recover: 30s, annotations: { summary: x } }
@@ -212,7 +212,7 @@ rules:
       no_data: ok, annotations: { summary: x } }
 ";
 
-/// Rules that fold jobs: they make figures of every job, which no alert of the others may depend on.
+/// Rules that fold jobs: they need the figures of every job, which must not affect the other rules' alerts.
 const FOLDS: &str = "
   - { alert: F1, metric: job.waiting.age, by: [queue], above: 300d, annotations: { summary: x } }
   - { alert: F2, metric: job.scheduled.age, by: [queue], above: 300d, annotations: { summary: x } }
@@ -305,7 +305,7 @@ fn a_rule_over_single_jobs_costs_what_it_selects() {
     };
     assert_eq!(figures("metric: job.running.age, by: [job], above: 5m"), 10);
     assert_eq!(figures("metric: job.running.age, by: [job], above: 7m"), 0);
-    // Four are created a second.
+    // Four jobs are created per second.
     assert_eq!(figures("metric: job.waiting.age, by: [job], above: 990s"), 40);
     assert_eq!(figures("metric: job.preempted, by: [job, owner], above: 0"), 0);
     assert_eq!(figures("metric: job.gpu.utilisation, by: [job], below: 10%"), 0);

@@ -1,4 +1,4 @@
-//! A random life of four queues, and what is derived from watching it.
+//! A random history of four queues, and the figures derived from observing it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use trainspotter_core::scheduler::{
 
 pub const TYPE: &str = "ml.p5.48xlarge";
 pub const GPUS: f64 = 8.0;
-/// Per instance and hour.
+/// Per instance-hour.
 pub const DOLLARS: f64 = 98.0;
 pub const TICK: Duration = Duration::from_secs(30);
 pub const TICKS: u32 = 400;
 
-/// The moment of a tick.
+/// Time of a tick.
 pub fn tick(number: u32) -> Timestamp {
     Timestamp::default() + TICK * number
 }
@@ -33,7 +33,7 @@ fn sharing(pick: u64) -> Sharing {
     }
 }
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers from a seed.
 struct Dice(u64);
 
 impl Dice {
@@ -43,8 +43,8 @@ impl Dice {
     }
 }
 
-/// A queue of four quota shares, one of three fair shares and a FIFO queue, each with its own environment. For a while there are
-/// no instances to be had.
+/// A queue with four quota shares, one with three fair shares and a FIFO queue, each with its own environment. For a
+/// while no instances are available.
 fn setup(dice: &mut Dice) -> Setup {
     let limits: Vec<f64> = (0..4).map(|_| 2.0 + dice.roll(6) as f64).collect();
     let shares = ["a", "b", "c", "d"].iter().zip(&limits).map(|(name, limit)| QuotaShare {
@@ -107,7 +107,7 @@ fn seen(job: &Job) -> JobSeen {
     JobSeen { details: Some(Box::new(details)), ..job.listed() }
 }
 
-/// One world and what is derived from watching it.
+/// One simulated system and its observers.
 pub struct World {
     pub scheduler: Scheduler,
     pub queues: Vec<Queue>,
@@ -145,7 +145,7 @@ impl World {
         self.frame(now)
     }
 
-    /// The figures of what the ledger knows.
+    /// Figures computed from the ledger.
     pub fn frame(&mut self, now: Timestamp) -> Frame {
         let fronts = BTreeMap::new();
         let inputs = Inputs {
@@ -162,7 +162,7 @@ impl World {
         metrics::frame(&inputs, &Service::default(), &mut self.counting)
     }
 
-    /// Why a job waits, by what the ledger knows.
+    /// Why a job waits, according to the ledger.
     pub fn why(&self, job: &Job, now: Timestamp) -> Option<Why> {
         let fronts = BTreeMap::new();
         let inputs = Inputs {

@@ -1,4 +1,4 @@
-//! The page and its picture.
+//! Renders the page and its picture.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! Lets a workload happen and watches it with the engine, poll by poll.
+//! Simulates a workload and observes it with the engine, poll by poll.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use super::workload::DAYS;
 const POLL: Duration = Duration::from_mins(2);
 const POLLS_PER_HOUR: usize = 30;
 
-/// What was measured.
+/// Measurements.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// GPUs busy over GPUs there, by poll.
+    /// Fraction of GPUs busy, by poll.
     busy: Vec<f64>,
     /// Whether any job waited, by poll.
     waiting: Vec<bool>,
@@ -29,7 +29,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// GPUs busy by hour, over GPUs there.
+    /// Fraction of GPUs busy, by hour.
     pub fn by_hour(&self) -> Vec<f64> {
         self.busy.chunks(POLLS_PER_HOUR).map(mean).collect()
     }
@@ -39,12 +39,12 @@ impl Watched {
         self.by_hour().into_iter().fold(0.0, f64::max)
     }
 
-    /// Over all the time.
+    /// Mean over the whole time.
     pub fn mean(&self) -> f64 {
         mean(&self.busy)
     }
 
-    /// Over the time in which somebody waited, and the part of all time that this was.
+    /// Mean over the time in which any job waited, and the fraction of that time.
     pub fn while_waiting(&self) -> (f64, f64) {
         let busy: Vec<f64> =
             self.busy.iter().zip(&self.waiting).filter(|(_, waits)| **waits).map(|(b, _)| *b).collect();
@@ -59,7 +59,7 @@ impl Watched {
     }
 }
 
-/// Watches until eight hours after the last submission, when the work is done.
+/// Observes until eight hours after the last submission, when all jobs have ended.
 pub fn watch(setup: Setup, submissions: Vec<Submission>) -> Watched {
     let begin = Timestamp::from_millis(0);
     let mut scheduler = Scheduler::new(setup, 1, begin);

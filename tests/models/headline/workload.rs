@@ -1,4 +1,4 @@
-//! Five teams that are busy at different times of the day, and two ways of dividing a hundred instances among them.
+//! Five teams that are busy at different times of the day, and two divisions of a hundred instances among them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,9 +24,9 @@ const SWEEP: i64 = 90;
 /// How the hundred instances are divided.
 #[derive(Clone, Copy, Debug)]
 pub enum Division {
-    /// A queue per team, first in, first out, over an environment of its own with a fifth of the instances.
+    /// One FIFO queue per team, with its own environment of a fifth of the instances.
     FixedParts,
-    /// One queue with a quota share per team; what a team does not use it lends, what it lacks it borrows.
+    /// One queue with a quota share per team; idle capacity is lent and borrowed.
     LendingShares,
 }
 
@@ -64,7 +64,7 @@ fn environment(name: &str, instances: f64) -> ServiceEnvironment {
     ServiceEnvironment { name: name.to_owned(), enabled: true, limits: vec![Capacity::new(INSTANCE, instances)] }
 }
 
-/// A queue over the environment of its name.
+/// A queue over the environment of the same name.
 fn queue(name: &str, policy: Policy) -> QueueSetup {
     QueueSetup::new(name, name, policy)
 }

@@ -8,7 +8,7 @@ use trainspotter::store::StoreHandle;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// A store that does not record for a while.
+/// A store that rejects writes for a while.
 #[derive(Clone)]
 pub(super) struct Flaky {
     pub(super) store: StoreHandle,

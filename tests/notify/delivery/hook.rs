@@ -1,4 +1,4 @@
-//! A receiver that answers as a test says.
+//! A receiver with scripted responses.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use trainspotter::config::Secret;
 
 use super::service::within;
 
-/// In every webhook's URL, and nowhere else.
+/// Part of every webhook's URL, and of nothing else.
 pub(super) const TOKEN: &str = "t0psecret";
 
-/// An HTTP receiver that follows a script, then takes everything.
+/// An HTTP receiver that follows a script, then accepts everything.
 pub(super) struct Hook {
     pub(super) address: SocketAddr,
     pub(super) calls: mpsc::UnboundedReceiver<Call>,
@@ -33,7 +33,7 @@ pub(super) enum Answer {
     Status(u16),
     RetryAfter(u16, u64),
     Redirect(String),
-    /// The connection breaks in the middle of the answer's head.
+    /// The connection closes in the middle of the response's head.
     Cut,
     Hang,
 }
@@ -109,13 +109,13 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
             (status(code), [("retry-after", seconds.to_string())]).into_response()
         }
         Some(Answer::Redirect(to)) => (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response(),
-        // A handler that unwinds takes its connection with it; this way without the time that a backtrace takes.
+        // Unwinding the handler closes its connection; this way it skips the slow backtrace.
         Some(Answer::Cut) => std::panic::resume_unwind(Box::new("cut")),
         Some(Answer::Hang) => std::future::pending().await,
     }
 }
 
-/// An address on which nothing listens.
+/// An address without a listener.
 pub(super) async fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }

@@ -1,4 +1,4 @@
-//! A store with notifiers on top, and the alerts that are committed to it.
+//! A store with notifiers, and the alerts that are committed to it.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -25,7 +25,7 @@ pub(super) const RESOLVED: TransitionKind = TransitionKind::Resolved(ResolveReas
 /// Wall time after which a test has failed.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
-/// A store with notifiers on top.
+/// A store with notifiers.
 pub(super) struct Service {
     pub(super) store: StoreHandle,
     pub(super) clock: Clock,
@@ -46,12 +46,12 @@ impl Service {
         Self::on(Store::in_memory().unwrap(), clock, receivers)
     }
 
-    /// What answers at all is waited for, however busy the machine is.
+    /// Uses a long timeout, so that responses arrive however busy the machine is.
     pub(super) fn on(store: Store, clock: Clock, receivers: Vec<(&'static str, Secret)>) -> Self {
         Self::giving_up(MAX_WAIT, store, clock, receivers)
     }
 
-    /// With the time, by the wall, after which an attempt is given up.
+    /// Sets the wall time after which an attempt times out.
     pub(super) fn giving_up(
         after: Duration,
         store: Store,
@@ -93,7 +93,7 @@ impl Service {
         within(wait).await;
     }
 
-    /// Lets the notifiers finish. Says what they counted and what the outbox holds.
+    /// Shuts the notifiers down. Returns their counts and the outbox.
     pub(super) async fn stop(self) -> (BTreeMap<(String, Outcome), u64>, Vec<OutboxRow>) {
         self.stop.cancel();
         for task in self.tasks {
@@ -102,7 +102,7 @@ impl Service {
         (self.notifiers.take_counts(), self.store.call(|store| store.outbox()).await.unwrap())
     }
 
-    /// Ends everything where it stands.
+    /// Aborts everything at once.
     pub(super) async fn crash(self) {
         for task in self.tasks {
             task.abort();
@@ -129,7 +129,7 @@ pub(super) fn id(alert: &str, kind: TransitionKind, receiver: &str) -> Notificat
     NotificationId::of(&transition(alert, kind), receiver)
 }
 
-/// What happens to the alert of job queue `queue`.
+/// A transition of the alert of job queue `queue`.
 pub(super) fn transition(queue: &str, kind: TransitionKind) -> Transition {
     let by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
     let fired_at = Timestamp::from_millis(1_700_000_000_000);

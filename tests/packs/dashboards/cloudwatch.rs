@@ -1,4 +1,4 @@
-//! The body of a CloudWatch dashboard, as `PutDashboard` takes it.
+//! Checks the body of a CloudWatch dashboard for `PutDashboard`.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use trainspotter_core::metrics::catalogue::{Kind, Metric, cloudwatch_dimension};
 use crate::dashboards::grid::{self, Tile};
 use crate::dashboards::values;
 
-/// The namespace that the dashboards are written for.
+/// Namespace of the dashboards.
 const NAMESPACE: &str = "Trainspotter";
 /// `PutDashboard`: at most 500 widgets.
 const MAX_WIDGETS: usize = 500;
 /// A search expression has at most 1024 characters.
 const MAX_SEARCH: usize = 1_024;
 
-/// What AWS Batch publishes in `AWS/Batch` for service jobs, all by `JobQueueName` (Batch user guide, "CloudWatch
+/// Metrics of AWS Batch in `AWS/Batch` for service jobs, all by `JobQueueName` (Batch user guide, "CloudWatch
 /// metrics").
 const NATIVE: &[&str] = &[
     "JobsSubmitted",
@@ -40,7 +40,7 @@ const NATIVE: &[&str] = &[
     "JobAttemptDuration",
 ];
 
-/// What is wrong with a dashboard body.
+/// Problems of a dashboard body.
 pub fn check(body: &Value) -> Vec<String> {
     let widgets = body["widgets"].as_array().unwrap();
     let tiles: Vec<Tile> = widgets
@@ -97,8 +97,8 @@ fn check_metric_widget(properties: &Value) -> Vec<String> {
     problems
 }
 
-/// Searches of our own figures that are not asked for once without and once with account and region: they would be empty with one
-/// target, or with several.
+/// Searches of our own metrics that do not occur both with and without account and region: they would be empty with
+/// one target, or with several.
 pub fn not_in_all_places(body: &Value) -> Vec<String> {
     let widgets = body["widgets"].as_array().unwrap().iter();
     let rows = widgets.flat_map(|widget| widget["properties"]["metrics"].as_array().into_iter().flatten());
@@ -122,7 +122,8 @@ fn check_row(row: &[Value], properties: &Value) -> Vec<String> {
     check_use(namespace, metric, &dimensions, stat)
 }
 
-/// Every `SEARCH('{namespace,dimension,...} MetricName="metric" Dimension="value"', 'stat', period)` of an expression.
+/// Checks every `SEARCH('{namespace,dimension,...} MetricName="metric" Dimension="value"', 'stat', period)` of an
+/// expression.
 fn check_searches(expression: &str, label: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if !expression.contains("SEARCH('") {
@@ -163,7 +164,7 @@ fn check_searches(expression: &str, label: &str) -> Vec<String> {
     problems
 }
 
-/// Complains about `${PROP('Dim.X')}` without a dimension X.
+/// Reports `${PROP('Dim.X')}` without a dimension X.
 pub fn check_label(label: &str, dimensions: &[(&str, &str)]) -> Vec<String> {
     label
         .split("${PROP('Dim.")
@@ -174,7 +175,7 @@ pub fn check_label(label: &str, dimensions: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
-/// Complains about a metric, dimensions or values that nobody publishes, and about a statistic that says nothing.
+/// Reports a metric, dimensions or values that do not exist, and an unsuitable statistic.
 pub fn check_use(namespace: &str, name: &str, dimensions: &[(&str, &str)], stat: &str) -> Vec<String> {
     let given: BTreeSet<String> = dimensions.iter().map(|(name, _)| (*name).to_owned()).collect();
     let missing = || vec![format!("no metric is called {name} in {namespace}")];
@@ -190,7 +191,7 @@ pub fn check_use(namespace: &str, name: &str, dimensions: &[(&str, &str)], stat:
         return missing();
     };
     let has: BTreeSet<String> = metric.labels.iter().map(|label| cloudwatch_dimension(label)).collect();
-    // Where several accounts or regions are watched, all figures have both.
+    // With several accounts or regions, all metrics have both.
     let places = BTreeSet::from(["Account".to_owned(), "Region".to_owned()]);
     let in_places: BTreeSet<String> = has.union(&places).cloned().collect();
     if has != given && in_places != given {

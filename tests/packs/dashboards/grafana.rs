@@ -1,4 +1,4 @@
-//! A Grafana dashboard, on Prometheus or on CloudWatch.
+//! Checks a Grafana dashboard, on Prometheus or on CloudWatch.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use crate::dashboards::grid::{self, Tile};
 use crate::dashboards::otlp::to_prometheus;
 use crate::dashboards::promql;
 
-/// Schema versions below this one are migrated by Grafana in ways that nobody tests.
+/// Minimum schema version: Grafana migrates older ones in untested ways.
 const OLDEST_SCHEMA: u64 = 36;
 
-/// What is wrong with a dashboard.
+/// Problems of a dashboard.
 pub fn check(board: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     for required in ["title", "uid"] {
@@ -84,7 +84,7 @@ fn check_target(target: &Value) -> Vec<String> {
     problems
 }
 
-/// `label_values(selector, label)` on Prometheus, `dimensionValues` on CloudWatch.
+/// Checks `label_values(selector, label)` on Prometheus, `dimensionValues` on CloudWatch.
 fn check_variable(variable: &Value) -> Vec<String> {
     let query = &variable["query"];
     if let Some(values) = query["query"].as_str().and_then(|query| query.strip_prefix("label_values(")) {
@@ -93,7 +93,7 @@ fn check_variable(variable: &Value) -> Vec<String> {
     }
     if query["queryType"] == "dimensionValues" {
         let text = |key: &str| query[key].as_str().unwrap_or_default();
-        // One of the metric's own dimensions is asked for, the others follow from the metric.
+        // The query selects one of the metric's dimensions; the others follow from the metric.
         let dimensions = ["Queue", "Share"].map(|name| (name, "*"));
         let mut problems = cloudwatch::check_use(text("namespace"), text("metricName"), &dimensions, "Maximum");
         if !dimensions.iter().any(|(name, _)| *name == text("dimensionKey")) {
@@ -104,7 +104,7 @@ fn check_variable(variable: &Value) -> Vec<String> {
     Vec::new()
 }
 
-/// `$name` and `${name}` anywhere in a query; Grafana's own begin with `__`, CloudWatch's are calls.
+/// `$name` and `${name}` in a query, except Grafana's own, which begin with `__`, and CloudWatch's, which are calls.
 fn variables_in(target: &Value) -> BTreeSet<String> {
     let text = target.to_string();
     let name = |rest: &str| -> String {

@@ -1,8 +1,8 @@
-//! Both kinds of dashboard lie on a grid of 24 columns.
+//! Checks the layout of both kinds of dashboards: a grid of 24 columns.
 
 use serde_json::Value;
 
-/// A rectangle, with the name it is complained about by.
+/// A rectangle, with its name for messages.
 pub struct Tile {
     pub name: String,
     pub x: u64,
@@ -25,7 +25,7 @@ impl Tile {
     }
 }
 
-/// Complains about tiles off the grid and tiles on top of each other.
+/// Reports tiles outside the grid and overlapping tiles.
 pub fn check(noun: &str, tiles: &[Tile]) -> Vec<String> {
     let mut problems = Vec::new();
     for (index, tile) in tiles.iter().enumerate() {

@@ -1,17 +1,17 @@
-//! Every panel leads to the page that explains it, at the address that a variable holds.
+//! Every panel links to the page that explains it, at the address in a variable.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Where the pages are in the CloudWatch dashboard, until its variable says otherwise.
+/// Default address of the pages in the CloudWatch dashboard.
 const PAGE: &str = "https://trainspotter.example.com";
 
-/// Pages that there are, beside runbooks.
+/// Existing pages besides runbooks.
 const PAGES: [&str; 4] = ["/", "/alerts", "/health", "/jobs"];
 
-/// Whether there is a page or runbook at a path.
+/// Whether a page or runbook exists at a path.
 fn is_page(path: &str) -> bool {
     let page = path.split('?').next().unwrap_or_default();
     let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks");
@@ -19,7 +19,7 @@ fn is_page(path: &str) -> bool {
     PAGES.contains(&page) || page.strip_prefix("/runbooks/").is_some_and(is_runbook)
 }
 
-/// A widget of CloudWatch has no links of its own: the heading above it has one with its title.
+/// CloudWatch widgets have no links, so the heading above each has one with its title.
 #[test]
 fn the_heading_above_each_widget_of_cloudwatch_links_to_a_page_that_there_is() {
     let mut problems = Vec::new();

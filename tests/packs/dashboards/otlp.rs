@@ -1,5 +1,5 @@
-//! The dashboard for what CloudWatch has by OTLP: that of Prometheus with the names that are sent, for Grafana's data source that asks
-//! CloudWatch in PromQL. It is made from the other one, so that what holds there holds here, too.
+//! The dashboard for metrics sent to CloudWatch by OTLP: the Prometheus dashboard with OTLP names, for Grafana's data
+//! source that queries CloudWatch with PromQL. It is generated from the other one, so that its checks apply here too.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use trainspotter_core::metrics::catalogue;
 const SOURCE: &str = "dashboards/grafana/trainspotter-prometheus.json";
 const MADE: &str = "dashboards/grafana/trainspotter-cloudwatch-promql.json";
 
-/// A query with the names of OTLP; `None` for one over the buckets of a distribution, of which CloudWatch's documents say nothing.
+/// A query with OTLP names; `None` if it uses distribution buckets, which CloudWatch does not document.
 fn translated(query: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = query;
@@ -36,7 +36,7 @@ fn translated(query: &str) -> Option<String> {
     Some(text)
 }
 
-/// The name in Prometheus of each metric of a query of OTLP.
+/// Replaces each OTLP metric name in a query by its Prometheus name.
 pub fn to_prometheus(query: &str) -> String {
     let mut text = String::new();
     let mut rest = query;

@@ -1,6 +1,6 @@
-//! PromQL, as far as names go: which metrics a query reads, with which matchers, and which labels are left.
+//! Checks names in PromQL: the metrics of a query, its matchers, and the remaining labels.
 //!
-//! Whether a query parses at all is for Prometheus itself to say; `tests/peers/prometheus.rs` asks it.
+//! Whether a query parses is checked by Prometheus itself in `tests/peers/prometheus.rs`.
 
 use std::collections::BTreeSet;
 
@@ -9,20 +9,20 @@ use trainspotter_core::metrics::catalogue::{Kind, Metric};
 
 use crate::dashboards::values;
 
-/// Functions that make sense of a total that only grows.
+/// Functions that require a counter.
 const OF_TOTALS: &[&str] = &["rate", "increase", "irate"];
 /// Words followed by a list of labels.
 const OF_LABELS: &[&str] = &["by", "without", "on", "ignoring", "group_left", "group_right"];
 const AGGREGATIONS: &[&str] = &["sum", "min", "max", "avg", "count", "topk", "bottomk", "quantile", "stddev"];
-/// Labels that figures may have beyond those of the catalogue: whose queues they are of.
+/// Labels of the target, which metrics may have besides those of the catalogue.
 const OF_TARGETS: [&str; 2] = ["account", "region"];
 const OPERATORS: &[&str] = &["and", "or", "unless", "bool", "offset", "inf", "nan"];
 
-/// What is wrong with a query and its legend (`{{label}}`).
+/// Problems of a query and its legend (`{{label}}`).
 pub fn check(query: &str, legend: &str) -> Vec<String> {
     let tokens = tokens(query);
     let mut problems = Vec::new();
-    // What the metrics have, what is asked to be kept, and whether anything is aggregated at all.
+    // Labels of the metrics, labels to keep, and whether there is any aggregation.
     let (mut labels, mut kept, mut aggregated) = (BTreeSet::new(), BTreeSet::new(), false);
     let mut at = 0;
     while at < tokens.len() {
@@ -81,7 +81,7 @@ fn check_selector(name: &str, matchers: &[Token], caller: Option<&str>, labels: 
     problems
 }
 
-/// The metric behind a name in Prometheus, and whether the series is a total that only grows.
+/// The metric with this name in Prometheus, and whether the series is a counter.
 pub fn find(name: &str) -> Option<(&'static Metric, bool)> {
     let known = |name: &str| catalogue::ALL.iter().copied().find(|metric| metric.prometheus_name() == name);
     if let Some(metric) = known(name) {
@@ -111,7 +111,7 @@ impl Token {
     }
 }
 
-/// Words, quoted texts and signs; numbers, spaces and ranges in brackets are of no interest.
+/// Words, quoted texts and signs; numbers, spaces and ranges in brackets are skipped.
 fn tokens(query: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = query.chars().peekable();
@@ -141,7 +141,7 @@ fn matchers_end(tokens: &[Token], at: usize) -> usize {
     tokens[at..].iter().position(|token| *token == Token::Sign('}')).map_or(tokens.len(), |end| at + end)
 }
 
-/// `label op "value"`, as far as there are any.
+/// Pairs of `label op "value"`.
 fn pairs(matchers: &[Token]) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut label = None;

@@ -1,4 +1,4 @@
-//! Alert rules: ours, which name metrics of the catalogue, and Prometheus's, which hold PromQL.
+//! Checks alert rules: ours, with metrics of the catalogue, and Prometheus', with PromQL.
 
 use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
@@ -7,7 +7,7 @@ use trainspotter_core::metrics::{catalogue, single_jobs};
 use crate::dashboards::promql;
 use crate::dashboards::values;
 
-/// A YAML document as JSON, every scalar a string. Aliases are not used in packs.
+/// Parses YAML as JSON with every scalar as a string. Packs use no aliases.
 pub fn parse(text: &str) -> Value {
     let mut open: Vec<(Option<String>, Value)> = Vec::new();
     let mut key: Option<String> = None;
@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Value {
     root
 }
 
-/// What is wrong with any rule anywhere in a document.
+/// Problems of any rule in a document.
 pub fn check(document: &Value) -> Vec<String> {
     match document {
         Value::Array(list) => list.iter().flat_map(check).collect(),

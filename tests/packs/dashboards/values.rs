@@ -1,4 +1,4 @@
-//! Label values that are known beforehand. A matcher on another value selects nothing.
+//! Label values that are known in advance. A matcher on any other value selects nothing.
 
 use trainspotter_core::metrics::catalogue::Metric;
 
@@ -63,7 +63,7 @@ const PROBLEMS: &[&str] = &[
 
 const CAUSES: &[&str] = &["provider_has_none", "quota_bound", "shape_does_not_fit", "being_placed", "no_demand"];
 
-/// Complains about values, `|` between them, that a label never has. What holds a variable or a pattern passes.
+/// Reports values, separated by `|`, that a label never has. Variables and patterns are accepted.
 pub fn check(metric: &Metric, label: &str, wanted: &str) -> Vec<String> {
     let known = KNOWN.iter().find(|(name, known, _)| *name == metric.name && *known == label);
     let Some((_, _, known)) = known else { return Vec::new() };
