@@ -1,4 +1,5 @@
-//! DuckDB reads the archive of a service that ran for days: sums are the counters and the truth, and every documented query runs.
+//! DuckDB reads the archive of a service that ran for days: sums equal the counters and the truth, and every
+//! documented query runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     let url = format!("http://{}/_sim/truth/jobs?limit=10000", demo.endpoint);
     let truth: Value = http::get(url).await.unwrap().json().await.unwrap();
 
-    // Whatever was archived until the service stopped.
+    // Everything archived before the service stopped.
     let last = days(&place, "jobs").pop().unwrap();
     assert_eq!(days(&place, "hours").pop().unwrap(), last, "both tables of a day are written together");
     let end =
@@ -77,10 +78,10 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     assert!(output.status.success(), "seed {SEED}: {}", String::from_utf8_lossy(&said));
 }
 
-/// The days of which a table is archived.
+/// The archived days of a table.
 fn days(place: &Path, table: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(place.join(table).join("v1")) else { return Vec::new() };
-    // The folder is there before the file is.
+    // The folder exists before the file does.
     let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     let full = paths.iter().filter(|path| std::fs::read_dir(path).is_ok_and(|files| files.count() > 0));
     let mut days: Vec<String> =
@@ -89,7 +90,7 @@ fn days(place: &Path, table: &str) -> Vec<String> {
     days
 }
 
-/// Every counter and the sum of every distribution in the last frame before a moment, by metric and labels.
+/// Every counter, and the sum of every distribution, in the last frame before a time, by metric and labels.
 fn counters(store: &Path, end: Timestamp) -> Vec<Value> {
     let frames = Frames::open(store).unwrap();
     let (begin, _) = frames.span().unwrap().unwrap();

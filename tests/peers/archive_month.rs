@@ -1,4 +1,4 @@
-//! A month of the demo's work, archived and reported, against what the simulator did:
+//! A month of the demo's workload, archived and reported, compared with the simulator's truth:
 //! `cargo test --test peers a_month -- --ignored --nocapture`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,20 +23,20 @@ use crate::support::process::trainspotter;
 
 const SEED: u64 = 7;
 const DAY: Duration = Duration::from_secs(86_400);
-/// How long work is submitted.
+/// Period in which jobs are submitted.
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
-/// Simulated seconds per real second: the month takes 24 minutes. A poll that takes longer than two intervals, 0.7 s of real time, is a
-/// gap in what hours count.
+/// Simulated seconds per real second: the month takes 24 minutes. A poll that takes longer than two intervals, 0.7 s
+/// of real time, is a gap in the hourly figures.
 const SPEED: f64 = 1_800.0;
 const POLL_EVERY: Duration = Duration::from_secs(600);
-/// Real time that the month may take on a busy machine.
+/// Maximum real time for the month on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// The part of the month that hours have to have been watched.
+/// Minimum fraction of the month that hourly figures must cover.
 const LEAST_WATCHED: f64 = 0.98;
 const CAPACITY: &str = "GPU-seconds of capacity";
 
-/// Sums over jobs, by what they are of.
+/// Sums over jobs, by key.
 type Totals = BTreeMap<String, f64>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +76,7 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
         "seed {SEED}: {} jobs in {days_of_hours} days, {archived} of them in the archive, the rest in the state file; longest poll interval {slowest} s",
         jobs.len()
     );
-    // Each job within a poll interval; hours began with the first look, too.
+    // One poll interval per job; hourly figures also started with the first poll.
     let of_gpus = slowest * truth.iter().filter_map(|job| job["gpus"].as_f64()).sum::<f64>();
     let unwatched = capacity * watched_since.seconds_since(demo.began);
     let of_waits = slowest * jobs.len() as f64;
@@ -90,7 +90,7 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
         watched > LEAST_WATCHED,
         "polls were late so often that only {watched} of the time was watched: try it on an idle machine"
     );
-    // What sums to something else does, to rounding.
+    // Figures that sum to others do so, up to rounding.
     let causes: Vec<String> =
         UnallocatedCause::ALL.iter().map(|cause| column_of(&format!("unallocated_{}", cause.as_str()))).collect();
     let causes: Vec<&str> = causes.iter().map(String::as_str).collect();
@@ -107,7 +107,7 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     assert!(different.is_empty(), "seed {SEED}: {different:#?}");
 }
 
-/// The demo with a month's work, and a service that archives it.
+/// The demo with a month's workload, and a service that archives it.
 async fn a_month(store: &Path, place: &Path) -> Demo {
     let work = Synthetic { length: Some(HumanDuration(MONTH)), ..Synthetic::default() };
     Demo::configured(SEED, SPEED, &work, |config, _| Config {
@@ -127,7 +127,7 @@ async fn a_month(store: &Path, place: &Path) -> Demo {
     .await
 }
 
-/// Waits until all days of the month are there.
+/// Waits until all days of the month are archived.
 async fn until_archived(place: &Path) {
     let days = |table: &str| std::fs::read_dir(place.join(table).join("v1")).map_or(0, Iterator::count);
     let archived = async {
@@ -138,7 +138,7 @@ async fn until_archived(place: &Path) {
     tokio::time::timeout(PATIENCE, archived).await.expect("30 days are archived");
 }
 
-/// When the service had looked at everything once: what ended before is in no row.
+/// When the service had completed its first poll: jobs that ended earlier are in no row.
 async fn first_look(demo: &Demo) -> Timestamp {
     let ready = async {
         while !http::get(format!("http://{}/readyz", demo.page)).await.is_ok_and(|answer| answer.status().is_success())
@@ -150,7 +150,8 @@ async fn first_look(demo: &Demo) -> Timestamp {
     demo.clock.now()
 }
 
-/// All jobs that were submitted since a moment once the month's work has ended, and the longest poll interval on the way, in seconds.
+/// All jobs submitted since a time, after all jobs of the month have ended, and the longest poll interval until then,
+/// in seconds.
 async fn until_all_has_ended(demo: &Demo, since: Timestamp) -> (Vec<Value>, f64) {
     let mut slowest = POLL_EVERY.as_secs_f64();
     let running = async {
@@ -166,7 +167,7 @@ async fn until_all_has_ended(demo: &Demo, since: Timestamp) -> (Vec<Value>, f64)
             }
             let mut jobs = jobs_of(demo).await;
             jobs.retain(|job| serde_json::from_value::<Timestamp>(job["created_at"].clone()).unwrap() >= since);
-            // The service learns of the last ones with its next polls.
+            // The service sees the last ends with its next polls.
             let counted = text.lines().filter(|line| line.starts_with("trainspotter_job_ended_total{"));
             let counted: f64 = counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
             if jobs.iter().all(|job| job["stopped_at"].is_string()) && counted >= jobs.len() as f64 {
@@ -178,7 +179,7 @@ async fn until_all_has_ended(demo: &Demo, since: Timestamp) -> (Vec<Value>, f64)
     (jobs, slowest)
 }
 
-/// Every job of the simulator, a page at a time.
+/// All jobs of the simulator, page by page.
 async fn jobs_of(demo: &Demo) -> Vec<Value> {
     let (mut jobs, mut after) = (Vec::new(), None);
     loop {
@@ -193,7 +194,7 @@ async fn jobs_of(demo: &Demo) -> Vec<Value> {
     }
 }
 
-/// GPU-seconds of the queues whose capacity is known by what jobs did, how many GPUs they have, and which queues those are.
+/// GPU-seconds of the queues with a known capacity, computed from the jobs, their number of GPUs, and these queues.
 fn hours_of_truth(truth: &Value) -> (Totals, f64, BTreeSet<String>) {
     let capacities: BTreeMap<&str, f64> = truth["waterfall"]
         .as_array()
@@ -309,8 +310,8 @@ fn totals_of_truth(jobs: &[Value]) -> Totals {
     ])
 }
 
-/// What differs: counts must be the same, GPU time and waits may be off by so much, and of a hundred preemptions one may go unseen, since of
-/// those between two polls only descriptions tell.
+/// Differences: counts must be equal, GPU time and waits may differ by a tolerance, and one in a hundred preemptions
+/// may be missed, since preemptions between two polls are known from descriptions only.
 fn differences(ours: &Totals, theirs: &Totals, (of_gpus, of_waits): (f64, f64)) -> Vec<String> {
     let mut different = Vec::new();
     for (what, ours) in ours {
@@ -330,7 +331,7 @@ fn differences(ours: &Totals, theirs: &Totals, (of_gpus, of_waits): (f64, f64)) 
     different
 }
 
-/// The command over the archive alone has the jobs and GPU-hours of all days that are in it.
+/// The command over the archive alone reports the jobs and GPU-hours of all archived days.
 async fn report_says_the_same(place: &str, jobs: &[EndedJob], now: Timestamp) {
     let from = (now - DAY * 60).to_string();
     let last =

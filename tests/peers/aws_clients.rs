@@ -1,7 +1,7 @@
-//! Real peers against this project's parts. A peer that cannot be had is skipped, and says so.
+//! Real peers against parts of this project. A peer that is not available is skipped with a message.
 //!
-//! Each test serves a simulator and runs one script of `tests/peers/` on it. What is checked is in the script, whose first
-//! words say what that is; it ends with 0 if all of it held.
+//! Each test serves a simulator and runs one script of `tests/peers/` against it. The script contains the checks,
+//! described in its first words, and exits with 0 if all hold.
 
 use crate::support::python;
 
@@ -68,13 +68,13 @@ async fn what_moto_serves_too_is_answered_alike() {
     check("against_moto.py", empty(60.0), &[&endpoint]).await;
 }
 
-/// A day of history, and time that goes on while it is read.
+/// A day of history, with time running while it is read.
 fn busy(speed: f64) -> Simulation {
     let clock = Clock::starting_at(BEGAN + DAY, speed);
     Simulation::new(workload::synthetic(SEED, BEGAN, DAY * 2), SEED, clock)
 }
 
-/// An account without anything.
+/// An empty account.
 fn empty(speed: f64) -> Simulation {
     let nothing = Workload { setup: Default::default(), submissions: Vec::new() };
     Simulation::new(nothing, SEED, Clock::starting_at(BEGAN, speed))
@@ -94,7 +94,7 @@ async fn check(script: &str, simulation: Simulation, arguments: &[&str]) {
 async fn run(python: &Path, script: &str, arguments: &[&str]) {
     let script = format!("{}/tests/peers/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(python);
-    // Without an account of its own and without files beside the sources.
+    // Independent of the user's AWS account and configuration files.
     command.env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
     command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).args(arguments).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the script did not finish").unwrap();

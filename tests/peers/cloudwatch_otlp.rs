@@ -1,4 +1,4 @@
-//! Figures by OTLP to CloudWatch, over real sockets to the simulated one, which checks signatures and limits.
+//! Metrics by OTLP to CloudWatch, over real sockets to the simulated one, which checks signatures and limits.
 
 use std::time::Duration;
 
@@ -162,7 +162,7 @@ async fn a_frame_of_long_labels_is_cut_into_requests_of_a_megabyte() {
     assert!(taken["requests"].as_u64() > Some(3), "{}", taken["requests"]);
 }
 
-/// What a query selects: the metric, its matchers' labels, and whether the increase over a range is taken.
+/// A selector of a query: the metric, the labels of its matchers, and whether the increase over a range is taken.
 struct Selector {
     metric: String,
     labels: Vec<String>,
@@ -180,7 +180,7 @@ fn selectors(query: &str) -> Vec<Selector> {
         while let Some(more) = matchers.strip_prefix(", ") {
             let (label, value) = more.split_once("=~\"").unwrap();
             labels.push(label.to_owned());
-            // A backslash keeps the quote that follows.
+            // A backslash escapes the following quote.
             let mut is_escaped = false;
             let end = value.find(|letter| {
                 let ends = letter == '"' && !is_escaped;
@@ -205,7 +205,8 @@ fn grouped_by(query: &str) -> Vec<String> {
     labels.filter(|label| !label.is_empty()).collect()
 }
 
-/// The alarms that rules become ask for what is sent: by its name and labels, and for increases only of what is cumulative.
+/// The alarms exported from rules select what is sent: by its name and labels, and increases only of cumulative
+/// metrics.
 #[tokio::test]
 async fn exported_promql_alarms_fit_what_the_endpoint_has() {
     let cloudwatch = CloudWatch::start().await;
@@ -257,7 +258,7 @@ async fn exported_promql_alarms_fit_what_the_endpoint_has() {
     assert!(checked > 15, "{checked}");
 }
 
-/// A rule of each form over a metric of each kind that can be exported.
+/// A rule of each kind over each kind of metric that can be exported.
 fn every_form() -> String {
     let mut rules = String::from("rules:\n");
     let published = catalogue::ALL.iter().filter(|metric| metric.kind != Kind::Distribution);

@@ -1,8 +1,9 @@
-//! The whole service, as a process, against an emulator of AWS that this project did not write: fakecloud, another process beside
-//! the test. boto3 makes queues, shares and jobs there; the service has to read them without one failed call, publish its figures
-//! and send an alert.
+//! The whole service, as a process, against an independent AWS emulator: fakecloud, also a separate process. boto3
+//! creates queues, shares and jobs there; the service must read them without a failed call, publish its metrics and
+//! send an alert.
 //!
-//! It takes long to build, so it is used where it is: on the PATH, or where `TRAINSPOTTER_FAKECLOUD` says.
+//! fakecloud takes long to build, so the test uses an existing one: on the PATH, or named by
+//! `TRAINSPOTTER_FAKECLOUD`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,7 +17,7 @@ use crate::support::http;
 use crate::support::process::{listening, trainspotter};
 use crate::support::python;
 
-/// Wall time that anything waited for may take.
+/// Timeout of each wait, in wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +68,7 @@ async fn the_service_works_against_another_aws() {
     no_call_failed(&page).await;
 }
 
-/// The service's configuration: everything that calls AWS is switched on.
+/// The service's configuration, with everything enabled that calls AWS.
 fn configuration(folder: &Path, endpoint: &str, topic: &str) -> PathBuf {
     std::fs::create_dir(folder.join("rules")).unwrap();
     let rules =
@@ -86,7 +87,7 @@ fn configuration(folder: &Path, endpoint: &str, topic: &str) -> PathBuf {
     config
 }
 
-/// The jobs are those that were made, each in its share.
+/// The jobs are the created ones, each in its share.
 fn are_as_made(jobs: &Value, made: &Value) {
     for job in jobs["jobs"].as_array().unwrap() {
         assert!(made["jobs"].as_array().unwrap().contains(&job["id"]), "{job}");
@@ -101,7 +102,7 @@ fn are_as_made(jobs: &Value, made: &Value) {
     }
 }
 
-/// Whether figures of every queue are listed, and its alert is in the queue behind the topic.
+/// Whether metrics of every queue are listed, and the alert is in the SQS queue subscribed to the topic.
 fn has_arrived(arrived: &Value) -> bool {
     let is_listed = |name: &str, queue: &str| {
         let metrics = arrived["metrics"].as_array().unwrap();
@@ -118,7 +119,7 @@ fn has_arrived(arrived: &Value) -> bool {
     queues.iter().all(|queue| is_listed("QueueJobs", queue) && is_listed("QueueWaitOldest", queue) && alert(queue))
 }
 
-/// Every call that the service made was answered, and every source of its data has.
+/// Every call of the service succeeded, and every data source has answered.
 async fn no_call_failed(page: &str) {
     let text = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
     let calls = text.lines().filter(|line| line.starts_with("trainspotter_source_calls_total{"));
@@ -137,7 +138,7 @@ async fn no_call_failed(page: &str) {
     }
 }
 
-/// What the service's API says once it says enough.
+/// The response of the service's API, once it is complete.
 async fn until(page: &str, path: &str, is_enough: impl Fn(&Value) -> bool) -> Value {
     let asking = async {
         loop {
@@ -154,7 +155,7 @@ async fn until(page: &str, path: &str, is_enough: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-/// Runs the script with boto3 and gives what it says.
+/// Runs the script with boto3 and returns its output.
 async fn ask(python: &Path, action: &str, endpoint: &str) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/fakecloud.py");
     let mut command = Command::new(python);

@@ -1,9 +1,10 @@
-//! Figures that come late, in a real Prometheus: what a service publishes over OTLP while the lists of jobs fail, and after it was
-//! away, is stored without a refusal; totals never go back; and waits stand at the time at which they ended where nothing was
-//! reported of that time before.
+//! Late data points in a real Prometheus: what a service publishes over OTLP while job lists fail, and after a
+//! downtime, is stored without rejections; totals never decrease; and waits have the time at which they ended, unless
+//! that time was already reported.
 //!
-//! A Prometheus with an OTLP receiver stores a data point as one sample of each series, at the point's own time, and refuses
-//! what is older than its series. The same is written here, request by request, so that any version will do.
+//! A Prometheus with an OTLP receiver stores a data point as one sample per series, at the point's own time, and
+//! rejects samples older than the latest of their series. The same is written here, request by request, so that any
+//! version works.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,14 +27,14 @@ const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 const WAITS: &str = "trainspotter_queue_wait_seconds_count";
 
-/// The demo's world, whose figures go to `receiver`.
+/// The demo's workload, with metrics published to `receiver`.
 async fn demo(receiver: &HttpReceiver) -> Demo {
     let headers = BTreeMap::from([("authorization".to_owned(), Secret::new("Bearer nobody"))]);
     let otlp = Otlp { headers, ..Otlp::new(receiver.url.clone(), OtlpProtocol::Http) };
     Demo::start(SEED, SPEED, &Synthetic::default(), |_| Publish { cloudwatch: None, otlp: vec![otlp] }).await
 }
 
-/// A Prometheus to which the requests were written in their order, none of which it refused.
+/// A Prometheus to which the requests were written in order; it rejected none.
 async fn stored(requests: &[ExportMetricsServiceRequest]) -> Server {
     let server = Server::start("").await;
     let mut refused = Vec::new();
@@ -44,15 +45,15 @@ async fn stored(requests: &[ExportMetricsServiceRequest]) -> Server {
     server
 }
 
-/// Seconds since 1970 of this time of the world.
+/// Seconds since 1970 of a time after the beginning of the demo.
 fn seconds(demo: &Demo, after: Duration) -> f64 {
     (demo.began + after).secs_f64()
 }
 
-/// By how much first waits have grown from one time of the world to another.
+/// Increase of first waits between two times of the demo.
 async fn grown(server: &Server, demo: &Demo, from: Duration, to: Duration) -> f64 {
     let (mut then, mut now) = (0.0, 0.0);
-    // No look-back: a sample counts for as long as it takes until the next one.
+    // Without look-back: a sample counts until the next one.
     let query = format!("sum(last_over_time({WAITS}[12h]))");
     for (at, sum) in [(from, &mut then), (to, &mut now)] {
         *sum = server.values(&query, Some(seconds(demo, at))).await.iter().map(|(_, value)| value).sum();
@@ -60,7 +61,7 @@ async fn grown(server: &Server, demo: &Demo, from: Duration, to: Duration) -> f6
     now - then
 }
 
-/// No total goes back, from the beginning to the end.
+/// No total decreases, from the beginning to the end.
 async fn nothing_goes_back(server: &Server, at: f64) {
     let mut totals = 0;
     for metric in ALL.iter().filter(|metric| metric.kind != Kind::Gauge) {
@@ -90,7 +91,7 @@ async fn waits_of_an_outage_of_the_lists_contradict_nothing_that_was_reported() 
     demo.stop_service().await;
     let server = stored(&receiver.requests()).await;
     nothing_goes_back(&server, seconds(&demo, HOUR * 6)).await;
-    // Single jobs are described meanwhile, so that some waits are known at once; most are when the lists are read again.
+    // Single jobs are still described, so some waits are known at once; most become known when the lists work again.
     let ended = arranged + HOUR * 3 + MINUTE * 40;
     let after = grown(&server, &demo, ended, ended + MINUTE * 30).await;
     assert!(after > 0.0, "seed {SEED}: the waits of the outage count when they are known");

@@ -1,4 +1,4 @@
-//! Programs that others wrote, at both ends: AWS clients, Prometheus, OTLP receivers.
+//! Independent programs at both ends: AWS clients, Prometheus, OTLP receivers.
 
 #![expect(
     clippy::unwrap_used,

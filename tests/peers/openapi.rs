@@ -1,5 +1,5 @@
-//! The API against its own document: Schemathesis makes requests of what `openapi.json` allows and of what it does not, and judges each
-//! answer by it: its status, its form, its headers, and that nothing is a failure of the service.
+//! The API against its own document: Schemathesis generates valid and invalid requests from `openapi.json`, and
+//! checks each response against it: status, format, headers, and no server errors.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -32,9 +32,10 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
         .args(["-m", "schemathesis.cli", "run", &format!("{url}/api/v1/openapi.json")])
         .args(["--header", &format!("Authorization: Bearer {TOKEN}")])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "2", "--seed", SEED])
-        // Two at once fail now and then in Python's own parser: "AST constructor recursion depth mismatch".
+        // Several workers sometimes fail in Python's own parser: "AST constructor recursion depth mismatch".
         .args(["--workers", "1"])
-        // What a text may hold (a metric's name, a matcher, a time) is said by the refusal, which the document has as 400 and 422.
+        // Constraints of texts (a metric's name, a matcher, a time) are reported in the error response, documented as
+        // 400 and 422.
         .args(["--exclude-checks", "positive_data_acceptance"])
         .args(["--generation-database", "none", "--no-shrink", "--request-timeout", "30", "--no-color"])
         .current_dir(Path::new(folder.path()))
@@ -43,7 +44,7 @@ async fn schemathesis_finds_no_answer_that_the_document_does_not_have() {
         .unwrap();
     let (said, complaints) = (String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
     assert!(made.status.success(), "seed {SEED}: {said}{complaints}");
-    // It has asked every operation of the document, which it does not ask for again.
+    // It has tested every operation of the document, except the document's own.
     let document: Value = http::get(format!("{url}/api/v1/openapi.json")).await.unwrap().json().await.unwrap();
     let of_path = |path: &Value| {
         path.as_object().into_iter().flatten().filter(|(key, _)| METHODS.contains(&key.as_str())).count()

@@ -1,4 +1,5 @@
-//! What the OTLP specification asks of an exporter, over real sockets: pauses, compression, the forms of distributions.
+//! Requirements of the OTLP specification for exporters, over real sockets: retry delays, compression, encodings of
+//! distributions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn pause(error: &SinkError) -> Option<Duration> {
     *retry_after
 }
 
-/// A date of HTTP.
+/// An HTTP date.
 fn http_date(at: Timestamp) -> String {
     let at = jiff::Timestamp::from_millisecond(at.millis()).unwrap();
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()

@@ -1,6 +1,6 @@
-//! Every panel of every dashboard over the figures of a service that runs: each query returns data, or stands in a list that says why
-//! there is none in this world. A panel that names what exists can still be empty for ever: a wrong statistic, a label that is
-//! never there together with another, a counter that is never published.
+//! Every panel of every dashboard over the metrics of a running service: each query returns data, or is listed with
+//! the reason why not. A panel whose names all exist can still be empty forever: because of a wrong statistic, labels
+//! that never occur together, or a counter that is never published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,10 +31,10 @@ use crate::support::receivers::cloudwatch_client;
 const SEED: u64 = 7;
 /// Simulated seconds per real second.
 const SPEED: f64 = 900.0;
-/// Simulated time after which everything that is to happen has happened: preemptions and failures come after some hours.
+/// Simulated time after which everything has happened: preemptions and failures take some hours.
 const ENOUGH: Duration = Duration::from_hours(10);
 
-/// Queries without data in this world, and why.
+/// Queries without data in this simulation, with the reason.
 const EMPTY: &[(&str, &str)] = &[
     ("trainspotter_forecast_", "forecasts are switched off here"),
     ("Trainspotter,Account,Region,", "figures have account and region only where several are watched"),
@@ -44,7 +44,7 @@ const EMPTY: &[(&str, &str)] = &[
     ("trainspotter_rule_failures_total", "every rule can be evaluated here"),
 ];
 
-/// Queries that may have no data: how busy the machine is decides.
+/// Queries that may have no data, depending on the load of the machine.
 const MAYBE_EMPTY: &[(&str, &str)] = &[
     ("trainspotter_limit_hits_total", "a limit bites only where polls are late"),
     ("trainspotter_alerts_active", "an alert may have ended by then"),
@@ -54,7 +54,7 @@ const MAYBE_EMPTY: &[(&str, &str)] = &[
     ),
 ];
 
-/// Labels that figures have only where several accounts or regions are watched.
+/// Labels that exist only with several accounts or regions.
 const MAYBE_ABSENT: [&str; 2] = ["account", "region"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,7 +65,7 @@ async fn every_panel_of_every_dashboard_shows_data() {
         otlp: Vec::new(),
     })
     .await;
-    // Long enough that Prometheus, which compares what it reads every second, sees the count grow.
+    // Long enough that Prometheus, which scrapes every second, sees the counter increase.
     let fault = json!({"server_error": {"operation": "GetJobQueueSnapshot", "after": "3h", "for": "2h"}});
     demo.inject(&fault).await;
     let scraping = scraped(demo.page).await;
@@ -94,7 +94,7 @@ async fn every_panel_of_every_dashboard_shows_data() {
     }
 }
 
-/// What was found of the queries so far.
+/// Results of the queries so far.
 #[derive(Default)]
 struct Shown {
     empty: BTreeMap<String, BTreeSet<String>>,
@@ -107,7 +107,7 @@ impl Shown {
         }
     }
 
-    /// Everything that is empty is expected to be, and the other way round.
+    /// The empty queries are exactly the expected ones.
     fn conclude(self, expected: &[(&str, &str)]) {
         let is_expected = |query: &String| expected.iter().chain(MAYBE_EMPTY).any(|(part, _)| query.contains(part));
         let unexpected: Vec<_> = self.empty.iter().filter(|(query, _)| !is_expected(query)).collect();
@@ -119,7 +119,7 @@ impl Shown {
     }
 }
 
-/// A Prometheus that reads the page every second, where there is one.
+/// A Prometheus that scrapes the page every second, if available.
 async fn scraped(page: SocketAddr) -> Option<Server> {
     if !is_installed("prometheus") {
         return None;
@@ -162,8 +162,8 @@ fn targets(file: &str) -> Vec<(String, Value)> {
     targets.collect()
 }
 
-/// The searches that Grafana makes of its CloudWatch queries, with every queue and share chosen: a dimension with `*` is in
-/// the schema and is not filtered by.
+/// The searches that Grafana makes of its CloudWatch queries, with every queue and share selected: a dimension with
+/// `*` is in the schema and not filtered.
 fn grafana_on_cloudwatch() -> Vec<(String, String)> {
     let search = |target: Value| {
         let text = |key: &str| target[key].as_str().unwrap().to_owned();
@@ -184,13 +184,13 @@ fn grafana_on_cloudwatch() -> Vec<(String, String)> {
     targets.map(|(panel, target)| (panel, search(target))).collect()
 }
 
-/// The queries of the dashboard on Prometheus, with every queue and share chosen.
+/// The queries of the Prometheus dashboard, with every queue and share selected.
 fn grafana_on_prometheus() -> Vec<(String, String)> {
     let targets = targets("grafana/trainspotter-prometheus.json").into_iter();
     targets.map(|(panel, target)| (panel, filled_in(target["expr"].as_str().unwrap()))).collect()
 }
 
-/// What the variables of that dashboard take their values from.
+/// The queries for the values of that dashboard's variables.
 fn variables() -> Vec<String> {
     let board = dashboard("grafana/trainspotter-prometheus.json");
     let variables = board["templating"]["list"].as_array().unwrap().iter();
@@ -210,7 +210,8 @@ fn filled_in(query: &str) -> String {
     ["$account", "$region", "$queue", "$share"].iter().fold(query, |query, variable| query.replace(variable, ".*"))
 }
 
-/// Figures of one target among several, each of them put twice: with account and region every search for them finds data, and without none.
+/// Metrics of one target among several, put twice each: searches with account and region find data, and those without
+/// find none.
 #[tokio::test]
 async fn every_search_by_account_and_region_finds_what_was_put() {
     let clock = Clock::starting_at(AT, 1.0);
@@ -256,7 +257,7 @@ async fn every_search_by_account_and_region_finds_what_was_put() {
     }
 }
 
-/// Whether the simulated CloudWatch finds a datapoint for this expression.
+/// Whether the simulated CloudWatch returns a data point for this expression.
 async fn has_data(endpoint: SocketAddr, (from, to): (Timestamp, Timestamp), expression: &str) -> bool {
     let body = json!({
         "MetricDataQueries": [{"Id": "e1", "Expression": expression}],

@@ -1,5 +1,5 @@
-//! Prometheus itself as the judge: promtool lints the metrics page, a real server scrapes it and parses every query of
-//! the dashboards. Skipped, with a message, where Prometheus is not installed.
+//! Validation by Prometheus itself: promtool lints the metrics page, and a real server scrapes it and parses every
+//! dashboard query. Skipped with a message if Prometheus is not installed.
 
 use crate::support::frames;
 use crate::support::prometheus::{Server, is_installed};
@@ -20,7 +20,7 @@ use trainspotter_core::metrics::{Distribution, Frame, Labels, Sample, Value as F
 
 use frames::frame;
 
-/// How long the server may take to start and to scrape, in wall time.
+/// Timeout of the server's start and first scrape, in wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 #[test]
@@ -106,7 +106,7 @@ fn series(result: &Value) -> (String, String) {
     (name, result["value"][1].as_str().unwrap().to_owned())
 }
 
-/// Every query of the dashboard on Prometheus, with its variables filled in as Grafana would.
+/// Every query of the Prometheus dashboard, with its variables filled in as Grafana does.
 fn dashboard_queries() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards/grafana/trainspotter-prometheus.json");
     let board: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -124,7 +124,7 @@ fn dashboard_queries() -> Vec<String> {
         .collect()
 }
 
-/// One series of every metric there is.
+/// One series of every metric.
 fn everything() -> Frame {
     let sample = |metric: &&'static trainspotter_core::metrics::catalogue::Metric| {
         let labels: Labels = metric.labels.iter().map(|label| (*label, "x".into())).collect();

@@ -1,4 +1,4 @@
-//! Every sink against a real receiver on the loopback.
+//! Every sink against a real receiver on the loopback interface.
 
 use crate::support::frames;
 use crate::support::receivers;
@@ -36,7 +36,7 @@ fn otlp(endpoint: &str, protocol: OtlpProtocol) -> Otlp {
     Otlp { headers, ..Otlp::new(endpoint, protocol) }
 }
 
-/// Series by name and labels, as Prometheus would store them.
+/// Series by name and labels, as Prometheus stores them.
 type Stored = BTreeMap<(String, BTreeMap<String, String>), f64>;
 
 fn stored_by_prometheus(text: &str) -> Stored {
@@ -297,7 +297,7 @@ async fn a_request_is_never_larger_than_its_estimate() {
 
 #[tokio::test]
 async fn a_sink_that_hangs_delays_no_other_and_a_cadence_is_kept() {
-    // A listener that never answers.
+    // A listener that never responds.
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let receiver = HttpReceiver::start().await;
     let cloudwatch = CloudWatchReceiver::start().await;
@@ -318,7 +318,7 @@ async fn a_sink_that_hangs_delays_no_other_and_a_cadence_is_kept() {
             if tick != 1 {
                 cloudwatch.served(tick as usize / 2 + 1).await;
             }
-            // What still waits from here on waits for the one that hangs.
+            // From here on, whatever still waits is waiting for the hanging one.
             tokio::time::pause();
         };
         let (reports, ()) = tokio::join!(publishing, others_are_served);

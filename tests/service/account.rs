@@ -1,4 +1,4 @@
-//! What runs outside of the queues, end to end: figure, finding and live check against a simulated account.
+//! Training jobs outside the queues, end to end: metric, finding and live check against a simulated account.
 
 use crate::support;
 
@@ -20,7 +20,7 @@ use support::service::{PATIENCE, POLL_EVERY};
 
 const UNIT: &str = "ml.p5.48xlarge";
 
-/// Two jobs on one environment.
+/// Two jobs in one environment.
 const JOBS: &str = "job_id,share,num_gpu,instance_type,submit_s,duration_s\na,x,8,ml.p5.48xlarge,0,360000\nb,x,8,ml.p5.48xlarge,0,360000\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +84,7 @@ async fn sagemaker(endpoint: SocketAddr, operation: &str, request: &Value) {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
-/// Waits until the figure has these values.
+/// Waits until the metric has these values.
 async fn until(page: SocketAddr, what: &str, expected: &[(&str, f64)]) {
     let looking = async {
         loop {

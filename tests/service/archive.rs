@@ -1,4 +1,4 @@
-//! The archive of a service that runs: days that are over, over restarts and a place that cannot be written.
+//! The archive of a running service: completed days, across restarts and an unwritable location.
 
 use crate::support;
 
@@ -19,14 +19,15 @@ use support::hook::hook;
 use support::process::trainspotter;
 use support::service::{Running, Setup};
 
-/// Two days pass in a minute: time between ticks more than a quarter of an hour apart is not counted, and that is 0.3 s of the machine.
+/// Two days pass in a minute. Time between ticks more than a quarter of an hour apart is not counted; that is 0.3 s
+/// of real time.
 const SPEED: f64 = 3_000.0;
 
 const POLL_EVERY: Duration = Duration::from_secs(300);
 
 const JOBS: usize = 80;
 
-/// Work for two days: of one share now and then, of the other more than it has.
+/// Jobs for two days: occasional ones in one share, more than the quota in the other.
 fn work() -> String {
     let mut csv = "job_id,share,num_gpu,submit_s,duration_s,owner\n".to_owned();
     for job in 0..JOBS / 2 {
@@ -40,7 +41,7 @@ fn archived_days(folder: &Path, table: &str) -> usize {
     std::fs::read_dir(folder.join(table).join("v1")).map_or(0, Iterator::count)
 }
 
-/// A counter in the last frame before a moment, summed over its series with a label's value.
+/// A counter in the last frame before a time, summed over its series with a label value.
 fn counter(store: &Path, metric: &str, label: (&str, &str), before: Timestamp) -> f64 {
     let frames = Frames::open(store).unwrap();
     let (begin, _) = frames.span().unwrap().unwrap();
@@ -63,7 +64,7 @@ fn counter(store: &Path, metric: &str, label: (&str, &str), before: Timestamp) -
 async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth() {
     let folder = tempfile::tempdir().unwrap();
     let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
-    // A file stands in the way until somebody removes it.
+    // A file blocks the folder until it is removed.
     std::fs::write(&place, "in the way").unwrap();
     let hook = hook().await;
     let setup = Setup {
@@ -118,7 +119,7 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     hours_sum_to_the_counters(&place, &store).await;
 }
 
-/// Reports by commands over the archive and over what waits in the state file.
+/// Reports by the command over the archive, and over rows that are pending in the state file.
 async fn commands_report_the_same(folder: &Path, place: &Path, store: &Path) {
     let place_shown = place.display().to_string();
     let (ended, csv, error) =
@@ -155,13 +156,13 @@ async fn hours_sum_to_the_counters(place: &Path, store: &Path) {
     same("wait_seconds", catalogue::QUEUE_WAIT.name, ("queue", &queue));
 }
 
-/// The day that each report is about, with the notification's id.
+/// The day of each report, with the notification's id.
 fn reports_in(reported: &[(String, Value, String)]) -> Vec<(String, String)> {
     let reports = reported.iter().filter(|(_, alert, _)| alert["labels"]["alertname"] == "UsageReport");
     reports.map(|(_, alert, id)| (alert["startsAt"].to_string(), id.clone())).collect()
 }
 
-/// What a command says, and how it ends.
+/// Output and exit code of a command.
 async fn said(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = trainspotter(arguments).env_remove("TRAINSPOTTER_URL").output().await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -202,7 +203,7 @@ async fn a_report_that_cannot_be_made_says_what_to_do() {
     assert!(text.contains("left out: jobs/v1/day=2026-11-01/own.parquet cannot be read"), "{text}");
 }
 
-/// A row against what the simulator did, within a poll where only polls tell.
+/// Compares a row with the simulator's truth, with a tolerance of one poll where only polls show it.
 fn is_as_it_was(row: &EndedJob, truth: &Value) {
     let at = |value: &Value| value.as_str().map(|text| serde_json::from_value::<Timestamp>(text.into()).unwrap());
     let spans = truth["spans"].as_array().unwrap();

@@ -1,4 +1,5 @@
-//! An archive that cannot be written while a service runs: nothing is lost, rows wait in the state file, and it is said where people look.
+//! An archive that cannot be written while a service runs: nothing is lost, rows are kept in the state file, and the
+//! problem is visible.
 
 use crate::support;
 
@@ -21,7 +22,7 @@ use support::service::{Running, Setup};
 /// A day passes in less than ten seconds.
 const SPEED: f64 = 10_000.0;
 const POLL_EVERY: Duration = Duration::from_secs(900);
-/// For how long the place stays away once a day is due.
+/// How long the location is unavailable after a day is due.
 const OUTAGE: Duration = Duration::from_secs(86_400);
 
 const JOBS: usize = 40;
@@ -46,14 +47,14 @@ async fn start(store: &Path, archive: Archive) -> Running {
     Running::start(setup).await
 }
 
-/// A figure of the service itself.
+/// A metric of the service itself.
 async fn figure(running: &Running, metric: &str) -> f64 {
     let text = running.get("/metrics").await.1;
     let line = text.lines().find_map(|line| line.strip_prefix(metric).filter(|rest| rest.starts_with([' ', '{'])));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }
 
-/// What health says of the archive.
+/// The archive's status in the health response.
 async fn problem(running: &Running) -> Option<String> {
     let tick = running.api("/api/v1/tick").await;
     let problems = tick["problems"].as_array().cloned().unwrap_or_default();
@@ -66,7 +67,7 @@ async fn until_due(running: &Running, why: &str) {
     assert!(problem.contains(why), "{problem}");
 }
 
-/// Waits until nothing is due any more, and compares what is archived with what happened.
+/// Waits until nothing is pending, and compares the archive with the truth.
 async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
     running.until("health has nothing to say", |running| async { problem(running).await.is_none() }).await;
     running
@@ -84,7 +85,7 @@ async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
     let (jobs, archived) = rows::<EndedJob>(place, store).await;
     let ids: BTreeSet<String> = jobs.iter().map(|job| job.id.to_string()).collect();
     assert!(archived > 0 && ids.len() == jobs.len(), "each job is in one row");
-    // The last ones may have ended after the last poll.
+    // The last jobs may have ended after the last poll.
     assert!(ids.is_subset(&ended) && ids.len() + 1 >= ended.len(), "{} of {} jobs", ids.len(), ended.len());
     let (hours, archived) = rows::<HourFigures>(place, store).await;
     let of_queue: Vec<_> = hours.iter().filter(|row| row.share.is_none()).map(|row| row.hour).collect();

@@ -1,4 +1,5 @@
-//! Commands and what they are given: wrong arguments exit 64 and say what there is, and names from outside reach no terminal as commands.
+//! Command-line arguments: wrong ones exit with 64 and list the valid ones, and external names reach no terminal as
+//! control sequences.
 
 use crate::support;
 
@@ -20,7 +21,7 @@ async fn outcome(url: &str, arguments: &[&str]) -> (Option<i32>, String, String)
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// What answers as a service does whose queue, share, jobs and alerts all have this name.
+/// A fake service whose queue, share, jobs and alerts all have this name.
 async fn service_of(name: &'static str) -> String {
     let answer = move |uri: Uri| async move { answer(name, &uri) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,7 +117,7 @@ async fn names_from_outside_reach_no_terminal_as_commands() {
     }
 }
 
-/// What listens at an address may be anything: no command panics, waits for ever or takes all memory.
+/// Any server may listen at an address: no command panics, waits forever or uses unbounded memory.
 #[tokio::test]
 async fn answers_that_are_none_of_a_service_end_every_command_with_an_error() {
     let endless = |uri: &Uri| {
@@ -149,7 +150,7 @@ async fn answers_that_are_none_of_a_service_end_every_command_with_an_error() {
             let url = format!("{url}/{kind}");
             let (code, out, err) =
                 tokio::time::timeout(Duration::from_secs(120), outcome(&url, command)).await.unwrap();
-            // An empty list is what a queue without jobs has; the other commands ask for more.
+            // An empty list is valid for a queue without jobs; the other commands need more.
             let is_empty = kind == "list" && matches!(command, ["top"]);
             assert!(code == Some(1) || is_empty, "{kind} {command:?}: {code:?} {out} {err}");
             assert!(!err.contains("panicked"), "{kind} {command:?}: {err}");

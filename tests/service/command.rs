@@ -1,4 +1,4 @@
-//! The binary as people and orchestrators meet it: exit codes, what is printed where, signals, the demo as a whole.
+//! The binary as users and orchestrators see it: exit codes, output streams, signals, the whole demo.
 
 use crate::support;
 
@@ -198,7 +198,7 @@ async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("trainspotter.db");
-    // It begins as SQLite's files do, and goes on as none does.
+    // It starts like a SQLite file, with invalid content.
     let broken = format!("SQLite format 3\0{}", "nothing that belongs there ".repeat(40));
     std::fs::write(&state, broken).unwrap();
     let store = format!("store: {}\n", state.display());
@@ -229,7 +229,7 @@ async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
 async fn a_second_signal_does_not_wait_for_what_hangs() {
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "30m", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
-    // Takes connections and never answers: the last publication, and with it a graceful stop, waits for it.
+    // Accepts connections and never responds: the last publication, and with it a graceful shutdown, waits for it.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let publish =
         format!("publish: {{ otlp: [{{ endpoint: \"http://{}/v1/metrics\" }}] }}\n", silent.local_addr().unwrap());
@@ -241,7 +241,7 @@ async fn a_second_signal_does_not_wait_for_what_hangs() {
     let still = tokio::time::timeout(Duration::from_secs(1), service.wait()).await;
     assert!(still.is_err(), "nothing hung, so this test shows nothing: {still:?}");
     terminate(&service).await;
-    // What hangs would end with another code.
+    // A hanging shutdown would end with another exit code.
     let ended = tokio::time::timeout(Duration::from_secs(120), service.wait()).await.expect("it ends");
     assert_eq!(ended.unwrap().code(), Some(130));
 }
@@ -273,7 +273,7 @@ async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let mut demo = trainspotter(&["demo", "--simulator", &endpoint, "--for", "30m", "--listen", "127.0.0.1:0"]);
     let (_demo, page) = listening(demo.stderr(Stdio::piped()).spawn().unwrap()).await;
-    // Jobs that are submitted later are seen only by whoever asks at the simulator's time.
+    // Jobs submitted later are visible only to a demo that uses the simulator's time.
     let seen = async {
         loop {
             let answer = http::get(format!("{page}/api/v1/jobs?state=succeeded&limit=1")).await;
@@ -330,7 +330,7 @@ async fn in_browser(address: &str) -> Option<String> {
     }
 }
 
-/// Links of Markdown files to other files of the project.
+/// Links in Markdown files to other files of the project.
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
     let docs = root("docs");

@@ -1,4 +1,4 @@
-//! `trainspotter cost`: from a configuration alone, from a state file, from a look, and from a running service.
+//! `trainspotter cost`: from a configuration alone, from a state file, from a live check, and from a running service.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -61,7 +61,7 @@ async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
     let smaller = bill(&["--config", &config("metrics: both"), "--queues", "1", "--shares", "2", "--hosts", "0"]).await;
     assert!(dollars(&smaller, "otlp") < dollars(&unlimited, "otlp") / 10.0, "{smaller:#}");
     assert_eq!(dollars(&smaller, "gpu_metrics"), 0.0);
-    // Every target has series of its own; the budget is one.
+    // Every target has its own series; the budget is shared.
     let two = |metrics: &str| {
         let text = format!(
             "targets: [{{ region: us-east-1 }}, {{ region: eu-west-1 }}]\npublish: {{ cloudwatch: {{ {metrics} }} }}\n"
@@ -72,7 +72,7 @@ async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
     assert!((dollars(&both, "otlp") / dollars(&unlimited, "otlp") - 2.0).abs() < 0.05, "{both:#}");
     assert!(dollars(&both, "classic") > dollars(&unlimited, "classic") * 1.3, "{both:#}");
     assert!((dollars(&both, "gpu_metrics") / dollars(&unlimited, "gpu_metrics") - 2.0).abs() < 1e-6, "{both:#}");
-    // Everything of five queues with twenty shares each by OTLP.
+    // All metrics of five queues with twenty shares each by OTLP.
     assert!(dollars(&unlimited, "otlp") <= 30.0, "{unlimited:#}");
     let stored = |name: &str, targets: &str| {
         let text = format!(

@@ -1,5 +1,5 @@
-//! What an on-call engineer finds in the log of a service that cannot read AWS: what is wrong and what to do, within the first ten
-//! lines, once; and the same at /readyz.
+//! The log of a service that cannot read AWS, as an on-call engineer sees it: the problem and its fix, within the
+//! first ten lines, once; and the same at /readyz.
 
 use crate::support;
 
@@ -15,7 +15,7 @@ use support::config_file::configured;
 use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
 
-/// Wall time in which a service has to say what it says.
+/// Timeout of each expected message, in wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 async fn run(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
@@ -24,7 +24,7 @@ async fn run(folder: &Path, endpoint: &str, more: &str) -> (Child, String, Unbou
     listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await
 }
 
-/// Reads lines until one has this text; returns all of them.
+/// Reads lines until one contains this text; returns all of them.
 async fn lines_until(reported: &mut UnboundedReceiver<String>, text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let reading = async {
@@ -42,7 +42,7 @@ async fn lines_until(reported: &mut UnboundedReceiver<String>, text: &str) -> Ve
     lines
 }
 
-/// What /readyz says once it says this.
+/// Waits until the response of /readyz contains this text.
 async fn readyz_says(page: &str, text: &str) {
     let asking = async {
         loop {
@@ -126,8 +126,8 @@ async fn when_no_queue_matches_log_readyz_and_live_check_name_those_that_are_the
     assert!(problems.contains("nothing-*") && problems.contains("research"), "{problems}");
 }
 
-/// Runs a service on this configuration until a line has all of these texts: within the first ten, with `WARN` or `ERROR`, and once,
-/// however often it polls meanwhile.
+/// Runs a service with this configuration until a line contains all of these texts: within the first ten lines, at
+/// `WARN` or `ERROR`, and once, however many polls follow.
 async fn first_lines(config: &Path, texts: &[&str]) -> (Child, String) {
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let (service, page, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
@@ -138,12 +138,12 @@ async fn first_lines(config: &Path, texts: &[&str]) -> (Child, String) {
     for text in texts {
         assert!(line.contains(text), "{text:?} is not in {line}");
     }
-    // It names region and role.
+    // It names the region and role.
     assert!(lines.iter().any(|line| line.contains("trainspotter has started")), "{lines:#?}");
     (service, page)
 }
 
-/// A service that is refused one operation only.
+/// A service that is denied a single operation.
 async fn refused(operation: &str, texts: &[&str]) -> String {
     let (_simulator, endpoint) = simulator().await;
     arrange(&endpoint, json!({"access_denied": {"operation": operation}})).await;
@@ -151,13 +151,13 @@ async fn refused(operation: &str, texts: &[&str]) -> String {
     let config = configured(folder.path(), &endpoint, "poll: { every: 5s }\n");
     let (_service, page) = first_lines(&config, texts).await;
     if operation == "DescribeServiceJob" {
-        // What is described is asked for again: no source is older for it.
+        // Failed descriptions are retried: no source gets older because of them.
         return String::new();
     }
     health_says(&page, texts[0]).await
 }
 
-/// What /api/v1/health says once a source says this.
+/// Waits until a source in the response of /api/v1/health contains this text.
 async fn health_says(page: &str, text: &str) -> String {
     let asking = async {
         loop {
@@ -206,7 +206,7 @@ async fn a_role_that_may_not_publish_hears_which_action_to_allow_once() {
     let says = "allow cloudwatch:PutMetricData";
     let lines = lines_until(&mut reported, says).await;
     assert!(lines.len() <= 10 && lines.last().unwrap().contains("WARN"), "{lines:#?}");
-    // Long enough for further tries.
+    // Long enough for further attempts.
     tokio::time::sleep(Duration::from_secs(7)).await;
     let cleared = http::client().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
@@ -229,7 +229,7 @@ async fn a_region_with_a_typo_is_refused_at_the_start_with_the_right_one() {
             assert!(first.iter().any(|line| line.contains('^')), "{text}");
         }
     }
-    // Well formed, and not there: nobody can know that before AWS's name is looked up.
+    // A valid configuration for a host that does not exist, which only shows when AWS's name is resolved.
     let config = folder.path().join("nowhere.yaml");
     std::fs::write(&config, "targets: [{ region: us-north-9 }]\npoll: { every: 5s }\n").unwrap();
     let run = ["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];

@@ -1,4 +1,4 @@
-//! When jobs start, asked of a service over the simulator.
+//! Start estimates of a service over the simulator.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::support::process;
 use crate::support::service::{Running, Setup};
 
-/// A backlog of sixty jobs of one to three hours, for a share whose quota lets about five run, and one job a day later.
+/// A backlog of sixty jobs of one to three hours, for a share whose quota allows about five at a time, and one job a
+/// day later.
 fn backlog() -> String {
     let mut trace = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
     for job in 0..60 {
@@ -17,7 +18,7 @@ fn backlog() -> String {
     trace
 }
 
-/// The estimates of waiting jobs that there are.
+/// The current estimates of waiting jobs.
 async fn expected(running: &Running) -> Vec<Value> {
     let page = running.api("/api/v1/jobs?state=runnable&limit=5").await;
     let mut found = Vec::new();
@@ -90,7 +91,7 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
     running.stop().await;
 }
 
-/// Single changes are ranked beside one replay of what was, while more of the past comes in.
+/// Single changes are ranked with one replay of the past, while new data arrives.
 async fn ranking(running: &Running, queue: &str) {
     let candidates = running.api("/api/v1/what-if/candidates").await;
     let (past, first) = (candidates["past"].as_str().unwrap(), candidates["candidates"][0]["changes"][0].as_str());

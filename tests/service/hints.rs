@@ -1,5 +1,5 @@
-//! Events through moto's SQS: what happens is seen long before the next poll, and events that are doubled, late, made up or no events at
-//! all change nothing.
+//! Events through moto's SQS: changes are seen long before the next poll, and duplicate, late, forged or invalid
+//! events change nothing.
 
 use crate::support;
 
@@ -26,7 +26,7 @@ use support::python::python;
 const PATIENCE: Duration = Duration::from_secs(300);
 const AN_HOUR: Duration = Duration::from_secs(3_600);
 
-/// Two jobs, which last until they are ended.
+/// Two jobs, which run until they are terminated.
 const JOBS: &str = "job_id,share,num_gpu,submit_s,duration_s\nfirst,research,1,0,36000\nsecond,research,1,0,36000\n";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_not
     let id = world.until(|jobs| Some(named(jobs, "first")?["id"].as_str().unwrap().to_owned())).await;
     world.until_it_has_polled().await;
     let seen = world.status("first").await;
-    // The truth moves on, and no poll comes for an hour.
+    // The job's state changes, and the next poll is an hour away.
     world.end(&id).await;
     assert_eq!((world.status("first").await, seen != "failed"), (seen.clone(), true), "nobody has looked");
 
@@ -53,7 +53,7 @@ async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_not
     ];
     events(&python, &["send", &moto, &queue], &nothing.join("\n")).await;
     world.all_read(&python, &moto, &queue).await;
-    // Long enough for a look that should not be.
+    // Long enough for a wrong poll.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(world.status("first").await, seen, "what is older than a poll, or of others, is not looked at");
 
@@ -104,7 +104,7 @@ impl World {
         Self { page, endpoint, clock, _folder: folder }
     }
 
-    /// Waits until the list of jobs has what is wanted.
+    /// Waits until the list of jobs matches.
     async fn until<T>(&self, wanted: impl Fn(&Value) -> Option<T>) -> T {
         let looking = async {
             loop {
@@ -118,7 +118,7 @@ impl World {
         tokio::time::timeout(PATIENCE, looking).await.unwrap()
     }
 
-    /// Waits until the first poll is complete: before, each page of it changes what is seen.
+    /// Waits until the first poll is complete: before that, each of its pages changes the state.
     async fn until_it_has_polled(&self) {
         let polling = async {
             while !self.text("/readyz").await.contains("\"ready\"") {
@@ -128,7 +128,7 @@ impl World {
         tokio::time::timeout(PATIENCE, polling).await.unwrap()
     }
 
-    /// Ends a job, and waits until that is so.
+    /// Terminates a job, and waits until it has ended.
     async fn end(&self, id: &str) {
         let url = format!("http://{}/v1/terminateservicejob", self.endpoint);
         let ended = http::client().post(url).json(&json!({ "jobId": id, "reason": "for a test" })).send().await;
@@ -145,7 +145,7 @@ impl World {
         tokio::time::timeout(PATIENCE, ending).await.unwrap()
     }
 
-    /// Waits until no event is left in the queue.
+    /// Waits until the queue of events is empty.
     async fn all_read(&self, python: &Path, moto: &str, queue: &str) {
         let reading = async {
             while events(python, &["left", moto, queue], "").await != "0" {
@@ -166,7 +166,7 @@ impl World {
     async fn text(&self, path: &str) -> String {
         match http::get(format!("http://{}{path}", self.page)).await {
             Ok(answer) => answer.text().await.unwrap(),
-            // It does not serve yet.
+            // It is not listening yet.
             Err(_) => String::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Every command that answers can answer in JSON: valid, and nothing beside it on stdout.
+//! Every query command can print JSON: valid, and nothing else on stdout.
 
 use crate::support;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use support::process::{listening, trainspotter};
 
-/// What a command prints with `--json`, and its exit code.
+/// Output of a command with `--json`, and its exit code.
 async fn json(arguments: &[&str]) -> (Option<i32>, Value) {
     let output = trainspotter(arguments).arg("--json").output().await.unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -117,12 +117,12 @@ async fn commands_that_work_beside_a_service_answer_as_its_api_does() {
     assert_eq!((code, &changed["changed"]), (Some(0), &0.into()));
 }
 
-/// A state file as a service leaves it.
+/// A state file of a service.
 fn trainspotter_state(file: &Path) -> trainspotter::store::Store {
     trainspotter::store::Store::open_as_is(file).unwrap()
 }
 
-/// The commands that `docs/COMPARISON.md` invites to try, in a demo, as they stand there.
+/// The commands that `docs/COMPARISON.md` suggests for the demo, as written there.
 #[tokio::test]
 async fn the_commands_of_the_comparison_work_in_a_demo() {
     const TOKEN: &str = "demo-token-of-mine-1";
@@ -134,7 +134,7 @@ async fn the_commands_of_the_comparison_work_in_a_demo() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
-    // A replay takes jobs that have ended.
+    // A replay needs jobs that have ended.
     let ended = async {
         loop {
             let (_, printed, _) = answer(&["jobs", "--state", "succeeded", "--json"]).await;
@@ -149,7 +149,7 @@ async fn the_commands_of_the_comparison_work_in_a_demo() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/COMPARISON.md")).unwrap();
     let (_, table) = text.split_once("## Try each point").unwrap();
     let (_, table) = table.split_once("|---|").unwrap();
-    // What follows the table is prose.
+    // The text after the table is prose.
     let table = table.split("\n\n").next().unwrap();
     let commands = table.split('`').filter_map(|code| code.strip_prefix("trainspotter "));
     let mut run = 0;

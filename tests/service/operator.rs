@@ -1,5 +1,5 @@
-//! What people do beside a running service: look at what waits, give it up, try it again, silence, test a receiver. And what they never
-//! see anywhere: secrets.
+//! Operations beside a running service: show, drop and retry notifications, silence, test a receiver. And secrets
+//! appear nowhere.
 
 use crate::support;
 
@@ -23,7 +23,7 @@ use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What must be seen by receivers and by nobody else.
+/// Secrets that only receivers may see.
 const SECRETS: [&str; 6] = [
     "hook-in-the-url",
     "C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
@@ -170,7 +170,7 @@ fn rules(alert: &str) -> String {
     )
 }
 
-/// A service with four receivers that are one server, its simulator, and what it writes.
+/// A service with four receivers on one server, its simulator, and its log.
 struct Office {
     folder: tempfile::TempDir,
     config: PathBuf,
@@ -188,7 +188,7 @@ struct Server {
 }
 
 impl Office {
-    /// `status` is what receivers answer.
+    /// `status` is the receivers' response.
     async fn open(status: u16) -> Self {
         let server =
             Server { status: Arc::new(Mutex::new(status)), calls: Arc::default(), authorizations: Arc::default() };
@@ -216,13 +216,13 @@ impl Office {
         *self.server.status.lock().unwrap() = status;
     }
 
-    /// The bodies that were posted to a path.
+    /// The bodies posted to a path.
     fn calls(&self, path: &str) -> Vec<Value> {
         let calls = self.server.calls.lock().unwrap();
         calls.iter().filter(|(to, _)| to == path).map(|(_, body)| body.clone()).collect()
     }
 
-    /// A command with this configuration: its exit code, and all it writes.
+    /// Runs a command with this configuration: its exit code, and all its output.
     async fn asks(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = trainspotter(arguments);
         let Output { status, stdout, stderr } =
@@ -230,7 +230,7 @@ impl Office {
         (status.code(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
     }
 
-    /// Asks until the answer is as wanted.
+    /// Repeats a command until its output matches.
     async fn until(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
         let asking = async {
             loop {
@@ -265,7 +265,7 @@ receivers:
     )
 }
 
-/// Says what Slack says when it takes a message; others do not read it.
+/// Responds like Slack to a message; other receivers ignore the body.
 async fn take(State(server): State<Server>, uri: Uri, headers: HeaderMap, body: String) -> (StatusCode, String) {
     let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
     server.authorizations.lock().unwrap().extend(authorization);
@@ -278,7 +278,7 @@ async fn take(State(server): State<Server>, uri: Uri, headers: HeaderMap, body: 
     )
 }
 
-/// Where a service listens, by its log.
+/// The service's address, from its log.
 async fn page(log: &Path) -> String {
     let listening = async {
         loop {

@@ -1,4 +1,4 @@
-//! What leaves the process: through one proxy or through none, and to topics of any region and account.
+//! Outbound traffic: through one proxy or through none, and to topics of any region and account.
 
 use crate::support;
 
@@ -15,7 +15,7 @@ use support::process::{listening, trainspotter};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Lines that something has noted.
+/// Recorded lines.
 #[derive(Clone, Default)]
 struct Noted(Arc<Mutex<Vec<String>>>);
 
@@ -39,7 +39,7 @@ impl Noted {
     }
 }
 
-/// A proxy that notes the first line of each request and takes everything itself; it makes no tunnel.
+/// A proxy that records the first line of each request and responds itself; it makes no tunnels.
 async fn proxy() -> (String, Noted) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, noted) = (listener.local_addr().unwrap(), Noted::default());
@@ -61,7 +61,7 @@ async fn proxy() -> (String, Noted) {
     (format!("http://{address}"), noted)
 }
 
-/// A server that notes path and `Authorization` of each request, and answers as SNS does.
+/// A server that records path and `Authorization` of each request, and responds like SNS.
 async fn recorder() -> (String, Noted) {
     let noted = Noted::default();
     let asked = noted.clone();

@@ -1,7 +1,7 @@
-//! Where AWS does not say which of two it does, the service is right either way: the same jobs under both settings of
-//! every switch of the simulator, and what the service knows in the end is what happened.
+//! The service is correct for both possible behaviours where AWS's is undocumented: the same jobs under both settings
+//! of every switch of the simulator, and in the end the service knows what happened.
 //!
-//! Time stands still but where the test moves it, as in tests/service/replay.rs.
+//! Time advances only when the test moves it, as in tests/service/replay.rs.
 
 use crate::support;
 
@@ -77,7 +77,7 @@ async fn a_disabled_queue_may_drain_or_hold() {
     check("disabled_queue", "holds").await;
 }
 
-/// Runs all jobs to their end under one setting of one switch.
+/// Runs all jobs to their end with one setting of one switch.
 async fn check(name: &str, value: &str) {
     let mut simulation = None;
     let still = Still::start(POLL_EVERY, |clock| {
@@ -93,7 +93,7 @@ async fn check(name: &str, value: &str) {
     while still.quiet_hours().is_some() {
         still.pass(1).await;
     }
-    // What is reported late is reported before that.
+    // By then, late reports have arrived.
     for _ in 0..10 {
         still.pass(1).await;
     }
@@ -118,8 +118,8 @@ async fn check(name: &str, value: &str) {
     still.stop().await;
 }
 
-/// Two shares: `bursty` wants far more than it has and borrows it, `steady` comes to take it back. Some are created at
-/// the very moment of a poll, some at the same moment as others.
+/// Two shares: `bursty` needs far more than its quota and borrows it, `steady` comes to take it back. Some jobs are
+/// created exactly at the time of a poll, some at the same time as others.
 fn trace() -> String {
     let mut csv = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
     for job in 0..JOBS / 2 {
@@ -129,7 +129,7 @@ fn trace() -> String {
     csv
 }
 
-/// What happened to each job.
+/// The true history of each job.
 async fn true_jobs(simulation: Simulation) -> Vec<Value> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/_sim/truth/jobs", listener.local_addr().unwrap());

@@ -1,4 +1,5 @@
-//! What people do from elsewhere: over the API of a running service with a token, by curl and by command. And what they never see: tokens.
+//! Remote operations: over the API of a running service with a token, with curl and with the command. And tokens
+//! appear nowhere.
 
 use crate::support;
 
@@ -29,7 +30,7 @@ fn rules(alert: &str) -> String {
     )
 }
 
-/// A service with a read and an operate token and one receiver, over a simulator.
+/// A service with a read token, an operate token and one receiver, over a simulator.
 struct Site {
     folder: tempfile::TempDir,
     config: PathBuf,
@@ -108,7 +109,7 @@ api:
         .await
     }
 
-    /// A command with a token, at the service.
+    /// Runs a command against the service, with a token.
     async fn command(&self, token: Option<&str>, arguments: &[&str]) -> (Option<i32>, String, String) {
         outcome(
             trainspotter(arguments)
@@ -163,7 +164,7 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
         (&json!("ann"), &silence["ends_at"]),
         "{alert}"
     );
-    // The notifier has had it in its hands and has held it back.
+    // The notifier has processed it and has held it back.
     let held = until("it is held back", async || {
         let outbox = site.get("/api/v1/outbox?receiver=chat&state=pending").await;
         let rows = outbox["notifications"].as_array().unwrap().clone();
@@ -173,7 +174,7 @@ async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silenc
     .await;
     assert_eq!(site.notified_of("Other").await, 0, "{held}");
 
-    // A silence of the command on the file is shown in the same way.
+    // A silence added by the command on the file is shown in the same way.
     let on_file =
         ["silence", "add", "--for", "1h", "--author", "bo", "--comment", "by hand", "alertname=Other", "--config"];
     let arguments = [&on_file[..], &[site.config.to_str().unwrap()]].concat();
@@ -232,7 +233,7 @@ async fn what_cannot_be_changed_is_said(site: &Site) {
     }
 }
 
-/// But every act, with its author.
+/// But every action is, with its author.
 async fn no_token_shows(site: &Site) {
     let mut seen = String::new();
     for token in [None, Some(WRONG), Some(READ)] {
@@ -242,7 +243,7 @@ async fn no_token_shows(site: &Site) {
             seen += &site.request(method, path, token, Some(&json!({}))).await.1;
         }
     }
-    // A tick may come between the four, so that some are counted before the others.
+    // A tick may come between the four requests, so that some are counted before the others.
     until("the four refusals are counted", async || {
         let figures = site.request("GET", "/metrics", Some(READ), None).await.1;
         let mut refused = figures.lines().filter(|line| line.starts_with("trainspotter_api_refused_total"));
@@ -374,7 +375,7 @@ async fn a_command_says_what_listens_if_it_is_something_else() {
     assert!(code == Some(64) && reported.contains("--url") && reported.contains("--config"), "{reported}");
 }
 
-/// A terminal of tmux, until it is dropped. `None`, with a word on it, where there is no tmux and none is required.
+/// A tmux terminal, ended when dropped. `None`, with a message, if tmux is neither installed nor required.
 struct Terminal(String);
 
 impl Terminal {
@@ -473,7 +474,7 @@ async fn top_shows_tables_in_a_terminal_and_gives_it_back() {
     assert!(!screen.contains("Polls"), "{screen}");
     terminal.press("Escape").await;
     terminal.shows("Polls").await;
-    // It looks again by itself.
+    // It refreshes automatically.
     let body = json!({ "matchers": ["alertname=Polls"], "duration_seconds": 600, "comment": "seen live" });
     assert_eq!(site.post("/api/v1/silences", &body).await.0, 201);
     terminal.shows("seen live").await;

@@ -1,8 +1,8 @@
-//! A recorded trace, replayed on the simulator and watched by the service from an hour's distance: its waits must come
-//! out to the second, because the API's timestamps say them whenever one looks.
+//! A recorded trace, replayed on the simulator and polled by the service once an hour: waits must be exact to the
+//! second, because the API's timestamps do not depend on when they are read.
 //!
-//! Time stands still but where the test moves it: the runtime's clock is paused, and a task on the blocking pool keeps
-//! it from jumping ahead while sockets are waited for.
+//! Time advances only when the test moves it: the runtime's clock is paused, and a task on the blocking pool keeps it
+//! from jumping ahead while sockets are waited for.
 
 use crate::support;
 
@@ -16,7 +16,7 @@ use support::recorded_trace;
 use support::still::Still;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Hours after the last start of the trace until the service must have seen everything.
+/// Hours after the last start of the trace by which the service must have seen everything.
 const AFTERWARDS: u64 = 2;
 
 const SEED: u64 = 7;
@@ -31,7 +31,7 @@ async fn recorded_waits_come_out_to_the_second_although_polls_are_an_hour_apart(
     let mut seen = BTreeMap::new();
     loop {
         let hours = still.quiet_hours();
-        // Jobs leave the ledger in time, so each is noted while it is there.
+        // Jobs leave the ledger after a while, so record each while it is there.
         for job in still.jobs().await {
             seen.insert(job["name"].as_str().unwrap().to_owned(), job);
         }
@@ -67,7 +67,7 @@ fn check(share: Option<&str>, expected: &[u64], started: &[&Value], rows: &Value
     assert_eq!(found, percentiles(expected), "seed {SEED}: {row}");
 }
 
-/// The 50th, 90th, 95th and 99th percentile and the largest of what is sorted.
+/// The 50th, 90th, 95th and 99th percentile and the maximum of a sorted list.
 fn percentiles(sorted: &[u64]) -> [u64; 5] {
     [50, 90, 95, 99, 100].map(|percent| sorted[(percent * sorted.len() / 100).min(sorted.len() - 1)])
 }

@@ -1,7 +1,7 @@
-//! Several replicas as real processes on one log, which are killed, paused and replaced: what a receiver hears is what one service that
-//! nobody touches would have sent it.
+//! Several replicas as real processes on one log, which are killed, paused and replaced: a receiver gets what a
+//! single undisturbed service would have sent.
 //!
-//! `TRAINSPOTTER_SEED=N` chooses other moments, `TRAINSPOTTER_KILLS=N` more or fewer of them.
+//! `TRAINSPOTTER_SEED=N` selects other times, `TRAINSPOTTER_KILLS=N` more or fewer of them.
 
 use crate::support;
 
@@ -26,16 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 const LEASE: &str = "4s";
 
-/// What says to an emulator that S3 is meant; it checks no signature.
+/// Credentials that make an emulator use S3; it checks no signature.
 const ANYBODY: &str =
     "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00";
 
-/// What they share: an account, a log, a receiver.
+/// Shared by the replicas: an account, a log, a receiver.
 struct World {
     folder: tempfile::TempDir,
     endpoint: String,
     log: String,
-    /// Another S3, if the log is in a bucket.
+    /// An S3 endpoint, if the log is in a bucket.
     s3: Option<String>,
     hook: Hook,
     _stop: CancellationToken,
@@ -50,14 +50,14 @@ struct Replica {
 impl World {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // One short job after the other, with pauses.
+        // One short job after another, with pauses.
         let jobs = (0..200).map(|number| format!("j{number},team,8,{},20\n", 5 + number * 45));
         let jobs: String =
             std::iter::once("job_id,share,num_gpu,submit_s,duration_s\n".to_owned()).chain(jobs).collect();
         let file = folder.path().join("jobs.csv");
         std::fs::write(&file, jobs).unwrap();
         let clock = Clock::real();
-        // The first jobs have their instances already, which takes a minute or two.
+        // The first jobs run already, which takes a minute or two.
         let began = clock.now() - Duration::from_secs(150);
         let simulation = Simulation::new(trace::load(&file, began).unwrap(), 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,12 +68,12 @@ impl World {
         Self { folder, endpoint, log, s3: None, hook: hook().await, _stop: stop }
     }
 
-    /// The same, with a log in a bucket.
+    /// As above, with a log in a bucket.
     async fn in_a_bucket(s3: &str, bucket: &str) -> Self {
         Self { log: format!("s3://{bucket}/a/prefix"), s3: Some(s3.to_owned()), ..Self::start().await }
     }
 
-    /// A configuration for a replica with a disk of its own.
+    /// A configuration for a replica with its own disk.
     fn config(&self, name: &str) -> PathBuf {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -165,7 +165,8 @@ impl Replica {
     }
 }
 
-/// Every episode is heard from beginning to end, in order, each end under one id, which is heard once unless `may_repeat`.
+/// Every episode is received from start to end, in order; each notification has one id, and is received once unless
+/// `may_repeat`.
 fn verify(received: &Received, may_repeat: bool) {
     let mut ids: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -189,7 +190,7 @@ fn verify(received: &Received, may_repeat: bool) {
     }
 }
 
-/// A follower's answers are the leader's, and each says as of when and who leads.
+/// A follower's responses equal the leader's, and state their time and the leader.
 async fn answers_as(follower: &Replica, leader: &Replica) {
     let ask = async |replica: &Replica, path: &str| {
         let answer = http::get(format!("{}{path}", replica.page)).await.unwrap();
@@ -198,7 +199,7 @@ async fn answers_as(follower: &Replica, leader: &Replica) {
         (headers, answer.json::<Value>().await.unwrap())
     };
     let leads = ask(leader, "/api/v1/health").await.1["replica"]["replica"].as_str().unwrap().to_owned();
-    // What has a length, or these members, that do not change from tick to tick.
+    // Members that do not change from tick to tick; arrays are compared by length.
     for (path, members) in [
         ("/api/v1/shares", ["share", "unit"]),
         ("/api/v1/waterfall", ["queue", "capacity_gpus"]),
@@ -254,7 +255,7 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
         let at = |record: &Value| record["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
         let gap = at(&pair[1]) - at(&pair[0]);
         assert_eq!(pair[1]["purpose"], "take_over");
-        // A second where nothing else runs.
+        // One second if nothing else runs.
         assert!(gap.get_seconds() < 5, "{gap}");
     }
     let received =
@@ -339,7 +340,7 @@ async fn a_log_in_a_bucket_of_moto_is_led_handed_over_and_taken_over() {
     is_led_handed_over_and_taken_over(&s3).await;
 }
 
-/// Another S3 that this project did not write: a second opinion on conditional puts.
+/// An independent S3 emulator: a second opinion on conditional puts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_in_a_bucket_of_fakecloud_is_led_handed_over_and_taken_over() {
     let Some(program) = support::fakecloud::fakecloud() else { return };
@@ -376,7 +377,7 @@ async fn is_led_handed_over_and_taken_over(s3: &str) {
 }
 
 impl World {
-    /// What a replica says that does not start.
+    /// The error message of a replica that does not start.
     async fn refused(&self, name: &str) -> String {
         let before = tree(self.log.strip_prefix("file://").unwrap().as_ref());
         let config = self.config(name);

@@ -1,7 +1,7 @@
-//! kill -9 at 200 random moments: what the service counts is what it would have counted if nobody had killed it.
+//! kill -9 at 200 random times: the service's counts equal those of a service that was never killed.
 //!
-//! The process is this test binary, run again with a whole service. Another service, which nobody kills, watches the same
-//! simulated AWS. `TRAINSPOTTER_SEED=N` chooses other moments, `TRAINSPOTTER_KILLS=N` more or fewer of them.
+//! The process is this test binary, run again with a whole service. Another service, which is not killed, polls the
+//! same simulated AWS. `TRAINSPOTTER_SEED=N` selects other times, `TRAINSPOTTER_KILLS=N` more or fewer of them.
 
 use crate::support;
 
@@ -30,11 +30,12 @@ use support::jobs::jobs;
 /// Simulated seconds per real second.
 const SPEED: f64 = 120.0;
 const POLL_EVERY: Duration = Duration::from_secs(30);
-/// The longest that a process lives, in real time: about five polls, and the first needs one.
+/// Maximum life of a process, in real time: about five polls; the first poll needs one.
 const LONGEST_LIFE: u64 = 1_200;
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Set for the process that is killed: the state file, the endpoint, when the service began, and by how many seconds its clock is ahead.
+/// Set for the process to be killed: the state file, the endpoint, the start time, and by how many seconds its clock
+/// is ahead.
 const VARIABLES: [&str; 4] = ["RESTART_STATE", "RESTART_ENDPOINT", "RESTART_BEGAN", "RESTART_AHEAD"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +45,7 @@ async fn after_200_kills_everything_is_counted_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_a_wrong_clock_counts_what_happened_and_nothing_twice() {
-    // Worlds of their own, which spend most of the time waiting.
+    // Separate worlds, which spend most of the time waiting.
     let worlds = [-20, 3, 20].map(|ahead| async move {
         let world = World { ahead, ..World::start().await };
         die_again_and_again(world, 15).await;
@@ -84,7 +85,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// Kills one service so often, and then compares it with the one that nobody kills.
+/// Kills one service repeatedly, and then compares it with the other one.
 async fn die_again_and_again(world: World, kills: u64) {
     let seed = number("TRAINSPOTTER_SEED", 1);
     eprintln!("seed {seed}, {kills} kills, {} s ahead", world.ahead);
@@ -128,7 +129,7 @@ async fn die_again_and_again(world: World, kills: u64) {
     drop(survivor);
 }
 
-/// Whether a service has counted all ends, and knows of no open job.
+/// Whether a service has counted all ends, and has no open job.
 async fn is_over(page: SocketAddr, state: &Path) -> bool {
     let ready = http::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success());
     if !ready || sum(&counted(state), "job.ended") < 80.0 {
@@ -140,7 +141,7 @@ async fn is_over(page: SocketAddr, state: &Path) -> bool {
     waits >= 80 && open_jobs(&queues[0]["jobs"]).values().all(|count| *count == 0)
 }
 
-/// Ended jobs that an earlier run has seen are counted, but not known one by one.
+/// Ended jobs that an earlier run has seen are counted, but not listed.
 fn open_jobs(jobs: &Value) -> BTreeMap<&str, u64> {
     let count = |(state, count): (&'static str, &Value)| (state, count.as_u64().unwrap_or(u64::MAX));
     ["submitted", "pending", "runnable", "scheduled", "starting", "running"]
@@ -148,7 +149,7 @@ fn open_jobs(jobs: &Value) -> BTreeMap<&str, u64> {
         .into()
 }
 
-/// What the service that was killed says, beside the one that was not.
+/// Compares the killed service with the other one.
 async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (SocketAddr, &Path)) {
     let (expected, found) = (counted(its_state), counted(state));
     for name in
@@ -176,7 +177,7 @@ async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (Soc
     for (share, expected) in &expected {
         for (figure, expected) in expected.as_object().unwrap().iter().filter(|(_, value)| value.is_number()) {
             let found = found[share][figure].as_f64().unwrap();
-            // A borrower that is dispatched and preempted while nobody looks waits on, as far as the API tells.
+            // For the API, a borrower that is dispatched and preempted between polls kept waiting.
             let tolerance = if share == "steady" || figure == "count" { 1e-6 } else { 2.0 * POLL_EVERY.as_secs_f64() };
             let expected = expected.as_f64().unwrap();
             assert!((found - expected).abs() <= tolerance, "{share} {figure}: {found} is not {expected}");
@@ -184,11 +185,12 @@ async fn compare((steady, its_state): (SocketAddr, &Path), (killed, state): (Soc
     }
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not a test: the process that is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_process_that_is_killed() {
     let [Ok(state), Ok(endpoint), Ok(began), Ok(ahead)] = VARIABLES.map(std::env::var) else { return };
-    // What AWS's clock showed is behind now: a clock ahead of it would take for covered what AWS has not shown yet.
+    // This time is slightly old when it arrives, so the clock is behind AWS's rather than ahead: a clock ahead would
+    // treat changes as covered that AWS has not shown yet.
     let now = serde_json::from_value(truth(endpoint.parse().unwrap()).await["now"].clone()).unwrap();
     let now: Timestamp = now;
     let ahead: i64 = ahead.parse().unwrap();
@@ -201,13 +203,13 @@ async fn the_process_that_is_killed() {
     service.run(CancellationToken::new()).await.unwrap();
 }
 
-/// A simulated AWS, and what the processes need to watch it.
+/// A simulated AWS, and the settings of the processes.
 struct World {
     folder: tempfile::TempDir,
     endpoint: SocketAddr,
     clock: Clock,
     began: Timestamp,
-    /// By how many seconds the clock of the processes is ahead.
+    /// Seconds by which the clock of the processes is ahead.
     ahead: i64,
 }
 
@@ -225,7 +227,7 @@ impl World {
         Self { folder, endpoint, clock, began, ahead: 0 }
     }
 
-    /// A service in this process.
+    /// Runs a service in this process.
     async fn serve(&self, state: &str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let page = listener.local_addr().unwrap();
@@ -264,14 +266,14 @@ impl World {
     }
 }
 
-/// What a state file says was counted, by series; of distributions, how many values.
+/// Saved counters of a state file, by series; for distributions, the number of values.
 fn counted(state: &Path) -> BTreeMap<String, f64> {
     let series = Store::open_as_is(state).unwrap().load().unwrap().series;
     let value = |series: SavedSeries| {
         let SavedSeries { metric, labels, value, count, .. } = series;
         (format!("{metric}{labels:?}"), if count > 0 { f64::from(u32::try_from(count).unwrap()) } else { value })
     };
-    // What is kept of gauges is no count.
+    // Saved gauges are not counters.
     let grows = |series: &SavedSeries| catalogue::find(&series.metric).unwrap().kind != Kind::Gauge;
     series.into_iter().filter(grows).map(value).collect()
 }
@@ -291,7 +293,7 @@ async fn truth(endpoint: SocketAddr) -> Value {
 async fn get(page: SocketAddr, path: &str) -> Value {
     match http::get(format!("http://{page}{path}")).await {
         Ok(answer) => answer.json().await.unwrap(),
-        // It does not serve yet.
+        // It is not listening yet.
         Err(_) => Value::Array(Vec::new()),
     }
 }

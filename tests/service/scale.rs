@@ -1,5 +1,5 @@
-//! What a long history costs the simulator: memory, and the time of a list page. A measurement, so ignored by default; how to run it and
-//! what came out is in crates/simulator/README.md.
+//! Cost of a long history in the simulator: memory, and time per list page. A measurement, so ignored by default;
+//! crates/simulator/README.md has instructions and results.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Jobs there must be before anything is measured; a tenth more still arrive meanwhile.
+/// Number of jobs before the measurement; a tenth more arrive meanwhile.
 const JOBS: usize = 100_000;
 const SPEED: &str = "100000";
 const MOST_MEMORY: u64 = 300 * 1024 * 1024;
 const SLOWEST_PAGE: Duration = Duration::from_millis(5);
-/// Pages measured.
+/// Measured pages.
 const PAGES: usize = 600;
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -64,7 +64,7 @@ async fn a_history_of_100_000_jobs_is_small_and_quick_to_list() {
     simulator.kill().await.unwrap();
 }
 
-/// A month of work: a job each 26 seconds for twenty shares, of 10 minutes to 3 hours.
+/// A month of jobs: one every 26 seconds for twenty shares, of 10 minutes to 3 hours.
 fn jobs() -> String {
     let mut csv = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
     for job in 0..JOBS + JOBS / 10 {
@@ -78,7 +78,7 @@ async fn address(simulator: &mut Child) -> String {
     let mut lines = BufReader::new(simulator.stderr.take().unwrap()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         if let Some(address) = line.strip_prefix("listening on ") {
-            // Whoever prints must not find the pipe closed.
+            // Keep reading, so that the process does not find its pipe closed.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return address.to_owned();
         }
@@ -86,7 +86,7 @@ async fn address(simulator: &mut Child) -> String {
     panic!("the simulator ended without an address");
 }
 
-/// How many jobs there are, by the simulator's own count.
+/// Number of jobs, by the simulator's own count.
 async fn counted(client: &reqwest::Client, endpoint: &str) -> usize {
     let truth: Value = client.get(format!("{endpoint}/_sim/truth")).send().await.unwrap().json().await.unwrap();
     let states =
@@ -94,7 +94,8 @@ async fn counted(client: &reqwest::Client, endpoint: &str) -> usize {
     states.map(|count| usize::try_from(count.as_u64().unwrap()).unwrap()).sum()
 }
 
-/// The time of each page: of ended jobs from the first to the last, of a filter that all pass, and of what runs and waits.
+/// Time of each page: of ended jobs from the first to the last, of a filter that matches all, and of running and
+/// waiting jobs.
 async fn pages(client: &reqwest::Client, endpoint: &str) -> Vec<Duration> {
     let (queues, _) = batch(client, endpoint, "describejobqueues", &json!({})).await;
     let queue = queues["jobQueues"][0]["jobQueueName"].as_str().unwrap().to_owned();
@@ -115,7 +116,7 @@ async fn pages(client: &reqwest::Client, endpoint: &str) -> Vec<Duration> {
     took
 }
 
-/// An answer, and how long it took to arrive.
+/// A response, and how long it took.
 async fn batch(client: &reqwest::Client, endpoint: &str, operation: &str, body: &Value) -> (Value, Duration) {
     let began = Instant::now();
     let response = client.post(format!("{endpoint}/v1/{operation}")).json(body).send().await.unwrap();
@@ -127,7 +128,7 @@ async fn batch(client: &reqwest::Client, endpoint: &str, operation: &str, body: 
     (answer, took)
 }
 
-/// Bytes of memory that a process has.
+/// Resident memory of a process, in bytes.
 fn resident(process: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id().unwrap())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells VmRSS");

@@ -1,7 +1,7 @@
 //! The whole service against the simulator, over real sockets, on one fast clock.
 //!
-//! What is compared is what people rely on: derived figures against the truth, alerts against what was sent, and figures
-//! of the service itself when AWS misbehaves.
+//! Compares what users rely on: derived figures with the truth, alerts with the sent messages, and the service's own
+//! metrics while AWS fails.
 
 use crate::support;
 
@@ -38,7 +38,7 @@ async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {
             ["count", "mean_seconds", "p50_seconds", "p90_seconds", "p95_seconds", "p99_seconds", "max_seconds"]
         {
             let (ours, theirs) = (derived[&share][figure].as_f64().unwrap(), truth[figure].as_f64().unwrap());
-            // A borrower that is dispatched and preempted between two polls waits on, as far as the API tells.
+            // For the API, a borrower that is dispatched and preempted between two polls kept waiting.
             let tolerance = if share == "steady" || figure == "count" { 0.001 } else { between_polls };
             assert!((ours - theirs).abs() < tolerance, "{share} {figure}: {ours} is not {theirs}");
         }
@@ -84,7 +84,7 @@ async fn a_long_wait_reaches_a_webhook_and_is_resolved_later() {
         alerts.as_array().unwrap().iter().any(|alert| alert["rule"] == "LongWait" && alert["state"] == "resolved");
     assert!(shown, "{alerts}");
     running.stop().await;
-    // What was kept tells a backtest the same.
+    // A backtest over the stored frames gives the same result.
     let frames = Frames::open(&folder.path().join("state.db")).unwrap();
     let (begin, end) = frames.span().unwrap().unwrap();
     let mut replay = Replay::new(rules(), begin, end);
@@ -122,7 +122,7 @@ async fn shares_balance_and_the_waterfall_sums_to_capacity_in_every_answer() {
 async fn what_aws_gets_wrong_is_survived_and_visible() {
     let running = Running::start(Setup { trace: jobs(), unreachable_topic: true, ..Setup::default() }).await;
     running.until("the service is ready", |running| async move { running.get("/readyz").await.0 == 200 }).await;
-    // The storm comes last: on a busy machine all jobs could be described before it is over.
+    // The throttling comes last: on a busy machine all jobs could be described before it ends.
     for fault in [
         json!({ "unknown_status": "HIBERNATING" }),
         json!({ "unknown_instance_type": "ml.p9.48xlarge" }),
@@ -139,7 +139,7 @@ async fn what_aws_gets_wrong_is_survived_and_visible() {
     running
         .until_metric("and an unknown type", "trainspotter_source_unknown_values_total", "ml.p9.48xlarge", 1.0)
         .await;
-    // More failures than the client's own retries hide.
+    // More failures than the client's own retries cover.
     running.inject(&json!({ "fail_page": { "operation": "ListServiceJobs", "page": 1, "count": 30 } })).await;
     running
         .until_metric("a page that fails is counted", "trainspotter_source_failures_total", "source=\"jobs\"", 1.0)

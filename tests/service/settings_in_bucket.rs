@@ -1,4 +1,5 @@
-//! Rules and a configuration that stand in a bucket: read at the start, followed while the service runs, and never in effect with a mistake.
+//! Rules and a configuration in a bucket: read at start, followed while the service runs, and never in effect while
+//! invalid.
 
 use crate::support;
 
@@ -23,7 +24,7 @@ const CONFIG: &str = "s3://settings/config/trainspotter.yaml";
 const ANYBODY: &str =
     "AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=00";
 
-/// A bucket of moto, and what the service watches.
+/// A bucket of moto, and the AWS that the service watches.
 struct World {
     s3: String,
     endpoint: String,
@@ -46,7 +47,7 @@ impl World {
     }
 
     async fn put(&self, name: &str, text: impl Into<String>) {
-        // It checks no signature, but wants to know who asks.
+        // moto checks no signature, but requires credentials.
         let put = http::client().put(format!("{}/{name}", self.s3)).header("authorization", ANYBODY).body(text.into());
         put.send().await.unwrap().error_for_status().unwrap();
     }
@@ -122,14 +123,14 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
     let fires = |name: &'static str| move |alerts: &Value| alerts.to_string().contains(&format!("\"{name}\""));
     until(&page, "/api/v1/alerts", "the first rule", fires("First")).await;
 
-    // All that can change at once does, and takes effect without a restart.
+    // All settings that can change at runtime take effect without a restart.
     world.put("settings/rules/a.yaml", rules("Second")).await;
     world.put("settings/config/trainspotter.yaml", world.config(&["us-east-1", "eu-west-1"], "5s")).await;
     until(&page, "/api/v1/alerts", "the second rule", fires("Second")).await;
     let two = |health: &Value| health["targets"].as_array().is_some_and(|targets| targets.len() == 2);
     until(&page, "/api/v1/health", "two targets", two).await;
 
-    // Mistakes are named, and what was in effect stays.
+    // Errors are reported, and the previous settings stay in effect.
     world.put("settings/rules/a.yaml", "rules: [{ alertt: Third }]\n").await;
     world.put("settings/config/trainspotter.yaml", "targets: [{ regoin: us-east-1 }]\n").await;
     let named = |probe: &Value| {
@@ -143,7 +144,7 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
     until(&page, "/api/v1/health", "still two targets", two).await;
     until(&page, "/api/v1/alerts", "still the second rule", fires("Second")).await;
 
-    // What needs a restart is said, and what was corrected is not said any more.
+    // Settings that need a restart are reported, and corrected errors are not any more.
     world.put("settings/rules/a.yaml", rules("Second")).await;
     world.put("settings/config/trainspotter.yaml", world.config(&["us-east-1", "eu-west-1"], "6s")).await;
     let restart = |probe: &Value| {

@@ -1,5 +1,5 @@
-//! Several replicas as real processes that share targets: each target is led by one, each replica leads its part, and any of them answers
-//! for all.
+//! Several replicas as real processes that share targets: each target has one leader, each replica leads a part, and
+//! any of them answers for all.
 
 use crate::support;
 
@@ -22,7 +22,7 @@ use support::process::{listening, trainspotter};
 const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1"];
 const ACCOUNT: &str = "123456789012";
 
-/// A minute is what is promised; a busy machine may take longer.
+/// A minute is promised; a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 
 struct World {
@@ -78,7 +78,8 @@ impl World {
         self.folder.path().join("log")
     }
 
-    /// Waits until these replicas lead so many targets each, no target is led by two, and each says of every target the same leader.
+    /// Waits until these replicas lead this many targets each, no target has two leaders, and all replicas agree on
+    /// every target's leader.
     async fn until_led(&self, what: &str, replicas: &[(&Replica, usize)]) {
         let mut last = Vec::new();
         let waiting = async {
@@ -127,7 +128,7 @@ impl Replica {
         self.get("/api/v1/health").await.1
     }
 
-    /// It answers for all targets, and never stopped to.
+    /// It answers for all targets at all times.
     async fn answers_for_all(&self) {
         let (status, ready) = self.get("/readyz").await;
         assert_eq!(status, 200, "{ready}");
@@ -147,7 +148,7 @@ impl Replica {
     }
 }
 
-/// Of each target: its name, whether who answers leads it, and who leads it.
+/// For each target: its name, whether the responding replica leads it, and its leader.
 fn leaders(health: &Value) -> impl Iterator<Item = (String, bool, Value)> + '_ {
     let of = |target: &Value| {
         let replica = &target["replica"];
@@ -177,7 +178,7 @@ async fn replicas_that_come_and_go_share_the_targets_and_each_answers_for_all() 
     }
 }
 
-/// The log of a target: each record has a writer that leads by the log.
+/// The log of a target: every record was written by the leader according to the log.
 fn is_one_line(folder: &std::path::Path) {
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();

@@ -1,4 +1,4 @@
-//! `simulate --place`: several accounts and regions on one port, by command.
+//! `simulate --place`: several accounts and regions on one port, from the command line.
 
 use crate::support;
 

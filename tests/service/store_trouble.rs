@@ -1,4 +1,4 @@
-//! State files that cannot be used, under a real process: what it says, what it still does, and that nothing is lost in silence.
+//! Unusable state files with a real process: its messages, what still works, and that nothing is lost silently.
 
 use crate::support;
 
@@ -64,7 +64,7 @@ async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_b
     hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     assert_eq!(health(&page).await["store_error"], Value::Null);
 
-    // No write to any file gets further than its first byte.
+    // No write to any file gets beyond its first byte.
     limit(&service, "1").await;
     std::fs::write(&rules, rule("After")).unwrap();
     let reported = hook
@@ -94,7 +94,7 @@ fn kept_and_notified(state: &Path, url: &str) -> String {
     format!("store: \"{}\"\nreceivers: [{hook}]\n", state.display())
 }
 
-/// Lets the files of a process grow up to so many bytes.
+/// Limits the size of the files that a process writes, in bytes.
 async fn limit(process: &Child, bytes: &str) {
     let pid = process.id().unwrap().to_string();
     let limit = format!("--fsize={bytes}:unlimited");
@@ -118,7 +118,7 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
 
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     until("the file is taken", &page, |health| health["store_error"].is_null()).await;
-    // Deleted while the service runs, it is written anew.
+    // If deleted while the service runs, it is recreated.
     std::fs::remove_file(&path).unwrap();
     let deleted = until("that it was deleted is seen", &page, |health| health["store_error"].is_string()).await;
     assert!(deleted["store_error"].as_str().unwrap().contains("deleted"), "{deleted}");
@@ -186,7 +186,7 @@ async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_
     let (mut first, first_page, _lines) = ready_service(&folder_of("First"), &endpoint, &more).await;
     first_hook.until(|reported| is_reported(reported, "firing", "First")).await;
 
-    // By another name, and with nothing beside it that says that the file is taken.
+    // Under another name, without a lock file beside it.
     let link = folder.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let second = folder_of("Second");

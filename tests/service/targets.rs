@@ -1,4 +1,4 @@
-//! Several accounts and regions in one service: each is as its own truth says, and a sick one delays no other.
+//! Several accounts and regions in one service: each matches its own truth, and a failing one delays no other.
 
 mod laws;
 
@@ -30,7 +30,7 @@ const OWN: &str = "123456789012";
 const OTHER: &str = "210987654321";
 const EXTERNAL_ID: &str = "trainspotter-7";
 
-/// Account, region, and how many jobs there are.
+/// Account, region, and number of jobs.
 const PLACES: [(&str, &str, usize); 3] = [(OWN, "us-east-1", 9), (OTHER, "us-east-1", 14), (OTHER, "eu-west-1", 23)];
 
 /// Simulated seconds per real second.
@@ -165,7 +165,7 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Waits until a file is gone, as SQLite's write-ahead log is once its file is closed.
+/// Waits until a file is deleted, such as SQLite's write-ahead log after its database is closed.
 async fn until_gone(file: &Path) {
     let gone = async {
         while file.exists() {
@@ -180,7 +180,7 @@ async fn a_sick_target_is_named_and_delays_no_other() {
     let cloud = Cloud::start().await;
     let running = Running::start(cloud.config(cloud.targets()), &cloud).await;
     running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
-    // Sessions that end before their time are renewed, and no poll fails for that.
+    // Sessions that expire early are renewed, without a failed poll.
     cloud.change(json!({ "account": OTHER, "expire": true })).await;
     let polled = cloud.clock.now() + POLL_EVERY * 4;
     cloud.clock.sleep_until(polled).await;
@@ -363,7 +363,7 @@ async fn alerts_of_a_target_that_is_gone_after_a_restart_end_once() {
         if its_file_comes_later {
             running.until("it is ready", || async { running.get("/readyz").await.0 == 200 }).await;
             std::fs::rename(&aside, &file).unwrap();
-            // It is looked for anew whenever targets change.
+            // It is searched again whenever targets change.
             changes.send(vec![first.clone(), third.clone()]).await.unwrap();
         }
         hook.until(|reported| of(reported, "resolved", OTHER) == 1).await;

@@ -1,5 +1,5 @@
-//! The service's own traces and logs, over gRPC to a receiver of OTLP: a poll is a trace, an alert's way to its receiver another, and each
-//! line of the log a record.
+//! The service's own traces and logs, over gRPC to an OTLP receiver: one trace per poll and per notified alert, and
+//! one record per log line.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -26,9 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
     records: Arc<Mutex<Vec<LogRecord>>>,
-    /// Where in the code records are from.
+    /// Scopes of the records.
     scopes: Arc<Mutex<BTreeSet<String>>>,
-    /// What is said of who sends records.
+    /// Resource attributes of the records.
     resource: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -63,7 +63,7 @@ impl LogsService for Collector {
 }
 
 impl Collector {
-    /// One that listens, and its address.
+    /// A listening collector, and its address.
     async fn start() -> (Self, String) {
         let collector = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -79,14 +79,14 @@ impl Collector {
         self.spans.lock().unwrap().iter().filter(|span| span.name == name).cloned().collect()
     }
 
-    /// Records whose text holds this.
+    /// Records whose text contains this.
     fn records(&self, words: &str) -> Vec<LogRecord> {
         self.records.lock().unwrap().iter().filter(|record| text_of(record).contains(words)).cloned().collect()
     }
 }
 
 fn text_of(record: &LogRecord) -> String {
-    // Libraries log fields without words.
+    // Libraries log fields without a message.
     let Some(Value::StringValue(text)) = record.body.as_ref().and_then(|body| body.value.as_ref()) else {
         return String::new();
     };
@@ -124,7 +124,7 @@ async fn a_poll_is_a_trace_and_an_alerts_way_to_its_receiver_another() {
     assert!(parts.iter().any(|part| part.trace_id == poll.trace_id), "{parts:?}");
 }
 
-/// A receiver that nobody listens at is complained of in a line of the log, which is a record at the collector, with its fields.
+/// An unreachable receiver is reported in a log line, which is a record at the collector, with its fields.
 #[tokio::test]
 async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_others() {
     let (collector, logs) = Collector::start().await;
@@ -133,7 +133,7 @@ async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_o
     let folder = tempfile::tempdir().unwrap();
     let more = format!("logs: \"{logs}\"\npublish: {{ otlp: [{{ endpoint: \"http://127.0.0.1:9/v1/metrics\" }}] }}\n");
     let config = configured(folder.path(), &endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
-    // What the libraries say that send is logged, too.
+    // Also logs the lines of the exporter's libraries.
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let service = service.env("RUST_LOG", "debug,trainspotter=info,tonic::transport=debug").stderr(Stdio::piped());
     let (_service, _page) = listening(service.spawn().unwrap()).await;
@@ -149,7 +149,7 @@ async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_o
     let sink = record.attributes.iter().find(|attribute| attribute.key == "sink").expect("the fields of the line");
     let sink = sink.value.as_ref().and_then(|value| value.value.clone());
     assert_eq!(sink, Some(Value::StringValue("otlp".to_owned())));
-    // Each batch of records makes the libraries that send it say something, and so does each attempt to publish.
+    // Each exported batch makes its libraries log lines, and so does each attempt to publish.
     let libraries = ["tonic", "tower", "h2", "hyper", "hyper_util", "opentelemetry"];
     let scopes = collector.scopes.lock().unwrap().clone();
     let of_sending = |scope: &&String| libraries.contains(&scope.split("::").next().unwrap());

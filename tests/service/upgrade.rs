@@ -1,5 +1,5 @@
-//! A configuration of the release before several targets works unchanged, and its series have the labels `account` and `region` more, and no
-//! other ones. What the release before had is kept in `tests/data/release_before`.
+//! A configuration of the release before multiple targets works unchanged, and its series gain the labels `account`
+//! and `region` and no others. `tests/data/release_before` has the previous release's output.
 
 use crate::support;
 
@@ -19,7 +19,7 @@ fn kept(name: &str) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
-/// A metric as it was.
+/// A metric of the previous release.
 struct Before {
     name: String,
     kind: String,
@@ -114,14 +114,14 @@ async fn series_have_account_and_region_more_and_no_other_labels() {
         assert_eq!(labels, expected, "{line}");
         published.insert(before.name.clone());
     }
-    // What this world has in any case.
+    // Metrics that exist in this simulation in any case.
     for name in ["queue.jobs", "queue.wait", "gpu.part", "source.age", "ledger.jobs"] {
         assert!(published.contains(name), "{name} is not published: {published:?}");
     }
 }
 
-/// The names of labels in Prometheus' text.
+/// Label names in Prometheus' text format.
 fn keys(labels: &str) -> impl Iterator<Item = String> + '_ {
-    // Values of this world have neither quotes nor commas.
+    // Values in this simulation have neither quotes nor commas.
     labels.split(',').filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()))
 }

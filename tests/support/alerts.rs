@@ -1,4 +1,4 @@
-//! Alerts as the rules make them.
+//! Alerts as created by rules.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use trainspotter_core::metrics::catalogue::Unit;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Alert, AlertId, AlertState};
 
-/// An alert of a rule that fires since `fired_at`. It has the labels that tell it from others of its rule, and no annotations.
+/// An alert of a rule that has fired since `fired_at`. It has only the identifying labels, and no annotations.
 pub fn firing(rule: &str, by: BTreeMap<String, String>, fired_at: Timestamp) -> Alert {
     Alert {
         id: AlertId::of(rule, &by),

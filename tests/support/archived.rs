@@ -1,4 +1,4 @@
-//! What a service has archived, and what it is still to archive.
+//! Rows that a service has archived, and rows still pending.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use trainspotter::objects::folder::Folder;
 use trainspotter::store::UnarchivedFile;
 use trainspotter_core::model::Timestamp;
 
-/// All rows of a table: those in the archive, and how many these are, then those that wait in the state file.
+/// All rows of a table, archived ones first, and the number of archived rows; the rest is in the state file.
 ///
 /// # Panics
-/// If a file of either cannot be read.
+/// A file of either cannot be read.
 pub async fn rows<R: Row>(place: &Path, store: &Path) -> (Vec<R>, usize) {
     let mut rows = Vec::new();
     let (from, to) = (Timestamp::default(), Timestamp::from_millis(4_000_000_000_000));

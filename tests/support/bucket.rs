@@ -1,4 +1,4 @@
-//! A bucket of S3 that can be out of reach. Its objects are files, so that what reads folders reads it.
+//! An S3 bucket that can be unreachable. Its objects are files, so that readers of folders work with it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// The bucket `bucket`, at an address that stays its own.
+/// The bucket `bucket`, at a fixed address.
 pub struct Bucket {
     address: SocketAddr,
     folder: PathBuf,
@@ -17,7 +17,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A bucket that nobody reaches yet.
+    /// A bucket that is not reachable yet.
     pub async fn out_of_reach(folder: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap(), folder, serving: None }
@@ -27,12 +27,12 @@ impl Bucket {
         format!("http://{}", self.address)
     }
 
-    /// Where its objects below a prefix are.
+    /// Folder of its objects below a prefix.
     pub fn below(&self, prefix: &str) -> PathBuf {
         self.folder.join("bucket").join(prefix)
     }
 
-    /// Answers from now on.
+    /// Makes it reachable.
     pub async fn serve(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         let app = axum::Router::new().fallback(answer).with_state(self.folder.clone());

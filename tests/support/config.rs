@@ -1,4 +1,4 @@
-//! A configuration for a service in a test.
+//! Configuration of a service in a test.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use trainspotter::config::{Config, History, LogFormat, Poll, Publish, Target};
 use trainspotter_core::model::PriorityBands;
 use trainspotter_core::model::SharesShown;
 
-/// Watches every queue at `endpoint` and tells nobody.
+/// Watches every queue at `endpoint`, without receivers.
 pub fn watching(endpoint: SocketAddr, every: Duration, store: PathBuf) -> Config {
     Config {
         targets: vec![Target { endpoint: Some(format!("http://{endpoint}")), ..Target::new("us-east-1") }],

@@ -1,8 +1,8 @@
-//! The configuration file of a service that is a process of its own.
+//! Configuration file of a service in its own process.
 
 use std::path::{Path, PathBuf};
 
-/// A configuration over `endpoint`, with `more` added.
+/// A configuration for `endpoint`, with `more` added.
 pub fn configured(folder: &Path, endpoint: &str, more: &str) -> PathBuf {
     let config = folder.join("trainspotter.yaml");
     let text = format!("targets: [{{ region: us-east-1, endpoint: \"{endpoint}\" }}]\n{more}");

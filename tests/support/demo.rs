@@ -1,4 +1,4 @@
-//! The demo's world and a service that watches it, both in this process, on a clock that runs fast.
+//! The demo's simulation and a service that watches it, both in this process, on a fast clock.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use trainspotter_simulator::{Simulation, serve};
 use super::config::watching;
 use super::http;
 
-/// How often the service polls, in simulated time.
+/// Poll interval, in simulated time.
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
-/// Real time that anything waited for may take.
+/// Timeout of each wait, in real time.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A simulated account, and a service that watches it.
@@ -36,12 +36,12 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts both. `publish` says where the figures go, given the simulated account's address.
+    /// Starts both. `publish` returns the sinks, given the simulated account's address.
     pub async fn start(seed: u64, speed: f64, work: &Synthetic, publish: impl FnOnce(SocketAddr) -> Publish) -> Self {
         Self::configured(seed, speed, work, |config, endpoint| Config { publish: publish(endpoint), ..config }).await
     }
 
-    /// Starts both, the service with another configuration than usual.
+    /// Starts both, with another configuration of the service.
     pub async fn configured(
         seed: u64,
         speed: f64,
@@ -66,7 +66,7 @@ impl Demo {
         demo
     }
 
-    /// Starts the service (again), with the state that it has.
+    /// Starts the service (again), with its existing state.
     pub async fn start_service(&mut self) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.page = listener.local_addr().unwrap();
@@ -78,7 +78,7 @@ impl Demo {
         self.service = Some(tokio::spawn(async { running.await.unwrap() }));
     }
 
-    /// Stops the service, which publishes what it has. The simulated world goes on.
+    /// Stops the service, which flushes its sinks. The simulation continues.
     pub async fn stop_service(&mut self) {
         self.stop.cancel();
         if let Some(service) = self.service.take() {
@@ -86,7 +86,7 @@ impl Demo {
         }
     }
 
-    /// Waits until so much simulated time has passed since the beginning.
+    /// Waits until this much simulated time has passed since the beginning.
     pub async fn at(&self, after: Duration) {
         let waiting = async {
             while self.clock.now() < self.began + after {
@@ -96,7 +96,7 @@ impl Demo {
         tokio::time::timeout(PATIENCE, waiting).await.expect("the clock runs");
     }
 
-    /// Arranges faults.
+    /// Injects faults.
     pub async fn inject(&self, faults: &Value) {
         let url = format!("http://{}/_sim/faults", self.endpoint);
         let answer = http::client().post(url).json(faults).send().await.unwrap();

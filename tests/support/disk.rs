@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-/// A small file system of its own, where this user may have one.
+/// A small separate file system, if this user may mount one.
 pub struct Disk(PathBuf);
 
 impl Disk {
-    /// Mounts one of this size; `None` where that is not allowed.
+    /// Mounts one of this size; `None` if that is not allowed.
     pub async fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir(at).unwrap();
         let size = format!("size={size}");
@@ -26,11 +26,11 @@ impl Disk {
         &self.0
     }
 
-    /// Writes a file until nothing more fits, and says which.
+    /// Writes a file until the disk is full, and returns its path.
     pub fn fill(&self) -> PathBuf {
         let filler = self.0.join("filler");
         let mut full = std::fs::File::create(&filler).unwrap();
-        // Until nothing more fits, which is the error that is wanted.
+        // Ends with the expected error when the disk is full.
         while std::io::Write::write_all(&mut full, &[0; 65_536]).is_ok() {}
         while std::io::Write::write_all(&mut full, &[0]).is_ok() {}
         filler
@@ -44,7 +44,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Whatever still has files open there keeps them.
+        // Processes with open files keep them.
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

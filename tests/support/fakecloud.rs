@@ -1,5 +1,5 @@
-//! fakecloud, an emulator of AWS that this project did not write, as a process beside the test. It takes long to build, so it is used where it
-//! is: on the PATH, or where `TRAINSPOTTER_FAKECLOUD` says.
+//! fakecloud, an independent AWS emulator, as a separate process. It takes long to build, so an existing one is used:
+//! on the PATH, or named by `TRAINSPOTTER_FAKECLOUD`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,10 +13,10 @@ const VARIABLE: &str = "TRAINSPOTTER_FAKECLOUD";
 
 const INSTALL: &str = "cargo install --locked fakecloud --version 0.51.0";
 
-/// Wall time that its start may take.
+/// Timeout of its start, in wall time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program, or `None` after saying how to get it.
+/// The program, or `None` with a message on how to get it.
 pub fn fakecloud() -> Option<PathBuf> {
     let named = std::env::var_os(VARIABLE).map(PathBuf::from);
     let on_path = || {
@@ -30,7 +30,7 @@ pub fn fakecloud() -> Option<PathBuf> {
     found
 }
 
-/// A server that dies with the test, on this machine only, and its address.
+/// A local server that is killed with the test, and its address.
 pub async fn start(program: &Path) -> (Child, String) {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let process = Command::new(program)

@@ -1,4 +1,4 @@
-//! A small frame with every kind of metric, and labels that are hard to spell.
+//! A small frame with every kind of metric, and labels that need escaping.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use trainspotter_core::metrics::catalogue::{
 use trainspotter_core::metrics::{Distribution, Frame, Sample, Value, labels};
 use trainspotter_core::model::Timestamp;
 
-/// The moment of the first frame.
+/// Time of the first frame.
 pub const AT: Timestamp = Timestamp::from_millis(1_700_000_000_250);
 
-/// A frame whose totals grow with `tick` and whose one distribution gets the given new values, in seconds.
+/// A frame whose totals grow with `tick` and whose only distribution gets these new values, in seconds.
 pub fn frame(tick: u32, fresh: &[f64]) -> Arc<Frame> {
     let total = f64::from(tick);
     let mut samples = Vec::new();

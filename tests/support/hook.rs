@@ -1,4 +1,4 @@
-//! A webhook that remembers what it got.
+//! A webhook that records its messages.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use axum::routing::post;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// Real time that anything waited for may take.
+/// Timeout of each wait, in real time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a webhook got: status, alert, notification id.
+/// Recorded messages: status, alert, notification id.
 pub type Received = Vec<(String, Value, String)>;
 
-/// A webhook that remembers.
+/// A recording webhook.
 pub struct Hook {
     pub url: String,
     reported: Arc<Mutex<Received>>,
@@ -41,7 +41,7 @@ pub async fn hook() -> Hook {
 }
 
 impl Hook {
-    /// Waits until what came is enough, and gives it.
+    /// Waits until the messages match, and returns them.
     pub async fn until(&self, enough: impl Fn(&Received) -> bool) -> Received {
         let waiting = async {
             loop {

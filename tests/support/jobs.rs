@@ -1,6 +1,6 @@
-//! Work for a few simulated hours.
+//! Jobs for a few simulated hours.
 
-/// A trace of two shares: `steady` uses its own now and then, `bursty` asks for far more than it has at once.
+/// A trace of two shares: `steady` uses its quota now and then, `bursty` requests far more than its own at once.
 pub fn jobs() -> String {
     let mut csv = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
     for job in 0..40 {

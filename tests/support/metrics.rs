@@ -1,6 +1,6 @@
-//! The text of `/metrics`, as tests compare it.
+//! The text of `/metrics`, for comparisons.
 
-/// The same without the account and region of the simulated target, which every series has.
+/// Removes account and region of the simulated target, which every series has.
 pub fn without_place(text: &str) -> String {
     let place = "account=\"123456789012\",region=\"us-east-1\"";
     text.replace(&format!(",{place}"), "").replace(&format!("{{{place}}}"), "")

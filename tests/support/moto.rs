@@ -1,4 +1,4 @@
-//! moto, which stands in for AWS's messaging.
+//! moto, a fake of AWS's messaging services.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-/// A server that dies with the test, and its address.
+/// A server that is killed with the test, and its address.
 pub async fn moto(python: &Path) -> (Child, String) {
     let mut moto = Command::new(python)
         .arg(script("moto_server"))

@@ -1,4 +1,4 @@
-//! The binary as a process of its own: started, waited for, heard.
+//! The binary as a separate process: starting it, waiting for it, reading its output.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// The binary, which dies with the test. A file that may not grow is an error to it and not its end.
+/// The binary, killed with the test. Exceeding a file size limit is an error for it rather than a fatal signal.
 pub fn trainspotter(arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_trainspotter")]);
@@ -15,13 +15,13 @@ pub fn trainspotter(arguments: &[&str]) -> Command {
     command
 }
 
-/// Waits until a process says where it listens.
+/// Waits until a process prints its address.
 pub async fn listening(process: Child) -> (Child, String) {
     let (process, address, _) = listening_and_telling(process).await;
     (process, address)
 }
 
-/// Waits until a process says where it listens, and keeps reading, so that it never blocks on a full pipe.
+/// Waits until a process prints its address, and keeps reading, so that it never blocks on a full pipe.
 pub async fn listening_and_telling(mut process: Child) -> (Child, String, UnboundedReceiver<String>) {
     let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
     let saying = async {
@@ -36,7 +36,7 @@ pub async fn listening_and_telling(mut process: Child) -> (Child, String, Unboun
     let (tell, reported) = unbounded_channel();
     tokio::spawn(async move {
         while let Ok(Some(line)) = lines.next_line().await {
-            // Whoever does not listen need not be notified.
+            // The test may not read the lines.
             let _ = tell.send(line);
         }
     });

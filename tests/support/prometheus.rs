@@ -1,4 +1,4 @@
-//! A Prometheus server of a test's own, and what its command line tool is called for.
+//! A Prometheus server for one test, and its command-line tool.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Child;
 
-/// How long the server may take to start, in wall time.
+/// Timeout of the server's start, in wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A server that dies with the test.
+/// A server that is killed with the test.
 pub struct Server {
     client: reqwest::Client,
     origin: String,
@@ -19,7 +19,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it with this configuration; it also takes what is written to `/api/v1/write`.
+    /// Starts it with this configuration; remote write to `/api/v1/write` is enabled.
     pub async fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prometheus.yml");
@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    /// What a query gives now, or at this many seconds since 1970.
+    /// Result of a query now, or at this many seconds since 1970.
     pub async fn ask(&self, query: &str, at: Option<f64>) -> Value {
         let mut parameters = form_urlencoded::Serializer::new(String::new());
         parameters.append_pair("query", query);
@@ -59,7 +59,7 @@ impl Server {
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// The series of a query that have a value now, or at this many seconds since 1970.
+    /// The series of a query with their values now, or at this many seconds since 1970.
     pub async fn values(&self, query: &str, at: Option<f64>) -> Vec<(Value, f64)> {
         let answer = self.ask(query, at).await;
         assert_eq!(answer["status"], "success", "{query}: {answer}");
@@ -68,7 +68,7 @@ impl Server {
         series.map(|series| (series["metric"].clone(), value(series))).filter(|(_, value)| !value.is_nan()).collect()
     }
 
-    /// Writes a body of the remote-write protocol; what the server says if it does not take it.
+    /// Sends a remote-write body; returns the server's error if it is rejected.
     pub async fn write(&self, body: Vec<u8>) -> Result<(), String> {
         let request = self.client.post(format!("{}/api/v1/write", self.origin));
         let request = request.header("content-encoding", "snappy").header("content-type", "application/x-protobuf");
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-/// Whether a tool is there; says so if it is not.
+/// Whether a tool is installed; prints a message if not.
 pub fn is_installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     if !found {

@@ -1,8 +1,8 @@
 //! A Python with the peers of `tests/peers/requirements.txt`.
 //!
-//! The first test that needs it makes it: a virtual environment in `target/peers`, under a lock, since each test may be a process of
-//! its own. `TRAINSPOTTER_PYTHON` names another one. Where there is neither, or no network, tests are skipped and say so;
-//! with `TRAINSPOTTER_PEERS` set, they fail instead.
+//! The first test that needs it creates a virtual environment in `target/peers`, under a lock, since each test may be
+//! a separate process. `TRAINSPOTTER_PYTHON` names another one. If neither is available, for example without network,
+//! tests are skipped with a message; with `TRAINSPOTTER_PEERS` set, they fail instead.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,12 +10,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A pip that finds no index gives up after this many seconds, a few times.
+/// Seconds after which pip gives up on an index, a few times.
 const PIP_TIMEOUT: &str = "15";
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/requirements.txt");
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers");
 
-/// The interpreter, or `None` after saying that the test is skipped.
+/// The interpreter, or `None` with a message that the test is skipped.
 pub async fn python() -> Option<PathBuf> {
     match tokio::task::spawn_blocking(find).await.unwrap() {
         Ok(python) => Some(python),
@@ -34,7 +34,7 @@ fn find() -> Result<PathBuf, String> {
     }
     let venv = Path::new(PEERS).join("venv");
     let python = venv.join("bin/python3");
-    // What is installed, written last: half an installation is none.
+    // Written last: an incomplete installation does not count.
     let installed = venv.join("requirements.txt");
     let wanted = fs::read_to_string(REQUIREMENTS).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
     let is_ready = || python.exists() && fs::read_to_string(&installed).is_ok_and(|text| text == wanted);

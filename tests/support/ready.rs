@@ -1,4 +1,4 @@
-//! A service as a process that has polled.
+//! A service process after its first poll.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,8 @@ use super::config_file::configured;
 use super::http;
 use super::process::{listening_and_telling, trainspotter};
 
-/// A service over `endpoint` that has polled, its page, and the lines it writes. `more` is added to its configuration.
+/// A service over `endpoint` after its first poll, its address, and its log lines. `more` is added to its
+/// configuration.
 pub async fn ready_service(folder: &Path, endpoint: &str, more: &str) -> (Child, String, UnboundedReceiver<String>) {
     let config = configured(folder, endpoint, &format!("poll: {{ every: 5s }}\n{more}"));
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! Receivers on the loopback that keep what they get and answer as they are asked to.
+//! Receivers on the loopback interface that record requests and return configured responses.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -58,7 +58,7 @@ impl HttpReceiver {
         self.seen.headers.lock().unwrap().clone()
     }
 
-    /// How each body was compressed.
+    /// Compression of each body.
     pub fn encodings(&self) -> Vec<Option<String>> {
         self.seen.encodings.lock().unwrap().clone()
     }
@@ -72,7 +72,7 @@ impl HttpReceiver {
         *self.seen.answer.lock().unwrap() = Answer { status: None, partial: Some(partial) };
     }
 
-    /// Waits until so many requests were answered.
+    /// Waits until this many requests were answered.
     pub async fn served(&self, count: usize) {
         self.seen.served.subscribe().wait_for(|served| *served >= count).await.unwrap();
     }
@@ -128,7 +128,7 @@ impl GrpcReceiver {
         self.seen.headers.lock().unwrap().clone()
     }
 
-    /// What refusals carry beside their message.
+    /// Details of error responses, beside their message.
     pub fn with_details(&self, details: &[u8]) {
         *self.seen.details.lock().unwrap() = details.to_vec();
     }
@@ -157,7 +157,7 @@ impl MetricsService for GrpcSeen {
     }
 }
 
-/// CloudWatch's `PutMetricData`, in the protocol that the SDK speaks: Smithy RPC v2 with CBOR.
+/// CloudWatch's `PutMetricData`, in the SDK's protocol: Smithy RPC v2 with CBOR.
 pub struct CloudWatchReceiver {
     endpoint: String,
     seen: Arc<CloudWatchSeen>,
@@ -185,17 +185,17 @@ impl CloudWatchReceiver {
         self.seen.status.store(status, Ordering::SeqCst);
     }
 
-    /// The size of all bodies, before compression.
+    /// Total size of all bodies, before compression.
     pub fn bytes(&self) -> usize {
         self.seen.bodies.lock().unwrap().iter().map(Vec::len).sum()
     }
 
-    /// Waits until so many requests were answered.
+    /// Waits until this many requests were answered.
     pub async fn served(&self, count: usize) {
         self.seen.served.subscribe().wait_for(|served| *served >= count).await.unwrap();
     }
 
-    /// Values and counts by `Metric/dimension values`, of the data that were taken.
+    /// Values and counts of the accepted data, by `Metric/dimension values`.
     pub fn data(&self) -> BTreeMap<String, Vec<(f64, f64)>> {
         let mut data = BTreeMap::<String, Vec<(f64, f64)>>::new();
         for body in self.seen.bodies.lock().unwrap().iter() {
@@ -219,7 +219,7 @@ impl CloudWatchReceiver {
     }
 }
 
-/// A client that does not retry by itself.
+/// A client without retries.
 pub fn cloudwatch_client(endpoint: &str) -> aws_sdk_cloudwatch::Client {
     let config = aws_sdk_cloudwatch::Config::builder()
         .behavior_version_latest()

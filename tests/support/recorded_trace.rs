@@ -1,31 +1,32 @@
-//! A recorded trace of a busy cluster, made by a seed: most jobs start at once, a few wait for hours, some never start.
+//! A recorded trace of a busy cluster, generated from a seed: most jobs start at once, a few wait for hours, some
+//! never start.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Jobs of the trace.
+/// Number of jobs.
 pub const JOBS: usize = 2_000;
-/// The shares, and of how many in a hundred jobs each is.
+/// The shares, with their percentages of jobs.
 const SHARES: [(&str, u32); 4] = [("batch", 55), ("serving", 40), ("burst", 4), ("guaranteed", 1)];
-/// Of the other jobs one in so many never starts.
+/// One in so many of the other jobs never starts.
 const NEVER: u32 = 12;
 
-/// One job as it was recorded, in seconds from the start of the trace.
+/// A recorded job, in seconds from the start of the trace.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Unique.
+    /// Unique name.
     pub name: String,
     /// Its share.
     pub share: &'static str,
-    /// When it was submitted.
+    /// Time of submission.
     pub submitted: u64,
-    /// How long it waited; `None` if it never started.
+    /// Wait; `None` if it never started.
     pub wait: Option<u64>,
-    /// How long it ran, or waited until it was given up.
+    /// Run time, or the time until a waiting job was cancelled.
     pub rest: u64,
 }
 
-/// The jobs of a seed, by the time of their submission.
+/// The jobs of a seed, by time of submission.
 pub fn jobs(seed: u64) -> Vec<Recorded> {
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let mut submitted = 0;
@@ -55,7 +56,7 @@ pub fn jobs(seed: u64) -> Vec<Recorded> {
     (0..JOBS).map(job).collect()
 }
 
-/// The trace as `--trace` reads it.
+/// The trace in the format of `--trace`.
 pub fn csv(jobs: &[Recorded]) -> String {
     let mut text = "job_id,share,num_gpu,submit_s,start_s,end_s\n".to_owned();
     for Recorded { name, share, submitted, wait, rest } in jobs {
@@ -66,7 +67,7 @@ pub fn csv(jobs: &[Recorded]) -> String {
     text
 }
 
-/// The waits of the jobs of a share that started, or of all, sorted.
+/// Sorted waits of the started jobs of a share, or of all shares.
 pub fn waits(jobs: &[Recorded], share: Option<&str>) -> Vec<u64> {
     let of_share = jobs.iter().filter(|job| share.is_none_or(|share| job.share == share));
     let mut waits: Vec<u64> = of_share.filter_map(|job| job.wait).collect();

@@ -1,4 +1,4 @@
-//! OTLP requests as Prometheus stores them, in the protocol that its servers of every version take.
+//! OTLP requests as Prometheus stores them, in the remote-write protocol, which every version accepts.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ struct Sample {
 
 type Labels = BTreeMap<String, String>;
 
-/// The body of a write of everything in a request.
+/// A body that writes everything in a request.
 pub fn body(request: &ExportMetricsServiceRequest) -> Vec<u8> {
     let mut series = Vec::new();
     let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
@@ -81,7 +81,7 @@ fn of_histogram(point: &HistogramDataPoint, put: &mut impl FnMut(&str, Labels, u
 
 fn one(name: String, mut labels: Labels, nanos: u64, value: f64) -> Series {
     labels.insert("__name__".to_owned(), name);
-    // To Prometheus an empty label is none.
+    // For Prometheus, an empty label is absent.
     let labels = labels.into_iter().filter(|(_, value)| !value.is_empty());
     Series {
         labels: labels.map(|(name, value)| Label { name, value }).collect(),
@@ -104,7 +104,7 @@ fn number(value: Option<number_data_point::Value>) -> f64 {
     }
 }
 
-/// The block format of Snappy with nothing compressed: the length, and one literal.
+/// Snappy's block format without compression: the length, and one literal.
 fn snappy(plain: &[u8]) -> Vec<u8> {
     let mut block = Vec::new();
     prost::encoding::encode_varint(plain.len() as u64, &mut block);

@@ -1,4 +1,4 @@
-//! A service over a simulated AWS, both in this process, on ports of their own.
+//! A service over a simulated AWS, both in this process, on separate ports.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,38 +26,38 @@ use super::http;
 /// Simulated seconds per real second.
 const SPEED: f64 = 1_200.0;
 
-/// How often the service polls, in simulated time.
+/// Poll interval, in simulated time.
 pub const POLL_EVERY: Duration = Duration::from_secs(30);
 
-/// Real time that anything waited for may take.
+/// Timeout of each wait, in real time.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is simulated, and what the service does with it.
+/// Settings of the simulation and of the service.
 #[derive(Default)]
 pub struct Setup {
     /// The jobs, as a trace.
     pub trace: String,
-    /// Also tell this webhook.
+    /// Also notify this webhook.
     pub webhook: Option<String>,
-    /// Also tell a topic that does not exist.
+    /// Also notify a topic that does not exist.
     pub unreachable_topic: bool,
     /// Also publish to the simulated CloudWatch.
     pub cloudwatch: bool,
-    /// The part of a core that forecasts may take; none unless given.
+    /// CPU share for forecasts, in cores; none by default.
     pub forecast: f64,
-    /// Where the state is kept; a folder of its own otherwise.
+    /// Folder of the state; a temporary one by default.
     pub store: Option<PathBuf>,
-    /// The archive, if there is one.
+    /// The archive, if any.
     pub archive: Option<Archive>,
-    /// Also send the webhook a report about each day.
+    /// Also send a daily report to the webhook.
     pub daily_report: bool,
-    /// Simulated seconds per real second, if not as usual.
+    /// Simulated seconds per real second, if not the default.
     pub speed: Option<f64>,
-    /// How often the service polls, if not as usual.
+    /// Poll interval, if not the default.
     pub poll_every: Option<Duration>,
 }
 
-/// A service that runs.
+/// A running service.
 pub struct Running {
     page: SocketAddr,
     endpoint: SocketAddr,
@@ -86,7 +86,7 @@ impl Running {
         Self { page, endpoint, clock, config, stop, service, simulation_stop, _folder: folder }
     }
 
-    /// Stops the service and starts another one with the same state. The simulated world goes on meanwhile.
+    /// Stops the service and starts another one with the same state. The simulation continues meanwhile.
     pub async fn restart(mut self) -> Self {
         self.stop.cancel();
         self.service.await.unwrap();
@@ -117,7 +117,7 @@ impl Running {
         http::get(format!("http://{}/_sim/truth", self.endpoint)).await.unwrap().json().await.unwrap()
     }
 
-    /// Every job, with all that happened to it.
+    /// Every job with its true history.
     pub async fn true_jobs(&self) -> Vec<Value> {
         let url = format!("http://{}/_sim/truth/jobs?limit=10000", self.endpoint);
         let answer: Value = http::get(url).await.unwrap().json().await.unwrap();
@@ -130,7 +130,7 @@ impl Running {
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     pub async fn until<'a, F: Future<Output = bool>>(&'a self, what: &str, is_so: impl Fn(&'a Self) -> F) {
         let waiting = async {
             while !is_so(self).await {
@@ -162,7 +162,7 @@ async fn serve(config: Config, clock: Clock, since: Timestamp) -> (SocketAddr, C
     (page, stop, tokio::spawn(async { running.await.unwrap() }))
 }
 
-/// The pack that is shipped.
+/// The shipped rule pack.
 pub fn rules() -> Vec<Rule> {
     parse_rules("alerts/default.yaml", include_str!("../../alerts/default.yaml")).unwrap()
 }

@@ -1,4 +1,4 @@
-//! A service over a simulated AWS on a clock that moves only when it is asked to.
+//! A service over a simulated AWS on a clock that advances only on request.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -19,12 +19,12 @@ use super::config::watching;
 use super::http;
 
 const BEGAN: Timestamp = Timestamp::from_millis(1_700_000_000_000);
-/// More than any poll here needs: the budget would wait for time to pass.
+/// More than any poll needs here: otherwise the rate limiter would wait for time to pass.
 const CALLS_PER_SECOND: f64 = 1e6;
-/// Jobs on a page of the service's list, at most.
+/// Maximum jobs on a page of the service's list.
 const PAGE: usize = 500;
 
-/// A service that runs, and time that does not. The runtime must be paused.
+/// A running service on a stopped clock. The runtime must be paused.
 pub struct Still {
     clock: Clock,
     every: Duration,
@@ -32,7 +32,7 @@ pub struct Still {
     page: SocketAddr,
     stop: CancellationToken,
     service: JoinHandle<()>,
-    /// Dropped, it lets time jump ahead again.
+    /// When dropped, time may jump ahead again.
     _held: mpsc::Sender<()>,
     _folder: tempfile::TempDir,
 }
@@ -41,7 +41,7 @@ impl Still {
     /// Starts both; the service polls every `every`. Returns after its first poll.
     pub async fn start(every: Duration, simulation: impl FnOnce(Clock) -> Simulation) -> Self {
         let (held, until_dropped) = mpsc::channel::<()>();
-        // As long as a blocking task runs, a paused clock does not advance by itself.
+        // While a blocking task runs, a paused clock does not advance automatically.
         tokio::task::spawn_blocking(move || until_dropped.recv());
         let clock = Clock::starting_at(BEGAN, 1.0);
         let simulation = simulation(clock);
@@ -61,20 +61,21 @@ impl Still {
         still
     }
 
-    /// Whole hours until something happens in the simulation; `None` if nothing is left to happen.
+    /// Whole hours until the next event in the simulation; `None` if there is none.
     pub fn quiet_hours(&self) -> Option<u64> {
         let next = self.simulation.progress().next_event?;
         Some(next.since(self.clock.now()).as_secs() / 3600)
     }
 
-    /// Lets polls go by, the last of which is waited for. In the others nothing would be seen, so they are left out.
+    /// Advances time by this many polls and waits for the last one. The others would see nothing, so they are
+    /// skipped.
     pub async fn pass(&self, polls: u64) {
         let polls = u32::try_from(polls).unwrap();
         tokio::time::advance(self.every * polls + Duration::from_millis(1)).await;
         self.polled().await;
     }
 
-    /// Every job that the service knows.
+    /// Every job known to the service.
     pub async fn jobs(&self) -> Vec<Value> {
         let (mut jobs, mut after) = (Vec::new(), String::new());
         loop {
@@ -85,7 +86,7 @@ impl Still {
         }
     }
 
-    /// What the service's API says.
+    /// A response of the service's API.
     pub async fn api(&self, path: &str) -> Value {
         http::get(format!("http://{}{path}", self.page)).await.unwrap().json().await.unwrap()
     }
@@ -96,7 +97,7 @@ impl Still {
         self.service.await.unwrap();
     }
 
-    /// Waits until a poll that began no earlier than now is over.
+    /// Waits until a poll has completed that began no earlier than now.
     async fn polled(&self) {
         let now = self.clock.now();
         loop {

@@ -12,14 +12,14 @@ use trainspotter_core::scheduler::{
 };
 
 const TYPE: &str = "ml.p5.48xlarge";
-/// Jobs in a world.
+/// Jobs per world.
 const JOBS: u64 = 8;
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers from a seed.
 pub struct Dice(u64);
 
 impl Dice {
-    /// The dice of a world.
+    /// The random numbers of a world.
     pub fn of(seed: u64) -> Self {
         Self(seed.wrapping_mul(104_729).wrapping_add(7))
     }
@@ -93,7 +93,7 @@ fn submission(dice: &mut Dice) -> Submission {
     }
 }
 
-/// What a description says of it.
+/// A job as described by AWS.
 pub fn described(job: &Job) -> JobSeen {
     let reason = |attempt: &scheduler::Attempt| attempt.status_reason.as_deref().map(str::to_owned);
     let attempts = job.attempts.iter().map(|attempt| Attempt {
@@ -122,7 +122,7 @@ pub fn described(job: &Job) -> JobSeen {
     JobSeen { details: Some(Box::new(details)), ..job.listed() }
 }
 
-/// A world of this seed, in which nothing has happened yet.
+/// A world from this seed, before its first event.
 pub fn world(seed: u64, dice: &mut Dice) -> Scheduler {
     let mut scheduler = Scheduler::new(setup(dice), seed, Timestamp::default());
     for _ in 0..JOBS {

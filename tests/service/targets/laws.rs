@@ -1,4 +1,5 @@
-//! What each account and region adds up to: as its own truth says, and by the laws of conservation in every tick.
+//! Totals of each account and region: equal to its own truth, and consistent with the conservation laws in every
+//! tick.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +15,8 @@ fn succeeded(rows: &Value) -> u64 {
     rows.as_array().unwrap().iter().map(|row| row["jobs"]["succeeded"].as_u64().unwrap_or_default()).sum()
 }
 
-/// The laws of conservation for an account and region, as it is shown: the parts of a queue's capacity sum to it, and each wait is in
-/// one bucket.
+/// Conservation laws of an account and region as displayed: the parts of a queue's capacity sum to it, and each wait
+/// is in one bucket.
 async fn obeys_the_laws(running: &Running, account: &str, region: &str) {
     let place = format!("account={account}&region={region}");
     for row in running.api(&format!("/api/v1/waterfall?{place}")).await.as_array().unwrap() {
@@ -25,7 +26,7 @@ async fn obeys_the_laws(running: &Running, account: &str, region: &str) {
             assert!((parts - capacity).abs() < 1e-6, "{row}");
         }
     }
-    // One text is of one tick of each target.
+    // A single response is one tick of each target.
     let text = running.get("/metrics").await.1;
     let sum = |name: &str, more: &str| -> f64 {
         let of = text.lines().filter(|line| {
@@ -43,7 +44,7 @@ async fn obeys_the_laws(running: &Running, account: &str, region: &str) {
     assert!((capacity - parts).abs() < 1e-6, "{capacity} GPUs, {parts} in parts");
 }
 
-/// The figures of a metric, summed by queue where it has that label, of those series whose label has that value.
+/// Values of a metric, summed by queue if it has that label, over the series with a label value.
 fn by_queue(frame: &Frame, name: &str, only: Option<(&str, &str)>) -> BTreeMap<String, f64> {
     let mut sums = BTreeMap::new();
     for sample in frame.samples.iter().filter(|sample| sample.metric.name == name) {
@@ -56,7 +57,7 @@ fn by_queue(frame: &Frame, name: &str, only: Option<(&str, &str)>) -> BTreeMap<S
     sums
 }
 
-/// The laws of conservation in every tick that a target has kept.
+/// Conservation laws in every stored tick of a target.
 fn obey_the_laws_in_every_tick(file: &Path) {
     let frames = Frames::open(file).unwrap();
     let (first, last) = frames.span().unwrap().unwrap();
@@ -116,7 +117,7 @@ async fn each_account_and_region_is_as_its_own_truth_says() {
         );
         let jobs = running.api(&format!("/api/v1/jobs?limit=500&{place}")).await;
         assert_eq!(jobs["jobs"].as_array().unwrap().len(), count);
-        // What has ended is counted when no list can lag behind it any more.
+        // Ends are counted once no list can lag behind them.
         running
             .until("the ends of an account and region are counted", || async {
                 let text = running.get("/metrics").await.1;
@@ -130,7 +131,7 @@ async fn each_account_and_region_is_as_its_own_truth_says() {
             })
             .await;
     }
-    // All of them, a page at a time and each job once.
+    // All jobs, page by page, each once.
     let (mut ids, mut after) = (std::collections::BTreeSet::new(), String::new());
     loop {
         let page = running.api(&format!("/api/v1/jobs?limit=7{after}")).await;
