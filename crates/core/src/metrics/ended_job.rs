@@ -19,13 +19,13 @@ pub struct EndedJob {
     pub id: String,
     /// `jobName`; not unique.
     pub name: Option<String>,
-    /// The account of its queue.
-    pub account: Option<String>,
     /// Account of its queue.
-    pub region: Option<String>,
+    pub account: Option<String>,
     /// Region of its queue.
+    pub region: Option<String>,
+    /// Its queue.
     pub queue: String,
-    /// The share; `None` without one.
+    /// Its share; `None` without one.
     pub share: Option<String>,
     /// Owner, from its tag.
     pub owner: Option<String>,
