@@ -1,13 +1,13 @@
-//! What is true of each job: a pure fold of observations into histories. PURE.
+//! The ledger: folds observations into the history of each job. PURE.
 //!
 //! # Invariants
 //!
 //! * Observing the same thing twice changes nothing: polls overlap.
-//! * The order in which the pages of a poll are taken in does not matter for jobs that did not change meanwhile.
+//! * For jobs that did not change meanwhile, the order in which the pages of a poll are applied does not matter.
 //! * Each [`Event`] is returned once in the life of a ledger.
-//! * Bounded: ended jobs are forgotten after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and of [`PAST_KEPT`] in all,
-//!   the oldest are known by id only, or not at all.
-//! * What a job costs, in time, it costs when it changes: see [`ShareJobs`].
+//! * Bounded: ended jobs are dropped after [`ENDED_KEPT_FOR`]; beyond [`ENDED_KEPT`] of them, and [`PAST_KEPT`] in
+//!   total, the oldest are known by id only, or not at all.
+//! * A job costs time only when it changes: see [`ShareJobs`].
 
 mod coverage;
 mod event;
@@ -54,16 +54,16 @@ use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
 use utilisation::Utilisation;
 
-/// How long ended jobs are kept: as long as Batch itself keeps them, at least.
+/// Minimum retention of ended jobs, the same as Batch's own.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How many ended jobs are kept in full at most.
+/// Maximum ended jobs kept in full.
 pub const ENDED_KEPT: usize = 100_000;
 
-/// Jobs that are looked up at once where many are: as many as on a page.
+/// Number of jobs prefetched together: one page.
 const LOOKED_UP_AT_ONCE: usize = 100;
 
-/// Every job known, and what is known of the completeness of that.
+/// All known jobs, and how complete that knowledge is.
 #[derive(Debug, Default)]
 pub struct Ledger {
     jobs: JobTable,
@@ -73,38 +73,39 @@ pub struct Ledger {
     ended: VecDeque<(Timestamp, JobId)>,
     tombstones: Tombstones,
     queues: BTreeMap<QueueName, Coverage>,
-    /// Open jobs that were dispatched.
+    /// Open jobs that were dispatched at some time.
     with_past: BTreeSet<JobId>,
-    /// What a release that saved no more knew of such jobs, until they are seen.
+    /// State of such jobs as saved by the previous release, which saved no more, until they are seen.
     remembered: BTreeMap<JobId, Past>,
-    /// What a save has to write.
+    /// Changes to save.
     unsaved: Unsaved,
-    /// What ended no later was counted by an earlier run, or happened before there was one; `None` if anything may be news.
+    /// Ends up to here were counted by an earlier run, or happened before the first one; `None` if any end may be
+    /// new.
     counted_until: Option<Timestamp>,
     undescribed_ends: UndescribedEnds,
     utilisation: Utilisation,
-    /// Of the observation that is being taken in.
+    /// Events of the current observation.
     events: Vec<Event>,
     corrections: u64,
     forgotten_early: u64,
-    /// Ended jobs that are kept in full at most, if not [`ENDED_KEPT`].
+    /// Maximum ended jobs kept in full, if not [`ENDED_KEPT`].
     room: Option<usize>,
 }
 
-/// By how much AWS's clock may be ahead of ours: a job may end after it was seen to have ended.
+/// Maximum by which AWS's clock may be ahead of ours: a job's end may lie after the time at which it was seen.
 const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
 
-/// By how much a list may be behind what has happened, and the clocks apart that were compared. A list that is asked for now is
-/// complete up to so long ago.
+/// Maximum lag of a list, including the remaining difference of compared clocks. A list requested now is complete up
+/// to this long ago.
 pub const LISTS_MAY_LAG: Duration = Duration::from_secs(30);
 
 impl Ledger {
-    /// Answers about these jobs are going to be taken in.
+    /// Prefetches jobs whose observations follow.
     pub fn expect(&self, jobs: &[JobSeen]) {
         self.jobs.fetch(jobs.iter().map(|job| &job.id));
     }
 
-    /// Takes in one answer about one job, asked for at the earliest moment of `at` and there at the latest.
+    /// Applies a response about one job, requested at the earliest time of `at` and received at the latest.
     pub fn observe(&mut self, seen: JobSeen, at: impl Into<Moment>) -> Changes {
         self.take_in_answer(seen, at.into());
         self.changes()
@@ -122,12 +123,12 @@ impl Ledger {
         self.take_in(seen, at);
     }
 
-    /// Whether a list shows a job that this run has not seen where it was before an earlier run has seen it.
+    /// Whether a list shows a job that this run has not seen in an older state than an earlier run has seen.
     fn is_behind(&self, seen: &JobSeen, at: Moment) -> bool {
         self.remembered.get(&seen.id).is_some_and(|past| past.timeline.is_ahead_of(seen, at.earliest))
     }
 
-    /// Whether a list reports an end, and attempts may have come before it that nobody saw.
+    /// Whether a list reports an end that unseen attempts may have preceded.
     fn may_have_made_attempts_unseen(&self, seen: &JobSeen) -> bool {
         let is_news = match self.jobs.get(&seen.id) {
             Some(job) => {
@@ -166,11 +167,11 @@ impl Ledger {
         }
         job.complete(&mut seen);
         let before = Listed::of(job);
-        // Jobs are described again and again, and hardly any has changed.
+        // Jobs are described repeatedly, mostly without changes.
         let described_before = seen.details.is_some().then(|| job.clone());
         self.index.remove(job);
         if was_unverified && seen.training_job.is_some() && seen.training_job != job.latest.training_job {
-            // Attempts may have come and gone since an earlier run looked, of which a list does not tell.
+            // Attempts may have started and ended since an earlier run polled; a list does not show them.
             job.wants_description_since = Some(at.earliest);
         }
         job.observe(seen, at, &mut self.events);
@@ -213,7 +214,7 @@ impl Ledger {
         }
     }
 
-    /// Keeps a new job in full.
+    /// Adds a new job in full.
     fn keep(&mut self, job: Job) {
         self.index.add(&job);
         self.listing.add(&job, &self.jobs);
@@ -237,7 +238,7 @@ impl Ledger {
         self.room.unwrap_or(ENDED_KEPT).min(ENDED_KEPT)
     }
 
-    /// Keeps no more ended jobs than this in full from now on.
+    /// Changes the maximum number of ended jobs kept in full.
     pub fn set_room(&mut self, ended: usize) {
         self.room = Some(ended);
         while self.ended.len() > self.room() {
@@ -250,7 +251,7 @@ impl Ledger {
         self.forget_oldest();
     }
 
-    /// A job that was asked for is not there any more.
+    /// A requested job no longer exists.
     pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) -> Changes {
         self.take_in_gone(id, at.into());
         self.changes()
@@ -278,7 +279,7 @@ impl Ledger {
         self.has_ended(id.clone(), at.earliest);
     }
 
-    /// Takes in what SageMaker says of an attempt's training job.
+    /// Applies SageMaker's description of an attempt's training job.
     pub fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
         if let Some(job) = self.jobs.get_mut(&seen.job) {
             let is_changed = job.observe_training_job(seen);
@@ -286,7 +287,7 @@ impl Ledger {
         }
     }
 
-    /// Takes in what waits of jobs were for that are over, in seconds by reason.
+    /// Adds what ended waits were for, in seconds by reason.
     pub fn add_waited(&mut self, waits: Vec<(JobId, Vec<(String, f64)>)>) {
         for (id, seconds) in waits {
             if let Some(job) = self.jobs.get_mut(&id) {
@@ -296,7 +297,7 @@ impl Ledger {
         }
     }
 
-    /// Every in-flight status of `queue` was listed, beginning at `since`.
+    /// Every in-flight status of `queue` was listed, starting at `since`.
     pub fn in_flight_listed(&mut self, queue: &QueueName, since: Timestamp) {
         let lanes = self.index.lanes_of(queue);
         let missed = seen_before(&self.jobs, lanes.flat_map(|(_, lane)| lane.in_flight()), since);
@@ -305,7 +306,7 @@ impl Ledger {
         self.unsaved.extend(coverage.miss(missed));
     }
 
-    /// Every waiting status of `queue` was listed, beginning at `since`.
+    /// Every waiting status of `queue` was listed, starting at `since`.
     pub fn waiting_listed(&mut self, queue: &QueueName, since: Timestamp) {
         let lanes = || self.index.lanes_of(queue);
         let missed = seen_before(&self.jobs, lanes().flat_map(|(_, lane)| lane.waiting()), since);
@@ -314,29 +315,29 @@ impl Ledger {
         self.corrections += missed.len() as u64;
         coverage.waiting_since = Some(since);
         coverage.waiting_then = waiting_then;
-        // Each of them was seen, or is missing for sure.
+        // Each of them was seen, or is certainly missing.
         coverage.unverified = 0;
         self.unsaved.extend(coverage.miss(missed));
     }
 
-    /// All lists of `queue` came to their ends that were asked for in a poll.
+    /// All requested lists of `queue` were complete in a poll.
     pub fn polled(&mut self, queue: &QueueName) {
         self.queues.entry(queue.clone()).or_default().polled();
     }
 
-    /// Since when something may have happened that only descriptions tell: of jobs that are not where they were, or are back in the
-    /// queue; `None` if there are none.
+    /// Time from which on something may have happened that only descriptions show, for jobs that disappeared from
+    /// their lists or are back in the queue; `None` if there are none.
     pub fn unreported_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted(Urgency::Requeued);
         let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
-        // What was seen may have been over by then.
+        // The last seen state may have ended by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()
     }
 
-    /// Forgets ended jobs that are old, and gives up waiting for descriptions of ends.
+    /// Drops old ended jobs, and applies ends whose descriptions did not arrive in time.
     pub fn forget(&mut self, now: Timestamp) -> Changes {
         for (at, seen) in self.undescribed_ends.take_late(now) {
             self.take_in(seen, at);
@@ -360,7 +361,7 @@ impl Ledger {
         self.tombstones.add(&id, ended_at);
     }
 
-    /// What has changed with what was just taken in, in order of time.
+    /// Takes the changes of the last observation, in time order.
     fn changes(&mut self) -> Changes {
         let mut events = std::mem::take(&mut self.events);
         events.sort_by_key(|event| event.at);
@@ -372,19 +373,19 @@ impl Ledger {
         self.jobs.get(id)
     }
 
-    /// Every job kept in full, in no order.
+    /// Every job kept in full, in any order.
     pub fn jobs(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter()
     }
 
-    /// Every job that was dispatched and has not ended: those in flight, those back in the queue, and those of a status that this build
-    /// does not know. Some may come up twice.
+    /// Every job that was dispatched and has not ended: those in flight, those back in the queue, and those in a
+    /// status unknown to this build. Some may occur twice.
     pub fn dispatched(&self) -> impl Iterator<Item = &Job> {
         let ids = self.lanes().flat_map(|(_, _, lane)| lane.in_flight().chain(lane.unknown()));
         ids.chain(&self.with_past).filter_map(|id| self.job(id))
     }
 
-    /// Every job that has waited without a break since before a moment.
+    /// Every job whose current wait began before a time.
     pub fn waiting_since_before(&self, moment: Timestamp) -> impl Iterator<Item = &Job> {
         self.lanes().flat_map(move |(_, _, lane)| lane.waiting_since_before(moment)).filter_map(|id| self.job(id))
     }
@@ -404,12 +405,12 @@ impl Ledger {
         self.lanes_of(queue).flat_map(|(_, lane)| lane.in_flight()).filter_map(|id| self.job(id))
     }
 
-    /// Every share of every queue that has jobs which have not ended, by queue and share.
+    /// Every share of every queue with open jobs, by queue and share.
     pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
         self.index.lanes()
     }
 
-    /// Every share of one queue that has jobs which have not ended.
+    /// Every share of one queue with open jobs.
     pub fn lanes_of<'a>(
         &'a self,
         queue: &QueueName,
@@ -417,13 +418,13 @@ impl Ledger {
         self.index.lanes_of(queue)
     }
 
-    /// The jobs of one share of a queue; `None` if all have ended.
+    /// The open jobs of one share of a queue; `None` if there are none.
     pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
         self.index.lane(queue, share)
     }
 
-    /// When the oldest job was created that has not ended, or not before `counted_until`; `None` if all have. Whatever ended since is found
-    /// again among the jobs created since then.
+    /// Creation time of the oldest job that has not ended before `counted_until`; `None` if all have. Any job that
+    /// ended since is among the jobs created since then.
     pub fn open_since(&self, counted_until: Timestamp) -> Option<Timestamp> {
         let open = self.listing.open().next().map(|(created_at, _)| created_at);
         let lately = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
@@ -438,43 +439,43 @@ impl Ledger {
         self.ended.iter().filter_map(|(_, id)| self.job(id))
     }
 
-    /// How many ended jobs are kept in full.
+    /// Number of ended jobs kept in full.
     pub fn ended_count(&self) -> usize {
         self.ended.len()
     }
 
-    /// Ended jobs kept in full that were found to have ended after `since`, latest first.
+    /// Ended jobs kept in full whose end was seen after `since`, latest first.
     pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = &Job> {
         let lately = self.ended.iter().rev().take_while(move |(seen_at, _)| *seen_at > since);
         lately.filter_map(|(_, id)| self.job(id))
     }
 
-    /// How many ended jobs of a queue are kept in full, by status.
+    /// Number of a queue's ended jobs kept in full, by status.
     pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
         self.index.ended_counts(queue)
     }
 
-    /// How many jobs are kept in full.
+    /// Number of jobs kept in full.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
 
-    /// Whether no job is kept.
+    /// Whether no job is kept in full.
     pub fn is_empty(&self) -> bool {
         self.jobs.len() == 0
     }
 
-    /// How often a full listing of waiting jobs found one missing that was thought to wait.
+    /// How often a full listing of waiting jobs lacked a job that was assumed to wait.
     pub fn corrections(&self) -> u64 {
         self.corrections
     }
 
-    /// How many ended jobs were reduced to their ids before their time because of [`ENDED_KEPT`].
+    /// Ended jobs that were reduced to their ids early because of [`ENDED_KEPT`].
     pub fn forgotten_early(&self) -> u64 {
         self.forgotten_early
     }
 
-    /// Waiting jobs of `queue` not seen since it was last listed in full, or by this run.
+    /// Waiting jobs of `queue` not seen since its last full listing, or not by this run.
     pub fn unverified(&self, queue: &QueueName) -> usize {
         let Some(coverage) = self.queues.get(queue) else { return 0 };
         let left = coverage.left.iter().filter_map(|id| self.job(id));
@@ -482,7 +483,7 @@ impl Ledger {
     }
 }
 
-/// Of these jobs, those that were last seen before `since`.
+/// Those of these jobs that were last seen before `since`.
 fn seen_before<'a>(jobs: &JobTable, ids: impl Iterator<Item = &'a JobId>, since: Timestamp) -> Vec<JobId> {
     let is_missed = |id: &&&JobId| jobs.get(id).is_some_and(|job| job.seen_at < since);
     let ids: Vec<&JobId> = ids.collect();

@@ -1,4 +1,4 @@
-//! What happened to a job, once each: what counters and distributions are made of.
+//! Events of jobs, each reported once: the input of counters and distributions.
 
 use std::sync::Arc;
 
@@ -8,48 +8,48 @@ use crate::jobs::failure::FailureCategory;
 use crate::jobs::index::Move;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
-/// What one observation changed.
+/// Effects of one observation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// What happened to jobs, in order of time.
+    /// Events of jobs, in time order.
     pub events: Vec<Event>,
-    /// Waiting jobs that came to a class or left one, in order.
+    /// Waiting jobs that joined or left a class, in order.
     pub moves: Vec<Move>,
 }
 
 impl Changes {
-    /// Adds what a later observation changed.
+    /// Appends the effects of a later observation.
     pub fn extend(&mut self, later: Self) {
         self.events.extend(later.events);
         self.moves.extend(later.moves);
     }
 }
 
-/// Something that happened to a job and is counted once.
+/// An event of a job, counted once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When, by the API's time where it gives one.
+    /// Time of the event, from the API where available.
     pub at: Timestamp,
-    /// In which queue.
+    /// Its queue.
     pub queue: QueueName,
-    /// In which share, if the queue has any.
+    /// Its share, if the queue has shares.
     pub share: Option<ShareName>,
-    /// The job's owner, by its tag, as far as the job was described.
+    /// The job's owner, from its tag, if the job was described.
     #[serde(serialize_with = "write_owner", deserialize_with = "read_owner", default)]
     pub owner: Option<Arc<str>>,
-    /// The job's priority, as far as the job was described.
+    /// The job's priority, if the job was described.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
-    /// Which job; `None` for an event that an earlier run has kept.
+    /// The job; `None` for an event saved by an earlier run.
     #[serde(skip)]
     pub job: Option<JobId>,
-    /// By how many seconds the time that it gives may be wrong: 0 where AWS gave both its ends.
+    /// Uncertainty of its duration in seconds: 0 if AWS gave both times.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub uncertain_seconds: f64,
-    /// Whether no earlier run has counted it, whenever it was: its job was saved before it happened.
+    /// Whether certainly no earlier run has counted it: its job was saved before the event.
     #[serde(skip)]
     pub is_news: bool,
-    /// What.
+    /// Kind of event.
     pub what: EventKind,
 }
 
@@ -65,22 +65,22 @@ fn read_owner<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<s
     Ok(Option::<String>::deserialize(deserializer)?.map(Arc::from))
 }
 
-/// What happened.
+/// Kind of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EventKind {
-    /// A wait ended by dispatch.
+    /// A wait ended with a dispatch.
     Dispatched {
-        /// How long it lasted.
+        /// Duration of the wait.
         seconds: f64,
-        /// Whether it was the job's first.
+        /// Whether it was the job's first wait.
         first: bool,
     },
-    /// A first wait ended with the job's end: it was never dispatched.
+    /// The first wait ended with the job's end: it was never dispatched.
     Cancelled {
-        /// How long it lasted.
+        /// Duration of the wait.
         seconds: f64,
     },
-    /// The container began to run.
+    /// The container started.
     Started {
         /// Seconds since dispatch.
         seconds: f64,
@@ -90,30 +90,30 @@ pub enum EventKind {
         /// Seconds it ran.
         seconds: f64,
     },
-    /// An attempt was stopped to make room.
+    /// An attempt was preempted.
     Preempted {
-        /// How long it had run, which is lost but for checkpoints; `None` if the times are not known.
+        /// Its run time, which is lost except for checkpoints; `None` if unknown.
         ran_seconds: Option<f64>,
-        /// On how many GPUs; `None` if the instance type is not known.
+        /// Its GPUs; `None` if the instance type is unknown.
         gpus: Option<f64>,
     },
     /// The job ended.
     Ended {
-        /// How.
+        /// Outcome.
         outcome: Outcome,
         /// GPU-seconds of its last attempt.
         gpu_seconds: Option<f64>,
     },
 }
 
-/// How a job ended.
+/// Outcome of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Outcome {
     /// SUCCEEDED.
     Succeeded,
     /// FAILED, by category.
     Failed(FailureCategory),
-    /// It was asked for again and AWS no longer knows it.
+    /// AWS no longer knows it.
     Vanished,
 }
 

@@ -1,7 +1,7 @@
-//! Who can fix a failure, by AWS's own words.
+//! Who can fix a failure, classified by AWS's status reasons.
 //!
-//! A status reason begins with AWS's words and goes on with those of the job: an algorithm's output, an exception of some library. Only how
-//! it begins is judged. What does not begin in one of these ways is taken to be the job's own code:
+//! A status reason begins with AWS's text and continues with the job's: an algorithm's output, an exception of some
+//! library. Only its beginning is classified; any other beginning is attributed to the job's own code:
 //!
 //! | begins with | category |
 //! |---|---|
@@ -12,32 +12,33 @@
 //! | `InternalServerError` | SageMaker internal |
 //! | `MaxRuntimeExceeded`, `MaxWaitTimeExceeded`, `Job attempt duration exceeded timeout`, `Training job runtime exceeded` | timed out |
 //!
-//! Before these may stand who says it: `Received status from SageMaker:`, or `Terminated by JobStateTimeLimit action due to reason:`.
+//! The beginning may be preceded by its origin: `Received status from SageMaker:`, or
+//! `Terminated by JobStateTimeLimit action due to reason:`.
 
 use serde::{Deserialize, Serialize};
 
 /// Who can fix a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureCategory {
-    /// No instances to be had.
+    /// No instances available.
     Capacity,
     /// Preempted more often than the job allows.
     Preempted,
     /// SageMaker's own error.
     SagemakerInternal,
-    /// The job or the queue is set up in a way that cannot work.
+    /// The set-up of the job or the queue cannot work.
     Misconfiguration,
-    /// Ran into a time limit.
+    /// Exceeded a time limit.
     TimedOut,
-    /// Someone or something asked for its end.
+    /// Terminated by request.
     Terminated,
-    /// The code that ran.
+    /// The job's own code.
     UserCode,
-    /// More instances of a type than the account may have at a time.
+    /// More instances of a type than the account's limit.
     AccountQuota,
 }
 
-/// What AWS puts before a reason.
+/// Prefixes for the origin of a reason.
 const SAID_BY: [&str; 7] = [
     "received status from sagemaker:",
     "terminated by jobstatetimelimit action due to reason:",
@@ -48,7 +49,7 @@ const SAID_BY: [&str; 7] = [
     "an error occurred (resourcelimitexceeded) when calling the createtrainingjob operation:",
 ];
 
-/// How AWS's own reasons begin, in small letters.
+/// Beginnings of AWS's own reasons, in lower case.
 const OF_AWS: [(&str, FailureCategory); 21] = [
     ("capacity:", FailureCategory::Capacity),
     ("capacityerror", FailureCategory::Capacity),
@@ -73,7 +74,7 @@ const OF_AWS: [(&str, FailureCategory); 21] = [
     ("terminated by", FailureCategory::Terminated),
 ];
 
-/// AWS's sentence about a limit of the account.
+/// AWS's sentence about an account limit.
 const ACCOUNT_LIMIT: &str = "account-level service limit '";
 
 impl FailureCategory {
@@ -89,14 +90,15 @@ impl FailureCategory {
         Self::AccountQuota,
     ];
 
-    /// Judges by how a status reason begins: see the table above. `ran` is whether the job ever got as far as to run code of its own.
+    /// Classifies by the beginning of a status reason: see the table above. `ran` is whether the job got far enough
+    /// to run its own code.
     pub fn of(status_reason: Option<&str>, terminated: bool, ran: bool) -> Self {
         let reason = status_reason.unwrap_or_default().trim_start().to_ascii_lowercase();
         let said = without_speaker(&reason);
         if let Some((_, category)) = OF_AWS.iter().find(|(beginning, _)| said.starts_with(beginning)) {
             *category
         } else if !ran && said.contains(ACCOUNT_LIMIT) {
-            // What AWS puts before this sentence is not documented. A job that did not run cannot have written it.
+            // The text before this sentence is undocumented. A job that did not run cannot have written it itself.
             Self::AccountQuota
         } else if terminated {
             Self::Terminated
@@ -119,7 +121,7 @@ impl FailureCategory {
         }
     }
 
-    /// What it means, to follow "It failed: ".
+    /// Description that follows "It failed: ".
     pub fn words(self) -> &'static str {
         match self {
             Self::Capacity => "AWS had no instances for it",
@@ -133,7 +135,7 @@ impl FailureCategory {
         }
     }
 
-    /// What its owner or an operator can do.
+    /// What the owner or an operator can do.
     pub fn next_step(self) -> &'static str {
         match self {
             Self::Capacity => "try another instance type or region, or reserve capacity with a training plan.",
@@ -150,7 +152,7 @@ impl FailureCategory {
     }
 }
 
-/// A limit of the account, as AWS names it in a rejection: which, and how many instances it allows.
+/// The account limit in AWS's rejection: its name, and the number of instances it allows.
 pub fn account_limit(status_reason: &str) -> Option<(&str, u32)> {
     let at = status_reason.to_ascii_lowercase().find(ACCOUNT_LIMIT)?;
     let (name, rest) = status_reason.get(at + ACCOUNT_LIMIT.len()..)?.split_once('\'')?;
@@ -203,7 +205,7 @@ mod tests {
         check("Cross-share preemption triggered to reclaim borrowed capacity", false, Preempted);
         check("PREEMPTION_IN_PROGRESS: In-share preemption triggered", false, Preempted);
 
-        // Whatever a job says of itself is its own.
+        // Anything else comes from the job itself.
         for words in [
             "RuntimeError: NCCL timeout after 1800 s",
             "torch.distributed: operation timed out, time limit 30 min",

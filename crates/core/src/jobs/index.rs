@@ -1,4 +1,4 @@
-//! Where each job is to be found: by share, by age, and by how urgently it should be described.
+//! Indexes of jobs: by share, by age, and by urgency of a description.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use crate::jobs::plan::Urgency;
 use crate::jobs::{Class, Job, ShareJobs};
 use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName};
 
-/// A waiting job came to a class, or left one.
+/// A waiting job joined or left a class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Move {
     /// The job.
@@ -18,17 +18,17 @@ pub struct Move {
     pub share: Option<ShareName>,
     /// The class.
     pub class: Class,
-    /// Whether it came.
+    /// Whether it joined.
     pub came: bool,
 }
 
 type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
 
-/// Invariant: a job that has not ended is in each part in one place, as it was when it was added last.
+/// Invariant: an open job is in each part exactly once, as it was when last added.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     lanes: BTreeMap<QueueName, Lanes>,
-    /// Jobs to describe for what they are, by age; where they are is no matter here.
+    /// Jobs to describe because of their own state, by age; coverage of lists is handled elsewhere.
     wanted: BTreeMap<Urgency, BTreeSet<Place>>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
     demands: BTreeSet<Demand>,
@@ -36,7 +36,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Takes in where a job is now.
+    /// Adds a job in its current state.
     pub(super) fn add(&mut self, job: &Job) {
         let latest = &job.latest;
         if job.timeline.current().is_none() {
@@ -57,7 +57,7 @@ impl Index {
         }
     }
 
-    /// Takes out a job that has not ended and has not changed since it was added.
+    /// Removes an open job that has not changed since it was added.
     pub(super) fn remove(&mut self, job: &Job) {
         let latest = &job.latest;
         if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
@@ -72,7 +72,7 @@ impl Index {
         }
     }
 
-    /// An ended job is no longer kept in full.
+    /// Removes an ended job that is no longer kept in full.
     pub(super) fn forget(&mut self, job: &Job) {
         let of_queue = self.ended.get_mut(job.queue());
         if let Some(count) = of_queue.and_then(|of_queue| of_queue.get_mut(job.status())) {
@@ -80,7 +80,7 @@ impl Index {
         }
     }
 
-    /// Names and demands are stored once, however many jobs have them.
+    /// Interns names and demands.
     pub(super) fn intern(&mut self, seen: &mut JobSeen) {
         if let Some((queue, lanes)) = self.lanes.get_key_value(&seen.queue) {
             seen.queue = queue.clone();
@@ -98,7 +98,7 @@ impl Index {
         std::mem::take(&mut self.moves)
     }
 
-    /// The jobs that are to be described as urgently as this, by age.
+    /// Jobs to describe with this urgency, by age.
     pub(super) fn wanted(&self, urgency: Urgency) -> impl Iterator<Item = &Place> {
         self.wanted.get(&urgency).into_iter().flatten()
     }

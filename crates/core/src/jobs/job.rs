@@ -1,4 +1,4 @@
-//! One job as the ledger knows it.
+//! One job of the ledger.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
 
-/// For how long what happened is not reported because a description could say it more exactly.
+/// Maximum delay of events that a pending description could make more precise.
 pub(super) const DESCRIPTION_AWAITED: Duration = Duration::from_secs(900);
 
-/// Less is no wait: in seconds.
+/// Minimum wait in seconds; less is a rounding error.
 const MIN_WAITED: f64 = 1e-3;
 
-/// By how many seconds what was watched of a wait may be longer than the wait: ticks and polls are some time apart.
+/// Seconds by which the observed part of a wait may exceed the wait: ticks and polls are some time apart.
 const WAITED_TOO_LONG: f64 = 180.0;
 
-/// Whether a span is a wait that is over and may have lasted so many seconds.
+/// Whether a span is an ended wait that may have lasted this many seconds.
 fn is_wait_of(span: &Span, waited: f64) -> bool {
     let lasted = span.seconds().map(|seconds| seconds + span.uncertain_seconds() + WAITED_TOO_LONG);
     span.phase == Phase::Waiting && lasted.is_some_and(|lasted| waited <= lasted)
@@ -41,47 +41,47 @@ impl Waited {
     }
 }
 
-/// The same of waits after the first, by attempt: most jobs have only one.
+/// Seconds waited by reason for waits after the first, by attempt: most jobs have only one wait.
 pub type RequeueWaits = BTreeMap<u32, Waited>;
 
-/// A job: its latest answer, what its descriptions said, and its timeline.
+/// A job: its latest response, its description, and its timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// The latest answer; its `details` are moved to [`Job::details`].
+    /// The latest response; its `details` are moved to [`Job::details`].
     pub latest: JobSeen,
     /// The latest description; `None` until the job was described.
     pub details: Option<Box<JobDetails>>,
-    /// Its life so far.
+    /// Its history.
     pub timeline: Timeline,
-    /// When the latest answer was asked for.
+    /// Request time of the latest response.
     pub seen_at: Timestamp,
-    /// When that description was asked for: what it shows may have changed since.
+    /// Request time of the description: its contents may have changed since.
     pub described_at: Option<Timestamp>,
-    /// When it was noticed that something happened since the last description; `None` if nothing did.
+    /// When a change since the last description was noticed; `None` if there was none.
     pub wants_description_since: Option<Timestamp>,
-    /// Whether SageMaker was asked about the training job of the latest attempt.
+    /// Whether the training job of the latest attempt was described.
     pub training_job_known: bool,
-    /// Seconds of its waits that are over, by reason, as far as they were watched; `None` where none were.
+    /// Seconds of ended waits by reason, as far as observed; `None` if none were.
     pub waited: Option<Box<Waited>>,
-    /// What of that belongs to waits after the first.
+    /// The part of `waited` that belongs to waits after the first.
     pub requeue_waits: Option<Box<RequeueWaits>>,
-    /// Whether the timeline has ended, known without a look at it: most answers tell nothing new.
+    /// Whether the timeline has ended, as a cached flag: most responses contain nothing new.
     pub(super) is_over: bool,
-    /// How many preemptions were reported, by this run and earlier ones; `None` until a description has said how many there were.
+    /// Reported preemptions, by this run and earlier ones; `None` until a description has given their number.
     pub(super) preemptions_reported: Option<u32>,
-    /// Whether an earlier run has saved it.
+    /// Whether it was restored from an earlier run.
     pub(super) is_restored: bool,
     /// Whether only an earlier run has seen it.
     pub(super) is_unverified: bool,
 }
 
 impl Job {
-    /// A job seen for the first time, with the events of its life so far. What an earlier run has seen of it AWS may not tell
-    /// any more: `before`, if there is something.
+    /// Creates a job from its first response, with the events so far. `before` is what an earlier run has seen of it
+    /// and AWS may not return any more.
     pub(super) fn first_seen(mut seen: JobSeen, before: Option<Past>, at: Moment, events: &mut Vec<Event>) -> Self {
         let details = seen.details.take();
         let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
-        // A list does not tell of attempts that came and went before this run looked.
+        // A list does not show attempts that started and ended before the first poll.
         let may_have_made_attempts =
             seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
         let before = before.unwrap_or_else(|| Past::beginning(seen.created_at));
@@ -90,7 +90,7 @@ impl Job {
             latest: seen.clone(),
             details: None,
             described_at: None,
-            // A clock that lags behind AWS's must not make the first answer look old.
+            // With a clock behind AWS's, the first response must not count as old.
             seen_at: last_known.unwrap_or(seen.created_at).min(at.earliest),
             wants_description_since: (before.wants_description || may_have_made_attempts).then_some(at.earliest),
             training_job_known: false,
@@ -106,13 +106,13 @@ impl Job {
         job
     }
 
-    /// Whether the job has been dispatched and has not ended: AWS may forget how it came to where it is.
+    /// Whether the job was dispatched and has not ended: AWS may forget its earlier attempts.
     pub(super) fn has_a_past(&self) -> bool {
         let was_preempted = self.preemptions_reported.is_some_and(|preemptions| preemptions > 0);
         self.timeline.current().is_some() && (self.timeline.spans().len() > 1 || was_preempted)
     }
 
-    /// Whether nothing differs that has to be saved: when it was seen and described is known well enough.
+    /// Whether nothing differs that must be saved: times of responses and descriptions are known precisely enough.
     pub(super) fn is_saved_as(&self, before: &Self) -> bool {
         let Self {
             latest, details, timeline, wants_description_since, training_job_known, preemptions_reported, ..
@@ -126,16 +126,16 @@ impl Job {
             && self.described_at.is_some() == before.described_at.is_some()
     }
 
-    /// Whether an answer asked for at `at` can tell anything: none that is older than the latest one does, nor any after the
-    /// end.
+    /// Whether a response requested at `at` can contain news: it does not if it is older than the latest one, or the
+    /// job has ended.
     pub(super) fn accepts(&self, at: Timestamp) -> bool {
         at >= self.seen_at && !self.is_over
     }
 
-    /// Whether an answer says what the latest one said.
+    /// Whether a response equals the latest one.
     pub(super) fn is_as(&self, seen: &JobSeen) -> bool {
         let (latest, described) = (&self.latest, self.details.is_some());
-        // A job is created once, in one queue, under one name.
+        // These never change: a job is created once, in one queue, under one name.
         let JobSeen { id: _, created_at: _, queue: _, name: _, share, status, status_reason, .. } = seen;
         let JobSeen {
             scheduled_at, started_at, stopped_at, demand, training_job, terminated, details, odd_arn, ..
@@ -151,7 +151,7 @@ impl Job {
             && *share == latest.share
     }
 
-    /// Completes an answer by what is known better, and lets it share what is the same.
+    /// Completes a response from better knowledge, and shares equal values.
     pub(super) fn complete(&self, seen: &mut JobSeen) {
         let latest = &self.latest;
         // A description may name instance types where a list only counts instances.
@@ -167,7 +167,7 @@ impl Job {
         }
     }
 
-    /// Takes in an answer that was [accepted](Self::accepts) and [completed](Self::complete).
+    /// Applies a response that was [accepted](Self::accepts) and [completed](Self::complete).
     pub(super) fn observe(&mut self, mut seen: JobSeen, within: Moment, events: &mut Vec<Event>) {
         let at = within.earliest;
         let requeued = self.timeline.observe(&seen, self.seen_at, within.latest);
@@ -176,7 +176,7 @@ impl Job {
         if other_attempt {
             self.training_job_known = false;
         }
-        // A job that waits on but has made an attempt was dispatched and came back while nobody looked.
+        // A waiting job with a new attempt was dispatched and returned between two polls.
         if requeued || (other_attempt && seen.training_job.is_some() && seen.status.is_waiting()) {
             self.wants_description_since =
                 self.wants_description_since.filter(|_| self.awaits_description(at)).or(Some(at));
@@ -199,8 +199,8 @@ impl Job {
         }
     }
 
-    /// Tells what happened, unless a description is about to tell more exactly when an attempt ended that was found back in the queue.
-    /// Says whether there was something to tell.
+    /// Reports events, unless a pending description can tell more precisely when the attempt of a requeued job ended.
+    /// Returns whether there were any.
     pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) -> bool {
         let told_before = events.len();
         if !self.awaits_description(at) {
@@ -213,7 +213,7 @@ impl Job {
         self.wants_description_since.is_some_and(|since| now.since(since) <= DESCRIPTION_AWAITED)
     }
 
-    /// Takes in what SageMaker says of the training job of the latest attempt. Says whether it is about that.
+    /// Applies SageMaker's description of the latest attempt's training job. Returns false for another training job.
     pub(super) fn observe_training_job(&mut self, seen: &TrainingJobSeen) -> bool {
         if self.latest.training_job.as_ref() != Some(&seen.name) {
             return false;
@@ -235,7 +235,7 @@ impl Job {
         last.status = JobStatus::Failed;
         last.stopped_at = None;
         self.timeline.observe(&last, self.seen_at, at);
-        // Whoever counts or lists jobs by state must not take it for one that waits or runs.
+        // Counts and lists by state must not include it as waiting or running.
         self.latest = last;
         self.is_over = true;
         self.seen_at = within.earliest;
@@ -243,30 +243,30 @@ impl Job {
         events.push(self.event(at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }
 
-    /// Where the job stands.
+    /// Its status.
     pub fn status(&self) -> &JobStatus {
         &self.latest.status
     }
 
-    /// GPUs the job asks for; `None` if that is not known (unknown type, or instances of any type).
+    /// GPUs the job requests; `None` if unknown (unknown type, or instances of any type).
     pub fn gpus(&self) -> Option<f64> {
         gpus_of(&self.latest.demand)
     }
 
-    /// Its priority within its share, as far as the job was described.
+    /// Its priority within its share, if the job was described.
     pub fn priority(&self) -> Option<i32> {
         self.details.as_ref()?.priority
     }
 
-    /// Since when the job has been waiting without a break; `None` if it is not.
+    /// Start of the current wait; `None` if the job is not waiting.
     pub fn waiting_since(&self) -> Option<Timestamp> {
         self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
     }
 
-    /// Takes in what a wait that is over was for.
+    /// Adds what an ended wait was for.
     pub(super) fn add_waited(&mut self, seconds: &[(String, f64)]) {
         self.waited.get_or_insert_default().add(seconds);
-        // Of several waits that ended between two ticks only the first can have been watched for long.
+        // Of several waits that ended between two ticks, only the first can have been observed for long.
         let waited = seconds.iter().map(|(_, seconds)| seconds).sum();
         let attempt = self.timeline.spans().iter().rfind(|span| is_wait_of(span, waited)).map(|span| span.attempt);
         if let Some(attempt) = attempt.filter(|attempt| *attempt > 1) {
@@ -274,8 +274,8 @@ impl Job {
         }
     }
 
-    /// Seconds by reason of the wait before an attempt, if that wait is over; empty if it was not watched, or if what was watched cannot be
-    /// divided among the job's waits.
+    /// Seconds by reason of the ended wait before an attempt; empty if it was not observed, or if the observed time
+    /// cannot be assigned to the job's waits.
     pub fn waited_before(&self, attempt: u32) -> BTreeMap<&str, f64> {
         let later = self.requeue_waits.as_deref();
         if attempt > 1 {
@@ -286,19 +286,19 @@ impl Job {
             |reason: &str| -> f64 { later.into_iter().flatten().filter_map(|(_, waited)| waited.0.get(reason)).sum() };
         let all = self.waited.iter().flat_map(|waited| &waited.0);
         let first = all.map(|(reason, seconds)| (reason.as_str(), seconds - of_later(reason)));
-        // Differences of sums are not exact.
+        // Differences of sums are inexact.
         let first: BTreeMap<&str, f64> = first.filter(|(_, seconds)| *seconds >= MIN_WAITED).collect();
         let span = self.timeline.spans().iter().find(|span| span.phase == Phase::Waiting && span.attempt == attempt);
         if span.is_some_and(|span| is_wait_of(span, first.values().sum())) { first } else { BTreeMap::new() }
     }
 
-    /// The job's owner, if a description named one.
+    /// The job's owner, if a description contained one.
     pub fn owner(&self) -> Option<&str> {
         self.details.as_ref()?.owner.as_deref()
     }
 
-    /// Since when something may have happened that only the description that is awaited shows, or is reported only with it. `None` if none
-    /// is awaited.
+    /// Time from which on something may have happened that only the pending description shows, or that is reported
+    /// only with it. `None` if no description is pending.
     pub(super) fn unreported_since(&self) -> Option<Timestamp> {
         let spans = self.timeline.spans();
         let came_back = spans.iter().rfind(|span| span.phase == Phase::Waiting).map(|span| span.from.earliest);
@@ -307,7 +307,7 @@ impl Job {
         came_back.into_iter().chain(untold).min().filter(|_| self.awaits_description(self.seen_at))
     }
 
-    /// Reports what was not reported.
+    /// Reports the spans that were not reported yet.
     fn tell_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
             let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
@@ -321,7 +321,7 @@ impl Job {
         }
     }
 
-    /// Reports what an earlier run has reported: it may not have counted all of it.
+    /// Reports again what an earlier run has reported but may not have counted.
     fn tell_again(&self, events: &mut Vec<Event>) {
         let reported = |span: &Span| {
             let event = self.event(span.told_at()?, self.told_by(span)?);
@@ -330,14 +330,14 @@ impl Job {
         events.extend(self.timeline.spans().iter().filter_map(reported));
     }
 
-    /// Reports what an earlier run has reported and has not counted: it counts what happened until `counted_until`, and has kept how many
-    /// preemptions it has counted.
+    /// Reports what an earlier run has reported but not counted: events after `counted_until`, and preemptions beyond
+    /// the number it saved as counted.
     pub(super) fn tell_uncounted(&mut self, counted_until: Timestamp, events: &mut Vec<Event>) {
         let told_before = events.len();
         self.tell_again(events);
         if self.is_over {
             let at = self.seen_at;
-            // AWS says when a job has ended, as long as it knows the job.
+            // AWS returns the end time of every ended job that it still knows.
             if self.latest.status == JobStatus::Failed && self.latest.stopped_at.is_none() {
                 let ended_at = self.timeline.spans().last().and_then(|span| span.to).map_or(at, |to| to.latest);
                 events.push(self.event(ended_at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
@@ -353,7 +353,7 @@ impl Job {
         }
     }
 
-    /// What the end of a span gives; `None` while it lasts, or if it is nothing to count.
+    /// The event at the end of a span; `None` while it is open, or if it is not counted.
     fn told_by(&self, span: &Span) -> Option<EventKind> {
         let (to, seconds) = (span.to?, span.seconds()?);
         match span.phase {
@@ -402,7 +402,7 @@ impl Job {
         events.push(self.event(ended_at, EventKind::Ended { outcome, gpu_seconds }));
     }
 
-    /// Who can fix the failure of a job that has failed.
+    /// Category of a failed job's failure.
     pub fn failure(&self) -> FailureCategory {
         let ran = self.timeline.spans().iter().any(|span| span.phase >= Phase::Starting);
         FailureCategory::of(self.latest.status_reason.as_deref(), self.latest.terminated, ran)
@@ -412,11 +412,13 @@ impl Job {
         let reported = self.preemptions_reported.unwrap_or_default();
         let counted = details.preemptions.min(JobDetails::MAX_PREEMPTIONS);
         let new = counted.saturating_sub(reported);
-        // An earlier run has not counted it, whenever it was: then it counts as of now, or with the job's end.
+        // An earlier run has not counted it, whenever it happened: count it with the current time, or with the job's
+        // end.
         let found_late = self.preemptions_reported.is_some() && self.details.is_none();
         let ended_at = self.latest.stopped_at.filter(|_| self.latest.status.is_ended());
         let now = ended_at.unwrap_or(self.seen_at);
-        // What is no longer listed happened before what is. Where nobody has ever looked it may be long ago.
+        // Attempts that are no longer listed ended before the listed ones. Without an earlier run that may be long
+        // ago.
         let oldest = details.preempted.iter().filter_map(|attempt| attempt.stopped_at).min();
         let long_ago = self.preemptions_reported.is_none().then(|| oldest.unwrap_or(self.latest.created_at));
         self.preemptions_reported = Some(reported.max(counted));
@@ -445,18 +447,18 @@ impl Job {
         }
     }
 
-    /// The queue the job is in.
+    /// The job's queue.
     pub fn queue(&self) -> &QueueName {
         &self.latest.queue
     }
 
-    /// The share the job is accounted to.
+    /// The job's share.
     pub fn share(&self) -> Option<&ShareName> {
         self.latest.share.as_ref()
     }
 }
 
-/// GPUs in a demand; `None` if a unit's GPUs are unknown, or the demand itself is.
+/// GPUs of a demand; `None` if the GPUs of a unit, or the demand itself, are unknown.
 pub fn gpus_of(demand: &[Capacity]) -> Option<f64> {
     let gpus = |capacity: &Capacity| Some(capacity.quantity * f64::from(accelerators_of(&capacity.unit)?.gpus()));
     if demand.is_empty() { None } else { demand.iter().map(gpus).sum() }

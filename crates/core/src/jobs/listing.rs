@@ -1,8 +1,8 @@
-//! Jobs in the orders in which people look for them: by age within a share and a state, by owner, by name and by id.
+//! Sorted indexes of jobs: by age within a share and a state, by owner, by name and by id.
 //!
-//! A page of jobs costs what it shows, however many jobs there are: it is read off an order that is kept, and what no order answers is
-//! looked for among at most [`EXAMINED_AT_MOST`] jobs a page. Memory is what a million jobs need most, so an order holds keys of eight
-//! bytes, by which the table finds a job.
+//! The cost of a page depends on its size, not on the number of jobs: it is read from a sorted index, and what no
+//! index answers is searched among at most [`EXAMINED_AT_MOST`] jobs per page. A million jobs are limited by memory,
+//! so an index holds keys of eight bytes, by which the table finds a job.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -15,47 +15,48 @@ use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{Job, Ledger};
 use crate::model::{InstanceType, JobId, JobStatus, QueueName, ShareName, Timestamp};
 
-/// Jobs that one page looks at, at most. A page that has looked at so many ends early and says where to go on.
+/// Maximum jobs examined per page. A page that reaches it ends early, with the position at which to continue.
 pub const EXAMINED_AT_MOST: usize = 10_000;
 
-/// Jobs with an id or a name that begins so: up to here all are looked at, and beyond it they are frequent among all jobs.
+/// Maximum jobs with an id or name prefix that are all collected; beyond it the prefix is frequent among all jobs,
+/// and a scan is cheap.
 const COLLECTED_AT_MOST: usize = 2_000;
 
-/// What a list of jobs is narrowed by; all that is given must hold.
+/// Filters of a job list; all given ones must match.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    /// Only of this queue.
+    /// Only this queue.
     pub queue: Option<QueueName>,
-    /// Only of this share; the empty name means jobs without one.
+    /// Only this share; the empty name selects jobs without one.
     pub share: Option<ShareName>,
-    /// Only in this state.
+    /// Only this state.
     pub state: Option<JobStatus>,
-    /// Only jobs whose id begins so.
+    /// Only jobs whose id has this prefix.
     pub id: Option<String>,
-    /// Only jobs whose name begins so.
+    /// Only jobs whose name has this prefix.
     pub name: Option<String>,
-    /// Only of this owner; empty for jobs without one.
+    /// Only this owner; empty selects jobs without one.
     pub owner: Option<String>,
-    /// Only jobs that ask for this instance type.
+    /// Only jobs that request this instance type.
     pub unit: Option<InstanceType>,
-    /// Only jobs that wait.
+    /// Only waiting jobs.
     pub waiting: bool,
 }
 
-/// Which jobs are listed, and how.
+/// A query for jobs.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
-    /// What narrows the list.
+    /// Filters of the list.
     pub filter: &'a Filter,
-    /// What else must hold of each job.
+    /// Additional condition on each job.
     pub also: &'a dyn Fn(&Job) -> bool,
-    /// Only jobs that come after one of this age and id.
+    /// Only jobs after this age and id.
     pub after: Option<(Timestamp, &'a JobId)>,
-    /// The youngest first, instead of the oldest.
+    /// Newest first, rather than oldest first.
     pub newest_first: bool,
-    /// At most so many.
+    /// Maximum number of jobs.
     pub limit: usize,
-    /// Jobs that are looked at, at most.
+    /// Maximum jobs examined.
     pub examine: usize,
 }
 
@@ -69,7 +70,7 @@ impl fmt::Debug for Wanted<'_> {
 }
 
 impl<'a> Wanted<'a> {
-    /// The oldest jobs that pass a filter, at most so many.
+    /// The oldest jobs that match a filter, up to a limit.
     pub fn of(filter: &'a Filter, limit: usize) -> Self {
         Self { filter, also: &|_| true, after: None, newest_first: false, limit, examine: EXAMINED_AT_MOST }
     }
@@ -78,7 +79,7 @@ impl<'a> Wanted<'a> {
         self.filter.accepts(job) && (self.also)(job)
     }
 
-    /// Whether a place comes after the one where the list begins.
+    /// Whether a place comes after the start of the list.
     fn follows(&self, place: Place) -> bool {
         let after = self.after.map(|(created_at, id)| (created_at, key_of(id)));
         after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
@@ -101,19 +102,19 @@ impl Filter {
     }
 }
 
-/// Some jobs, oldest first.
+/// Some jobs, in order.
 #[derive(Debug, Default)]
 pub struct Found<'a> {
     /// The jobs.
     pub jobs: Vec<&'a Job>,
-    /// After which job to go on; `None` where nothing follows.
+    /// The job after which to continue; `None` at the end.
     pub next: Option<&'a Job>,
 }
 
-/// When a job was created, and its key: a place in the order of all jobs.
+/// Creation time and key of a job: its position in the order of all jobs.
 pub(super) type Place = (Timestamp, u64);
 
-/// Of what a job's places depend and what may change.
+/// The changeable fields that determine a job's places.
 #[derive(Debug, PartialEq)]
 pub(super) struct Listed {
     share: Option<ShareName>,
@@ -128,24 +129,24 @@ impl Listed {
 }
 
 impl Ledger {
-    /// The jobs that pass a filter and come after one of this age and id, oldest first: what this costs follows `limit`, and not how
-    /// many jobs there are.
+    /// The jobs that match a filter and come after this age and id, oldest first. The cost depends on `limit`, not on
+    /// the number of jobs.
     pub fn list(&self, filter: &Filter, after: Option<(Timestamp, &JobId)>, limit: usize) -> Found<'_> {
         self.find(Wanted { after, ..Wanted::of(filter, limit) })
     }
 
-    /// The jobs that are wanted, in their order: what this costs follows `limit` and `examine`, and not how many jobs there are.
+    /// The jobs of a query, in order. The cost depends on `limit` and `examine`, not on the number of jobs.
     pub fn find<'a>(&'a self, wanted: Wanted<'_>) -> Found<'a> {
         self.listing.page(wanted, &self.jobs)
     }
 
-    /// The jobs that pass a filter and have waited longest without a break until now, longest first: at most `limit`. What neither an order
-    /// nor a short list answers is looked for among the [`EXAMINED_AT_MOST`] jobs that have waited longest.
+    /// The jobs that match a filter with the longest current wait, longest first: at most `limit`. What neither an
+    /// index nor a short list answers is searched among the [`EXAMINED_AT_MOST`] longest-waiting jobs.
     pub fn waiting_longest(&self, filter: &Filter, limit: usize) -> Vec<&Job> {
         self.find_waiting_longest(Wanted::of(filter, limit))
     }
 
-    /// As [`Ledger::waiting_longest`]; what else is wanted must hold, too.
+    /// As [`Ledger::waiting_longest`], with the other conditions of a query.
     pub fn find_waiting_longest(&self, wanted: Wanted<'_>) -> Vec<&Job> {
         let Wanted { filter, limit, .. } = wanted;
         if filter.state.as_ref().is_some_and(|state| state.is_ended() || state.is_in_flight()) {
@@ -169,7 +170,7 @@ impl Ledger {
         jobs.filter(|job| wanted.accepts(job)).take(limit).collect()
     }
 
-    /// The jobs that people may mean by an id, by how an id or a name begins, by a name or by an owner; at most so many.
+    /// The jobs that a user may mean by an id, by a prefix of an id or name, by a name or by an owner; up to a limit.
     pub fn meant<'a>(&'a self, words: &'a str, at_most: usize) -> Vec<&'a Job> {
         self.listing.meant(words, at_most, &self.jobs)
     }
@@ -177,11 +178,11 @@ impl Ledger {
 
 type ByState = BTreeMap<JobStatus, BTreeSet<Place>>;
 
-/// Invariant: a job kept in full is in each order in one place.
+/// Invariant: a job kept in full is in each index exactly once.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     places: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
-    /// By owner; empty for jobs without one, or that were not described.
+    /// By owner; empty for jobs without one, or not described yet.
     owners: BTreeMap<Box<str>, BTreeSet<Place>>,
     ids: Sorted,
     names: Sorted,
@@ -192,7 +193,7 @@ pub(super) fn place_of(job: &Job) -> Place {
 }
 
 impl Listing {
-    /// A job that is about to be kept in full.
+    /// Adds a job that is about to be kept in full.
     pub(super) fn add(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
         self.ids.insert(id(job), key, |other| jobs.by_key(other).map(id));
@@ -200,7 +201,7 @@ impl Listing {
         self.put(job);
     }
 
-    /// A job that is no longer kept in full.
+    /// Removes a job that is no longer kept in full.
     pub(super) fn remove(&mut self, job: &Job, jobs: &JobTable) {
         let (_, key) = place_of(job);
         self.ids.remove(id(job), key, |other| jobs.by_key(other).map(id));
@@ -208,7 +209,7 @@ impl Listing {
         self.take(&Listed::of(job), job);
     }
 
-    /// A job has changed, and was `before`.
+    /// Moves a changed job from its previous places, given by `before`.
     pub(super) fn moved(&mut self, before: &Listed, job: &Job) {
         if *before != Listed::of(job) {
             self.take(before, job);
@@ -260,13 +261,13 @@ impl Listing {
         }
     }
 
-    /// Where the jobs are that have not ended, by age.
+    /// Places of the open jobs, by age.
     pub(super) fn open(&self) -> impl Iterator<Item = Place> {
         let states = self.places.values().flat_map(BTreeMap::values).flatten();
         Merged::of(states.filter(|(state, _)| !state.is_ended()).map(|(_, places)| places.iter().copied()))
     }
 
-    /// The jobs that are wanted, in their order.
+    /// The jobs of a query, in order.
     pub(super) fn page<'a>(&self, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
         let filter = wanted.filter;
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
@@ -291,7 +292,8 @@ impl Listing {
         along(Merged::of(runs), wanted, jobs)
     }
 
-    /// All jobs with the id, name or owner that a filter asks for, and maybe more; `None` if they are many or it asks for none of these.
+    /// All jobs with the id, name or owner of a filter, and possibly others; `None` if they are many or the filter
+    /// has none of these.
     fn few<'a>(&self, filter: &Filter, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_name = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
@@ -305,7 +307,7 @@ impl Listing {
         by_id.or_else(by_name).or_else(by_owner)
     }
 
-    /// All jobs of which a text begins so, unless they are many.
+    /// All jobs whose text has this prefix, unless they are many.
     fn beginning<'a>(&self, order: &Sorted, prefix: &str, text: Text, jobs: &'a JobTable) -> Option<Vec<&'a Job>> {
         let found = self.starting_with(order, prefix, text, jobs).take(COLLECTED_AT_MOST + 1).collect::<Vec<_>>();
         (found.len() <= COLLECTED_AT_MOST).then_some(found)
@@ -325,8 +327,8 @@ impl Listing {
         from.take_while(move |job| text(job).starts_with(prefix))
     }
 
-    /// The jobs that people may mean by a text: the job with this id, or else those with this name, those with an id that begins so,
-    /// with a name that begins so, or of this owner. At most so many.
+    /// The jobs that a user may mean by a text: the job with this id, else jobs with this name, else with this prefix
+    /// of an id, else with this prefix of a name, else of this owner. Up to a limit.
     pub(super) fn meant<'a>(&'a self, words: &'a str, at_most: usize, jobs: &'a JobTable) -> Vec<&'a Job> {
         if words.is_empty() {
             return Vec::new();
@@ -364,7 +366,7 @@ fn count(sets: &[&BTreeSet<Place>]) -> usize {
     sets.iter().map(|set| set.len()).sum()
 }
 
-/// What an order is by.
+/// The text that an index is sorted by.
 type Text = fn(&Job) -> &str;
 
 fn id(job: &Job) -> &str {
@@ -375,7 +377,7 @@ fn name(job: &Job) -> &str {
     &job.latest.name
 }
 
-/// A page of a few jobs.
+/// A page from a few jobs.
 fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
     let passes = |job: &&Job| wanted.accepts(job) && wanted.follows(place_of(job));
     let mut jobs: Vec<&Job> = few.into_iter().filter(passes).collect();
@@ -389,7 +391,7 @@ fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
     Found { jobs, next }
 }
 
-/// A page of jobs that are looked at in the order of these places.
+/// A page from jobs that are examined in the order of these places.
 fn along<'a>(places: impl Iterator<Item = Place>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
     let mut found = Found::default();
     let mut last = None;
@@ -412,7 +414,7 @@ fn along<'a>(places: impl Iterator<Item = Place>, wanted: Wanted<'_>, jobs: &'a 
     found
 }
 
-/// Several ordered runs as one: an item costs as much as the runs' number has digits, and what is not asked for costs nothing.
+/// Merges sorted iterators lazily: an item costs the logarithm of their number.
 struct Merged<I: Iterator<Item: Ord + Copy>> {
     runs: Vec<Peekable<I>>,
     heads: BinaryHeap<Reverse<(I::Item, usize)>>,

@@ -1,4 +1,4 @@
-//! What to ask next: cheap where nothing changed, certain where an alert may rest on it.
+//! Plans the next requests: few where nothing changed, reliable where an alert may depend on them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,50 +7,50 @@ use crate::jobs::coverage::{Coverage, minute};
 use crate::jobs::{Job, Ledger, Phase, ShareJobs};
 use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
 
-/// Arrivals are asked for again from this long before the newest one known: lists may lag behind each other.
+/// Arrivals are listed again from this long before the newest known job: lists may lag differently.
 const OVERLAP: Duration = Duration::from_secs(60);
 
-/// A queue with no more waiting jobs than this is listed in full each poll: ten pages at most.
+/// Maximum backlog that is listed in full in each poll: ten pages.
 const SMALL_BACKLOG: usize = 1_000;
 
-/// Jobs on a page of a list.
+/// Jobs per page of a list.
 const JOBS_PER_PAGE: usize = 100;
 
-/// Fewer jobs than this that left the lists are simply described.
+/// Fewer missing jobs than this are described one by one.
 const WORTH_RELISTING: usize = 20;
 
-/// Descriptions asked for in one poll, at most.
+/// Maximum descriptions per poll.
 pub(crate) const JOBS_PER_POLL: usize = 500;
 
-/// Training jobs asked for in one poll, at most.
+/// Maximum training jobs described per poll.
 const TRAINING_JOBS_PER_POLL: usize = 20;
 
-/// Hosts of a job, at most: an amount beyond it is no amount of instances.
+/// Maximum hosts per job: a larger number is invalid.
 const MAX_HOSTS_PER_JOB: u32 = 10_000;
 
-/// Hosts that are known to whoever asks for their utilisation, at most: they take turns.
+/// Maximum hosts returned for utilisation queries; the caller rotates through them.
 const MAX_HOSTS: usize = 100_000;
 
-/// Jobs at the front of a queue, as AWS reports, that are described again and again.
+/// Jobs at the front of a queue, as AWS reports it, that are described repeatedly.
 const FRONT_OF_QUEUE: usize = 20;
 
-/// Jobs at the front of each share that are.
+/// Jobs at the front of each share that are described repeatedly.
 const FRONT_OF_SHARE: usize = 3;
 
-/// Jobs that are described again in one poll only because that was long ago, at most.
+/// Maximum jobs per poll that are described again because of the description's age alone.
 const REFRESHED_PER_POLL: usize = 40;
 
-/// How often to look again.
+/// Intervals of verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Cadence {
-    /// Full listings of waiting jobs, where the backlog is not small.
+    /// Interval of full listings of waiting jobs, for large backlogs.
     pub reconcile_every: Duration,
-    /// Descriptions of the job on which a share's oldest wait rests, and of the jobs that go next.
+    /// Interval of descriptions of each share's longest-waiting job, and of the jobs that go next.
     pub verify_every: Duration,
 }
 
 impl Ledger {
-    /// The questions of the poll that begins at `now`, over the queues that are watched.
+    /// The requests of the poll that starts at `now`, for the watched queues.
     pub fn questions<'a>(
         &self,
         queues: impl Iterator<Item = &'a QueueName>,
@@ -68,7 +68,7 @@ impl Ledger {
                 Some(_) if coverage.waiting_then <= SMALL_BACKLOG => drop(questions.waiting.insert(queue.clone())),
                 Some(last) if now.since(last) < cadence.reconcile_every => {}
                 Some(_) => drop(questions.reconcile.insert(queue.clone())),
-                // What was missed before a restart may be in there, to be described before anything is counted.
+                // Anything missed before a restart may be among them, and must be described before counting.
                 None => drop(questions.waiting.insert(queue.clone())),
             }
         }
@@ -82,7 +82,8 @@ impl Ledger {
         questions
     }
 
-    /// Jobs by urgency: gone from where they were, back in the queue, oldest of their share, then merely unknown.
+    /// Jobs by urgency: missing in their lists, back in the queue, longest-waiting of their share, then merely
+    /// unknown.
     fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
         let mut left: Vec<&Job> =
             self.queues.values().flat_map(|coverage| &coverage.left).filter_map(|id| self.job(id)).collect();
@@ -94,14 +95,14 @@ impl Ledger {
             .chain(of(Urgency::UnknownInFlight))
             .chain(of(Urgency::UnknownWaiting));
         let mut reported: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
-        // The jobs that left may be shown by a list instead: then as many others can be described.
+        // Missing jobs may be found by a list instead, which leaves room for as many others.
         let rest: Vec<&Job> = rest.filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
         left.extend(rest);
         left
     }
 
-    /// The job on which the oldest wait of a share rests, and those that no list of a known status shows, where they were not
-    /// seen for long.
+    /// The longest-waiting job of each share, and jobs in a status unknown to this build, which no list shows, if
+    /// they were not seen for long.
     fn unverified_jobs(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
         let ids =
             self.lanes().flat_map(|(_, _, lane)| lane.oldest().map(|(_, id)| id).into_iter().chain(lane.unknown()));
@@ -111,8 +112,8 @@ impl Ledger {
         jobs
     }
 
-    /// A description covers one job for one call, a page of arrivals of a hundred. Where many young jobs have left the
-    /// lists, the next arrivals are asked for from further back, and those jobs need no description.
+    /// A description is one call per job, a page of arrivals one call per hundred. If many recently created jobs are
+    /// missing in their lists, list arrivals from further back instead of describing those jobs.
     fn relist_instead(
         &self,
         wanted: &mut Vec<&Job>,
@@ -122,7 +123,7 @@ impl Ledger {
     ) {
         for (queue, after) in created_after {
             let Some(coverage) = self.queues.get(queue) else { continue };
-            // What a list should have shown long ago is described after all.
+            // Jobs that a list should have shown long ago are described after all.
             let is_left =
                 |job: &Job| coverage.left.contains(&job.latest.id) && now.since(job.seen_at) < cadence.reconcile_every;
             let mut left: Vec<Timestamp> =
@@ -142,16 +143,16 @@ impl Ledger {
             if let Some(choice @ (_, back_to)) = cheapest
                 && calls(&choice) < left.len()
             {
-                // Whether the filter includes its own moment is not documented.
+                // It is undocumented whether the filter includes its own time.
                 *after = (*after).min(back_to - Duration::from_millis(1));
                 wanted.retain(|job| !(is_left(job) && job.latest.created_at >= back_to));
             }
         }
     }
 
-    /// Jobs that were described and may have changed since in what only a description shows: `UpdateServiceJob` changes priorities,
-    /// and tags name other owners. Near the front of queues and shares that matters soon, `fronts` of them as AWS reports; for jobs
-    /// in flight it may take as long as a full listing. Those that were described longest ago go first.
+    /// Described jobs whose description may be outdated: `UpdateServiceJob` changes priorities, and owners come from
+    /// tags. Near the front of queues (`fronts`, as AWS reports them) and shares they are refreshed soon; jobs in
+    /// flight as often as full listings. The oldest descriptions come first.
     pub fn jobs_to_refresh<'a>(
         &'a self,
         fronts: impl Iterator<Item = impl Iterator<Item = JobId>>,
@@ -211,7 +212,7 @@ impl Ledger {
     }
 }
 
-/// Why a job should be described for what it is, most urgent first.
+/// Why a job should be described because of its own state, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
     Requeued,

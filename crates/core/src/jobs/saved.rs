@@ -1,11 +1,11 @@
-//! What is kept of jobs and queues over a restart, and how a ledger goes on from it.
+//! State of jobs and queues saved across restarts, and how a ledger resumes from it.
 //!
 //! # Invariants
 //!
-//! * Every job that has not ended is kept, and every job of whose events some are not counted yet.
-//! * A job is written when something of it changed that cannot be known otherwise. When it was seen last follows from the
-//!   lists of its queue, and so it is written for the jobs that are missing in one.
-//! * What a restored job tells is news: what was counted of it is kept with it.
+//! * Every open job is saved, and every job with uncounted events.
+//! * A job is written when something changed that cannot be derived otherwise. When it was last seen follows from the
+//!   lists of its queue, so it is written only for jobs that are missing in one.
+//! * Events of a restored job are new: what was counted of it is saved with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,14 @@ use crate::model::{
     ShareName, Timestamp, TrainingJobName,
 };
 
-/// What a save has to write.
+/// Changes to save.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     /// Jobs that changed, or are no longer kept.
     jobs: BTreeSet<JobId>,
-    /// Jobs of whose events some were not counted at the last save, with how many preemptions were not.
+    /// Jobs with uncounted events at the last save, and how many of these events are preemptions.
     uncounted: BTreeMap<JobId, u32>,
-    /// Whether nothing is known to be saved.
+    /// Whether everything must be saved.
     is_all: bool,
 }
 
@@ -50,14 +50,14 @@ impl Unsaved {
     }
 }
 
-/// What the release before kept of a job that was dispatched: it takes effect when the job is seen.
+/// State of a dispatched job as saved by the previous release; applied when the job is seen.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(super) struct Past {
     #[serde(flatten)]
     pub(super) timeline: Timeline,
     #[serde(default)]
     pub(super) wants_description: bool,
-    /// How many preemptions were counted.
+    /// Number of counted preemptions.
     #[serde(default)]
     pub(super) preemptions: Option<u32>,
 }
@@ -68,7 +68,7 @@ impl Past {
     }
 }
 
-/// A job as it is written: there may be a million, so what is as for most jobs is left out, and times are milliseconds.
+/// A saved job. There may be a million, so common defaults are omitted, and times are milliseconds.
 #[derive(Serialize, Deserialize)]
 struct Body {
     name: String,
@@ -95,10 +95,10 @@ struct Body {
     terminated: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     details: Option<Box<JobDetails>>,
-    /// `None` for a job that has done nothing but wait.
+    /// `None` for a job that has only waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeline: Option<Timeline>,
-    /// When it was seen last, at the least.
+    /// Lower bound of when it was last seen.
     seen: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     described: Option<i64>,
@@ -106,16 +106,16 @@ struct Body {
     wants_description: Option<i64>,
     #[serde(default, skip_serializing_if = "is_false")]
     training_job_known: bool,
-    /// Seconds waited by reason, of waits that are over.
+    /// Seconds of ended waits by reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     waited: Option<Box<Waited>>,
-    /// What of that belongs to waits after the first.
+    /// The part of `waited` that belongs to waits after the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requeue_waits: Option<Box<RequeueWaits>>,
-    /// How many preemptions were counted.
+    /// Number of counted preemptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preemptions: Option<u32>,
-    /// Whether a list lacks it.
+    /// Whether it is missing in a list.
     #[serde(default, skip_serializing_if = "is_false")]
     left: bool,
 }
@@ -126,7 +126,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Body {
-    /// A job, when of the preemptions it reported `uncounted` are not counted yet.
+    /// The state of a job, of whose reported preemptions `uncounted` are not counted yet.
     fn of(job: &Job, uncounted: u32, left: bool) -> Self {
         let latest = &job.latest;
         let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
@@ -157,7 +157,7 @@ impl Body {
         }
     }
 
-    /// The job, if that is one.
+    /// The job, if the state is valid.
     fn job(self, id: JobId) -> Option<Job> {
         let at = |millis: Option<i64>| millis.map(Timestamp::from_millis);
         let created_at = Timestamp::from_millis(self.created);
@@ -203,14 +203,14 @@ impl Body {
     }
 }
 
-/// What was saved of a job.
+/// A parsed saved job.
 enum Read {
-    /// The job, and whether a list lacks it.
+    /// The job, and whether it is missing in a list.
     Job(Box<Job>, bool),
     Past(Past),
 }
 
-/// Whether a job was saved in a form that this build knows.
+/// Whether this build can parse a saved job.
 pub fn is_readable(job: &SavedJob) -> bool {
     read(job).is_some()
 }
@@ -225,7 +225,7 @@ fn read(SavedJob { id, body }: &SavedJob) -> Option<Read> {
     }
 }
 
-/// The jobs of some events, with how many of these are preemptions.
+/// The jobs of some events, and how many of these are preemptions.
 fn preemptions_in(events: &[Event]) -> BTreeMap<JobId, u32> {
     let mut preemptions = BTreeMap::new();
     for (id, what) in events.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
@@ -235,18 +235,19 @@ fn preemptions_in(events: &[Event]) -> BTreeMap<JobId, u32> {
 }
 
 impl Ledger {
-    /// Goes on after an earlier run, which has counted what happened until then and saved this of its queues.
+    /// Resumes after an earlier run, which counted events up to `counted_until` and saved these queues.
     pub fn resume(&mut self, queues: &[SavedQueue], counted_until: Timestamp) {
         self.counted_until = Some(counted_until);
         for SavedQueue { name, body } in queues {
-            // What an older build has saved and this one cannot read is listed again.
+            // State of an older build that cannot be parsed is replaced by listing everything again.
             if let Ok(saved) = serde_json::from_str::<SavedCoverage>(body) {
                 self.queues.insert(name.clone(), Coverage::restored(&saved));
             }
         }
     }
 
-    /// Takes in jobs that an earlier run has [saved](Self::to_save). What [cannot be read](is_readable) is left out, and is no longer kept.
+    /// Restores jobs [saved](Self::to_save) by an earlier run. Those that [cannot be parsed](is_readable) are skipped
+    /// and deleted.
     pub fn restore(&mut self, jobs: Vec<SavedJob>) -> Changes {
         for job in jobs {
             match read(&job) {
@@ -274,7 +275,7 @@ impl Ledger {
             job.tell_uncounted(counted_until, &mut self.events);
         }
         let uncounted = preemptions_in(self.events.get(reported_before..).unwrap_or_default());
-        // An ended one is kept until its events are counted.
+        // An ended job is kept until its events are counted.
         if job.timeline.current().is_none() {
             self.unsaved.uncounted.insert(id.clone(), 0);
         }
@@ -291,7 +292,7 @@ impl Ledger {
         }
     }
 
-    /// What happened from `counted_until` on may be news after all: an earlier run took a later time for now than it was, which is `now`.
+    /// Treats events from `counted_until` on as new after all: an earlier run's clock was ahead of `now`.
     pub fn correct_future(&mut self, counted_until: Timestamp, now: Timestamp) {
         self.counted_until = self.counted_until.map(|known| known.min(counted_until));
         self.queues.values_mut().for_each(|coverage| coverage.correct_future(now));
@@ -302,7 +303,7 @@ impl Ledger {
         }
     }
 
-    /// Forgets the jobs of queues that are not watched any more: no list will show them.
+    /// Drops the jobs of queues that are no longer watched: no list will contain them.
     pub fn forget_other_queues(&mut self, is_watched: impl Fn(&QueueName) -> bool) -> Changes {
         self.queues.retain(|queue, _| is_watched(queue));
         let others = self.jobs.iter().filter(|job| !is_watched(job.queue()));
@@ -322,12 +323,13 @@ impl Ledger {
         self.changes()
     }
 
-    /// Next [everything is to be saved](Self::to_save): what was saved is lost.
+    /// Marks everything [to be saved](Self::to_save): the saved state is lost.
     pub fn save_all(&mut self) {
         self.unsaved.is_all = true;
     }
 
-    /// What changed since this was last asked, when these events are not counted yet. Whoever asks keeps it until it is saved.
+    /// Takes the changes since the last call, given the events that are not counted yet. The caller keeps them until
+    /// they are saved.
     pub fn to_save(&mut self, uncounted: &[Event]) -> SavedJobs {
         let preemptions = preemptions_in(uncounted);
         let mut jobs = std::mem::take(&mut self.unsaved.jobs);
@@ -353,7 +355,7 @@ impl Ledger {
         changes
     }
 
-    /// What is to be kept of a job; `None` for nothing.
+    /// The state to save of a job; `None` for nothing.
     fn body(&self, id: &JobId, uncounted: &BTreeMap<JobId, u32>) -> Option<String> {
         let job = self.jobs.get(id)?;
         let uncounted = uncounted.get(id).copied();
@@ -364,7 +366,7 @@ impl Ledger {
         serde_json::to_string(&Body::of(job, uncounted.unwrap_or_default(), left)).ok()
     }
 
-    /// What is to be kept of each queue.
+    /// The state to save of each queue.
     pub fn saved_queues(&self) -> Vec<SavedQueue> {
         let saved = |(name, coverage): (&QueueName, &Coverage)| {
             let saved = coverage.saved(self.undescribed_ends.created_since_in(name))?;
@@ -373,7 +375,7 @@ impl Ledger {
         self.queues.iter().filter_map(saved).collect()
     }
 
-    /// Forgets what is remembered of jobs that were not seen: AWS no longer knows them.
+    /// Drops restored state of jobs that were not seen: AWS no longer knows them.
     pub fn forget_unseen(&mut self) {
         for id in std::mem::take(&mut self.remembered).into_keys() {
             self.unsaved.add_id(&id);

@@ -1,7 +1,7 @@
-//! The jobs of one share of a queue that have not ended, in the orders in which figures and questions need them.
+//! The open jobs of one share of a queue, in the orders that figures and requests need.
 //!
-//! A lane changes when one of its jobs does, so that what looks at lanes costs as much as there are shares, kinds of jobs and
-//! jobs in flight, however many wait.
+//! A lane is updated when one of its jobs changes, so code that visits lanes costs as much as there are shares, kinds
+//! of jobs and jobs in flight, however many jobs wait.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,18 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::jobs::Job;
 use crate::model::{Demand, JobId, JobStatus, Timestamp};
 
-/// What waiting jobs have in common of which nothing but their order tells one from another.
+/// Common properties of waiting jobs that differ only in their order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class {
     /// SUBMITTED, PENDING or RUNNABLE.
     pub status: JobStatus,
-    /// Why, in AWS's words.
+    /// Status reason, in AWS's wording.
     pub status_reason: Option<String>,
-    /// What each job needs.
+    /// Demand of each job.
     pub demand: Demand,
 }
 
-/// A waiting job's place in its share: jobs of higher priority first, then older ones.
+/// Position of a waiting job in its share: higher priority first, then older.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     priority: Reverse<i32>,
@@ -29,18 +29,18 @@ pub struct Place {
     pub id: JobId,
 }
 
-/// Jobs of one share of a queue that have not ended.
+/// Open jobs of one share of a queue.
 #[derive(Debug, Default)]
 pub struct ShareJobs {
     waiting: BTreeMap<Class, BTreeSet<Place>>,
-    /// By priority, as far as jobs were described.
+    /// By priority, if described.
     waits: BTreeMap<Option<i32>, Waits>,
     in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
-    /// Of a status that this build does not know.
+    /// Jobs in a status unknown to this build.
     unknown: BTreeMap<JobStatus, BTreeSet<JobId>>,
 }
 
-/// Since when jobs wait that were never dispatched, and since when those that were.
+/// Wait starts of jobs that were never dispatched, and of those that were.
 #[derive(Debug, Default)]
 struct Waits {
     first: BTreeSet<(Timestamp, JobId)>,
@@ -63,22 +63,22 @@ impl ShareJobs {
         self.waiting.iter()
     }
 
-    /// The class of a waiting job, as it is kept here.
+    /// The stored class of a waiting job.
     pub(crate) fn class_of(&self, job: &Job) -> Option<&Class> {
         self.waiting.get_key_value(&Class::of(job)).map(|(class, _)| class)
     }
 
-    /// The waiting job that goes next.
+    /// The waiting job that is dispatched next.
     pub fn first(&self) -> Option<&Place> {
         self.waiting.values().filter_map(BTreeSet::first).min()
     }
 
-    /// Since when the job waits that has waited longest, and which it is.
+    /// The longest-waiting job, with the start of its wait.
     pub fn oldest(&self) -> Option<&(Timestamp, JobId)> {
         self.waits.values().filter_map(Waits::oldest).min()
     }
 
-    /// Since when the jobs wait that have waited longest, and which they are: at most so many, longest first.
+    /// The longest-waiting jobs with the start of their waits, up to a limit, longest first.
     pub(crate) fn longest_waiting(&self, most: usize) -> Vec<&(Timestamp, JobId)> {
         let of_priority =
             self.waits.values().flat_map(|waits| waits.first.iter().take(most).chain(waits.requeue.iter().take(most)));
@@ -88,7 +88,7 @@ impl ShareJobs {
         all
     }
 
-    /// Since when jobs wait and which they are, in runs of which each is in that order.
+    /// Waiting jobs with the start of their waits, as several sorted runs.
     pub(super) fn waits(&self) -> impl Iterator<Item = impl Iterator<Item = &(Timestamp, JobId)>> {
         self.waits.values().flat_map(|waits| [waits.first.iter(), waits.requeue.iter()])
     }
@@ -98,17 +98,17 @@ impl ShareJobs {
         self.waiting.get(class)
     }
 
-    /// Since when the job waits that has waited longest, of each priority; `None` are jobs that were not described.
+    /// Start of the longest wait for each priority; `None` for jobs that were not described.
     pub fn oldest_by_priority(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
         self.waits.iter().filter_map(|(priority, waits)| Some((*priority, waits.oldest()?.0)))
     }
 
-    /// Since when each job waits that was never dispatched, with its priority: oldest first of each.
+    /// Start of each wait of a never dispatched job, with its priority: oldest first for each priority.
     pub fn first_waits(&self) -> impl Iterator<Item = (Option<i32>, Timestamp)> {
         self.waits.iter().flat_map(|(priority, waits)| waits.first.iter().map(|(since, _)| (*priority, *since)))
     }
 
-    /// Jobs that have waited without a break since before a moment.
+    /// Jobs whose current wait began before a time.
     pub(super) fn waiting_since_before(&self, moment: Timestamp) -> impl Iterator<Item = &JobId> {
         let sets = self.waits.values().flat_map(|waits| [&waits.first, &waits.requeue]);
         sets.flat_map(move |set| set.iter().take_while(move |(since, _)| *since < moment)).map(|(_, id)| id)
@@ -124,12 +124,12 @@ impl ShareJobs {
         self.in_flight.values().flatten()
     }
 
-    /// Jobs of statuses that this build does not know.
+    /// Jobs in statuses unknown to this build.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = &JobId> {
         self.unknown.values().flatten()
     }
 
-    /// How many jobs have each status; a status may come up more than once.
+    /// Number of jobs by status; a status may occur more than once.
     pub fn counts(&self) -> impl Iterator<Item = (&JobStatus, usize)> {
         let waiting = self.waiting.iter().map(|(class, jobs)| (&class.status, jobs.len()));
         waiting.chain(self.in_flight.iter().chain(&self.unknown).map(|(status, jobs)| (status, jobs.len())))
@@ -151,7 +151,7 @@ impl ShareJobs {
         }
     }
 
-    /// Takes out what [`ShareJobs::add`] put in; the job must not have changed since.
+    /// Removes what [`ShareJobs::add`] added; the job must not have changed since.
     pub(super) fn remove(&mut self, job: &Job) {
         let (id, status) = (&job.latest.id, job.status());
         if status.is_waiting() {
@@ -193,20 +193,20 @@ impl Class {
         }
     }
 
-    /// GPUs that each job asks for; `None` if that is not known (unknown type, or instances of any type).
+    /// GPUs that each job requests; `None` if unknown (unknown type, or instances of any type).
     pub fn gpus(&self) -> Option<f64> {
         crate::jobs::gpus_of(&self.demand)
     }
 }
 
 impl Place {
-    /// Of the jobs of a class, those that were created before a moment, whatever their priorities: this looks at no others.
+    /// Jobs of a class created before a time, with any priority; visits no others.
     pub(crate) fn created_before(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
         let until = move |priority| places.range(..Self::first_of(priority, moment));
         priorities(places).flat_map(move |priority| until(priority).rev().take_while(move |at| at.priority == priority))
     }
 
-    /// Of the jobs of a class, those that were created at a moment, whatever their priorities: this looks at no others.
+    /// Jobs of a class created at a time, with any priority; visits no others.
     pub(crate) fn created_at_once(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
         let from = move |priority| places.range(Self::first_of(priority, moment)..);
         priorities(places).flat_map(move |priority| {
@@ -227,7 +227,7 @@ impl Place {
     }
 }
 
-/// The priorities of the jobs of a class, highest first, each found without a look at the jobs between.
+/// Priorities of the jobs of a class, highest first, found without visiting the jobs between.
 fn priorities(places: &BTreeSet<Place>) -> impl Iterator<Item = Reverse<i32>> {
     let lower = |Reverse(priority): &Reverse<i32>| {
         let next = Place::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));

@@ -1,14 +1,15 @@
-//! Keys in the order of texts that are kept elsewhere: eight bytes a key, where a tree of texts would take fifty.
+//! Keys sorted by texts that are stored elsewhere: eight bytes per key, where a tree of texts takes fifty.
 
-/// Keys in one piece, at most: what an insertion moves, and of which a search looks up as many texts as their number has binary digits.
+/// Maximum keys per piece: the number moved by an insertion, whose binary logarithm is the number of texts a search
+/// looks up.
 const PIECE: usize = 64;
 
-/// Keys in the order of their texts, and of the keys where texts are equal, in pieces.
+/// Keys sorted by text, then by key, in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Sorted(Vec<Piece>);
 
-/// Invariant: it has 1 to [`PIECE`] keys, of which none comes before `from`; all those of the pieces before it do, so that a piece is found
-/// without looking up a text. The first piece holds what comes before its `from`, too.
+/// Invariant: it has 1 to [`PIECE`] keys, none of them below `from`; all keys of the preceding pieces are below it,
+/// so a piece is found without looking up a text. The first piece also holds keys below its `from`.
 #[derive(Debug)]
 struct Piece {
     from: (Box<str>, u64),
@@ -16,7 +17,8 @@ struct Piece {
 }
 
 impl Sorted {
-    /// Puts a key where its text belongs; one that is there stays where it is. `text_of` finds the texts of keys that are there.
+    /// Inserts a key at the position of its text; an existing key stays. `text_of` returns the texts of existing
+    /// keys.
     pub(super) fn insert<'a>(&mut self, text: &str, key: u64, text_of: impl Fn(u64) -> Option<&'a str>) {
         let index = self.piece_of(text, key);
         let Some(piece) = self.0.get_mut(index) else {
@@ -36,7 +38,7 @@ impl Sorted {
         }
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub(super) fn remove<'a>(&mut self, text: &str, key: u64, text_of: impl Fn(u64) -> Option<&'a str>) {
         let index = self.piece_of(text, key);
         let Some(piece) = self.0.get_mut(index) else { return };
@@ -47,7 +49,7 @@ impl Sorted {
         }
     }
 
-    /// All keys from the first on whose text does not come before this one.
+    /// All keys from the first one whose text is not below this one.
     pub(super) fn from<'a>(
         &self,
         text: &str,
@@ -58,13 +60,13 @@ impl Sorted {
         self.0.iter().skip(index).flat_map(|piece| &piece.keys).skip(at).copied()
     }
 
-    /// The piece where a key belongs.
+    /// The piece for a key.
     fn piece_of(&self, text: &str, key: u64) -> usize {
         let begins_at_or_before = |piece: &Piece| (&*piece.from.0, piece.from.1) <= (text, key);
         self.0.partition_point(begins_at_or_before).saturating_sub(1)
     }
 
-    /// Lets no small pieces pile up where keys were taken out.
+    /// Merges small pieces after removals.
     fn tidy(&mut self, index: usize) {
         let len = |index: usize| self.0.get(index).map_or(usize::MAX, |piece| piece.keys.len());
         if len(index) == 0 {
@@ -79,7 +81,7 @@ impl Sorted {
 }
 
 impl Piece {
-    /// Where a key is, or would be.
+    /// Position of a key, or where it would be inserted.
     fn position<'a>(&self, text: &str, key: u64, text_of: &impl Fn(u64) -> Option<&'a str>) -> usize {
         let comes_before = |other: &u64| *other != key && text_of(*other).is_some_and(|of| (of, *other) < (text, key));
         self.keys.partition_point(comes_before)
@@ -94,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// A text of a key; several keys have the same.
+    /// Text of a key; several keys have the same.
     fn text(key: u64) -> &'static str {
         const TEXTS: [&str; 7] = ["", "a", "aa", "ab", "b", "train-1", "train-10"];
         TEXTS[key as usize % TEXTS.len()]
@@ -105,7 +107,7 @@ mod tests {
         fn it_is_as_good_as_a_set(steps in prop::collection::vec((0..3_u8, 0..1_500_u64), 0..4_000), from in 0..7_u64) {
             let (mut sorted, mut set) = (Sorted::default(), BTreeSet::new());
             for (step, key) in steps {
-                // More come than go at first, so that there are many pieces.
+                // More insertions than removals at first, so that there are many pieces.
                 if step > 0 {
                     sorted.insert(text(key), key, |key| Some(text(key)));
                     set.insert((text(key), key));

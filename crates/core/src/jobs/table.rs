@@ -1,4 +1,4 @@
-//! Jobs by id, made for pages: each of a hundred jobs is somewhere else in a hundred megabytes of memory.
+//! Jobs by id, optimised for pages: each of a hundred jobs is elsewhere in a hundred megabytes of memory.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;
@@ -8,17 +8,17 @@ use hashbrown::HashTable;
 use crate::jobs::Job;
 use crate::model::JobId;
 
-/// Every job kept in full. A job is looked for by its own id: a map would keep that a second time, and count who shares it.
+/// All jobs kept in full. Looked up by the id inside the job: a map would store a second, reference-counted copy.
 #[derive(Debug, Default)]
 pub(super) struct JobTable {
     jobs: HashTable<Entry>,
 }
 
-/// A job with its key: whether it is the one that is looked for is seen without going to where it is.
+/// A job with its key, so that lookups compare keys without dereferencing the job.
 type Entry = (u64, Box<Job>);
 
-/// What a job is found by where its id would take too much memory: a hash of 64 bits, the same in every run. Among a million jobs two
-/// have the same once in 10^7.
+/// A compact key of a job: a 64-bit hash of its id, the same in every run. Among a million jobs, two have the same
+/// with a probability of 10^-7.
 pub fn key_of(id: &JobId) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
 }
@@ -37,7 +37,7 @@ impl JobTable {
         self.jobs.find_mut(hash, |entry| is_of(entry, hash, id)).map(|(_, job)| &mut **job)
     }
 
-    /// Takes in a job that is not there.
+    /// Inserts a new job.
     pub(super) fn insert(&mut self, job: Job) {
         let key = key_of(&job.latest.id);
         self.jobs.insert_unique(key, (key, Box::new(job)), |(key, _)| *key);
@@ -62,8 +62,8 @@ impl JobTable {
         self.jobs.len()
     }
 
-    /// Looks at jobs that will be asked for one by one. With all hashes known beforehand the processor has several of them fetched at
-    /// the same time, where it would wait for each.
+    /// Prefetches jobs that will be looked up one by one. With all hashes known in advance the processor loads
+    /// several of them concurrently, rather than waiting for each.
     pub(super) fn fetch<'a>(&self, ids: impl Iterator<Item = &'a JobId>) {
         let hashed: Vec<(u64, &JobId)> = ids.map(|id| (key_of(id), id)).collect();
         let found = hashed.iter().filter_map(|(hash, id)| self.find(*hash, id));

@@ -1,4 +1,4 @@
-//! Laws of the ledger over random histories, and the cases that people would ask about, drawn.
+//! Properties of the ledger over random histories, and drawn examples.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn seen(status: JobStatus) -> JobSeen {
     }
 }
 
-/// What the API says of a job whose moments are `scheduled`, `started` and `stopped` (minutes), polled at `at`.
+/// A response about a job with the times `scheduled`, `started` and `stopped` (minutes), polled at `at`.
 fn answer(at: i64, scheduled: i64, started: i64, stopped: i64) -> JobSeen {
     let known = |minutes: i64| (at >= minutes).then(|| minute(minutes));
     let status = match at {
@@ -36,7 +36,7 @@ fn described(seen: JobSeen) -> JobSeen {
     JobSeen { details: Some(Box::default()), ..seen }
 }
 
-/// Draws a timeline: phase initial, attempt, from and to in minutes, `~` before a moment that is not exact.
+/// Draws a timeline: initial of the phase, attempt, from and to in minutes, `~` before an inexact time.
 fn drawn(ledger: &Ledger) -> String {
     let minutes = |moment: Moment| {
         let about = if moment.is_exact() { "" } else { "~" };
@@ -109,13 +109,13 @@ fn attempts_that_nobody_saw_are_known_from_descriptions() {
         &[waiting(), (60, with(vec![over(Some(12), 23)], answer(60, 40, 45, 99)))],
         "wa1 0-~12, sc1 ~12-~12, st1 ~12-12, ru1 12-23, wa2 23-40, sc2 40-~45, st2 ~45-45, ru2 45-",
     );
-    // It was seen to be dispatched, but not to run.
+    // It was seen dispatched, but not running.
     let scheduled = (6, with(Vec::new(), answer(6, 5, 12, 99)));
     check(
         &[scheduled, (60, with(vec![over(Some(12), 23)], seen(JobStatus::Runnable)))],
         "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-23, wa2 23-",
     );
-    // Told again, and told of what is known, it changes nothing.
+    // Repeated, and with known facts, it changes nothing.
     let known = (20, with(Vec::new(), answer(20, 5, 12, 99)));
     let back = || with(vec![over(Some(12), 23)], seen(JobStatus::Runnable));
     check(&[known, (25, back()), (30, back())], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-23, wa2 23-");
@@ -205,7 +205,7 @@ fn an_answer_that_is_older_than_the_last_one_changes_nothing() {
 fn who_waits_longest_is_told_by_the_present_wait_and_not_by_age() {
     let mut ledger = Ledger::default();
     let named = |id: &str, seen: JobSeen| JobSeen { id: id.into(), ..described(seen) };
-    // The oldest job ran from minute 12 on and was requeued at minute 50; the younger one has waited since minute 20.
+    // The old job ran from minute 12 on and was requeued at minute 50; the younger one has waited since minute 20.
     ledger.observe(named("old", answer(20, 5, 12, 99)), minute(20));
     ledger.observe(named("young", JobSeen { created_at: minute(20), ..seen(JobStatus::Runnable) }), minute(21));
     ledger.observe(named("old", seen(JobStatus::Runnable)), minute(50));
@@ -266,7 +266,7 @@ fn many_young_jobs_that_left_are_listed_again_and_few_or_old_ones_described() {
     assert_eq!(questions(50, 10, 60).0, 50, "what lists did not tell of for long is described");
 }
 
-/// A life: minutes of dispatch, start and end, and the moments of polls.
+/// A history: minutes of dispatch, start and end, and the times of polls.
 fn life() -> impl Strategy<Value = (i64, i64, i64, Vec<i64>)> {
     (0..50_i64, 0..50_i64, 0..100_i64, prop::collection::vec(0..300_i64, 1..12)).prop_map(
         |(wait, startup, run, mut polls)| {
@@ -277,7 +277,7 @@ fn life() -> impl Strategy<Value = (i64, i64, i64, Vec<i64>)> {
 }
 
 proptest! {
-    /// Replaying any answer changes neither the history nor what is counted.
+    /// Repeating any response changes neither the history nor the counts.
     #[test]
     fn observing_twice_changes_nothing((scheduled, started, stopped, polls) in life()) {
         let mut once = Ledger::default();
@@ -291,7 +291,7 @@ proptest! {
         prop_assert_eq!(drawn(&once), drawn(&twice));
     }
 
-    /// Spans partition the life: they meet, never run backwards, and only the last is open.
+    /// Spans partition the job's life: they are contiguous, in time order, and only the last one is open.
     #[test]
     fn spans_partition_the_life(statuses in prop::collection::vec((0..6_usize, 0..200_i64, any::<bool>()), 1..20)) {
         let mut ledger = Ledger::default();
@@ -309,8 +309,8 @@ proptest! {
         prop_assert_eq!(open, usize::from(!job.status().is_ended()));
     }
 
-    /// Answers that come late, in any order, tell of the past what they always told: where the job stands, and every moment that
-    /// AWS gives, are the same.
+    /// Late responses in any order give the same knowledge of the past: the same status, and the same times that AWS
+    /// gives.
     #[test]
     fn the_order_of_answers_does_not_matter(
         ((scheduled, started, stopped, polls), shuffled) in life().prop_flat_map(|life| {
@@ -332,13 +332,13 @@ proptest! {
         let (in_order, in_any) = (observed(&polls), observed(&shuffled));
         let status = |ledger: &Ledger| ledger.job(&"job-1".into()).unwrap().status().clone();
         prop_assert_eq!(status(&in_order), status(&in_any));
-        // An answer that is skipped may have been the one that saw a phase without a time of AWS's between two that have one.
+        // A skipped response may be the only one that showed a phase without a time from AWS.
         let stamped = |(phase, _): &(Phase, Timestamp)| *phase != Phase::Starting;
         let of = |ledger: &Ledger| exact(ledger).into_iter().filter(stamped).collect::<Vec<_>>();
         prop_assert_eq!(of(&in_order), of(&in_any));
     }
 
-    /// What is known is never taken back: closed spans stay, an end of AWS's stays exact, and what has ended stays ended.
+    /// Knowledge is never revised: closed spans stay, an end from AWS stays exact, and an ended job stays ended.
     #[test]
     fn knowledge_only_grows((scheduled, started, stopped, polls) in life(), after in prop::collection::vec(0..300_i64, 0..5)) {
         let mut ledger = Ledger::default();
@@ -359,7 +359,7 @@ proptest! {
         }
     }
 
-    /// Whatever the polls, the first wait that is counted is the API's, once, as soon as any poll has seen it.
+    /// For any polls, the first wait is counted once with the API's duration, as soon as a poll has seen it.
     #[test]
     fn the_first_wait_is_exact_and_counted_once((scheduled, started, stopped, polls) in life()) {
         let mut ledger = Ledger::default();
@@ -403,6 +403,6 @@ fn what_was_waited_belongs_to_a_wait_that_is_long_enough() {
     };
     assert_eq!(waited(&[3_500.0]), [3_500.0, 0.0], "the second wait ended before the next tick");
     assert_eq!(waited(&[3_500.0, 150.0]), [3_500.0, 150.0]);
-    // As an older build has saved it: all waits in one sum.
+    // As saved by an older build: all waits in one sum.
     assert_eq!(waited(&[9_000.0]), [0.0, 0.0], "longer than its waits: nobody knows which");
 }

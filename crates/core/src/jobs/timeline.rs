@@ -1,10 +1,10 @@
-//! The life of one job as spans, from answers that come late, out of order and with gaps.
+//! History of one job as spans, from responses that are late, out of order and incomplete.
 //!
 //! # Invariants
 //!
-//! * Spans partition the life: each begins where the one before it ended, and only the last may be open.
-//! * Time never runs backwards: every boundary is at or after the one before it.
-//! * A job that ended stays ended.
+//! * Spans partition the job's life: each begins where the previous one ended, and only the last may be open.
+//! * Time never runs backwards: every boundary is at or after the previous one.
+//! * An ended job stays ended.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::jobs::LISTS_MAY_LAG;
 use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
 
-/// A phase of an attempt. A job passes through them in this order; a requeue begins again at the first.
+/// A phase of an attempt. A job passes through them in this order; a requeue starts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     /// In the queue.
@@ -27,7 +27,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase that a status stands for; `None` for ended and unknown ones.
+    /// The phase of a status; `None` for ended and unknown ones.
     pub fn of(status: &JobStatus) -> Option<Self> {
         match status {
             JobStatus::Submitted | JobStatus::Pending | JobStatus::Runnable => Some(Self::Waiting),
@@ -38,7 +38,7 @@ impl Phase {
         }
     }
 
-    /// Lower-case name, as the API of this service spells it.
+    /// Lower-case name, as in this service's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -55,32 +55,32 @@ impl fmt::Display for Phase {
     }
 }
 
-/// When something happened, as exactly as is known: no earlier and no later than this.
+/// Bounds of the time of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// No earlier than this.
+    /// Lower bound.
     pub earliest: Timestamp,
-    /// No later than this.
+    /// Upper bound.
     pub latest: Timestamp,
 }
 
 impl Moment {
-    /// A moment that the API gave.
+    /// An exact time, from the API.
     pub fn exactly(at: Timestamp) -> Self {
         Self { earliest: at, latest: at }
     }
 
-    /// Between two observations.
+    /// A time between two observations.
     pub fn between(earliest: Timestamp, latest: Timestamp) -> Self {
         Self { earliest: earliest.min(latest), latest }
     }
 
-    /// By how much earlier it may have been.
+    /// Width of the bounds.
     pub fn uncertain_seconds(self) -> f64 {
         self.latest.seconds_since(self.earliest)
     }
 
-    /// Whether the API gave it.
+    /// Whether the time is exact.
     pub fn is_exact(self) -> bool {
         self.earliest == self.latest
     }
@@ -95,31 +95,31 @@ impl From<Timestamp> for Moment {
 /// One phase of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// What the job was doing.
+    /// Phase of the job.
     pub phase: Phase,
-    /// Which attempt, from 1; capacity retries and preemptions count too.
+    /// Attempt number, from 1; capacity retries and preemptions count too.
     pub attempt: u32,
-    /// When it began.
+    /// Start.
     pub from: Moment,
-    /// When it ended; `None` while it lasts.
+    /// End; `None` while open.
     pub to: Option<Moment>,
-    /// What the event of its end gave as its time, which stays so whatever is learnt later.
+    /// Time of the event reported at its end; never changes later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     told_at: Option<Timestamp>,
 }
 
 impl Span {
-    /// What the event of its end gave as its time; `None` until it is reported.
+    /// Time of the event reported at its end; `None` until then.
     pub(super) fn told_at(&self) -> Option<Timestamp> {
         self.told_at
     }
 
-    /// Its length in seconds, by the latest possible boundaries; `None` while it lasts.
+    /// Duration in seconds, by the upper bounds; `None` while open.
     pub fn seconds(&self) -> Option<f64> {
         self.to.map(|to| to.latest.seconds_since(self.from.latest))
     }
 
-    /// By how many seconds that may be wrong.
+    /// Uncertainty of the duration in seconds.
     pub fn uncertain_seconds(&self) -> f64 {
         self.from.uncertain_seconds() + self.to.map_or(0.0, Moment::uncertain_seconds)
     }
@@ -132,7 +132,7 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Whether spans partition a life, as far as it went: what was saved may have been damaged.
+    /// Whether the spans satisfy the invariants: saved state may be damaged.
     pub(super) fn is_sound(&self) -> bool {
         let is_in_order = |moment: Moment| moment.earliest <= moment.latest;
         let joins = |pair: &[Span]| matches!(pair, [before, after] if before.to == Some(after.from));
@@ -142,7 +142,7 @@ impl Timeline {
             && self.spans.iter().all(|span| is_in_order(span.from) && ends(span))
     }
 
-    /// A job begins by waiting.
+    /// A new job waits.
     pub fn beginning(created_at: Timestamp) -> Self {
         let from = Moment::exactly(created_at);
         Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None, told_at: None }] }
@@ -153,28 +153,28 @@ impl Timeline {
         &self.spans
     }
 
-    /// When the end of a span was reported, by its index.
+    /// Records the time at which the end of a span was reported, by its index.
     pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
         if let Some(span) = self.spans.get_mut(index) {
             span.told_at = Some(at);
         }
     }
 
-    /// The span that still lasts; `None` once the job ended.
+    /// The open span; `None` once the job has ended.
     pub fn current(&self) -> Option<&Span> {
         self.spans.last().filter(|span| span.to.is_none())
     }
 
-    /// Whether a list that was asked for at `at` shows a job where it was before, because the list lags: what is known to have begun
-    /// later than the list may be from. A job that has ended is ahead of any list that shows it at work.
+    /// Whether a list requested at `at` shows an earlier phase because it lags: the known phase began later than the
+    /// list's state may be from. An ended job is ahead of any list that shows it open.
     pub(super) fn is_ahead_of(&self, seen: &JobSeen, at: Timestamp) -> bool {
         let Some(shown) = Phase::of(&seen.status).filter(|_| seen.details.is_none()) else { return false };
         let Some(current) = self.current() else { return true };
         shown < current.phase && current.from.latest > at - LISTS_MAY_LAG
     }
 
-    /// Takes in an answer that was there at `at`; `previous` is when the job was last seen before. Returns whether the job
-    /// was found back in the queue, or past a visit to it.
+    /// Applies a response received at `at`; `previous` is when the job was last seen before. Returns whether the job
+    /// was found back in the queue, or beyond a return to it.
     pub fn observe(&mut self, seen: &JobSeen, previous: Timestamp, at: Timestamp) -> bool {
         let Some(current) = self.current().copied() else { return false };
         let ended = seen.status.is_ended();
@@ -198,8 +198,8 @@ impl Timeline {
         requeued
     }
 
-    /// Takes in what a description says of attempts that are over, oldest first: observed ends become exact, and what nobody saw of
-    /// them is known now. What was reported stays as it was.
+    /// Applies a description's ended attempts, oldest first: observed ends become exact, and unseen attempts are
+    /// added. Reported events do not change.
     pub fn learn_attempts(&mut self, over: &[StoppedAttempt]) {
         for attempt in over {
             let Some(stopped_at) = attempt.stopped_at.filter(|at| !self.came_back_at(*at)) else { continue };
@@ -215,7 +215,7 @@ impl Timeline {
         waits.any(|span| span.from == Moment::exactly(at))
     }
 
-    /// The span that was seen to end about then, because its job was found back in the queue.
+    /// The span that was observed to end around `at`, because its job was found back in the queue.
     fn ended_at(&self, at: Timestamp) -> Option<usize> {
         let is_it = |pair: &[Span]| {
             let &[before, after] = pair else { return false };
@@ -235,7 +235,7 @@ impl Timeline {
         }
     }
 
-    /// Puts an attempt that nobody saw into the wait that it interrupted, if there is one.
+    /// Inserts an unseen attempt into the wait that it interrupted, if there is one.
     fn learn_unseen(&mut self, started_at: Option<Timestamp>, stopped_at: Timestamp) {
         let began_by = started_at.unwrap_or(stopped_at);
         let is_interrupted = |span: &Span| {
@@ -254,7 +254,7 @@ impl Timeline {
         drop(self.spans.splice(index.., known));
     }
 
-    /// Sets when `phase` of `attempt` began, if that is known better now and fits between its neighbours.
+    /// Sets the start of `phase` of `attempt`, if that is more precise and consistent with its neighbours.
     pub fn learn_start(&mut self, phase: Phase, attempt: u32, at: Timestamp) {
         let Some(index) = self.spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else {
             return;
@@ -272,7 +272,7 @@ impl Timeline {
         if target < current.phase {
             return true;
         }
-        // In the same phase or a later one: a new dispatch time betrays a visit to the queue between two polls.
+        // In the same phase or a later one, a new dispatch time reveals a return to the queue between two polls.
         let dispatched =
             self.spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
         match (current.phase, dispatched, seen.scheduled_at) {
@@ -283,7 +283,7 @@ impl Timeline {
         }
     }
 
-    /// Moves forward to `target` through the phases between, by API times where they fit.
+    /// Advances to `target` through the phases between, with API times where they are consistent.
     fn advance(&mut self, target: Phase, seen: &JobSeen, previous: Timestamp, at: Timestamp) {
         while let Some(current) = self.current().copied() {
             if current.phase >= target {
@@ -326,7 +326,7 @@ impl Timeline {
     }
 }
 
-/// What is known of an attempt from `phase` on, which began at `from`, until it was stopped.
+/// Spans of an attempt from `phase` on, from its start at `from` until it was stopped.
 fn visit(
     phase: Phase,
     attempt: u32,
@@ -347,7 +347,7 @@ fn visit(
     })
 }
 
-/// How far a job that has ended had come, by the times the API gives.
+/// The last phase that an ended job reached, by the API's times.
 fn reached(seen: &JobSeen) -> Phase {
     match (seen.started_at, seen.scheduled_at) {
         (Some(_), _) => Phase::Running,

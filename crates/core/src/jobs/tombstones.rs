@@ -1,4 +1,4 @@
-//! Tombstones: ids of ended jobs, so that a list which reports one again adds nothing new.
+//! Tombstones: ids of ended jobs, so that a list that contains one again adds nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -6,10 +6,10 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use crate::jobs::ENDED_KEPT_FOR;
 use crate::model::{JobId, Timestamp};
 
-/// How many are remembered at most.
+/// Maximum number of tombstones.
 pub const PAST_KEPT: usize = 1_000_000;
 
-/// Ids by their hashes of 64 bits: among a million of them a new job is taken for one of them once in 10^13.
+/// Ids as 64-bit hashes: among a million of them, a new job matches one with a probability of 10^-13.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     ids: HashSet<u64>,

@@ -1,7 +1,8 @@
-//! Ends that a list reported while nobody knows what came before them: an attempt may have been preempted meanwhile, or have failed.
+//! Listed ends that unknown attempts may have preceded: an attempt may have been preempted or have failed since.
 //!
-//! Such an end is taken in with its description, which lists the attempts; or as the list shows it, where none comes. So is what a list
-//! that is behind an earlier run tells of a job: the description says where the job is.
+//! Such an end is applied with its description, which lists the attempts; or as listed, if no description arrives.
+//! The same applies to a list that is older than an earlier run's knowledge: the description shows the current
+//! status.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +10,22 @@ use crate::jobs::Moment;
 use crate::jobs::job::DESCRIPTION_AWAITED;
 use crate::model::{JobId, JobSeen, QueueName, Timestamp};
 
-/// Invariant: none of these ends is known to the rest of the ledger.
+/// Invariant: the rest of the ledger knows none of these ends.
 #[derive(Debug, Default)]
 pub(super) struct UndescribedEnds(BTreeMap<JobId, (Moment, JobSeen)>);
 
 impl UndescribedEnds {
-    /// Keeps an answer asked for at that moment, unless there is one.
+    /// Stores a response requested at that time, unless there is one already.
     pub(super) fn keep(&mut self, seen: JobSeen, at: Moment) {
         self.0.entry(seen.id.clone()).or_insert((at, seen));
     }
 
-    /// Gives up an answer, because there is a better one.
+    /// Removes a response that is superseded.
     pub(super) fn take(&mut self, id: &JobId) -> Option<(Moment, JobSeen)> {
         if self.0.is_empty() { None } else { self.0.remove(id) }
     }
 
-    /// Gives up the answers for which no description came in time, and when they were asked for.
+    /// Removes the responses whose descriptions did not arrive in time, with their request times.
     pub(super) fn take_late(&mut self, now: Timestamp) -> Vec<(Moment, JobSeen)> {
         let is_late = |_: &JobId, (at, _): &mut (Moment, JobSeen)| now.since(at.earliest) > DESCRIPTION_AWAITED;
         self.0.extract_if(.., is_late).map(|(_, late)| late).collect()
@@ -34,17 +35,17 @@ impl UndescribedEnds {
         self.0.contains_key(id)
     }
 
-    /// The jobs, to be described.
+    /// The jobs to describe.
     pub(super) fn ids(&self) -> impl Iterator<Item = &JobId> {
         self.0.keys()
     }
 
-    /// When the oldest of the jobs was created: all that happened to it may have happened since.
+    /// Creation time of the oldest of the jobs: anything that happened to it may have happened since then.
     pub(super) fn created_since(&self) -> Option<Timestamp> {
         self.0.values().map(|(_, seen)| seen.created_at).min()
     }
 
-    /// The same of one queue.
+    /// As above, for one queue.
     pub(super) fn created_since_in(&self, queue: &QueueName) -> Option<Timestamp> {
         self.0.values().filter(|(_, seen)| seen.queue == *queue).map(|(_, seen)| seen.created_at).min()
     }

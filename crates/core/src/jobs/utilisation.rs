@@ -1,4 +1,4 @@
-//! How busy the hosts of jobs in flight are, as last reported.
+//! Last reported utilisation of the hosts of jobs in flight.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::model::{HostUtilisation, JobId};
 pub(super) struct Utilisation(BTreeMap<JobId, BTreeMap<String, HostUtilisation>>);
 
 impl Utilisation {
-    /// Forgets the hosts of jobs that are not in flight.
+    /// Drops the hosts of jobs that are not in flight.
     pub(super) fn forget(&mut self, jobs: &JobTable) {
         self.0.retain(|id, _| jobs.get(id).is_some_and(|job| job.status().is_in_flight()));
     }
 }
 
 impl Ledger {
-    /// Takes in what a host reports. A number that is none is left out.
+    /// Applies a host's report, if its number is finite.
     pub fn observe_host(&mut self, host: HostUtilisation) {
         if host.gpu_percent.is_finite() {
             self.utilisation.0.entry(host.job.clone()).or_default().insert(host.host.clone(), host);

@@ -1,4 +1,4 @@
-//! Laws of what is saved: a ledger that goes on from it is like one that never stopped.
+//! Properties of saved state: a ledger that resumes from it behaves like one that was never stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
 }
 
-/// A job as AWS has it.
+/// A job's true state in AWS.
 #[derive(Clone, Debug)]
 struct Truth {
     seen: JobSeen,
@@ -39,7 +39,7 @@ impl Truth {
         Self { seen, details: JobDetails { priority: Some(1), owner: Some("ada".into()), ..JobDetails::default() } }
     }
 
-    /// The next thing that may happen to it, of which there are two.
+    /// Applies the next transition; `other` selects between two.
     fn go_on(&mut self, other: bool, at: Timestamp) {
         let (seen, details) = (&mut self.seen, &mut self.details);
         match seen.status {
@@ -71,15 +71,15 @@ impl Truth {
 
 type World = BTreeMap<u8, Truth>;
 
-/// A ledger, what was saved of it, and what was counted.
+/// A ledger, its saved state, and its counts.
 #[derive(Default)]
 struct Run {
     ledger: Ledger,
     jobs: SavedJobs,
     queues: Vec<SavedQueue>,
-    /// Up to when an earlier run has counted, and up to when this one has.
+    /// Time up to which an earlier run has counted, and up to which this one has.
     counted: (Timestamp, Timestamp),
-    /// When the last complete poll began.
+    /// Start of the last complete poll.
     polled_at: Timestamp,
     held_back: Vec<Event>,
     counts: BTreeMap<(JobId, &'static str), u32>,
@@ -100,7 +100,7 @@ impl Run {
         }
     }
 
-    /// Since when arrivals are wanted; `None` for all.
+    /// Creation time from which on arrivals are needed; `None` for all.
     fn wanted_since(&self, at: Timestamp) -> Option<Timestamp> {
         let queue = QueueName::from(QUEUE);
         self.ledger.questions([queue.clone()].iter(), CADENCE, at).created_after.get(&queue).copied()
@@ -144,10 +144,10 @@ impl Run {
         self.queues = self.ledger.saved_queues();
     }
 
-    /// Goes on from what was saved.
+    /// Resumes from the saved state.
     fn restart(&mut self) {
         self.counted.0 = self.counted.1;
-        // Nothing is counted before this one has polled.
+        // Nothing is counted before the first poll of the new run.
         self.polled_at = Timestamp::default();
         self.held_back.clear();
         self.ledger = Ledger::default();
@@ -157,7 +157,7 @@ impl Run {
         self.held_back = self.ledger.restore(kept).events;
     }
 
-    /// Where each open job stands. Of what changed since a restart it waits for a description to say what came before.
+    /// Status of each open job. For changes since a restart it may wait for a description of what came before.
     fn open(&self) -> BTreeMap<JobId, String> {
         let moments = |span: &Span| (span.phase, span.attempt, span.from.latest, span.to.map(|to| to.latest));
         let shown = |job: &Job| {
@@ -169,7 +169,7 @@ impl Run {
         self.ledger.open_jobs().map(|job| (job.latest.id.clone(), shown(job))).collect()
     }
 
-    /// In which places jobs are kept, but for those that have ended.
+    /// Indexes of all jobs, except ended ones.
     fn places(&self) -> String {
         let index: Vec<_> = self.ledger.lanes().map(|(_, share, lane)| format!("{share:?} {lane:?}")).collect();
         let wanted = [Urgency::Requeued, Urgency::UnknownInFlight, Urgency::UnknownWaiting]
@@ -177,7 +177,7 @@ impl Run {
         format!("{index:?} {:?} {wanted:?}", self.ledger.with_past)
     }
 
-    /// The jobs that are to be described, but for those of which that was to be done before.
+    /// The jobs to describe, except those that were already to be described.
     fn asked(&self, at: Timestamp) -> BTreeSet<JobId> {
         let mut jobs = self.ledger.questions([QUEUE.into()].iter(), CADENCE, at).jobs;
         jobs.retain(|id| self.ledger.job(id).is_some_and(|job| job.wants_description_since.is_none()));
@@ -190,8 +190,8 @@ const CADENCE: Cadence = Cadence { reconcile_every: Duration::from_secs(900), ve
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// Whatever happens, whatever of it is listed and described, and whenever a ledger goes on from what was saved: it stands where one
-    /// stands that never stopped, asks for nothing that changed no more, and in the end the same is counted.
+    /// For any history, any lists and descriptions of it, and any restarts: a restored ledger has the same state as
+    /// one that was never stopped, requests nothing more for unchanged jobs, and in the end has the same counts.
     #[test]
     fn a_restored_ledger_is_like_one_that_went_on(
         steps in prop::collection::vec((0..10_u8, 0..JOBS, any::<bool>()), 1..120)
@@ -208,7 +208,7 @@ proptest! {
             let after = steady.wanted_since(now).min(restarted.wanted_since(now));
             match step {
                 0..4 => match world.get_mut(&number) {
-                    // No attempt comes and goes unseen: of such a one nobody can know the same.
+                    // Every attempt is seen: of an unseen one the two ledgers cannot know the same.
                     Some(job) if job.seen.training_job.is_none() || job.seen.status != JobStatus::Runnable && !other => job.go_on(other, now),
                     Some(job) => {
                         let is_seen = |known: &Job| (known.status(), &known.latest.training_job) == (&job.seen.status, &job.seen.training_job);
@@ -219,7 +219,7 @@ proptest! {
                     None => drop(world.insert(number, Truth::submitted(number, now))),
                 },
                 4 => if let Some(job) = world.get_mut(&number) { job.details.priority = Some(7) },
-                // Who was restarted may ask for older arrivals, and then both are shown them.
+                // A restarted ledger may request older arrivals; then both get them.
                 _ => for run in [&mut steady, &mut restarted] {
                     match step {
                         5 | 6 => run.describe(&world, number, now),
@@ -240,7 +240,7 @@ proptest! {
                 let more = &restarted.asked(now) - &steady.asked(now);
                 prop_assert!(more.is_subset(&oldest), "{more:?} are described again");
             }
-            // What a list has shown of an end may wait for a description in one of them, or be forgotten with it.
+            // A listed end may wait for a description in one of them, or be dropped with it.
             if [&steady, &restarted].iter().all(|run| run.ledger.undescribed_ends.ids().next().is_none()) {
                 let (mut ours, mut theirs) = (restarted.open(), steady.open());
                 prop_assert!(theirs.keys().all(|id| ours.contains_key(id)));
@@ -330,7 +330,7 @@ fn where_nothing_happens_nothing_is_written_however_many_wait() {
     assert_eq!(poll(&mut ledger, 200, 500), SavedJobs::default(), "listed and described as they were");
     assert!(ledger.saved_queues().iter().map(|queue| queue.body.len()).sum::<usize>() < 500);
 
-    // One that is missing in a list, and seen again.
+    // One that was missing in a list, and is seen again.
     (1..MANY).for_each(|number| drop(ledger.observe(job(number, false), second(300))));
     ledger.waiting_listed(&queue, second(300));
     assert_eq!(ledger.to_save(&[]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
