@@ -1,8 +1,10 @@
-//! Intervals that are as wide as they have to be: split conformal prediction with forgetting.
+//! Interval calibration: split conformal prediction with forgetting, adaptive levels and shrinkage.
 //!
-//! Each estimate whose truth is known says by how many times its own spread the truth missed its low end, its middle and its high end. The
-//! quantiles of these misses, recent ones and those of the same share where there are enough of them, correct the next estimate.
+//! A resolved estimate gives three misses: the distance of the actual start from the low end, the median and the high end, as a multiple of
+//! the interval's spread. Quantiles of recent misses correct the next estimate. A share with few resolved estimates is corrected mostly by
+//! those of its queue.
 
+mod levels;
 #[cfg(test)]
 mod tests;
 
@@ -12,22 +14,28 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::calibration::levels::Levels;
 use crate::model::{QueueName, ShareName, Timestamp};
 
-/// Truths of a share, or of all, from which corrections are made: the latest.
+/// Maximum resolved estimates of a group that corrections use: the latest.
 const MAX_TRUTHS: usize = 3_000;
 
-/// Groups of truths that are remembered.
+/// Maximum groups with resolved estimates.
 const MAX_GROUPS: usize = 2_000;
 
-/// A truth counts half as much as one that came so much later. This and what misses are measured by were chosen on seeds 21 to 36 of the example
-/// `forecast` and on later parts of one of its traces; the workloads of docs/FORECAST.md were looked at beside them.
+/// Age at which a resolved estimate has half its weight. Chosen on seeds 21 to 36 of the example `forecast` and on later parts of one of its
+/// traces, with a look at the workloads of docs/FORECAST.md.
 const HALF_LIFE: Duration = Duration::from_secs(100 * 3_600);
 
-/// Fewer truths say nothing of a tenth.
+/// Minimum resolved estimates for a correction: fewer cannot locate a 10 % quantile.
 pub const MIN_TRUTHS: usize = 10;
 
-/// So many truths of a share correct it by themselves.
+/// Number of resolved estimates at which a group's own correction has half the weight, against the correction of the wider group (the queue of a
+/// share, all queues of a queue). The estimates of a small share come from a handful of backlogs. See docs/FORECAST.md for the data it was
+/// chosen on.
+const SHRINKAGE: f64 = 200.0;
+
+/// Minimum resolved estimates of a group for a statement on whether its intervals are rough.
 const ENOUGH: usize = 30;
 
 /// Fewer truths of a share, or truths of a shorter time, make an interval that is only rough: those of one backlog are off together.
@@ -39,22 +47,10 @@ const SETTLED_AFTER: Duration = Duration::from_secs(6 * 3_600);
 /// Where less than this part of intervals held the truth, others will not either.
 const FEW_HELD: f64 = 0.7;
 
-/// The part of truths that may miss at each end.
-const MISSES: f64 = 0.1;
-
-/// How fast levels follow misses: by so much for one truth, and by the root of their number as much for truths that come together.
-const ADAPTATION: f64 = 0.02;
-
-/// The most that a level moves.
-const MAX_ADAPTED: f64 = 0.5;
-
-/// Truths come together that came after forecasts of the same so many milliseconds: five minutes.
-const TOGETHER_MILLIS: i64 = 300_000;
-
 /// Quantiles further out are not read off truths.
 const EXTREME: f64 = 0.005;
 
-/// Beyond them an interval grows by so many times its spread for each whole level.
+/// Growth of an interval beyond [`EXTREME`], as a multiple of its spread per unit of level.
 const BEYOND: f64 = 8.0;
 
 /// The least spread of an interval to each side, as the logarithm of a factor: runs that all agree are off, too.
@@ -65,9 +61,6 @@ const MAX_LOG: f64 = 20.0;
 
 /// Differences of less than this do not matter, in seconds.
 const GRAIN: f64 = 60.0;
-
-/// The levels of the ends.
-const LEVELS: [f64; 3] = [MISSES, 0.5, 1.0 - MISSES];
 
 /// An interval, in seconds from when it was made; infinite is beyond what is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,9 +91,9 @@ pub struct Truth {
     /// When the latest forecast before it was made.
     #[serde(default)]
     pub after: Timestamp,
-    /// Whether it was counted already, while the job waited, that it starts after its high end.
-    #[serde(skip)]
-    pub is_known_late: bool,
+    /// Time of the forecast before the miss of the high end was counted, if it was counted while the job still waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_after: Option<Timestamp>,
 }
 
 impl Truth {
@@ -108,6 +101,17 @@ impl Truth {
     fn made_at(&self) -> i64 {
         self.at.millis() - (self.actual * 1_000.0).round() as i64
     }
+}
+
+/// A missed high end of a job that still waits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Late {
+    /// Queue of the job.
+    pub queue: QueueName,
+    /// Share of the job.
+    pub share: Option<ShareName>,
+    /// Time of the forecast before the miss was counted.
+    pub after: Timestamp,
 }
 
 /// How good the estimates of a share were.
@@ -147,49 +151,7 @@ struct Truths {
     latest: VecDeque<Truth>,
     /// By how much they missed the ends of their intervals; not set if some came since these were worked out.
     misses: OnceCell<[WeightedValues; 3]>,
-    /// By how much the levels of the two ends differ from [`LEVELS`].
-    adapted: [f64; 2],
-    together: Together,
-}
-
-/// Truths that came together, of each end how many, and how many of them missed it. They are much alike.
-#[derive(Debug, Default)]
-struct Together {
-    which: i64,
-    ends: [(u32, u32); 2],
-}
-
-impl Together {
-    fn number(after: Timestamp) -> i64 {
-        after.millis().div_euclid(TOGETHER_MILLIS)
-    }
-}
-
-impl Truths {
-    fn count(&mut self, truth: &Truth) {
-        self.settle(Together::number(truth.after));
-        let Some(shown) = truth.shown else { return };
-        let [low, high] = &mut self.together.ends;
-        *low = (low.0 + 1, low.1 + u32::from(truth.actual < shown.low));
-        if !truth.is_known_late {
-            *high = (high.0 + 1, high.1 + u32::from(truth.actual > shown.high));
-        }
-    }
-
-    /// Misses of truths that came together move the levels outwards, and too few of them inwards, so that one in ten keeps them where they are: what
-    /// comes next may always be other than what was (adaptive conformal inference).
-    fn settle(&mut self, which: i64) {
-        if self.together.which == which {
-            return;
-        }
-        let ends = std::mem::take(&mut self.together).ends;
-        self.together.which = which;
-        for (adapted, (all, missed)) in self.adapted.iter_mut().zip(ends).filter(|(_, (all, _))| *all > 0) {
-            let (all, missed) = (f64::from(all), f64::from(missed));
-            let step = ADAPTATION * all.sqrt() * (MISSES - missed / all);
-            *adapted = (*adapted + step).clamp(-MAX_ADAPTED, MAX_ADAPTED);
-        }
-    }
+    levels: Levels,
 }
 
 /// Truths that are much alike.
@@ -259,7 +221,7 @@ impl Calibration {
             }
             self.first_truths.entry(group.clone()).or_insert(truth.at);
             let truths = self.groups.entry(group).or_default();
-            truths.count(truth);
+            truths.levels.count(truth);
             truths.misses = OnceCell::new();
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
@@ -268,24 +230,41 @@ impl Calibration {
         }
     }
 
-    /// Takes in that an estimate of a share has missed its high end, though its job still waits.
-    pub fn record_late(&mut self, queue: &QueueName, share: Option<&ShareName>) {
-        for group in Group::of_share(queue, share) {
+    /// Counts a missed high end of a job that still waits.
+    pub fn record_late(&mut self, late: &Late) {
+        for group in Group::of_share(&late.queue, late.share.as_ref()) {
             if let Some(truths) = self.groups.get_mut(&group) {
-                let [_, high] = &mut truths.together.ends;
-                *high = (high.0 + 1, high.1 + 1);
+                truths.levels.count_late(late.after);
             }
         }
     }
 
-    /// What came true before a forecast moves the levels of its intervals.
+    /// Replays the resolved estimates of an earlier process, and the misses it had counted early, in their original order.
+    pub fn record_again(&mut self, truths: &[Truth], mut late: Vec<Late>) {
+        let of_truth = |truth: &Truth| {
+            let (queue, share) = (truth.queue.clone(), truth.share.clone());
+            truth.late_after.map(|after| Late { queue, share, after })
+        };
+        late.extend(truths.iter().filter_map(of_truth));
+        late.sort_by_key(|late| late.after);
+        let mut late = late.iter().peekable();
+        for truth in truths {
+            while let Some(late) = late.next_if(|late| late.after < truth.after) {
+                self.record_late(late);
+            }
+            self.record(truth);
+        }
+        late.for_each(|late| self.record_late(late));
+    }
+
+    /// Applies what resolved before a forecast at `now` to the levels.
     pub fn settle(&mut self, now: Timestamp) {
-        self.groups.values_mut().for_each(|truths| truths.settle(Together::number(now)));
+        self.groups.values_mut().for_each(|truths| truths.levels.settle(now));
     }
 
     /// What an estimate of a share has to be, by what came true; `None` while too little has.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
-        let corrections = self.truths_for(queue, share)?.corrections();
+        let corrections = self.corrections(queue, share)?;
         let mut ends = [0.0; 3];
         for ((end, (logarithm, spread)), correction) in ends.iter_mut().zip(raw.logarithms()).zip(corrections) {
             *end = ((logarithm + spread * correction).min(MAX_LOG).exp() - GRAIN).max(0.0);
@@ -327,20 +306,33 @@ impl Calibration {
         self.groups.iter().filter_map(of_share).collect()
     }
 
-    fn truths_for(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&Truths> {
-        let groups = Group::of_share(queue, share).into_iter().zip([ENOUGH, MIN_TRUTHS, MIN_TRUTHS]);
-        groups.into_iter().find_map(|(group, least)| self.groups.get(&group).filter(|one| one.latest.len() >= least))
+    /// Corrections of the three quantiles, as multiples of the spread: of all queues, shrunk towards those of the queue and then of the share. `None`
+    /// below [`MIN_TRUTHS`].
+    fn corrections(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<[f64; 3]> {
+        let mut corrections: Option<[f64; 3]> = None;
+        for group in Group::of_share(queue, share).iter().rev() {
+            let Some(truths) = self.groups.get(group).filter(|truths| truths.latest.len() >= MIN_TRUTHS) else {
+                continue;
+            };
+            let own = truths.corrections();
+            let known = truths.latest.len() as f64;
+            let weight = known / (known + SHRINKAGE);
+            corrections = Some(corrections.map_or(own, |general| {
+                let between = |end: usize| weight * own[end] + (1.0 - weight) * general[end];
+                [between(0), between(1), between(2)]
+            }));
+        }
+        corrections
     }
 }
 
 impl Truths {
-    /// By how many times its spread each end of an interval has to be moved.
+    /// Corrections from this group alone.
     fn corrections(&self) -> [f64; 3] {
-        let levels = [LEVELS[0] + self.adapted[0], LEVELS[1], LEVELS[2] - self.adapted[1]];
         let mut corrections = [0.0; 3];
-        for ((correction, level), misses) in corrections.iter_mut().zip(levels).zip(self.misses()) {
+        for ((correction, level), misses) in corrections.iter_mut().zip(self.levels.now()).zip(self.misses()) {
             let inside = level.clamp(EXTREME, 1.0 - EXTREME);
-            // Beyond all that was seen it goes on by as much as it would have to.
+            // Extrapolates beyond the observed misses.
             *correction = misses.quantile(inside) + (level - inside) * BEYOND;
         }
         corrections
@@ -406,19 +398,9 @@ impl WeightedValues {
         Self(weighted)
     }
 
-    /// The quantile at a level. As many values as are expected beyond it are at least beyond it: one more value, of which nothing is known, is taken
-    /// to be there.
+    /// The quantile at a level.
     fn quantile(&self, level: f64) -> f64 {
-        let total = self.0.last().map_or(0.0, |(_, all)| *all);
-        // On the side of caution at both ends.
-        let extra = if level > 0.5 {
-            level
-        } else if level < 0.5 {
-            level - 1.0
-        } else {
-            0.0
-        };
-        let target = (level * total + extra).clamp(0.0, total);
+        let target = level * self.0.last().map_or(0.0, |(_, all)| *all);
         let index = self.0.partition_point(|(_, below)| *below < target);
         self.0.get(index).or(self.0.last()).map_or(0.0, |(value, _)| *value)
     }

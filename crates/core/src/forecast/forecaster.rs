@@ -23,6 +23,9 @@ const TRUTHS: &str = "truth";
 /// When the first truth of each group came, by the group as JSON: the ring of truths does not go back as far.
 const FIRST_TRUTHS: &str = "first_truth";
 
+/// Time of the latest forecast.
+const LATEST: &str = "latest";
+
 /// Jobs whose usual runtimes the sentence under an estimate is made from, at most.
 const MAX_NAMED: usize = 50;
 
@@ -38,6 +41,8 @@ pub struct Forecaster {
     learnt_arrivals: Learnt,
     outlooks: BTreeMap<JobId, Outlook>,
     made_at: Option<Timestamp>,
+    /// Time of the latest forecast, of an earlier process if there is none of this one.
+    latest_at: Option<Timestamp>,
     /// Waiting jobs that the latest world had no room for.
     left_out: usize,
     /// How often there was no room to keep an estimate.
@@ -51,7 +56,8 @@ impl Forecaster {
     pub fn restore(saved: BTreeMap<String, String>) -> Self {
         let mut rows = Rows::default();
         rows.restore(saved);
-        let mut forecaster = Self { kept: Kept::restore(&rows), ..Self::default() };
+        let latest_at = rows.named(LATEST).find_map(|(_, at)| serde_json::from_str(at).ok());
+        let mut forecaster = Self { kept: Kept::restore(&rows), latest_at, ..Self::default() };
         for AttemptRow { id, of, seconds, ended, never_ran, .. } in rows.of_ring(ATTEMPTS) {
             forecaster.learnt_attempts.insert(id);
             if !never_ran {
@@ -67,9 +73,8 @@ impl Forecaster {
         };
         let first_truths: BTreeMap<Group, Timestamp> = rows.named(FIRST_TRUTHS).filter_map(first_truth).collect();
         forecaster.calibration = Calibration::restore(first_truths.clone());
-        for truth in rows.of_ring::<Truth>(TRUTHS) {
-            forecaster.calibration.record(&truth);
-        }
+        let late = forecaster.kept.late();
+        forecaster.calibration.record_again(&rows.of_ring::<Truth>(TRUTHS), late);
         forecaster.calibration.forget_empty_groups();
         let known = forecaster.calibration.first_truths();
         for group in first_truths.keys().filter(|group| !known.contains_key(group)) {
@@ -160,7 +165,7 @@ impl Forecaster {
     /// Takes in that the wait of a job has ended.
     pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
         self.outlooks.remove(job);
-        let after = self.made_at.unwrap_or_default();
+        let after = self.latest_at.unwrap_or(at);
         for truth in self.kept.resolve(job, at, end, after, &mut self.rows) {
             self.came_true(&truth);
         }
@@ -220,8 +225,10 @@ impl Forecaster {
 
     /// Takes in when the waiting jobs of a world start: they are shown from now on, and some are kept until their truth is known.
     pub fn take(&mut self, world: &World, starts: &Starts) {
-        for (queue, share) in self.kept.take_late(world.now) {
-            self.calibration.record_late(&queue, share.as_ref());
+        let after = self.latest_at.replace(world.now).unwrap_or(world.now);
+        self.rows.put(format!("{LATEST}/all"), &world.now);
+        for late in self.kept.take_late(world.now, after, &mut self.rows) {
+            self.calibration.record_late(&late);
         }
         self.calibration.settle(world.now);
         let mut of_lanes = LaneNotes::default();
@@ -383,8 +390,8 @@ mod tests {
         let mut came_true = |queue: &str, number: u64| {
             let at = Timestamp::default() + Duration::from_secs(2 * number);
             let (queue, share, shown) = (queue.into(), Some("s".into()), Some(raw));
-            let (after, is_known_late) = (at, false);
-            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0, after, is_known_late });
+            let (after, late_after) = (at, None);
+            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0, after, late_after });
         };
         came_true("forgotten", 0);
         // For more than six hours, of which the last 10,000 are less.

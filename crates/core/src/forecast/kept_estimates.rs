@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::calibration::{Interval, Truth};
+use crate::forecast::calibration::{Interval, Late, Truth};
 use crate::forecast::rows::Rows;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
@@ -37,9 +37,9 @@ struct KeptEstimate {
     made_at: Timestamp,
     raw: Interval,
     shown: Option<Interval>,
-    /// Whether its job waited beyond its high end, as was counted.
-    #[serde(skip)]
-    is_late: bool,
+    /// Time of the forecast before the miss of the high end was counted; `None` if it was not counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    late_after: Option<Timestamp>,
 }
 
 /// How the wait of a job ended.
@@ -85,7 +85,7 @@ impl Kept {
             .last()
             .is_none_or(|last| now.since(last.made_at) >= MIN_APART.max(last.made_at.since(of_job.since)));
         if is_due && of_job.estimates.len() < MAX_OF_JOB {
-            of_job.estimates.push(KeptEstimate { made_at: now, raw, shown, is_late: false });
+            of_job.estimates.push(KeptEstimate { made_at: now, raw, shown, late_after: None });
             rows.put(format!("{ROWS}/{id}"), of_job);
         }
         true
@@ -109,22 +109,27 @@ impl Kept {
                 WaitEnd::Dispatched => at > estimate.made_at,
                 WaitEnd::Cancelled => actual > estimate.shown.unwrap_or(estimate.raw).high,
             };
-            let KeptEstimate { raw, shown, is_late: is_known_late, .. } = estimate;
+            let KeptEstimate { raw, shown, late_after, .. } = estimate;
             let (queue, share) = (queue.clone(), share.clone());
-            says_something.then_some(Truth { at, queue, share, raw, shown, actual, after, is_known_late })
+            says_something.then_some(Truth { at, queue, share, raw, shown, actual, after, late_after })
         };
         estimates.into_iter().filter_map(truth).collect()
     }
 
-    /// Estimates whose job waits beyond their high end since this was asked last, by queue and share: that they are wrong is known before it starts.
-    pub fn take_late(&mut self, now: Timestamp) -> Vec<(QueueName, Option<ShareName>)> {
+    /// Marks and returns estimates whose job now waits beyond the high end: they are wrong, although the job has not started. `after` is the time of
+    /// the previous forecast.
+    pub fn take_late(&mut self, now: Timestamp, after: Timestamp, rows: &mut Rows) -> Vec<Late> {
         let mut late = Vec::new();
-        for OfJob { queue, share, estimates, .. } in self.0.values_mut() {
-            for estimate in estimates.iter_mut().filter(|estimate| !estimate.is_late) {
+        for (id, of_job) in &mut self.0 {
+            let before = late.len();
+            for estimate in of_job.estimates.iter_mut().filter(|estimate| estimate.late_after.is_none()) {
                 if estimate.shown.is_some_and(|shown| now.seconds_since(estimate.made_at) > shown.high) {
-                    estimate.is_late = true;
-                    late.push((queue.clone(), share.clone()));
+                    estimate.late_after = Some(after);
+                    late.push(Late { queue: of_job.queue.clone(), share: of_job.share.clone(), after });
                 }
+            }
+            if late.len() > before {
+                rows.put(format!("{ROWS}/{id}"), of_job);
             }
         }
         late
@@ -138,6 +143,16 @@ impl Kept {
     /// Whether an estimate of a job is kept.
     pub fn contains(&self, id: &JobId) -> bool {
         self.0.contains_key(id)
+    }
+
+    /// Estimates that were marked as late.
+    pub fn late(&self) -> Vec<Late> {
+        let of_job = |of_job: &OfJob| {
+            let late = of_job.estimates.iter().filter_map(|estimate| estimate.late_after);
+            late.map(|after| Late { queue: of_job.queue.clone(), share: of_job.share.clone(), after })
+                .collect::<Vec<_>>()
+        };
+        self.0.values().flat_map(of_job).collect()
     }
 
     /// The jobs of which estimates are kept.

@@ -257,6 +257,11 @@ struct Run<'a> {
     tracked: BTreeMap<usize, usize>,
     ids: BTreeMap<usize, JobId>,
     starts: BTreeMap<usize, f64>,
+    /// Index of the run.
+    number: u64,
+    /// Arrivals, and how many of them are submitted.
+    coming: Vec<(Timestamp, &'a Arrival)>,
+    came: usize,
 }
 
 impl<'a> Run<'a> {
@@ -281,12 +286,21 @@ impl<'a> Run<'a> {
                 ids.insert(index, id);
             }
         }
-        for (number, (at, arrival)) in world.arrivals.of_run(uniform("days", run), HORIZON).into_iter().enumerate() {
-            let _ = scheduler.submit(coming(arrival, at, world, number, run));
-        }
         scheduler.keep_transitions(now);
         scheduler.advance(now);
-        Self { world, scheduler, tracked, ids, starts: BTreeMap::new() }
+        let coming = world.arrivals.of_run(uniform("days", run), HORIZON);
+        Self { world, scheduler, tracked, ids, starts: BTreeMap::new(), number: run, coming, came: 0 }
+    }
+
+    /// Time of the next event. Submits the arrivals up to then; later ones cost nothing if the run ends before.
+    fn next_event(&mut self) -> Option<Timestamp> {
+        while let Some((at, arrival)) = self.coming.get(self.came)
+            && self.scheduler.next_event().is_none_or(|next| *at <= next)
+        {
+            let _ = self.scheduler.submit(coming(arrival, *at, self.world, self.came, self.number));
+            self.came += 1;
+        }
+        self.scheduler.next_event()
     }
 
     /// What stands in the way of each job now.
@@ -302,7 +316,7 @@ impl<'a> Run<'a> {
             if self.starts.len() >= self.tracked.len() {
                 return;
             }
-            let Some(next) = self.scheduler.next_event().filter(|next| *next <= until) else { return };
+            let Some(next) = self.next_event().filter(|next| *next <= until) else { return };
             self.scheduler.advance(next);
             self.note();
         }

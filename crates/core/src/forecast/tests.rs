@@ -89,6 +89,54 @@ prop_compose! {
     }
 }
 
+/// When jobs start of a world that is made anew from a seed, with shares that lend, arrivals, and what forecasters have learnt: each run of each.
+fn seeded(seed: u64) -> Vec<Vec<u64>> {
+    let mut state = seed;
+    let mut below = move |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let mut forecaster = Forecaster::default();
+    let mut jobs = Vec::new();
+    for number in 0..40 {
+        let traits = JobTraits {
+            queue: "q".into(),
+            share: Some(["a", "b"][below(2) as usize].into()),
+            owner: None,
+            name: "train".into(),
+            instances: 1.0,
+        };
+        let (id, held) = (JobId::new(format!("past-{number}")), (1_000 + below(90_000)) as f64);
+        let at = NOW - Duration::from_secs(below(4 * 86_400));
+        forecaster.arrived(&id, (at, Some(at)), &traits, 0, &vec![Capacity::new(TYPE, 1.0)].into());
+        forecaster.attempt_ended(&id, 1, &traits, (at, held), true);
+        jobs.push(traits);
+    }
+    let open = |(index, traits): (usize, JobTraits)| {
+        let dispatched_at = (index < 4).then(|| NOW - Duration::from_secs(60 * index as u64));
+        let profile = forecaster.profile(traits.kind());
+        let of_job = job(&format!("job-{index}"), 1.0, dispatched_at, &mut Runtimes::default());
+        OpenJob { share: traits.share.clone(), kind: traits.kind(), profile, ..of_job }
+    };
+    let mut in_flight: Vec<OpenJob> = jobs.into_iter().take(20).enumerate().map(open).collect();
+    let waiting = in_flight.split_off(4);
+    let quota = |name: &str| QuotaShare {
+        name: name.into(),
+        enabled: true,
+        limits: vec![Capacity::new(TYPE, 2.0)],
+        sharing: Sharing::LendAndBorrow { borrow_limit: None },
+        in_share_preemption: false,
+    };
+    let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
+    let arrivals = forecaster.arrivals(NOW, |_| true);
+    let starts = run(&World { arrivals, ..world(setup(4.0, policy), in_flight, waiting) }, 20);
+    let seconds = |starts: &JobStarts| match starts {
+        JobStarts::Runs { seconds, .. } => seconds.iter().map(|one| one.to_bits()).collect(),
+        JobStarts::Never(because) => panic!("{because:?}"),
+    };
+    starts.of_jobs.iter().map(seconds).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -109,6 +157,13 @@ proptest! {
         for index in 0..world.waiting.len() {
             prop_assert_eq!(median(&one, index).to_bits(), median(&other, index).to_bits());
         }
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_answers(seed in any::<u64>()) {
+        let (one, other) = (seeded(seed), seeded(seed));
+        prop_assert_eq!(&one, &other);
+        prop_assert_ne!(one, seeded(seed.wrapping_add(1)));
     }
 
     #[test]
@@ -300,4 +355,46 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
     assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge(Some(5))));
     assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
     assert_eq!(never(&starts, MAX_FRONT + 201), None);
+}
+
+/// Sixteen jobs that wait and are run forward; at each step four others have taken the places of four.
+fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (World, Starts) {
+    let now = NOW + Duration::from_secs(600 * step);
+    let id = |place: u64| format!("job-{}", (step + place) * 4 / 16 * 16 + place);
+    let waiting: Vec<OpenJob> = (0..16).map(|place| job(&id(place), 1.0, None, runtimes)).collect();
+    let seconds = |place: u64| (1..=20).map(|run| (60 * run * (place + 1)) as f64).collect();
+    let runs = |place: u64| JobStarts::Runs { seconds: seconds(place), beyond_front: false, reason: None };
+    (
+        World { now, ..world(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
+        Starts { of_jobs: (0..16).map(runs).collect() },
+    )
+}
+
+#[test]
+fn a_restart_counts_no_miss_again_and_changes_no_estimate() {
+    let mut runtimes = known(&[1; 10]);
+    let mut forecaster = Forecaster::default();
+    let shown = |forecaster: &mut Forecaster, world: &World, starts: &Starts| {
+        forecaster.take(world, starts);
+        let of_job = |job: &OpenJob| match forecaster.shown(&job.id) {
+            Outlook::Expected(estimate) => Some((estimate.p10, estimate.p50, estimate.p90)),
+            Outlook::Unknown(_) => None,
+        };
+        world.waiting.iter().map(of_job).collect::<Vec<_>>()
+    };
+    let (mut compared, mut late) = (0, 0);
+    for step in 0..120 {
+        let (world, starts) = still_waiting(step, &mut runtimes);
+        // Some have started by then, sooner and later than was said, and the others wait on until they are late.
+        let kept: Vec<JobId> = forecaster.kept().cloned().collect();
+        for id in kept.iter().filter(|id| world.waiting.iter().all(|job| job.id != **id)) {
+            forecaster.wait_ended(id, world.now - Duration::from_secs(step % 7 * 60), WaitEnd::Dispatched);
+        }
+        let mut restored = Forecaster::restore(forecaster.rows().clone());
+        late += usize::from(forecaster.rows().values().any(|row| row.contains("late_after")));
+        let expected = shown(&mut forecaster, &world, &starts);
+        compared += expected.iter().flatten().count();
+        assert_eq!(shown(&mut restored, &world, &starts), expected, "step {step}");
+    }
+    assert!(compared > 1_000 && late > 20, "{compared} estimates, {late} steps with late ones");
 }
