@@ -29,10 +29,10 @@ pub fn measure(out: &mut impl Write) -> Result<()> {
     }
     writeln!(
         out,
-        "\nAt most 1,000 waiting jobs are run forward, the first ones of each share; those behind them go on from the pace of their share, and say so
-(`beyond_front`). The service makes forecasts on a thread of its own, when something has changed, and rests so long between two that they take no more
-than `forecast.cpu_share` of one core, 5 % unless it is set. Several targets take that together, one after the
-other: of 64 that take 2 s each, each gets a new forecast every 43 minutes."
+        "\nAt most 1,000 waiting jobs are simulated, the first ones of each share. Estimates of jobs behind them extrapolate the pace of their share, and say so
+(`beyond_front`). The service makes forecasts on a separate thread when something has changed, and pauses between two so that they take no more than
+`forecast.cpu_share` of one core (5 % by default). All targets share that budget and take turns: of 64 targets that need 2 s each, each gets a new
+forecast every 43 minutes."
     )
 }
 
