@@ -7,6 +7,7 @@ use crate::web::{
 };
 use trainspotter_core::engine::Engine;
 use trainspotter_core::jobs::{Job, Phase, Wanted};
+use trainspotter_core::metrics::catalogue;
 use trainspotter_core::model::Timestamp;
 
 /// Answers a query. The answer is dropped if the client is gone.
@@ -14,6 +15,8 @@ pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
     if let JobQuery::Present { asked, reply } = query {
         let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
         let _ = reply.send(world);
+    } else if let JobQuery::LimitHit { limit, times } = query {
+        engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
     } else {
         answer_of_ledger(engine, query, now);
     }
@@ -22,7 +25,7 @@ pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
 fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
     let ledger = engine.ledger();
     match query {
-        JobQuery::Present { .. } => {}
+        JobQuery::Present { .. } | JobQuery::LimitHit { .. } => {}
         JobQuery::Outlook { world, starts, reply } => {
             let _ = reply.send(engine.outlook_of_asked(&world, &starts));
         }

@@ -116,6 +116,13 @@ pub enum JobQuery {
         /// Reply channel.
         reply: oneshot::Sender<Vec<Rule>>,
     },
+    /// A built-in limit of the web module evicted or left out this many items.
+    LimitHit {
+        /// Name of the limit.
+        limit: &'static str,
+        /// Items.
+        times: u64,
+    },
     /// How to compute an alert's value from earlier frames; `None` if its rule is gone.
     PastValues {
         /// The alert.

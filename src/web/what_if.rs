@@ -18,7 +18,7 @@ use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::query::{pairs, shown};
-use crate::web::targets::PlaceFilter;
+use crate::web::targets::{PlaceFilter, WatchedTarget};
 use crate::web::what_if::kept_pasts::{CachedRecording, MAX_CACHED_RECORDINGS};
 
 pub(crate) use crate::web::what_if::kept_pasts::CachedRecordings;
@@ -167,7 +167,7 @@ pub(super) async fn what_if(
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let asked = match past {
         Some(id) => {
-            let kept = pages.recordings.get(&id).ok_or_else(|| not_kept(&id))?;
+            let kept = pages.recordings.get(&id, pages.clock).ok_or_else(|| not_kept(&id))?;
             if !place.fits(&kept.place) {
                 return Err(ApiError::bad_request(
                     "the past is of another account or region: leave out account and region",
@@ -176,7 +176,7 @@ pub(super) async fn what_if(
             Asked::Kept(kept)
         }
         None => {
-            let (_, rows, prices) = kept_past(&pages, &place).await?;
+            let (_, rows, prices) = kept_past(&watched(&pages, &place)?).await?;
             Asked::Latest((rows, prices))
         }
     };
@@ -210,7 +210,7 @@ fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Befo
 
 fn not_kept(id: &str) -> ApiError {
     ApiError::not_found(format!(
-        "no past {} is kept: the latest {MAX_CACHED_RECORDINGS} are, by this process; ask for the candidates again",
+        "no past {} is kept: the latest {MAX_CACHED_RECORDINGS} are, by this process and for an hour; ask for the candidates again",
         shown(id)
     ))
 }
@@ -252,10 +252,15 @@ pub(super) async fn candidates(
     }
     let failed = || ApiError::unavailable("failed", "the past could not be read; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
-    let (place, rows, prices) = kept_past(&pages, &place).await?;
+    let target = watched(&pages, &place)?;
+    let (place, rows, prices) = kept_past(&target).await?;
     let reading = tokio::task::spawn_blocking(move || {
-        let kept = pages.recordings.keep(place, rows, prices).map_err(ApiError::conflict)?;
+        let (kept, displaced) = pages.recordings.keep(place, rows, prices, pages.clock).map_err(ApiError::conflict)?;
         drop(permit);
+        if displaced > 0 {
+            // A target that is stopping counts nothing any more.
+            let _ = target.jobs.try_send(JobQuery::LimitHit { limit: "kept_pasts", times: displaced });
+        }
         let view = |candidate: whatif::Candidate| CandidateView {
             changes: candidate.changes.into_iter().map(|change| change.text).collect(),
             instances: candidate.instances,
@@ -266,14 +271,18 @@ pub(super) async fn candidates(
     reading.await.map_err(|_| failed())?.map(Json)
 }
 
-/// The recording of the one selected account and region, with its prices.
-async fn kept_past(pages: &Pages, place: &PlaceFilter) -> Result<(Place, BTreeMap<String, String>, Prices), ApiError> {
-    let targets = pages.watched(place);
-    let target = match targets.as_slice() {
-        [target] => target,
-        [] => return Err(ApiError::conflict("no queue of this account and region is watched")),
-        _ => return Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
-    };
+/// The one selected account and region.
+fn watched(pages: &Pages, place: &PlaceFilter) -> Result<WatchedTarget, ApiError> {
+    let mut targets = pages.watched(place);
+    match (targets.pop(), targets.is_empty()) {
+        (Some(target), true) => Ok(target),
+        (None, _) => Err(ApiError::conflict("no queue of this account and region is watched")),
+        _ => Err(ApiError::conflict("several accounts or regions are watched: give account and region")),
+    }
+}
+
+/// The recording of a target, with its prices.
+async fn kept_past(target: &WatchedTarget) -> Result<(Place, BTreeMap<String, String>, Prices), ApiError> {
     let (rows, prices) = ask(&target.jobs, |reply| JobQuery::Past { reply }).await?;
     Ok((target.place_now(), rows, prices))
 }

@@ -2,7 +2,13 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::http::{StatusCode, Uri};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::process;
 use crate::support::service::{Running, Setup};
@@ -115,6 +121,12 @@ async fn ranking(running: &Running, queue: &str) {
         assert!(status == 400 && text.contains(said), "{wrong}: {status} {text}");
     }
 
+    running
+        .until("a past that makes room for others is counted", async |running| {
+            running.api("/api/v1/what-if/candidates").await;
+            running.get("/metrics").await.1.contains("limit=\"kept_pasts\"")
+        })
+        .await;
     let url = running.url();
     let output = process::trainspotter(&["what-if", "--rank", "--json", "--url", &url]).output().await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -125,4 +137,56 @@ async fn ranking(running: &Running, queue: &str) {
     assert!(ranked.iter().all(|row| row["saved_wait_hours"].as_f64().unwrap() > 0.0), "{text}");
     assert!(ranked.windows(2).all(|pair| worth(&pair[0]) >= worth(&pair[1])), "{text}");
     assert!(ranked.iter().all(|row| row["before"] == ranked[0]["before"]), "{text}");
+}
+
+/// What answers as a service does that lists three changes, and forgets their past after the first of them was tried.
+async fn forgetful(asked: Arc<AtomicUsize>) -> String {
+    let answer = move |uri: Uri| async move {
+        let names_past = uri.query().is_some_and(|query| query.contains("past=first"));
+        let not_kept = json!({ "error": { "code": "not_found", "message": "no past first is kept" } });
+        let waits =
+            |hours: f64| json!({ "started": 4, "mean_seconds": hours * 3_600.0, "p95_seconds": hours * 3_600.0 });
+        let shares =
+            |before: f64| json!([{ "queue": "q", "share": "s", "before": waits(before), "after": waits(1.0) }]);
+        if uri.path().ends_with("/candidates") {
+            let change = |more: u32| json!({ "changes": [format!("queue.q.capacity=+{more}")], "instances": more });
+            (StatusCode::OK, Json(json!({ "past": "first", "candidates": [change(1), change(2), change(4)] })))
+        } else if !names_past {
+            (StatusCode::OK, Json(json!({ "shares": shares(3.0) })))
+        } else if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            (StatusCode::OK, Json(json!({ "shares": shares(2.0) })))
+        } else {
+            (StatusCode::NOT_FOUND, Json(not_kept))
+        }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await.unwrap() });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ranking_whose_past_is_forgotten_goes_on_and_says_which_changes_are_of_another() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let url = forgetful(Arc::clone(&asked)).await;
+    let rank = async |more: &[&str]| {
+        asked.store(0, Ordering::Relaxed);
+        let arguments = [&["what-if", "--rank", "--url", &url], more].concat();
+        let output = process::trainspotter(&arguments).output().await.unwrap();
+        let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success() && said.contains("does not keep the past any more"), "{text}{said}");
+        text
+    };
+    let rows: Vec<Value> = serde_json::from_str(&rank(&["--json"]).await).unwrap();
+    let of = |past: &str| {
+        let rows = rows.iter().filter(|row| row["past"] == past);
+        rows.map(|row| (row["instances"].as_f64().unwrap(), row["saved_wait_hours"].as_f64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((of("first"), of("later")), (vec![(1.0, 4.0)], vec![(2.0, 8.0), (4.0, 8.0)]), "{rows:#?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 2, "the first past is not asked for again");
+    let table = rank(&[]).await;
+    let marked = |line: &&str| line.contains("of a later past");
+    assert_eq!(table.lines().filter(marked).count(), 2, "{table}");
+    assert!(table.lines().filter(|line| line.contains("capacity=+1")).all(|line| !marked(&line)), "{table}");
 }

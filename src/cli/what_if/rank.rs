@@ -14,10 +14,15 @@ use crate::cli::{Failure, print, print_json, say};
 /// Waits shorter than this, in seconds, need not be halved.
 const SHORT_WAIT: f64 = 300.0;
 
+/// Appended to a change that was compared with a later recording than the first changes.
+const LATER_PAST: &str = " (of a later past)";
+
 /// A tried change, with its cost and effect.
 struct Tried {
     changes: String,
     instances: f64,
+    /// Whether it was compared with the recording the ranking began with, not a later one.
+    is_of_first_past: bool,
     before: Vec<ShareWaits>,
     after: Vec<ShareWaits>,
 }
@@ -123,7 +128,7 @@ fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Resul
         let after = ShareWaits::of_outcome(&whatif::replay(&changed, prices));
         let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
         let (changes, instances) = (texts.join(" "), candidate.instances);
-        tried.push(Tried { changes, instances, before: before.clone(), after });
+        tried.push(Tried { changes, instances, is_of_first_past: true, before: before.clone(), after });
         progress((index + 1) as f64 / all);
     }
     Ok(tried)
@@ -133,7 +138,8 @@ fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Resul
 /// were listed, while the service caches it; afterwards, or if another replica answers, the latest one.
 pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Failure> {
     let candidates = client.get(&["what-if", "candidates"], &[]).await?;
-    let mut past = candidates["past"].as_str();
+    let first = candidates["past"].as_str();
+    let mut past = first;
     let Some(candidates) = candidates["candidates"].as_array() else {
         return Err(client.is_something_else("its answer names no changes"));
     };
@@ -159,6 +165,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
             Ok(report) => tried.push(Tried {
                 changes: changes.join(" "),
                 instances: candidate["instances"].as_f64().unwrap_or(0.0),
+                is_of_first_past: past == first,
                 before: ShareWaits::of_report(&report, "before"),
                 after: ShareWaits::of_report(&report, "after"),
             }),
@@ -186,6 +193,7 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
             let p95 = |shares: &[ShareWaits]| shares.iter().map(ShareWaits::json).collect::<Vec<Value>>();
             json!({
                 "changes": one.changes, "instances": one.instances, "saved_wait_hours": one.saved_hours(),
+                "past": if one.is_of_first_past { "first" } else { "later" },
                 "halves_p95_of": one.halves().map(ShareWaits::name).collect::<Vec<_>>(),
                 "before": p95(&one.before), "after": p95(&one.after),
             })
@@ -200,7 +208,8 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
     ]);
     for one in &tried {
         let saved = format!("{:.0}", one.saved_hours());
-        table.row([format!("{:+}", one.instances), saved, one.most_changed(), one.changes.clone()]);
+        let mark = if one.is_of_first_past { "" } else { LATER_PAST };
+        table.row([format!("{:+}", one.instances), saved, one.most_changed(), format!("{}{mark}", one.changes)]);
     }
     if table.is_empty() {
         return print(format_args!("None of the single changes that were tried makes waits shorter."));
@@ -246,7 +255,13 @@ mod tests {
             let (queue, share) = ("q".to_owned(), Some("speech".to_owned()));
             vec![ShareWaits { queue, share, started: 10.0, mean: p95 / 2.0, p95: Some(p95) }]
         };
-        Tried { changes: changes.to_owned(), instances, before: waits(7_200.0), after: waits(p95) }
+        Tried {
+            changes: changes.to_owned(),
+            instances,
+            is_of_first_past: true,
+            before: waits(7_200.0),
+            after: waits(p95),
+        }
     }
 
     #[test]
@@ -298,7 +313,7 @@ mod tests {
         let waits = |p95: f64| json!({"started": 4, "mean_seconds": 1_800.0, "p95_seconds": p95});
         let report = json!({"shares": [{"queue": "q", "share": "s", "before": waits(9.0), "after": waits(3.0)}]});
         let (before, after) = (ShareWaits::of_report(&report, "before"), ShareWaits::of_report(&report, "after"));
-        let one = Tried { changes: String::new(), instances: 0.0, before, after };
+        let one = Tried { changes: String::new(), instances: 0.0, is_of_first_past: true, before, after };
         let p95s: Vec<(&str, f64, f64)> =
             one.p95s().map(|(share, before, after)| (share.name(), before, after)).collect();
         assert_eq!((p95s, one.saved_hours()), (vec![("s", 9.0, 3.0)], 0.0));

@@ -379,6 +379,7 @@ pub(super) async fn answer(mut questions: mpsc::Receiver<JobQuery>) {
             JobQuery::Outlook { reply, .. } => {
                 let _ = reply.send(Outlook::Unknown(Unknown::NotMade));
             }
+            JobQuery::LimitHit { .. } => {}
             JobQuery::Rules { reply } => {
                 let _ = reply.send(rules());
             }

@@ -3,16 +3,21 @@
 //! once.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{Place, Prices};
 use trainspotter_core::whatif::{self, Before, Past};
 
 /// Maximum cached recordings, each of at most the 10,000 jobs of a state file. The least recently used one is
-/// evicted, and requests for it get an error that it is no longer cached.
+/// evicted, which `limit.hits` counts as `kept_pasts`, and requests for it get an error that it is no longer cached.
 pub(super) const MAX_CACHED_RECORDINGS: usize = 4;
+
+/// How long an unused recording stays cached, in wall time.
+const MAX_CACHED_FOR: Duration = Duration::from_secs(3_600);
 
 /// A recording with its replay without changes.
 #[derive(Debug)]
@@ -35,10 +40,18 @@ impl CachedRecording {
 
 /// Cached recordings, the most recently used last.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CachedRecordings(Arc<Mutex<VecDeque<Arc<CachedRecording>>>>);
+pub(crate) struct CachedRecordings(Arc<Mutex<Cache>>);
+
+#[derive(Debug, Default)]
+struct Cache {
+    /// With the time of the last use; the most recently used last.
+    pasts: VecDeque<(Mark, Arc<CachedRecording>)>,
+    /// Whether a task removes expired recordings.
+    has_cleaner: bool,
+}
 
 impl CachedRecordings {
-    /// Parses a recording from the rows of a state file, or returns the cached one.
+    /// Parses a recording from the rows of a state file, or returns the cached one; with how many others were evicted.
     ///
     /// # Errors
     /// The rows cannot be replayed.
@@ -47,32 +60,59 @@ impl CachedRecordings {
         place: Place,
         rows: BTreeMap<String, String>,
         prices: Prices,
-    ) -> Result<Arc<CachedRecording>, String> {
+        clock: Clock,
+    ) -> Result<(Arc<CachedRecording>, u64), String> {
         let id = id_of(&place, &rows, &prices);
-        if let Some(kept) = self.get(&id) {
-            return Ok(kept);
+        if let Some(kept) = self.get(&id, clock) {
+            return Ok((kept, 0));
         }
         let past = Past::of_kept(rows)?;
         let kept = Arc::new(CachedRecording { id, place, past, prices, before: OnceLock::new() });
-        self.insert(Arc::clone(&kept));
-        Ok(kept)
+        let displaced = self.insert(Arc::clone(&kept), clock);
+        Ok((kept, displaced))
     }
 
-    fn insert(&self, kept: Arc<CachedRecording>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push_back(kept);
-        if all.len() > MAX_CACHED_RECORDINGS {
-            all.pop_front();
+    fn insert(&self, kept: Arc<CachedRecording>, clock: Clock) -> u64 {
+        let mut cache = self.cache();
+        cache.pasts.push_back((clock.mark(), kept));
+        if !std::mem::replace(&mut cache.has_cleaner, true) {
+            tokio::spawn(remove_expired(Arc::downgrade(&self.0), clock));
         }
+        let displaced = cache.pasts.len().saturating_sub(MAX_CACHED_RECORDINGS);
+        cache.pasts.drain(..displaced);
+        displaced as u64
     }
 
     /// The recording with an id, if it is cached.
-    pub(super) fn get(&self, id: &str) -> Option<Arc<CachedRecording>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = all.iter().position(|kept| kept.id == id).and_then(|index| all.remove(index))?;
-        all.push_back(Arc::clone(&kept));
+    pub(super) fn get(&self, id: &str, clock: Clock) -> Option<Arc<CachedRecording>> {
+        let mut cache = self.cache();
+        let index = cache.pasts.iter().position(|(_, kept)| kept.id == id)?;
+        let (_, kept) = cache.pasts.remove(index)?;
+        cache.pasts.push_back((clock.mark(), Arc::clone(&kept)));
         Some(kept)
     }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes expired recordings, until none is left.
+async fn remove_expired(pasts: Weak<Mutex<Cache>>, clock: Clock) {
+    let longest = clock.of_wall(MAX_CACHED_FOR);
+    while let Some(last_use) = remove_expired_now(&pasts, longest, clock) {
+        clock.sleep_from(last_use, longest).await;
+    }
+}
+
+/// Last use of the least recently used recording that has not expired; `None` if none is left.
+fn remove_expired_now(pasts: &Weak<Mutex<Cache>>, longest: Duration, clock: Clock) -> Option<Mark> {
+    let pasts = pasts.upgrade()?;
+    let mut cache = pasts.lock().unwrap_or_else(PoisonError::into_inner);
+    let expired = cache.pasts.partition_point(|(asked, _)| clock.since(*asked) >= longest);
+    cache.pasts.drain(..expired);
+    cache.has_cleaner = !cache.pasts.is_empty();
+    cache.pasts.front().map(|(asked, _)| *asked)
 }
 
 fn id_of(place: &Place, rows: &BTreeMap<String, String>, prices: &Prices) -> String {
@@ -102,23 +142,41 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_past_that_was_not_asked_about_for_longest_makes_room() {
-        let recordings = CachedRecordings::default();
-        let keep = |name: usize| {
-            let kept = CachedRecording {
-                id: name.to_string(),
-                place: Place::default(),
-                past: Past::new(Setup::default(), Vec::new(), None),
-                prices: Prices::new(),
-                before: OnceLock::new(),
-            };
-            recordings.insert(Arc::new(kept));
+    fn keep(pasts: &CachedRecordings, name: usize, clock: Clock) -> u64 {
+        let kept = CachedRecording {
+            id: name.to_string(),
+            place: Place::default(),
+            past: Past::new(Setup::default(), Vec::new(), None),
+            prices: Prices::new(),
+            before: OnceLock::new(),
         };
-        (0..MAX_CACHED_RECORDINGS).for_each(keep);
-        assert!(recordings.get("0").is_some());
-        keep(MAX_CACHED_RECORDINGS);
-        let are_kept = |name: usize| recordings.get(&name.to_string()).is_some();
+        pasts.insert(Arc::new(kept), clock)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_past_that_was_not_asked_about_for_longest_makes_room() {
+        let (pasts, clock) = (CachedRecordings::default(), Clock::fast(600.0));
+        let displaced: Vec<u64> = (0..MAX_CACHED_RECORDINGS).map(|name| keep(&pasts, name, clock)).collect();
+        assert_eq!(displaced, [0; MAX_CACHED_RECORDINGS]);
+        assert!(pasts.get("0", clock).is_some());
+        assert_eq!(keep(&pasts, MAX_CACHED_RECORDINGS, clock), 1);
+        let are_kept = |name: usize| pasts.get(&name.to_string(), clock).is_some();
         assert_eq!((are_kept(0), are_kept(1), are_kept(MAX_CACHED_RECORDINGS)), (true, false, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_past_that_nobody_asks_about_is_removed_in_time_and_one_that_is_asked_about_stays() {
+        let (pasts, clock) = (CachedRecordings::default(), Clock::fast(600.0));
+        let names = || pasts.cache().pasts.iter().map(|(_, kept)| kept.id.clone()).collect::<Vec<_>>();
+        for _ in 0..2 {
+            keep(&pasts, 0, clock);
+            keep(&pasts, 1, clock);
+            tokio::time::sleep(MAX_CACHED_FOR / 2).await;
+            assert!(pasts.get("0", clock).is_some());
+            tokio::time::sleep(MAX_CACHED_FOR / 2 + Duration::from_secs(1)).await;
+            assert_eq!(names(), ["0"]);
+            tokio::time::sleep(MAX_CACHED_FOR / 2).await;
+            assert_eq!((names().len(), pasts.cache().has_cleaner), (0, false));
+        }
     }
 }
