@@ -17,8 +17,8 @@ type ShareJobs = (QueueName, Option<ShareName>);
 #[derive(Debug, Default)]
 pub(super) struct WaitByReason {
     classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
-    /// Wait of a job beyond its class's clocks, by the job's key; negative if they ran before it arrived. Jobs that arrive at
-    /// the same time share the value, because there may be a million of them.
+    /// Wait of a job beyond its class's clocks, by the job's key; negative if they ran before it arrived. Jobs that
+    /// arrive at the same time share the value, because there may be a million of them.
     beyond: HashMap<u64, Arc<Seconds>>,
     /// Ended waits that were not taken yet.
     over: Vec<(JobId, Seconds)>,
@@ -96,12 +96,12 @@ impl WaitByReason {
     }
 }
 
-/// What jobs had waited that came last: as many as a page has shares and kinds of jobs, so that jobs of the same share one.
+/// The latest values, for jobs that arrive together to share: about as many as a page has shares and kinds of jobs.
 #[derive(Default)]
 struct Latest(VecDeque<Arc<Seconds>>);
 
 impl Latest {
-    /// How many are looked through.
+    /// Number of values kept.
     const KEPT: usize = 16;
 
     fn shared(&mut self, seconds: Seconds) -> Arc<Seconds> {
