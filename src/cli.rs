@@ -47,17 +47,17 @@ const USAGE: u8 = 64;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 #[command(after_help = "Examples:
-  trainspotter demo                          see it work, without an AWS account
-  trainspotter check --config FILE           report every mistake in a configuration
-  trainspotter cost --config FILE            what a month costs, before it is paid
-  trainspotter run --config FILE             the service
-  trainspotter top                           a running service, live
-  trainspotter explain JOB                   why a job waits, asked of a running service
-  trainspotter report --from 7d --by share   what GPUs did and cost, and what was wasted
-  trainspotter when --queue Q --type TYPE    when a job would start, asked likewise
-  trainspotter what-if --config FILE --set KEY=VALUE   what a change would have done
+  trainspotter demo                          try it without an AWS account
+  trainspotter check --config FILE           report every error in a configuration
+  trainspotter cost --config FILE            estimate the monthly cost
+  trainspotter run --config FILE             run the service
+  trainspotter top                           live view of a running service
+  trainspotter explain JOB                   why a job waits
+  trainspotter report --from 7d --by share   GPU use, cost and waste
+  trainspotter when --queue Q --type TYPE    when a job would start
+  trainspotter what-if --config FILE --set KEY=VALUE   replay the past with a change
 
-Commands that ask a running service take --url, or the environment variables TRAINSPOTTER_URL and TRAINSPOTTER_TOKEN.")]
+Commands that query a running service take --url, or the environment variables TRAINSPOTTER_URL and TRAINSPOTTER_TOKEN.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -12,7 +12,7 @@ use trainspotter_core::model::{Timestamp, units};
 /// Severities, worst first; all others follow.
 const SEVERITIES: [&str; 3] = ["page", "warning", "info"];
 
-/// Show alerts of a running service: firing ones first, the most severe and the longest-firing first among them, with what silences them.
+/// Show alerts and their silences: firing ones first, by severity and age.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter alerts
@@ -20,7 +20,7 @@ const SEVERITIES: [&str; 3] = ["page", "warning", "info"];
   trainspotter alerts --json | jq '.[] | select(.silenced_until == null)'
   trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance alertname=LongWait")]
 pub(super) struct Arguments {
-    /// Only alerts in these states: firing, pending, resolved. Firing and pending ones by default.
+    /// Only alerts in these states: firing, pending, resolved. [default: firing,pending]
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = ["firing", "pending", "resolved"])]
     state: Vec<String>,
     /// Only alerts of this severity.
@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Only alerts of this rule.
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Print JSON, with all that the API says of each alert.
+    /// Print the API response of each alert as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -14,20 +14,21 @@ use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::model::units;
 use trainspotter_core::rules::Rule;
 
-/// Check a configuration and the rules it names, and show which rules reach whom; with --live, also the queues it watches.
+/// Validate a configuration and its rules, and show which rules reach which receivers; with --live, also check the
+/// queues in AWS.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter check --config config/trainspotter.example.yaml
   trainspotter check --config config/trainspotter.example.yaml --live
   trainspotter check --config config/trainspotter.example.yaml --json | jq '.routes[] | select(.receivers == [])'")]
 pub(super) struct Arguments {
-    /// The configuration file, env:NAME for an environment variable with its text, or s3://bucket/object.
+    /// The configuration: a file, env:NAME for the content of an environment variable, or s3://bucket/object.
     #[arg(long, value_name = "FILE")]
     config: String,
-    /// Also ask AWS once: can everything be read, and is something wrong with queues, shares and environments?
+    /// Also query AWS once: checks permissions, and the set-up of queues, shares and environments.
     #[arg(long)]
     live: bool,
-    /// Print what was understood as JSON. Mistakes are reported as they are without it.
+    /// Print the parsed configuration as JSON. Errors are still reported as text.
     #[arg(long)]
     json: bool,
 }

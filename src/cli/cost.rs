@@ -26,43 +26,44 @@ const QUEUES: usize = 5;
 const SHARES: usize = 20;
 const HOSTS: f64 = 32.0;
 
-/// Show what a month costs, by destination: from the configuration alone, from what a service has recorded, or from a look at AWS.
+/// Estimate the monthly cost by destination, from a configuration, a state file, the current state of AWS, or a running
+/// service.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  trainspotter cost --config trainspotter.yaml                              by assumptions, which are shown
-  trainspotter cost --config trainspotter.yaml --queues 3 --shares 10       by others
-  trainspotter cost --config trainspotter.yaml --recorded trainspotter.db   with the series that a service has had last
-  trainspotter cost --config trainspotter.yaml --live                       with the series that there are now; asks AWS
-  trainspotter cost --config trainspotter.yaml --prices mine.yaml --json    at other prices, for programs
-  trainspotter cost --url http://127.0.0.1:9464                             what a running service says of itself
+  trainspotter cost --config trainspotter.yaml                              with default assumptions, which are shown
+  trainspotter cost --config trainspotter.yaml --queues 3 --shares 10       with other assumptions
+  trainspotter cost --config trainspotter.yaml --recorded trainspotter.db   with the series in a state file
+  trainspotter cost --config trainspotter.yaml --live                       with the current series; queries AWS
+  trainspotter cost --config trainspotter.yaml --prices mine.yaml --json    with other prices, as JSON
+  trainspotter cost --url http://127.0.0.1:9464                             of a running service
 
-Prices are those of config/prices.yaml, which is in the binary; a file of the same form replaces what it names.")]
+Default prices are in config/prices.yaml, which is embedded; --prices overrides those that its file lists.")]
 pub(super) struct Arguments {
-    /// The configuration file, env:NAME for an environment variable with its text, or s3://bucket/object.
+    /// The configuration: a file, env:NAME for the content of an environment variable, or s3://bucket/object.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     config: Option<String>,
-    /// Ask AWS once which queues, shares and jobs there are.
+    /// Query AWS once for the existing queues, shares and jobs.
     #[arg(long, requires = "config", conflicts_with_all = ["recorded", "url"])]
     live: bool,
-    /// A state file: count the series of the latest figures in it, and in those of other targets beside it.
+    /// Count the series of the latest metrics in this state file, and in those of other targets next to it.
     #[arg(long, value_name = "STATEFILE", requires = "config", conflicts_with = "url")]
     recorded: Option<PathBuf>,
-    /// Prices in the form of config/prices.yaml, instead of the shipped ones.
+    /// Use these prices instead of the built-in ones; the format is that of config/prices.yaml.
     #[arg(long, value_name = "FILE", requires = "config", conflicts_with = "url")]
     prices: Option<PathBuf>,
-    /// So many queues are assumed. [default: 5]
+    /// Number of queues to assume. [default: 5]
     #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
     queues: Option<u16>,
-    /// So many shares of each queue are assumed. [default: 20]
+    /// Number of shares per queue to assume. [default: 20]
     #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with_all = ["live", "recorded", "url"], value_parser = clap::value_parser!(u16).range(1..=1_000))]
     shares: Option<u16>,
-    /// So many instances run jobs on average. [default: what is in use, or 32]
+    /// Average number of instances running jobs. [default: instances in use, or 32]
     #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     hosts: Option<u32>,
-    /// So many tasks of the service run on Fargate, 0 for none. [default: 2 with a log, else 1]
+    /// Number of Fargate tasks of the service; 0 for none. [default: 2 with a log, else 1]
     #[arg(long, value_name = "NUMBER", requires = "config", conflicts_with = "url", value_parser = clap::value_parser!(u8).range(0..=100))]
     tasks: Option<u8>,
-    /// JSON instead of a table.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -35,34 +35,34 @@ const SIMULATOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// Real time between two progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// See it work: a simulated AWS account, the service and its page in one process. No network, no AWS account.
+/// Run a demo: a simulated AWS account, the service and its pages in one process. Needs no network and no AWS account.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter demo
   trainspotter demo --speed 60 --for 10m
   trainspotter demo --trace jobs.csv --webhook http://127.0.0.1:9000/hook
-  trainspotter demo --simulator http://127.0.0.1:4566             what `trainspotter simulate` serves
+  trainspotter demo --simulator http://127.0.0.1:4566             uses a running `trainspotter simulate`
   trainspotter demo --speed 3600 --for 4m --archive ./archive     ten days; then: trainspotter report --archive ./archive --from 10d
 
-An hour of simulated time passes in six seconds at the default speed. With TRAINSPOTTER_TOKEN set, whoever sends that token may add
+At the default speed an hour passes in six seconds. If TRAINSPOTTER_TOKEN is set, clients with that token can add
 silences and test receivers.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     world: World,
-    /// Watch this simulator, which `trainspotter simulate` serves, instead of one in this process. Its clock is followed from now on: it has
-    /// to keep its pace.
+    /// Monitor the simulator at this URL (`trainspotter simulate`) instead of one in this process. Its clock speed must not
+    /// change afterwards.
     #[arg(long, value_name = "URL", conflicts_with_all = ["speed", "seed", "trace", "scenario", "quirks"])]
     simulator: Option<Url>,
-    /// Address of the page; port 0 takes any free one.
+    /// Address of the pages and the API; port 0 selects a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
-    /// Also notify this webhook of alerts. It may be on this machine.
+    /// Send alerts to this webhook; it may be on this machine.
     #[arg(long, value_name = "URL")]
     webhook: Option<Url>,
-    /// Also keep jobs and hours as Parquet files in this folder, for `report --archive`.
+    /// Write the archive (Parquet files) to this folder, for `report --archive`.
     #[arg(long, value_name = "FOLDER")]
     archive: Option<PathBuf>,
-    /// Also send figures to this OTLP receiver: gRPC for a bare origin on port 4317, HTTP otherwise.
+    /// Send metrics to this OTLP receiver: gRPC for an origin with port 4317, HTTP otherwise.
     #[arg(long, value_name = "URL")]
     otlp: Option<Url>,
 }

@@ -8,16 +8,16 @@ use crate::cli::when;
 use crate::cli::{Failure, print, print_json};
 use trainspotter_core::model::units;
 
-/// Explain why a job waits: the numbers, its place in the order and what to do next.
+/// Explain why a job waits: the reason, its position in the queue and the next step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter explain 6f1c2d3e-0000-4000-8000-000000000001
   trainspotter explain 6f1c2d3e
   trainspotter explain pretrain-vision-17")]
 pub(super) struct Arguments {
-    /// The job's id, its name, how one of them begins, or its owner; where several jobs match, they are listed.
+    /// The job's id or name, a prefix of either, or its owner. Several matches are listed.
     job: String,
-    /// Print JSON, with all that the API says of the job.
+    /// Print the job's API response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

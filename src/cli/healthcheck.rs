@@ -17,22 +17,23 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Timeout; must be below that of the orchestrator.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Ask a running service whether it is healthy; exit 0 if it is.
+/// Check whether a running service is healthy; exits with 0 if so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example, in an ECS task definition:
   \"healthCheck\": { \"command\": [\"CMD\", \"/trainspotter\", \"healthcheck\"] }
-A service with a configuration file, or with --listen:
+For a service with a configuration file, or with --listen:
   trainspotter healthcheck --config /etc/trainspotter/trainspotter.yaml
   trainspotter healthcheck --url http://127.0.0.1:8080")]
 pub(super) struct Arguments {
-    /// What to ask; /healthz, if the address has no path.
+    /// URL to request; without a path, /healthz is used.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     url: Option<String>,
-    /// Ask where this configuration says that the service listens: a file, env:NAME or s3://bucket/object. Without --url and --config, the environment
-    /// variable TRAINSPOTTER_CONFIG is taken for it, else TRAINSPOTTER_URL is asked, else 127.0.0.1:9464.
+    /// Use the `listen` address of this configuration: a file, env:NAME or s3://bucket/object. Without --url and
+    /// --config, the configuration in the environment variable TRAINSPOTTER_CONFIG is used, else TRAINSPOTTER_URL, else
+    /// 127.0.0.1:9464.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-    /// Print JSON: whether it is healthy, and its answer.
+    /// Print the result and the response as JSON.
     #[arg(long)]
     json: bool,
 }

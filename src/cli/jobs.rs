@@ -22,52 +22,53 @@ const PAGE: &str = "500";
 /// Minimum digits of an id that are shown.
 const MIN_ID: usize = 8;
 
-/// Find jobs of a running service: by default those that have not ended, the ones that have waited longest first.
+/// Find jobs; by default those that have not ended, longest wait first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  trainspotter jobs                                   what waits and runs, longest wait first
-  trainspotter jobs pretrain --queue prod-a           whose name holds `pretrain`, or whose id begins so, or of that owner
+  trainspotter jobs                                   waiting and running jobs, longest wait first
+  trainspotter jobs pretrain --queue prod-a           name contains `pretrain`, id starts with it, or owner is it
   trainspotter jobs --owner ann --state running
   trainspotter jobs --reason share_at_limit --type ml.p5.48xlarge --sort gpus --limit 10
   trainspotter jobs --all --name 'nightly-*' --json | jq -r '.jobs[].id'
-  trainspotter explain ID                             the story of one of them")]
+  trainspotter explain ID                             details of a job")]
 pub(super) struct Arguments {
-    /// What the job's name holds, how its id begins, or its owner.
+    /// Part of the job's name, a prefix of its id, or its owner.
     text: Option<String>,
-    /// Only jobs whose name is this: a glob (* and ?).
+    /// Only jobs whose name matches this glob (* and ?).
     #[arg(long, value_name = "GLOB")]
     name: Option<String>,
-    /// Only jobs whose id begins so.
+    /// Only jobs whose id has this prefix.
     #[arg(long, value_name = "PREFIX")]
     id: Option<String>,
-    /// Only jobs of this owner; an empty one for jobs without.
+    /// Only jobs of this owner; empty for jobs without an owner.
     #[arg(long, value_name = "OWNER")]
     owner: Option<String>,
     /// Only jobs of this queue.
     #[arg(long, value_name = "QUEUE")]
     queue: Option<String>,
-    /// Only jobs of this share; an empty one for jobs without.
+    /// Only jobs of this share; empty for jobs without a share.
     #[arg(long, value_name = "SHARE")]
     share: Option<String>,
-    /// Only jobs in these states, ended ones too: submitted, pending, runnable, scheduled, starting, running, succeeded, failed.
+    /// Only jobs in these states, including ended ones: submitted, pending, runnable, scheduled, starting, running,
+    /// succeeded, failed.
     #[arg(long, value_name = "STATE", value_delimiter = ',', value_parser = state, conflicts_with = "all")]
     state: Vec<String>,
-    /// Only jobs that wait for this reason, such as share_at_limit.
+    /// Only jobs waiting for this reason, such as share_at_limit.
     #[arg(long, value_name = "REASON", value_parser = reason)]
     reason: Option<String>,
-    /// Only jobs that ask for this instance type: a glob, such as 'ml.p5*'.
+    /// Only jobs that request this instance type: a glob, such as 'ml.p5*'.
     #[arg(long = "type", value_name = "GLOB")]
     instance_type: Option<String>,
-    /// Jobs that have ended, too, as far as the service remembers.
+    /// Include ended jobs that the service still has.
     #[arg(long)]
     all: bool,
-    /// What comes first.
+    /// Sort order.
     #[arg(long, value_enum, default_value_t = Sort::Waiting)]
     sort: Sort,
-    /// Jobs that are shown, at most.
+    /// Maximum number of jobs to show.
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
-    /// Print JSON, with all that the API says of each job.
+    /// Print the API response of each job as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -77,15 +78,15 @@ pub(super) struct Arguments {
 /// The order of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Sort {
-    /// Those that wait, longest first; then the others, oldest first.
+    /// Waiting jobs, longest wait first; then the others, oldest first.
     Waiting,
     /// Oldest first.
     Created,
-    /// Those that ask for most first.
+    /// Largest request first.
     Gpus,
     /// By name.
     Name,
-    /// In the order in which jobs go through them.
+    /// By state, in lifecycle order.
     State,
     /// By owner.
     Owner,

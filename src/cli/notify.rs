@@ -15,30 +15,30 @@ use crate::service;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::units;
 
-/// Try receivers.
+/// Test receivers.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Examples:
   trainspotter notify test oncall --config trainspotter.yaml
   trainspotter notify test --rule LongWait --url http://127.0.0.1:9464")]
 pub(super) enum Command {
-    /// Send sample notifications and show what becomes of them: to one receiver by default an alert that fires, and its end; or, by --url,
-    /// those of a rule to whoever would get them.
+    /// Send sample notifications and show the results: to one receiver (a firing alert and its resolve by default), or
+    /// with --url and --rule to all receivers of a rule.
     #[command(after_help = "Examples:
   trainspotter notify test oncall --url http://127.0.0.1:9464
   trainspotter notify test --rule LongWait --label queue=prod-a --url http://127.0.0.1:9464
   trainspotter notify test oncall --config trainspotter.yaml
   trainspotter notify test chat --kind all --config trainspotter.yaml")]
     Test {
-        /// The receiver's name in the configuration.
+        /// Name of the receiver in the configuration.
         #[arg(required_unless_present = "rule", conflicts_with = "rule")]
         receiver: Option<String>,
-        /// What to send; may be given several times.
+        /// Samples to send; repeatable.
         #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Firing, Kind::Resolved], conflicts_with = "rule")]
         kind: Vec<Kind>,
-        /// Send a sample of this rule to whoever would get it; only by --url.
+        /// Send a sample alert of this rule to the receivers it would reach; only with --url.
         #[arg(long, value_name = "NAME")]
         rule: Option<String>,
-        /// A label of the rule's alert, such as queue=prod-a; may be given several times.
+        /// A label of the sample alert, such as queue=prod-a; repeatable.
         #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "rule")]
         label: Vec<(String, String)>,
         #[command(flatten)]
@@ -49,17 +49,17 @@ pub(super) enum Command {
 /// What a test sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
-    /// An alert that fires.
+    /// A firing alert.
     Firing,
-    /// The end of the same alert.
+    /// The resolve of the same alert.
     Resolved,
-    /// An alert about a single job that has an owner, and its end.
+    /// An alert about a single job with an owner, and its resolve.
     Job,
-    /// Several alerts of a queue in one message.
+    /// Several alerts of one queue in one message.
     Group,
-    /// Several alerts of all severities in one message, some of which have ended.
+    /// Several alerts of all severities in one message, some of them resolved.
     Digest,
-    /// All of these.
+    /// All of the above.
     All,
 }
 

@@ -16,25 +16,25 @@ use trainspotter_clock::Clock;
 /// Maximum notifications listed per id, or in total.
 const MAX_LISTED: usize = 50_000;
 
-/// List, retry and drop notifications that wait for delivery or were given up.
+/// List, retry and drop pending and dead notifications.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Examples:
   trainspotter outbox list --url http://127.0.0.1:9464
   trainspotter outbox retry --receiver oncall --config trainspotter.yaml
   trainspotter outbox drop 3f9a01b2 --url http://127.0.0.1:9464")]
 pub(super) enum Command {
-    /// Show notifications that are not delivered.
+    /// List undelivered notifications.
     #[command(after_help = "Examples:
   trainspotter outbox list --url http://127.0.0.1:9464
   trainspotter outbox list --all --receiver oncall --config trainspotter.yaml")]
     List {
         #[command(flatten)]
         which: Which,
-        /// Show those that were delivered or muted too.
+        /// Include delivered and muted notifications.
         #[arg(long)]
         all: bool,
     },
-    /// Try notifications again now, also those that were given up.
+    /// Retry notifications now, including dead ones.
     #[command(after_help = "Examples:
   trainspotter outbox retry --receiver oncall --config trainspotter.yaml
   trainspotter outbox retry 3f9a01b2 --url http://127.0.0.1:9464")]
@@ -42,7 +42,7 @@ pub(super) enum Command {
         #[command(flatten)]
         which: Which,
     },
-    /// Give up notifications that wait. They are kept for a week and can be retried.
+    /// Drop pending notifications. They are kept for a week and can be retried.
     #[command(after_help = "Examples:
   trainspotter outbox drop --receiver chat --url http://127.0.0.1:9464
   trainspotter outbox drop 3f9a01b2 --config trainspotter.yaml")]
@@ -57,10 +57,10 @@ pub(super) enum Command {
 pub(super) struct Which {
     #[command(flatten)]
     place: PlaceArguments,
-    /// Those of one receiver.
+    /// Only notifications of this receiver.
     #[arg(long, value_name = "NAME")]
     receiver: Option<String>,
-    /// Those whose ids begin like this.
+    /// Only notifications whose ids have one of these prefixes.
     #[arg(value_name = "ID")]
     ids: Vec<String>,
 }

@@ -6,8 +6,8 @@ use crate::cli::remote::{Client, Remote};
 /// Arguments for either.
 #[derive(Debug, clap::Args)]
 pub(super) struct PlaceArguments {
-    /// Work on the state file of this configuration, beside a service that runs on this machine: a file, env:NAME for an environment
-    /// variable with its text, or s3://bucket/object.
+    /// Open the state file of this configuration directly, also next to a running service: a file, env:NAME for the
+    /// content of an environment variable, or s3://bucket/object.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "token_file"])]
     config: Option<String>,
     /// Print JSON.

@@ -11,16 +11,16 @@ use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::matches_glob;
 
-/// Show what waits and runs in each queue and share of a running service, and what they use of their quotas, in instances.
+/// Show waiting and running jobs of each queue and share, and the quotas they use, in instances.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter queues
   trainspotter queues 'prod-*' --url https://trainspotter.example.com
   trainspotter queues --json | jq '.shares[] | select(.borrowed > 0)'")]
 pub(super) struct Arguments {
-    /// Only queues whose name is this: a glob (* and ?).
+    /// Only queues whose name matches this glob (* and ?).
     queue: Option<String>,
-    /// Print JSON, with all that the API says of queues and shares.
+    /// Print the API responses for queues and shares as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

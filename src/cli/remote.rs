@@ -32,17 +32,17 @@ const MAX_TOKEN_FILE: u64 = 4_096;
 /// URL and token of the service.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Remote {
-    /// The running service to ask. By default what the environment variable TRAINSPOTTER_URL says, or http://127.0.0.1:9464.
+    /// URL of the running service. [default: the environment variable TRAINSPOTTER_URL, or http://127.0.0.1:9464]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
-    /// A file with a token of the service (`api.tokens` of its configuration). By default the environment variable TRAINSPOTTER_TOKEN holds
-    /// the token, where one is needed.
+    /// File with an access token (`api.tokens` of the service's configuration). [default: the token in the environment
+    /// variable TRAINSPOTTER_TOKEN, if set]
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// Only of this account, where the service watches several.
+    /// Only this account, if the service has several targets.
     #[arg(long, value_name = "ID")]
     pub(super) account: Option<String>,
-    /// Only of this region, where the service watches several.
+    /// Only this region, if the service has several targets.
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
 }

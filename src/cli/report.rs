@@ -17,7 +17,8 @@ use trainspotter_core::rules::Objective;
 /// Maximum grouping keys.
 const MAX_KEYS: usize = 4;
 
-/// Report what GPUs did and cost: use, idle time by cause, lending, waits against objectives, failures, and the three largest wastes first.
+/// Report GPU use and cost: the three largest wastes first, then use, idle time by cause, lending, waits against
+/// objectives, failures.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter report --config trainspotter.yaml --from 7d --by share,owner
@@ -26,38 +27,39 @@ const MAX_KEYS: usize = 4;
   trainspotter report --recorded trainspotter.db --from 24h
   trainspotter report --url https://trainspotter.example.com --from 7d --by queue
 
-A time is how long ago (7d, 12h), a day (2026-10-01) or a moment (2026-10-01T12:00:00Z), in UTC. With --config the report is made of the
-archive and of what waits in the state file to be archived; without any of --config, --archive and --recorded a running service makes it.
-For a bucket, --archive takes the region from AWS_REGION, and another endpoint from AWS_ENDPOINT_URL_S3.")]
+--from and --to take an age (7d, 12h), a day (2026-10-01) or a time (2026-10-01T12:00:00Z), in UTC. With --config the report covers the
+archive and the data in the state file that is not archived yet. Without --config, --archive and --recorded, a running service creates it.
+For an s3:// archive, --archive uses the region in AWS_REGION and the endpoint in AWS_ENDPOINT_URL_S3, if set.")]
 pub(super) struct Arguments {
-    /// When its time begins: how long ago, a day or a moment.
+    /// Start of the period: an age, a day or a time.
     #[arg(long, value_name = "TIME", default_value = "7d")]
     from: String,
-    /// When it ends, likewise; now unless given.
+    /// End of the period. [default: now]
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
-    /// What jobs are broken down by, separated by commas: queue, share, owner, account, region, instance_type, or tags of jobs.
+    /// Group jobs by these keys, separated by commas: queue, share, owner, account, region, instance_type, or job tags.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     by: Vec<String>,
-    /// The configuration of the service: its archive, its state file and the objectives of its rules.
+    /// Configuration of the service: uses its archive, its state file and the objectives of its rules.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["archive", "recorded", "url"])]
     config: Option<String>,
-    /// An archive: a folder, file:///folder or s3://bucket/prefix.
+    /// Archive to read: a folder, file:///folder or s3://bucket/prefix.
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["recorded", "url"])]
     archive: Option<String>,
-    /// A state file: what a service has kept in it that is not archived.
+    /// State file to read: the data in it that is not archived yet.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     recorded: Option<PathBuf>,
-    /// How it is shown.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// The same as --format json.
+    /// Same as --format json.
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Write it to this file.
+    /// Write to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Hold waits against this instead of the objectives of rules: 95%:30m is that 95 % start within half an hour.
+    /// Compare waits with this objective instead of those of the rules; 95%:30m means that 95 % start within half an
+    /// hour.
     #[arg(long, value_name = "PERCENT:DURATION", value_parser = objective)]
     objective: Vec<Objective>,
     #[command(flatten)]
@@ -67,13 +69,13 @@ pub(super) struct Arguments {
 /// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// For a terminal.
+    /// Text for a terminal.
     Text,
-    /// A page of its own, with pictures.
+    /// Standalone HTML page with charts.
     Html,
-    /// The breakdown by keys, a row each.
+    /// The breakdown by --by, one row per group.
     Csv,
-    /// All of it, as the API gives it.
+    /// The API response.
     Json,
 }
 

@@ -28,13 +28,13 @@ pub(super) enum Command {
     #[command(after_help = "Example:
   trainspotter rules check alerts/")]
     Check {
-        /// Time between two evaluations.
+        /// Evaluation interval.
         #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
         every: Duration,
-        /// Print JSON: the rules, and what is valid in them and yet hardly meant.
+        /// Print the rules and lint warnings as JSON.
         #[arg(long)]
         json: bool,
-        /// Rule files, or folders of them.
+        /// Rule files or folders.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
@@ -43,7 +43,7 @@ pub(super) enum Command {
   trainspotter rules test alerts/
   trainspotter rules test alerts/default.test.yaml
 
-A test, in a file called NAME.test.yaml:
+Example of a test file, NAME.test.yaml:
   rules: [default.yaml]
   tests:
     - name: a long wait fires after five minutes and ends with it
@@ -52,24 +52,23 @@ A test, in a file called NAME.test.yaml:
       expect:
         - { alert: LongWait, labels: { queue: prod, share: vision }, timeline: 5P 4F R }")]
     Test {
-        /// Print JSON: how many tests ran, and how those that failed differ.
+        /// Print the number of tests and the failures as JSON.
         #[arg(long)]
         json: bool,
-        /// Files of tests, or folders with files called *.test.yaml.
+        /// Test files, or folders with files named *.test.yaml.
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
-    /// Backtest rules over a workload: how often, for how long and when they would have notified.
+    /// Backtest rules over a workload: how often, for how long and when they would have fired.
     #[command(after_help = "Examples:
   trainspotter rules backtest alerts/
   trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
   trainspotter rules backtest --recorded trainspotter.db --config trainspotter.yaml alerts/
   trainspotter rules backtest --scenario config/scenario.example.yaml --from 2d --to 9d alerts/queues.yaml
 
-The workload runs through the simulated scheduler, or figures are taken that a service has kept; the evaluator is that of the
-service.")]
+The workload runs through the simulated scheduler, unless --recorded is given. Rules are evaluated as in the service.")]
     Backtest(backtest::Arguments),
-    /// Export rules to another system; what cannot be exported is reported on stderr.
+    /// Export rules to another system; anything that cannot be exported is reported on stderr.
     #[command(after_help = "Examples:
   trainspotter rules export --to prometheus alerts/ > trainspotter.rules.yaml
   trainspotter rules export --to cloudwatch alerts/ > alarms.json
@@ -82,23 +81,23 @@ service.")]
 /// What to export, and where to.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArguments {
-    /// The other system.
+    /// Target system.
     #[arg(long, value_name = "SYSTEM")]
     to: System,
-    /// How often the other system evaluates; Prometheus only.
+    /// Evaluation interval of the target system; Prometheus only.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
     every: Duration,
-    /// The namespace of the CloudWatch sink; CloudFormation only.
+    /// Namespace of the CloudWatch sink; only for cloudwatch.
     #[arg(long, value_name = "NAME", default_value = "Trainspotter", value_parser = namespace)]
     namespace: String,
-    /// Where the service's page is reached: runbooks of the packs become links to it.
+    /// URL of the service: runbooks of shipped rules become links to it.
     #[arg(long, value_name = "URL")]
     external_url: Option<url::Url>,
-    /// The service watches several targets: rules for Prometheus keep accounts and regions apart; an alarm of CloudWatch looks at all of them
-    /// together, whose series have the dimensions Account and Region. Not for cloudwatch-promql.
+    /// For a service with several targets: Prometheus rules keep accounts and regions apart; a CloudWatch alarm covers
+    /// all of them together, with the dimensions Account and Region. Not for cloudwatch-promql.
     #[arg(long)]
     several_targets: bool,
-    /// Rule files, or folders of them.
+    /// Rule files or folders.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }

@@ -15,15 +15,15 @@ use trainspotter_clock::Clock;
   trainspotter run --config env:TRAINSPOTTER_CONFIG
   trainspotter run --config s3://bucket/trainspotter.yaml
 
-Targets that are added, changed or removed there are taken in while it runs, as rules are; everything else needs a restart, which the
-pages and /readyz say. So are mistakes, with which nothing changes.
-SIGTERM or Ctrl-C stops it within 20 seconds; a second one at once.")]
+Changes to targets and rules are reloaded at run time. Other changes need a restart; the pages and /readyz show when one is
+pending. If the new configuration is invalid, the previous one stays in effect and the error is shown there.
+SIGTERM or Ctrl-C stops the service within 20 seconds; a second one stops it immediately.")]
 pub(super) struct Arguments {
-    /// The configuration file, env:NAME for an environment variable with its text, or s3://bucket/object. The bucket is asked in the
-    /// region AWS_REGION, with the service's own credentials.
+    /// The configuration: a file, env:NAME for the content of an environment variable, or s3://bucket/object. S3 uses
+    /// the region in AWS_REGION and the service's own credentials.
     #[arg(long, value_name = "FILE")]
     config: String,
-    /// Serve the page and the API here instead of where the configuration says.
+    /// Address of the pages and the API; overrides `listen` of the configuration.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
 }

@@ -5,12 +5,12 @@ use crate::config;
 use trainspotter_core::rules;
 use trainspotter_simulator::scenario;
 
-/// Print the JSON Schema of a file, for completion and checks in editors.
+/// Print the JSON Schema of a file format, for completion and validation in editors.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   trainspotter schema config > trainspotter.schema.json")]
 pub(super) struct Arguments {
-    /// Which file.
+    /// File format.
     file: File,
 }
 
@@ -20,9 +20,9 @@ enum File {
     Config,
     /// A rule file.
     Rules,
-    /// A file of tests of rules.
+    /// A rule test file.
     RuleTests,
-    /// A scenario of the simulator.
+    /// A simulator scenario.
     Scenario,
 }
 

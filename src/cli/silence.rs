@@ -20,40 +20,40 @@ use trainspotter_core::model::{Matchers, parse_duration};
 /// Maximum length of a silence.
 const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
 
-/// Manage silences: for a set time, matching alerts notify nobody.
+/// Manage silences: matching alerts send no notifications for a given time.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "Examples:
   trainspotter silence list --url http://127.0.0.1:9464
   trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance 'queue=prod-*'
   trainspotter silence end 3 --url http://127.0.0.1:9464")]
 pub(super) enum Command {
-    /// Begin a silence now.
+    /// Add a silence, effective now.
     #[command(after_help = "Examples:
   trainspotter silence add --url http://127.0.0.1:9464 --for 2h --comment maintenance 'queue=prod-*'
   trainspotter silence add --config FILE --for 2h --author ann --comment maintenance alertname=LongWait
 
-By --url the author is the name of the token.")]
+With --url the author is the name of the token.")]
     Add {
         #[command(flatten)]
         place: PlaceArguments,
-        /// For how long, such as 2h.
+        /// Duration, such as 2h.
         #[arg(long = "for", value_name = "SPAN", value_parser = parse_duration)]
         span: Duration,
-        /// Who wants it; only with --config.
+        /// Author of the silence; only with --config.
         #[arg(long, conflicts_with = "url")]
         author: Option<String>,
-        /// Why.
+        /// Reason for the silence.
         #[arg(long)]
         comment: String,
-        /// Take matchers that no alert of the present rules can meet: for a rule that is still to come.
+        /// Accept matchers that match no alert of the current rules, for a rule that will be added.
         #[arg(long)]
         allow_unmatched: bool,
-        /// Labels of the alerts, all of which must match: label=glob, or as Alertmanager writes them, such as
+        /// Matchers for labels of alerts, all of which must match: label=glob, or Alertmanager's notation, such as
         /// 'alertname=~"Long.*",severity!=page'.
         #[arg(required = true, value_name = "MATCHER", value_parser = Matchers::parse)]
         matchers: Vec<Matchers>,
     },
-    /// Show silences, also those that are over.
+    /// List silences, including past ones.
     #[command(after_help = "Examples:
   trainspotter silence list --url http://127.0.0.1:9464
   trainspotter silence list --config trainspotter.yaml")]
@@ -68,7 +68,7 @@ By --url the author is the name of the token.")]
     End {
         #[command(flatten)]
         place: PlaceArguments,
-        /// The silence's id.
+        /// Id of the silence.
         id: i64,
     },
 }

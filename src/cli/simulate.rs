@@ -31,22 +31,22 @@ const SEED: u64 = 1;
   AWS_ENDPOINT_URL=http://127.0.0.1:4566 aws batch describe-job-queues
   curl -d '{\"advance\": \"1h\"}' -H 'content-type: application/json' http://127.0.0.1:4566/_sim/control
 
-What really happened: GET /_sim/truth. Time and events: POST /_sim/control. What goes wrong: POST /_sim/faults.
-Of several places each has jobs of its own; ?account=…&region=… says which one is meant. Roles: POST /_sim/accounts.")]
+Ground truth: GET /_sim/truth. Time and events: POST /_sim/control. Faults: POST /_sim/faults. Roles: POST /_sim/accounts.
+With several --place, ?account=…&region=… selects one.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     pub(super) world: World,
-    /// Address to serve on; port 0 takes any free one.
+    /// Address to listen on; port 0 selects a free port.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
-    /// Serve this account and Region; several of them each have jobs of their own, and the first one's account is that of callers that have
-    /// assumed no role.
+    /// Simulate this account and Region; repeatable. Each has its own jobs. Callers that have assumed no role belong to
+    /// the first account.
     #[arg(long = "place", value_name = "ACCOUNT/REGION", value_parser = place)]
     places: Vec<(String, String)>,
-    /// Sessions of roles end after this long, whatever is asked for, such as 15m.
+    /// Expire role sessions after this time, regardless of the requested duration, such as 15m.
     #[arg(long, value_name = "DURATION", value_parser = session, requires = "places")]
     session_lasts: Option<Duration>,
-    /// Let nobody assume a role of this account.
+    /// Refuse to assume roles of this account.
     #[arg(long = "refuse-roles-of", value_name = "ACCOUNT", requires = "places")]
     refuses: Vec<String>,
 }
@@ -54,22 +54,23 @@ pub(super) struct Arguments {
 /// What is simulated, how fast and how long.
 #[derive(Debug, clap::Args)]
 pub(super) struct World {
-    /// Simulated seconds per real second, 0.01 to 100000; 600 unless the scenario says otherwise.
+    /// Simulated seconds per real second, 0.01 to 100000. [default: from the scenario, or 600]
     #[arg(long, value_name = "N", value_parser = speed)]
     speed: Option<f64>,
-    /// Seed of everything random: equal seeds give equal histories; 1 unless the scenario says otherwise.
+    /// Random seed: equal seeds give equal runs. [default: from the scenario, or 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Take the jobs from a trace (CSV: job_id, share, num_gpu, submit_s and duration_s, or start_s and end_s).
+    /// Read the jobs from a trace (CSV: job_id, share, num_gpu, submit_s and duration_s, or start_s and end_s).
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Take jobs, GPU use, quirks and faults from a scenario (YAML). What is given here wins.
+    /// Read jobs, GPU use, quirks and faults from a scenario (YAML). Command line options take precedence.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
-    /// Show one of two behaviours where AWS does not say which it has, such as after_requeue=kept; see crates/simulator/README.md.
+    /// Choose between two behaviours where AWS's is undocumented, such as after_requeue=kept; see
+    /// crates/simulator/README.md.
     #[arg(long = "quirk", value_name = "NAME=VALUE", value_parser = quirk)]
     quirks: Vec<(String, String)>,
-    /// Stop by itself after this much real time, such as 60s.
+    /// Stop after this much real time, such as 60s.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) duration: Option<Duration>,
 }

@@ -23,27 +23,27 @@ const MIN_EVERY: Duration = Duration::from_millis(500);
 /// Maximum time between redraws.
 const DRAW_EVERY: Duration = Duration::from_secs(1);
 
-/// Watch jobs, queues and alerts of a running service, refreshed in place.
+/// Show a live view of jobs, queues and alerts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter top
   trainspotter top --every 5s --url https://trainspotter.example.com
-  trainspotter top > now.txt                          once, where the output is no terminal
-  trainspotter top --json | jq .status                once, for programs
+  trainspotter top > now.txt                          once, as text
+  trainspotter top --json | jq .status                once, as JSON
 
 Keys:
   tab, shift-tab, 1 2 3               jobs, queues, alerts
   arrows, j k, page up and down, g G  move
-  s                                   next order of jobs
-  /                                   lines with a text; enter keeps, esc clears
-  enter                               more of this job, queue or alert; esc leads back
+  s                                   change the sort order of jobs
+  /                                   filter lines; enter keeps the filter, esc clears it
+  enter                               details of the job, queue or alert; esc goes back
   ? h                                 these keys
-  q, ctrl-c                           end")]
+  q, ctrl-c                           quit")]
 pub(super) struct Arguments {
-    /// How often to look.
+    /// Refresh interval.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
     every: Duration,
-    /// Look once and print JSON: status, jobs, queues, shares and alerts.
+    /// Print one snapshot as JSON: status, jobs, queues, shares and alerts.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

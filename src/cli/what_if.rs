@@ -19,7 +19,7 @@ use trainspotter_simulator::trace;
 /// Fraction of progress between two progress lines if stderr is not a terminal.
 const PROGRESS: f64 = 0.25;
 
-/// Say what another quota, limit, weight, priority, policy or capacity would have done: the past is replayed as it was, then changed.
+/// Replay the past with another quota, limit, weight, priority, policy or capacity, and compare.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter what-if --config trainspotter.yaml --set 'queue.research.share.speech.quota=8'
@@ -29,28 +29,28 @@ const PROGRESS: f64 = 0.25;
   trainspotter what-if --url https://trainspotter.example.com --set queue.research.capacity=+4
 
 Keys:
-  queue.Q.capacity[.TYPE]=N           instances of its environment; +N and -N add to what there is
+  queue.Q.capacity[.TYPE]=N           instances of the environment; +N and -N are relative
   queue.Q.policy=fifo | fair-share | quota-shares
-  queue.Q.share.S.quota[.TYPE]=N      likewise, of the share
+  queue.Q.share.S.quota[.TYPE]=N      quota of the share
   queue.Q.share.S.borrow_limit=PERCENT | none
   queue.Q.share.S.sharing=reserve | lend | lend-and-borrow
-  queue.Q.share.S.weight=X            of a fair-share queue; less gets more
-  queue.Q.share.S.priority=N          of all jobs of the share
+  queue.Q.share.S.weight=X            in a fair-share queue; a lower weight gets more
+  queue.Q.share.S.priority=N          priority of all jobs of the share
   queue.Q.share.S.in_share_preemption=true | false")]
 pub(super) struct Arguments {
-    /// A change, KEY=VALUE; may be given more than once.
+    /// Change to apply; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
-    /// Replay what the service with this configuration has kept in its state file, at its prices.
+    /// Replay the state file of this configuration, with its prices.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-    /// Replay what a service has kept in this state file.
+    /// Replay this state file.
     #[arg(long, value_name = "FILE", conflicts_with = "trace")]
     recorded: Option<PathBuf>,
     /// Replay a trace (CSV: job_id, share, num_gpu, submit_s and duration_s, or start_s and end_s).
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Try single changes instead, and rank them by how much shorter they make waits.
+    /// Try single changes, and rank them by how much they shorten waits.
     #[arg(long, conflicts_with = "changes")]
     rank: bool,
     /// Print JSON.

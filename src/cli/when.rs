@@ -6,37 +6,37 @@ use crate::cli::remote::Remote;
 use crate::cli::table::plain;
 use crate::cli::{Failure, print, print_json};
 
-/// Say when a job would start that is submitted now, as an interval, with what that rests on.
+/// Estimate when a job submitted now would start, as an interval, with the basis of the estimate.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   trainspotter when --queue research --share speech --instances 4 --type ml.p5.48xlarge --priority 10
   trainspotter when --queue nightly --type ml.g5.12xlarge --json
   trainspotter when --queue research --share vision --type ml.p5.48xlarge --name pretrain --owner ada
 
-When a job starts that waits already, `trainspotter explain JOB` says.")]
+For a job that is already waiting, use `trainspotter explain JOB`.")]
 pub(super) struct Arguments {
-    /// The queue it would be submitted to.
+    /// Job queue.
     #[arg(long)]
     queue: String,
-    /// Its quota share or share identifier, for queues that have shares.
+    /// Quota share or share identifier, for queues with shares.
     #[arg(long)]
     share: Option<String>,
-    /// Instances it would need.
+    /// Number of instances.
     #[arg(long, default_value = "1", allow_negative_numbers = true)]
     instances: String,
-    /// Their type.
+    /// Instance type.
     #[arg(long = "type", value_name = "TYPE")]
     unit: String,
-    /// Its priority: higher goes first within a share.
+    /// Priority; higher priorities start first within a share.
     #[arg(long, default_value = "0", allow_negative_numbers = true)]
     priority: String,
-    /// Its name: how long jobs of such names run is better known.
+    /// Job name; improves the estimate if similar names have run before.
     #[arg(long)]
     name: Option<String>,
-    /// Its owner, likewise.
+    /// Job owner; improves the estimate if the owner's jobs have run before.
     #[arg(long)]
     owner: Option<String>,
-    /// Print JSON, with all that the API says.
+    /// Print the API response as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

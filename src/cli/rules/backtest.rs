@@ -31,25 +31,25 @@ const PROGRESS: f64 = 0.25;
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     workload: World,
-    /// A state file: run over the figures that a service has kept in it, instead of a workload.
+    /// Use the metrics recorded in this state file instead of a workload.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["World", "every"])]
     recorded: Option<PathBuf>,
-    /// Also say how often each receiver of this configuration would have been notified.
+    /// Also count the notifications to each receiver of this configuration.
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-    /// Leave out what fired and ended before this, from the beginning of the workload on.
+    /// Ignore alerts that ended before this offset from the start of the workload.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     from: Duration,
-    /// Stop after this much of the workload; a week, or all that was kept, unless given.
+    /// Stop at this offset. [default: a week, or the end of the recording]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     to: Option<Duration>,
-    /// How far ticks are apart.
+    /// Time between ticks.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
     every: Duration,
-    /// Print JSON, with each time that a rule would have fired.
+    /// Print JSON, including every alert.
     #[arg(long)]
     json: bool,
-    /// Rule files, or folders of them.
+    /// Rule files or folders.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
