@@ -144,7 +144,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
 fn recorded(file: &Path, notes: &mut Vec<String>) -> Result<Frame, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
     let frame = Frames::open(file).map_err(Failure::failed)?.latest().map_err(unreadable)?;
-    let frame = frame.ok_or_else(|| Failure::failed(format!("{}: no figures are kept in it", file.display())))?;
+    let frame = frame.ok_or_else(|| Failure::failed(format!("{}: it has no recorded metrics", file.display())))?;
     notes.push(format!("Series: those of {}, as {} has them.", frame.at, file.display()));
     Ok(frame)
 }

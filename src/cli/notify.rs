@@ -131,7 +131,7 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
     let Some(receiver) = config.receivers.iter().find(|receiver| receiver.name == name) else {
         let known: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(Failure::usage(format!("no receiver is called {name}; the configuration has: {known}")));
+        return Err(Failure::usage(format!("there is no receiver {name}; known receivers: {known}")));
     };
     if matches!(receiver.channel, Channel::PagerDuty { .. }) && samples.iter().any(|sample| sample.group().is_some()) {
         samples.retain(|sample| sample.group().is_none());

@@ -192,7 +192,7 @@ fn span(arguments: &Arguments, now: Timestamp) -> Result<(Timestamp, Timestamp),
         )));
     }
     if from >= to {
-        return Err(Failure::usage(format!("--from must lie before --to, and {from} does not lie before {to}")));
+        return Err(Failure::usage(format!("--from must be before --to, and {from} is not before {to}")));
     }
     Ok((from, to))
 }

@@ -204,5 +204,5 @@ fn session(text: &str) -> Result<Duration, String> {
 
 fn speed(text: &str) -> Result<f64, String> {
     let speed: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.01..=100_000.0).contains(&speed) { Ok(speed) } else { Err("must lie between 0.01 and 100000".to_owned()) }
+    if (0.01..=100_000.0).contains(&speed) { Ok(speed) } else { Err("must be between 0.01 and 100000".to_owned()) }
 }

@@ -32,9 +32,9 @@ fn refusal_v4(ip: Ipv4Addr, allow_loopback: bool) -> Option<&'static str> {
     } else if ip.octets()[0] == 0 {
         Some("it is unspecified")
     } else if ip.is_multicast() || ip.is_broadcast() {
-        Some("it is not the address of one host")
+        Some("it is not a single host's address")
     } else if ip.is_loopback() && !allow_loopback {
-        Some("it is loopback, which `allow_loopback` would allow")
+        Some("it is loopback, which needs `allow_loopback: true`")
     } else {
         None
     }
@@ -47,9 +47,9 @@ fn refusal_v6(ip: Ipv6Addr, allow_loopback: bool) -> Option<&'static str> {
     } else if ip.is_unspecified() {
         Some("it is unspecified")
     } else if ip.is_multicast() {
-        Some("it is not the address of one host")
+        Some("it is not a single host's address")
     } else if ip.is_loopback() && !allow_loopback {
-        Some("it is loopback, which `allow_loopback` would allow")
+        Some("it is loopback, which needs `allow_loopback: true`")
     } else {
         None
     }

@@ -41,8 +41,9 @@ impl Check<'_> {
             let name = self.filled(&at("name"), &token.name);
             self.refuse(&at("name"), check_name(&name));
             if let Some(other) = names.insert(name.to_lowercase(), index) {
-                let message =
-                    format!("has the name of api.tokens[{other}]; what is done with them could not be distinguished");
+                let message = format!(
+                    "has the same name as api.tokens[{other}]; names identify the author of changes and must be unique"
+                );
                 self.problem(&at("name"), message);
             }
             let problems = self.count();
@@ -53,7 +54,7 @@ impl Check<'_> {
                 if let Some(other) = tokens.insert(secret.clone(), index) {
                     self.problem(
                         &at("token"),
-                        format!("is the token of api.tokens[{other}]; each needs one of its own"),
+                        format!("is the same token as api.tokens[{other}]; tokens must be unique"),
                     );
                 }
             }
@@ -65,10 +66,12 @@ impl Check<'_> {
 
 fn check_name(name: &str) -> Result<(), String> {
     if name.trim().is_empty() {
-        return Err("a name is needed: it is the author of what is done with the token".to_owned());
+        return Err("a name is required: it is recorded as the author of changes".to_owned());
     }
     if name.trim() != name || name.chars().any(char::is_control) {
-        return Err("must not begin or end with a space, nor hold a line break or another control character".to_owned());
+        return Err(
+            "must not begin or end with a space, nor contain a line break or another control character".to_owned()
+        );
     }
     if name.chars().count() > MAX_NAME {
         return Err(format!("must have {MAX_NAME} characters at most"));
@@ -81,16 +84,16 @@ fn check_token(token: &str) -> Result<(), String> {
     let make = "make one with `openssl rand -hex 32`";
     let length = token.chars().count();
     if token.chars().any(char::is_whitespace) {
-        return Err(format!("must not hold a space or a line break; {make}"));
+        return Err(format!("must not contain a space or a line break; {make}"));
     }
     if !token.chars().all(|letter| letter.is_ascii_alphanumeric() || "-._~+/=".contains(letter)) {
-        return Err(format!("may hold letters, digits and -._~+/= only, or no header could carry it; {make}"));
+        return Err(format!("must consist of letters, digits and -._~+/=, to fit into a header; {make}"));
     }
     if length < MIN_TOKEN {
-        return Err(format!("has {length} characters and can be guessed; {MIN_TOKEN} are the least: {make}"));
+        return Err(format!("has {length} characters and could be guessed; the minimum is {MIN_TOKEN}: {make}"));
     }
     if length > MAX_TOKEN {
-        return Err(format!("has {length} characters; {MAX_TOKEN} are the most"));
+        return Err(format!("has {length} characters; the maximum is {MAX_TOKEN}"));
     }
     Ok(())
 }
@@ -141,7 +144,7 @@ mod tests {
         for (token, says, at) in [
             (
                 "{ name: a, token: \"${SHORT}\", may: read }",
-                "has 6 characters and can be guessed; 16 are the least",
+                "has 6 characters and could be guessed; the minimum is 16",
                 "s3",
             ),
             ("{ name: a, token: s3cret-s3cret-s, may: read }", "has 15 characters", "token"),

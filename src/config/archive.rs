@@ -75,7 +75,7 @@ impl Check<'_> {
         if matches!(place, Some(ObjectPlace::Folder(_))) {
             let of_s3 = [("region", region.is_some()), ("endpoint", endpoint.is_some()), ("role", role.is_some())];
             for (key, _) in of_s3.iter().filter(|(_, is_given)| *is_given) {
-                self.problem(&format!("archive.{key}"), "means nothing for a folder");
+                self.problem(&format!("archive.{key}"), "does not apply to a folder");
             }
         }
         let grace = keys.grace.map_or(GRACE, |grace| grace.0);
@@ -87,7 +87,7 @@ impl Check<'_> {
     fn archive_place(&mut self, at: &str, text: &str, folder: &Path) -> Option<ObjectPlace> {
         let text = self.filled(at, text);
         if text.is_empty() {
-            self.problem(at, "a place is needed: `s3://bucket/prefix` or a folder");
+            self.problem(at, "a location is required: `s3://bucket/prefix` or a folder");
             return None;
         }
         if !text.contains("://") {
@@ -110,11 +110,11 @@ impl Check<'_> {
         for (index, tag) in tags.iter().enumerate() {
             let at = format!("tags[{index}]");
             if tag == "owner" {
-                self.problem(&at, "the owner's tag is kept in any case");
+                self.problem(&at, "the owner's tag is always kept");
             } else if REPORT_KEYS.contains(&tag.as_str()) {
-                self.problem(&at, format!("reports have a key `{tag}` of another meaning: give the tag another name"));
+                self.problem(&at, format!("`{tag}` is a report key with another meaning: rename the tag"));
             } else if tag.is_empty() || tag.chars().count() > 128 || tag.contains(',') || tag.trim() != tag {
-                self.problem(&at, "no tag of AWS's that a report can be broken down by: 1 to 128 characters, without commas and without spaces at the ends");
+                self.problem(&at, "not a tag that reports can group by: 1 to 128 characters, without commas or leading and trailing spaces");
             }
         }
         tags.to_vec()
@@ -141,7 +141,7 @@ impl Check<'_> {
             }
             let report = ScheduledReport { every: report.every, to: report.to.clone(), by: report.by.clone() };
             if checked.contains(&report) {
-                self.problem(&format!("reports[{index}]"), "is given twice, and would be sent once");
+                self.problem(&format!("reports[{index}]"), "is a duplicate, and would be sent only once");
             }
             checked.push(report);
         }
@@ -159,6 +159,6 @@ pub fn check_report_key(key: &str, tags: &[String]) -> Result<(), String> {
     }
     let known = REPORT_KEYS.iter().copied().chain(tags.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
     Err(format!(
-        "there is no key `{key}`: there are {known}; other tags of jobs are kept when `tags` of the configuration names them"
+        "unknown key `{key}`; known keys are {known}. To use another job tag, add it to `tags` in the configuration"
     ))
 }

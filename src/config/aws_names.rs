@@ -130,7 +130,9 @@ pub fn check_namespace(namespace: &str) -> Result<(), String> {
     }
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || ".-_/#: ".contains(letter);
     match namespace.chars().find(|letter| !is_letter(*letter)) {
-        Some(odd) => Err(format!("`{odd}` cannot be in a namespace: letters, digits, blanks and any of .-_/#:")),
+        Some(odd) => {
+            Err(format!("`{odd}` is not allowed in a namespace: use letters, digits, spaces and any of .-_/#:"))
+        }
         None => Ok(()),
     }
 }
@@ -146,7 +148,7 @@ fn check_partition(partition: &str, region: &str) -> Result<(), String> {
 
 fn check_account(account: &str) -> Result<(), String> {
     let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    if is_account { Ok(()) } else { Err(format!("`{account}` is not an account: those have 12 digits")) }
+    if is_account { Ok(()) } else { Err(format!("`{account}` is not an account id: account ids have 12 digits")) }
 }
 
 /// Why the form of an account or region is invalid; `None` if valid.

@@ -132,16 +132,16 @@ impl Check<'_> {
                 let every = humantime::format_duration(poll.every.0);
                 self.problem(
                     &format!("poll.{key}"),
-                    format!("is shorter than `every`, and nothing is asked more often than each {every}"),
+                    format!("is shorter than `every`; nothing is polled more often than every {every}"),
                 );
             }
         }
         if poll.utilisation_every.0 > UTILISATION_AT_MOST {
-            let message = "must be at most 15m: older utilisation says nothing of the GPUs now";
+            let message = "must be at most 15m: older utilisation data is not current";
             self.problem("poll.utilisation_every", message);
         }
         if !(0.1..=100.0).contains(&poll.calls_per_second) {
-            self.problem("poll.calls_per_second", "must lie between 0.1 and 100");
+            self.problem("poll.calls_per_second", "must be between 0.1 and 100");
         }
         Poll {
             every: poll.every.0,
@@ -154,7 +154,7 @@ impl Check<'_> {
 
     fn shares(&mut self, shares: &file::Shares) -> SharesShown {
         if !(1..=10_000).contains(&shares.most) {
-            self.problem("shares.most", "must lie between 1 and 10000");
+            self.problem("shares.most", "must be between 1 and 10000");
         }
         let show = self.filled_all("shares.show", &shares.show);
         self.distinct("shares.show", &show);
@@ -177,14 +177,14 @@ impl Check<'_> {
         for (name, lowest) in bands {
             let path = format!("priority_bands[{name}]");
             if name.is_empty() || name == "other" {
-                self.problem(&path, "must have a name, and not `other`: that is where all other jobs are");
+                self.problem(&path, "must have a name other than `other`, which is used for all other jobs");
             }
             self.refuse(&path, check_name(name).map_err(|why| format!("this name {why}")));
             if !(0..=9_999).contains(lowest) {
-                self.problem(&path, "must begin at a priority from 0 to 9999");
+                self.problem(&path, "must start at a priority from 0 to 9999");
             }
             if let Some(other) = taken.insert(*lowest, name) {
-                self.problem(&path, format!("begins at the same priority as `{other}`"));
+                self.problem(&path, format!("starts at the same priority as `{other}`"));
             }
         }
         PriorityBands::new(bands.iter().map(|(name, lowest)| (name.as_str(), *lowest)))
@@ -214,10 +214,7 @@ impl Check<'_> {
     pub(super) fn origin(&mut self, path: &str, text: &str) {
         let Some(url) = self.outgoing(path, text) else { return };
         if has_user(&url) || url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            self.problem(
-                path,
-                "must be an origin such as http://collector:4317: what stands beside host and port is not used",
-            );
+            self.problem(path, "must be an origin such as http://collector:4317, without user, path or query");
         }
     }
 
@@ -225,7 +222,7 @@ impl Check<'_> {
     fn nothing_else_to_fill(&mut self) {
         for text in self.document.texts() {
             if environment_variables::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
-                self.problem(&text.path, "nothing is filled in here: write the value itself");
+                self.problem(&text.path, "variables are not replaced here: write the value itself");
             }
         }
     }
@@ -238,11 +235,11 @@ impl Check<'_> {
 
     fn history(&mut self, history: &file::History, has_log: bool) -> History {
         if has_log && history.keep.0.is_zero() {
-            let message = "with `store.log` replicas that follow show the figures that are kept: keep some of the past, such as `7d`";
+            let message = "with `store.log`, followers serve the stored history: set a duration such as `7d`";
             self.problem("history.keep", message);
         }
         if !(1..=100_000).contains(&history.megabytes) {
-            self.problem("history.megabytes", "must lie between 1 and 100000");
+            self.problem("history.megabytes", "must be between 1 and 100000");
         }
         History { keep: history.keep.0, at_most: u64::from(history.megabytes) * 1_000_000 }
     }
@@ -259,7 +256,10 @@ impl Check<'_> {
         let url = self.filled("external_url", url?);
         let url = self.http_url("external_url", &url)?;
         if has_user(&url) || url.query().is_some() || url.fragment().is_some() {
-            self.problem("external_url", "must have no user, query or fragment: links are made by adding to its path");
+            self.problem(
+                "external_url",
+                "must have no user, query or fragment: links are built by appending to its path",
+            );
         }
         Some(url.as_str().trim_end_matches('/').to_owned())
     }
@@ -296,7 +296,7 @@ impl Check<'_> {
         let endpoint = self.filled(path, endpoint?);
         let url = self.outgoing(path, &endpoint);
         if url.is_some_and(|url| has_user(&url) || url.query().is_some() || url.fragment().is_some()) {
-            self.problem(path, "must have no user, query or fragment: calls are made by adding to its path");
+            self.problem(path, "must have no user, query or fragment: requests are built by appending to its path");
         }
         Some(endpoint)
     }
@@ -305,7 +305,7 @@ impl Check<'_> {
     pub(super) fn outgoing(&mut self, path: &str, text: &str) -> Option<Url> {
         let url = self.http_url(path, text)?;
         if let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, true)) {
-            self.problem(path, format!("nothing is sent there: {refusal}"));
+            self.problem(path, format!("requests to this address are refused: {refusal}"));
         }
         Some(url)
     }
@@ -339,7 +339,9 @@ pub(super) fn unknown_type(instance_type: &str) -> String {
     let meant = format!("ml.{instance_type}");
     let is_meant = accelerators_of(&InstanceType::from(meant.as_str())).is_some();
     let hint = if is_meant { format!("; did you mean `{meant}`?") } else { String::new() };
-    format!("`{instance_type}` is no instance type that this build knows; training jobs' types begin with ml.{hint}")
+    format!(
+        "`{instance_type}` is not an instance type known to this build; instance types of training jobs begin with ml.{hint}"
+    )
 }
 
 fn has_user(url: &Url) -> bool {

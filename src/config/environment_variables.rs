@@ -25,7 +25,7 @@ pub(super) fn filled(text: &str, environment: Environment<'_>) -> Result<String,
         rest = match after.chars().next() {
             Some('{') => {
                 let Some((name, after)) = after.get(1..).and_then(|inside| inside.split_once('}')) else {
-                    return Err("`${` without `}`; write $${ for the characters themselves".to_owned());
+                    return Err("`${` without `}`; write $${ for a literal `${`".to_owned());
                 };
                 filled.push_str(&value_of(name, environment)?);
                 after
@@ -41,10 +41,10 @@ pub(super) fn filled(text: &str, environment: Environment<'_>) -> Result<String,
                 let name: String =
                     after.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
                 return Err(if name.is_empty() {
-                    "`$(` runs nothing here; write ${NAME} for an environment variable, or $$( for the characters themselves".to_owned()
+                    "`$(` does not run a command here; write ${NAME} for an environment variable, or $$( for a literal `$(`".to_owned()
                 } else {
                     format!(
-                        "`${name}` is sent as it is; write ${{{name}}} for the environment variable, or $${name} for the characters themselves"
+                        "`${name}` is not replaced; write ${{{name}}} for the environment variable, or $${name} for a literal `${name}`"
                     )
                 });
             }
@@ -76,13 +76,12 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
     // The text may be secret, for example the default in a shell expansion.
     if !name.starts_with("file:") && !is_name(name) {
         return Err(
-            "between `${` and `}` stands the name of an environment variable, or file:/path; there are no defaults"
-                .to_owned(),
+            "`${...}` takes the name of an environment variable, or file:/path; defaults are not supported".to_owned()
         );
     }
     let value = match name.strip_prefix("file:") {
         // Secret files often end with a newline, which is stripped.
-        Some(path) => read(Path::new(path)).map_err(|error| format!("the file of {name} cannot be read: {error}"))?,
+        Some(path) => read(Path::new(path)).map_err(|error| format!("cannot read the file of {name}: {error}"))?,
         None => environment(name).ok_or_else(|| format!("the environment variable {name} is not set"))?,
     };
     let value = value.trim_end_matches(['\r', '\n']);
@@ -133,11 +132,11 @@ mod tests {
             ("$(cat key)", "runs nothing here"),
             ("${KEY", "without `}`"),
             ("${NONE}", "NONE is not set"),
-            ("${NONE:-s3cret}", "there are no defaults"),
-            ("${NONE-s3cret}", "there are no defaults"),
-            ("${KEY:?s3cret}", "there are no defaults"),
-            ("${env:KEY}", "there are no defaults"),
-            ("${}", "stands the name"),
+            ("${NONE:-s3cret}", "defaults are not supported"),
+            ("${NONE-s3cret}", "defaults are not supported"),
+            ("${KEY:?s3cret}", "defaults are not supported"),
+            ("${env:KEY}", "defaults are not supported"),
+            ("${}", "takes the name"),
             ("${EMPTY}", "EMPTY is empty"),
             ("${file:/dev/zero}", "it is not a file"),
             ("${file:/}", "it is not a file"),

@@ -8,7 +8,7 @@ impl Check<'_> {
     pub(super) fn forecast(&mut self, forecast: &Forecast) -> f64 {
         let Forecast { cpu_share } = *forecast;
         if !(0.0..=1.0).contains(&cpu_share) {
-            self.problem("forecast.cpu_share", "a part of one core lies between 0 (no estimates) and 1");
+            self.problem("forecast.cpu_share", "must be a fraction of one core, from 0 (no estimates) to 1");
         }
         cpu_share
     }

@@ -49,7 +49,7 @@ impl ObjectPlace {
     /// What is invalid, and the correct form.
     pub fn parse(text: &str, thing: &str) -> Result<Self, String> {
         let forms = "write `s3://bucket/prefix`, or `file:///folder` for a folder of this machine";
-        let url = Url::parse(text).map_err(|_| format!("not the place of {thing}: {forms}"))?;
+        let url = Url::parse(text).map_err(|_| format!("not a location for {thing}: {forms}"))?;
         if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.port().is_some() {
             return Err(format!("has more than a bucket and a prefix: {forms}"));
         }
@@ -59,7 +59,7 @@ impl ObjectPlace {
                 Ok(_) | Err(()) => Err("not the path of a folder of this machine: write `file:///folder`".to_owned()),
             },
             "s3" => bucket(text.strip_prefix("s3://").unwrap_or_default()),
-            scheme => Err(format!("{thing} cannot be kept at `{scheme}:`; {forms}")),
+            scheme => Err(format!("{thing} cannot be stored at `{scheme}:`; {forms}")),
         }
     }
 }
@@ -90,5 +90,5 @@ fn check_bucket(name: &str) -> Result<(), String> {
     if is_name {
         return Ok(());
     }
-    Err(format!("`{name}` is no bucket: names have 3 to 63 lower-case letters, digits, `-` and `.`"))
+    Err(format!("`{name}` is not a bucket name: use 3 to 63 lower-case letters, digits, `-` and `.`"))
 }

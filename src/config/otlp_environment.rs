@@ -15,12 +15,9 @@ const MAX_TIMEOUT: u64 = 3_600_000;
 
 /// Settings that are refused because they would be ignored silently.
 const NOT_SUPPORTED: [(&str, &str); 3] = [
-    (
-        "CERTIFICATE",
-        "is not supported: put the certificate among those of the machine, or name a file in SSL_CERT_FILE",
-    ),
-    ("CLIENT_CERTIFICATE", "is not supported: there are no client certificates"),
-    ("CLIENT_KEY", "is not supported: there are no client certificates"),
+    ("CERTIFICATE", "is not supported: add the certificate to those of the machine, or set SSL_CERT_FILE"),
+    ("CLIENT_CERTIFICATE", "is not supported: client certificates are not implemented"),
+    ("CLIENT_KEY", "is not supported: client certificates are not implemented"),
 ];
 
 impl Check<'_> {
@@ -98,7 +95,7 @@ impl Check<'_> {
         let mut headers = BTreeMap::new();
         for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
-                self.wrong(&name, "is not a list of key=value pairs with commas between them");
+                self.wrong(&name, "is not a comma-separated list of key=value pairs");
                 continue;
             };
             let is_token = |key: &str| reqwest::header::HeaderName::from_bytes(key.as_bytes()).is_ok();
@@ -106,7 +103,7 @@ impl Check<'_> {
             if is_token(key) && value.chars().all(|letter| matches!(letter, ' '..='~')) {
                 headers.insert(key.to_ascii_lowercase(), Secret::new(value));
             } else {
-                self.wrong(&name, "has a pair that is no header: a name, and a value that is percent-encoded");
+                self.wrong(&name, "has a pair that is not a header name and a percent-encoded value");
             }
         }
         headers
@@ -117,7 +114,7 @@ impl Check<'_> {
         match text.trim().parse::<u64>() {
             Ok(millis) if (1..=MAX_TIMEOUT).contains(&millis) => Some(Duration::from_millis(millis)),
             Ok(_) | Err(_) => {
-                self.wrong(&name, &format!("is `{text}`, and not a number of milliseconds such as 8000"));
+                self.wrong(&name, &format!("is `{text}`, which is not a number of milliseconds such as 8000"));
                 None
             }
         }
@@ -135,7 +132,7 @@ impl Check<'_> {
         let found = values.iter().find(|(value, _)| value.eq_ignore_ascii_case(text.trim())).map(|(_, chosen)| *chosen);
         if found.is_none() {
             let known: Vec<&str> = values.iter().map(|(value, _)| *value).collect();
-            self.wrong(name, &format!("is `{text}`, and here it is {}", known.join(" or ")));
+            self.wrong(name, &format!("is `{text}`; supported here: {}", known.join(" or ")));
         }
         found
     }
@@ -164,7 +161,7 @@ impl Check<'_> {
     }
 
     fn wrong(&mut self, name: &str, why: &str) {
-        let hint = "; `otlp: []` keeps the environment out";
+        let hint = "; `otlp: []` ignores the environment";
         self.problem(PLACE, format!("the environment variable {name} {why}{hint}"));
     }
 }

@@ -188,8 +188,7 @@ impl Check<'_> {
         for (index, sink) in otlp.iter().enumerate() {
             // Other headers may select another tenant.
             if otlp.iter().take(index).any(|other| other.endpoint == sink.endpoint && other.headers == sink.headers) {
-                let message =
-                    "every point would be sent there twice: this endpoint is given twice, with the same headers";
+                let message = "duplicate endpoint with the same headers: every point would be sent twice";
                 self.problem(&format!("publish.otlp[{index}].endpoint"), message);
             }
         }
@@ -208,7 +207,7 @@ impl Check<'_> {
             OtlpProtocol::Grpc => self.origin(&path, &endpoint),
             OtlpProtocol::Http => {
                 if self.outgoing(&path, &endpoint).is_some_and(|url| url.path() == "/") {
-                    let message = "over http this is the whole URL, such as http://collector:4318/v1/metrics; nothing listens at /";
+                    let message = "with http the complete URL is required, such as http://collector:4318/v1/metrics";
                     self.problem(&path, message);
                 }
             }
@@ -223,11 +222,10 @@ impl Check<'_> {
         let file::Dollars(dollars) = budget?;
         let path = "publish.cloudwatch.budget";
         if !BUDGETS.contains(&dollars) {
-            self.problem(path, "must lie between $1 and $1000000 a month");
+            self.problem(path, "must be between $1 and $1000000 a month");
         }
         if !metrics.are_classic() {
-            let message =
-                "is for classic metrics, and `metrics: otlp` sends none; `trainspotter cost` says what OTLP costs";
+            let message = "applies to classic metrics, and `metrics: otlp` sends none; `trainspotter cost` estimates the cost of OTLP";
             self.problem(path, message);
         }
         Some(dollars)

@@ -51,7 +51,7 @@ impl Check<'_> {
             }
             self.refuse(&format!("{at}.name"), check_name(&receiver.name).map_err(|why| format!("this name {why}")));
             if !names.insert(&receiver.name) {
-                let message = format!("another receiver is called `{}` already", receiver.name);
+                let message = format!("another receiver is already named `{}`", receiver.name);
                 self.problem(&format!("{at}.name"), message);
             }
             let give_up_after = format!("{at}.give_up_after");
@@ -84,7 +84,10 @@ impl Check<'_> {
     fn group(&mut self, at: &str, receiver: &file::Receiver) -> Option<Group> {
         let file::Group { by, wait } = receiver.group.as_ref()?;
         if receiver.pagerduty.is_some() {
-            self.problem(&format!("{at}.group"), "PagerDuty has an incident per alert, and groups them by itself");
+            self.problem(
+                &format!("{at}.group"),
+                "not supported for PagerDuty, which has one incident per alert and groups them itself",
+            );
         }
         if !GROUP_WAIT.contains(&wait.0) {
             self.problem(&format!("{at}.group.wait"), "from 1s to 24h");
@@ -104,7 +107,7 @@ impl Check<'_> {
             );
         } else if !all.iter().any(|receiver| receiver.name == *to) {
             let known: Vec<&str> = all.iter().map(|receiver| receiver.name.as_str()).collect();
-            let message = format!("no receiver is called `{to}`; there are: {}", known.join(", "));
+            let message = format!("there is no receiver `{to}`; known receivers: {}", known.join(", "));
             self.problem(&format!("{at}.escalate.to"), message);
         }
         Some(Escalation { after: after.0, to: to.clone() })
@@ -116,7 +119,7 @@ impl Check<'_> {
             for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
                 let at = format!("inhibit[{index}].{key}");
                 if matchers.is_empty() {
-                    self.problem(&at, "name a label at least; everything at once is never meant");
+                    self.problem(&at, "at least one label is required: an empty matcher would match every alert");
                 }
                 if matchers.iter().any(|matcher| matcher.label() == "alert") {
                     self.problem(&format!("{at}.alert"), "an alert's name is its label `alertname`");
@@ -206,10 +209,7 @@ impl Check<'_> {
             let path = format!("{at}.webhook.secrets[{index}]");
             match SigningKey::parse(&self.filled(&path, secret)) {
                 Some(key) if keys.contains(&key) => {
-                    self.problem(
-                        &path,
-                        "this secret is given twice; two are for the time in which one replaces the other",
-                    );
+                    self.problem(&path, "duplicate secret; two secrets are for rotation");
                 }
                 Some(key) => keys.push(key),
                 None => self.problem(&path, "not a Standard Webhooks secret: `whsec_` and base64 of 24 to 64 bytes"),
@@ -230,7 +230,10 @@ impl Check<'_> {
             } else if OWN_HEADERS.contains(&lower.as_str()) {
                 self.problem(&path, format!("`{name}` is set by the service itself"));
             } else if HeaderValue::from_str(secret.expose()).is_err() {
-                self.problem(&path, "its value holds characters that no header can, such as a line feed");
+                self.problem(
+                    &path,
+                    "its value contains characters that are not allowed in a header, such as a line feed",
+                );
             }
             checked.insert(name.clone(), secret);
         }
@@ -252,7 +255,7 @@ impl Check<'_> {
                 let token = self.secret(&format!("{at}.token"), token);
                 let channel = self.filled(&format!("{at}.channel"), channel);
                 if token.expose().contains(char::is_whitespace) {
-                    self.problem(&format!("{at}.token"), "the token alone, without `Bearer` or blanks");
+                    self.problem(&format!("{at}.token"), "must be the token only, without `Bearer` or spaces");
                 }
                 self.refuse(&format!("{at}.token"), is_token_of_a_bot(token.expose()));
                 self.refuse(&format!("{at}.channel"), is_channel(&channel));
@@ -278,7 +281,7 @@ impl Check<'_> {
         if let Some(url) = self.http_url(path, &filled)
             && let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, allow_loopback))
         {
-            self.problem(path, format!("nothing is sent there: {refusal}"));
+            self.problem(path, format!("requests to this address are refused: {refusal}"));
         }
         Endpoint { url: Secret::new(filled), allow_loopback }
     }
@@ -303,17 +306,14 @@ fn takes_webhooks(url: &str) -> Result<(), String> {
         "events.pagerduty.com" | "events.eu.pagerduty.com" => "pagerduty: { routing_key: ... }",
         _ => return Ok(()),
     };
-    Err(format!("{host} does not take the body of a webhook; write `{own}`"))
+    Err(format!("{host} does not accept webhook bodies; write `{own}`"))
 }
 
 /// Checks the path of PagerDuty's Events API, on any host.
 fn takes_events(url: &str) -> Result<(), String> {
     let is_root = Url::parse(url).is_ok_and(|url| url.path() == "/");
     if is_root {
-        return Err(
-            "nothing takes events at /; write the whole URL, such as https://events.eu.pagerduty.com/v2/enqueue"
-                .to_owned(),
-        );
+        return Err("the complete URL is required, such as https://events.eu.pagerduty.com/v2/enqueue".to_owned());
     }
     Ok(())
 }
@@ -323,7 +323,7 @@ fn is_incoming_webhook(url: &str) -> Result<(), String> {
     let Ok(url) = Url::parse(url) else { return Ok(()) };
     let is_slack = url.host_str().is_some_and(|host| host.starts_with("hooks.slack"));
     if is_slack && !url.path().starts_with("/services/") {
-        return Err("not the URL of an incoming webhook: that goes on with /services/".to_owned());
+        return Err("not the URL of an incoming webhook: its path begins with /services/".to_owned());
     }
     Ok(())
 }
@@ -340,9 +340,9 @@ fn is_token_of_a_bot(token: &str) -> Result<(), String> {
         ("xoxd-", "a session's"),
     ];
     match kinds.into_iter().find(|(begins, _)| token.starts_with(begins)) {
-        Some((begins, kind)) => Err(format!(
-            "a token that begins with {begins} is {kind}; a bot's, which posts as the app, begins with xoxb-"
-        )),
+        Some((begins, kind)) => {
+            Err(format!("a token that begins with {begins} is {kind}; use a bot token, which begins with xoxb-"))
+        }
         None => Ok(()),
     }
 }
@@ -369,7 +369,7 @@ fn is_root_of_alertmanager(url: &str) -> Result<(), String> {
     let is_api = url.path().trim_end_matches('/').ends_with("/api/v2/alerts") || url.path().contains("/api/v1/");
     if is_api || url.fragment().is_some() {
         return Err(
-            "Alertmanager's root is needed, such as http://alertmanager:9093: /api/v2/alerts is added".to_owned()
+            "must be Alertmanager's base URL, such as http://alertmanager:9093: /api/v2/alerts is appended".to_owned()
         );
     }
     Ok(())

@@ -87,7 +87,7 @@ impl Check<'_> {
                 Some(RulesPlace::Bucket(RulesBucket { bucket, name, region, endpoint, role }))
             }
             Ok(ObjectPlace::Folder(_)) => {
-                self.problem(&key("from"), "is no bucket: write the path alone instead, as `rules: [/alerts]`");
+                self.problem(&key("from"), "is not a bucket: write only the path, as `rules: [/alerts]`");
                 None
             }
             Err(message) => {

@@ -114,15 +114,15 @@ impl Check<'_> {
         let path = self.filled(at, path);
         let is_log = path.starts_with("s3://") || path.starts_with("file://");
         if path.is_empty() || path.ends_with('/') && !is_log {
-            self.problem(at, "the path of a file is needed");
+            self.problem(at, "a file path is required");
         } else if is_log {
             let message = format!(
-                "the path of a file is needed, and this is no path: nothing would be kept there. A log is given beside the file: \
+                "a file path is required, and this is not a path: no state would be stored there. A log is configured in addition to the file: \
                  `store: {{ file: trainspotter.db, log: \"{path}\" }}`"
             );
             self.problem(at, message);
         } else if path.starts_with(':') || path.starts_with("file:") || path.contains("://") {
-            self.problem(at, "the path of a file is needed, and this is no path: nothing would be kept there");
+            self.problem(at, "a file path is required, and this is not a path: no state would be stored there");
         }
         folder.join(path)
     }
@@ -136,7 +136,7 @@ impl Check<'_> {
         let endpoint = self.endpoint_of_aws("store.endpoint", keys.endpoint.as_deref());
         let lease = keys.lease.map_or(LEASE, |lease| lease.0);
         if !(MIN_LEASE..=MAX_LEASE).contains(&lease) {
-            self.problem("store.lease", "must lie between 3s and 10m");
+            self.problem("store.lease", "must be between 3s and 10m");
         }
         let Some(log) = &keys.log else {
             let others = [
@@ -146,7 +146,7 @@ impl Check<'_> {
                 ("lease", keys.lease.is_some()),
             ];
             for (key, _) in others.iter().filter(|(_, is_given)| *is_given) {
-                self.problem(&format!("store.{key}"), "means nothing without `store.log`");
+                self.problem(&format!("store.{key}"), "has no effect without `store.log`");
             }
             return None;
         };
@@ -156,7 +156,7 @@ impl Check<'_> {
                 let of_s3 = [("region", region.is_some()), ("endpoint", endpoint.is_some()), ("role", role.is_some())];
                 if matches!(log, ObjectPlace::Folder(_)) {
                     for (key, _) in of_s3.iter().filter(|(_, is_given)| *is_given) {
-                        self.problem(&format!("store.{key}"), "means nothing for a folder");
+                        self.problem(&format!("store.{key}"), "does not apply to a folder");
                     }
                 }
                 Some(Replication { log, region, endpoint, role, lease })

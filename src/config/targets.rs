@@ -20,10 +20,10 @@ const EXTERNAL_ID: std::ops::RangeInclusive<usize> = 2..=1_224;
 impl Check<'_> {
     pub(super) fn targets(&mut self, targets: &[file::Target]) -> Vec<Target> {
         if targets.is_empty() {
-            self.problem("targets", "there is no target; name at least a region to watch");
+            self.problem("targets", "no targets; at least one with a region is required");
         }
         if targets.len() > MAX_TARGETS {
-            let message = format!("{} targets are more than one service watches: {MAX_TARGETS}", targets.len());
+            let message = format!("{} targets exceed the limit of {MAX_TARGETS} per service", targets.len());
             self.problem(&format!("targets[{MAX_TARGETS}]"), message);
         }
         let checked: Vec<Target> =
@@ -52,7 +52,7 @@ impl Check<'_> {
         if let Some(id) = &external_id {
             self.refuse(&at("external_id"), check_external_id(id));
             if role.is_none() {
-                self.problem(&at("external_id"), "means nothing without a `role`");
+                self.problem(&at("external_id"), "has no effect without a `role`");
             }
         }
         let name = match &target.name {
@@ -71,7 +71,7 @@ impl Check<'_> {
         let queues = self.queues(&at("queues"), &target.queues);
         self.quotas(&at("quotas"), &target.quotas);
         if target.calls_per_second.is_some_and(|calls| !(0.1..=100.0).contains(&calls)) {
-            self.problem(&at("calls_per_second"), "must lie between 0.1 and 100");
+            self.problem(&at("calls_per_second"), "must be between 0.1 and 100");
         }
         let file::Reserved { training_plans, warm_pools } = target.reserved;
         let reserved = Reserved { training_plans, warm_pools };
@@ -81,7 +81,7 @@ impl Check<'_> {
 
     fn queues(&mut self, path: &str, globs: &[String]) -> Vec<String> {
         if globs.is_empty() {
-            self.problem(path, "no queue can match; leave `queues` out to watch all");
+            self.problem(path, "no queue can match; leave `queues` out to include all");
         }
         let queues = self.filled_all(path, globs);
         self.distinct(path, &queues);
@@ -105,7 +105,7 @@ impl Check<'_> {
             }
             let digits = code.strip_prefix("L-").unwrap_or_default();
             if digits.len() != 8 || !digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
-                self.problem(&path, "not the code of a quota; write it as Service Quotas shows it, like L-0123ABCD");
+                self.problem(&path, "not a quota code; write it as in Service Quotas, like L-0123ABCD");
             }
         }
     }
@@ -126,26 +126,27 @@ fn same(before: &Target, target: &Target, other: usize) -> Option<String> {
         before.region == target.region && before.endpoint == target.endpoint && account(before) == account(target);
     if is_same {
         return Some(format!(
-            "is the same account and region as targets[{other}]: list all its queues there, since figures of one are told from \
-             those of the other by account and region"
+            "has the same account and region as targets[{other}]: list all queues there, because metrics are distinguished \
+             only by account and region"
         ));
     }
     // State files are named after targets, and some file systems ignore case.
     let is_named_alike = before.name.eq_ignore_ascii_case(&target.name);
-    is_named_alike.then(|| format!("targets[{other}] is called `{}`, too: give each a `name` of its own", before.name))
+    is_named_alike
+        .then(|| format!("targets[{other}] has the same name, `{}`: set a different `name` for each", before.name))
 }
 
 fn check_name(name: &str) -> Result<(), String> {
     let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_./".contains(letter);
     let parts_are_names = name.split('/').all(|part| part.starts_with(|first: char| first.is_ascii_alphanumeric()));
     if let Some(taken) = name.split('/').find(|part| ["records", "snapshots", "replicas"].contains(part)) {
-        return Err(format!("`{name}` would be in the way of a log, whose folders have the name `{taken}`"));
+        return Err(format!("`{name}` would conflict with the log, which uses the folder name `{taken}`"));
     }
     if name.chars().all(is_letter) && parts_are_names && name.len() <= MAX_NAME {
         return Ok(());
     }
     Err(format!(
-        "`{name}` is no name: 1 to {MAX_NAME} letters, digits and any of -_./, with a letter or digit first, also behind each /"
+        "`{name}` is not a valid name: 1 to {MAX_NAME} letters, digits and any of -_./, starting with a letter or digit, also after each /"
     ))
 }
 
@@ -154,7 +155,7 @@ fn check_external_id(id: &str) -> Result<(), String> {
     if EXTERNAL_ID.contains(&id.len()) && id.chars().all(is_letter) {
         return Ok(());
     }
-    Err("is no external id: 2 to 1224 letters, digits and any of _+=,.@:/-".to_owned())
+    Err("is not an external id: use 2 to 1224 letters, digits and any of _+=,.@:/-".to_owned())
 }
 
 #[cfg(test)]

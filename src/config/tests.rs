@@ -91,7 +91,7 @@ listen: everywhere
     4 | publish: { cloudwatch: { namspace: ** } }
       |                          ^^^^^^^^
 
-    error: nothing is sent there: it is link-local, where metadata and credentials are served
+    error: requests to this address are refused: it is link-local, where metadata and credentials are served
      --> trainspotter.yaml:6:35
       |
     6 |   - { name: chat, webhook: { url: "http://169.254.170.2/v2" } }
@@ -165,7 +165,10 @@ fn nothing_that_is_called_may_be_where_credentials_are_served() {
             "0251.0376.0251.0376",
         ] {
             let reported = load_with(&text.replace("URL", &format!("http://{host}/v2"))).unwrap_err().to_string();
-            assert!(reported.contains("nothing is sent there: it is link-local"), "{host} in {text}: {reported}");
+            assert!(
+                reported.contains("requests to this address are refused: it is link-local"),
+                "{host} in {text}: {reported}"
+            );
         }
         // An origin has no path, and a queue URL has its own form.
         let elsewhere = match &text {
@@ -189,7 +192,7 @@ fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
     for (text, says) in [
         ("{ \"a b\": s3cret-s3cret }", "not the name of a header"),
         ("{ Webhook-Id: s3cret-s3cret }", "set by the service itself"),
-        ("{ Authorization: \"x\\n\" }", "characters that no header can"),
+        ("{ Authorization: \"x\\n\" }", "not allowed in a header"),
         ("{ Authorization: \"${UNSET}\" }", "UNSET is not set"),
     ] {
         let reported = headers(text).unwrap_err().to_string();
@@ -285,7 +288,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("shares: { show: ['a|b'] }", "`|` is in no label's value"),
         ("publish: { cloudwatch: { namespace: 'ML!' } }", "cannot be in a namespace"),
         ("publish: { cloudwatch: { metrics: prometheus } }", "`otlp`"),
-        ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "nothing listens at /"),
+        ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "with http the complete URL is required"),
         ("publish: { otlp: [{ endpoint: 'http://c:4317/v1/metrics', protocol: grpc }] }", "must be an origin"),
         ("publish: { otlp: [{ endpoint: '${UNSET}' }] }", "UNSET is not set"),
         ("publish: { otlp: [{ endpoint: 'http://c/v1/metrics', headers: { authorization: $KEY } }] }", "write ${KEY}"),
@@ -293,9 +296,9 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("external_url: 'https://ops.example/?a=b'", "no user, query or fragment"),
         ("external_url: '${UNSET}'", "UNSET is not set"),
         ("store: state/", "the path of a file"),
-        ("store: ':memory:'", "nothing would be kept there"),
-        ("store: 'file:state.db?mode=ro'", "nothing would be kept there"),
-        ("store: s3://bucket/state.db", "nothing would be kept there"),
+        ("store: ':memory:'", "no state would be stored there"),
+        ("store: 'file:state.db?mode=ro'", "no state would be stored there"),
+        ("store: s3://bucket/state.db", "no state would be stored there"),
         ("publish: { cloudwatch: }", "`cloudwatch` has no value"),
         ("external_url:", "`external_url` has no value"),
         ("priority_bands: { \"a\\nb\": 1 }", "this name holds U+000A"),
@@ -330,11 +333,11 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ),
         (
             "receivers: [{ name: a, webhook: { url: 'https://example.com/', secrets: [whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz, whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz] } }]",
-            "this secret is given twice",
+            "duplicate secret",
         ),
         (
             "receivers: [{ name: a, pagerduty: { routing_key: k, url: 'https://events.eu.pagerduty.com' } }]",
-            "nothing takes events at /",
+            "the complete URL is required",
         ),
         ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/triggers/T/1/x' } }]", "incoming webhook"),
         ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/' } }]", "incoming webhook"),
@@ -342,12 +345,12 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("receivers: [{ name: a, slack: { token: xapp-1, channel: C1 } }]", "for an app's sockets"),
         ("receivers: [{ name: a, slack: { token: t, channel: 'https://x.slack.com/archives/C1' } }]", "not a channel"),
         ("receivers: [{ name: a, slack: { token: t, channel: '#' } }]", "not a channel"),
-        ("prices: { ml.p99.large: 3 }", "`ml.p99.large` is no instance type"),
+        ("prices: { ml.p99.large: 3 }", "`ml.p99.large` is not an instance type"),
         ("prices: { p5.48xlarge: 3 }", "did you mean `ml."),
-        ("priority_bands: { '${BAND}': 1 }", "nothing is filled in here"),
+        ("priority_bands: { '${BAND}': 1 }", "variables are not replaced here"),
         (
             "receivers: [{ name: '${NAME}', sns: { topic: 'arn:aws:sns:us-east-1:111122223333:a' } }]",
-            "nothing is filled in here",
+            "variables are not replaced here",
         ),
         ("receivers: [{ name: a, sns: { topic: 'arn:aws:sns:us-east-1:1234:a' } }]", "`1234` is not an account"),
         ("receivers: [{ name: a, sns: { topic: '${UNSET}' } }]", "UNSET is not set"),
@@ -409,7 +412,7 @@ inhibit: [{ when: {}, mute: { alert: X } }]
     let reported = load_with(text).unwrap_err().to_string();
     for mistake in [
         "must be at least 1m",
-        "no receiver is called `b`; there are: a, c",
+        "there is no receiver `b`; known receivers: a, c",
         "must be at least 5m",
         "from 1s to 24h",
         "`ada` is not the id of a Slack user",
@@ -471,14 +474,14 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
     let folder = replication("{ log: \"file:///var/lib/log\" }");
     assert_eq!((folder.log, folder.lease), (ObjectPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
     for (text, message) in [
-        ("s3://bucket/prefix", "A log is given beside the file"),
+        ("s3://bucket/prefix", "A log is configured in addition to the file"),
         ("{ file: \"\" }", "the path of a file"),
         ("{ log: bucket }", "not the place of a log"),
         ("{ log: \"s3://B/prefix\" }", "no bucket"),
         ("{ log: \"s3:///prefix\" }", "no bucket"),
         ("{ log: \"s3://bucket/a//b\" }", "empty part"),
         ("{ log: \"s3://bucket/a b\" }", "the prefix has"),
-        ("{ log: \"https://bucket/a\" }", "a log cannot be kept at `https:`"),
+        ("{ log: \"https://bucket/a\" }", "a log cannot be stored at `https:`"),
         ("{ log: \"file:///\" }", "path of a folder"),
         ("{ log: \"s3://bucket/a\", lease: 1s }", "between 3s and 10m"),
         ("{ log: \"s3://bucket/a\", region: virginia }", "virginia"),

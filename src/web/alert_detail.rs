@@ -153,7 +153,7 @@ pub(super) async fn figure(
     let to = to.unwrap_or_else(|| row.resolved_at().map_or(now, |at| (at + AFTER).min(now)));
     let from = from.unwrap_or_else(|| row.began_at().min(to) - BEFORE);
     if from >= to {
-        return Err(ApiError::bad_request("`from` must lie before `to`"));
+        return Err(ApiError::bad_request("`from` must be before `to`"));
     }
     let (unit, threshold) = (alert.unit, alert.threshold);
     let step = to.since(from) / MAX_MOMENTS;

@@ -387,7 +387,7 @@ impl HistoryParameters {
         let to = to.map_or(Ok(now), |text| moment("to", &text, now))?;
         let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text, now))?;
         if from >= to {
-            return Err(ApiError::bad_request("`from` must lie before `to`"));
+            return Err(ApiError::bad_request("`from` must be before `to`"));
         }
         let step = match step {
             None => to.since(from) / DEFAULT_MOMENTS,

@@ -52,7 +52,7 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
         return Err(ApiError::bad_request("`from` is in the future: a report is about a time that is over"));
     }
     if from >= to {
-        return Err(ApiError::bad_request("`from` must lie before `to`"));
+        return Err(ApiError::bad_request("`from` must be before `to`"));
     }
     if to.since(from) > MAX_SPAN {
         let message = "a report over the API is about 100 days at most; `trainspotter report --config` or `--archive` has no such limit";

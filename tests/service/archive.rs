@@ -182,9 +182,9 @@ async fn a_report_that_cannot_be_made_says_what_to_do() {
     for (arguments, code, words) in [
         (vec!["--archive", &none], 64, "cannot be read"),
         (vec!["--archive", &file], 64, "is no folder"),
-        (vec!["--archive", "gs://bucket/a"], 64, "an archive cannot be kept at `gs:`"),
+        (vec!["--archive", "gs://bucket/a"], 64, "an archive cannot be stored at `gs:`"),
         (vec!["--archive", &empty, "--from", "2099-01-01"], 64, "is in the future"),
-        (vec!["--archive", &empty, "--from", "1d", "--to", "2d"], 64, "--from must lie before --to"),
+        (vec!["--archive", &empty, "--from", "1d", "--to", "2d"], 64, "--from must be before --to"),
         (vec!["--archive", &empty, "--from", "soon"], 64, "is no time; write how long ago"),
         (vec!["--archive", &empty, "--by", "shore"], 64, "there is no key `shore`: there are queue, share, owner"),
         (vec!["--archive", &empty, "--by", "share,share"], 64, "given twice"),

@@ -54,17 +54,17 @@ pub fn usual_labels() -> std::collections::BTreeSet<&'static str> {
 const FOREIGN: [(&str, &str); 3] = [
     (
         "groups",
-        "`groups` begins a rule file of Prometheus, which is another format: here a file is a list `rules:`, and a rule names a \
+        "`groups` is the format of Prometheus rule files, which is not supported: a rule file has a list `rules:`, and a rule has a \
          `metric` and its threshold (`metric: queue.wait.oldest`, `above: 30m`) instead of `expr`; docs/RULES.md",
     ),
     (
         "expr",
-        "there are no expressions, as in Prometheus: write a `metric` and its threshold, such as `metric: queue.wait.oldest` and \
+        "Prometheus expressions are not supported: use a `metric` and its threshold, such as `metric: queue.wait.oldest` and \
          `above: 30m`; docs/RULES.md",
     ),
     (
         "record",
-        "there are no recording rules, as in Prometheus: a rule has `alert`, `metric` and a threshold; docs/RULES.md",
+        "Prometheus recording rules are not supported: a rule has `alert`, `metric` and a threshold; docs/RULES.md",
     ),
 ];
 

@@ -161,7 +161,7 @@ pub(super) fn perform(world: &mut World, command: Command, clock: Clock) -> Resu
     pace.paused = command.pause.unwrap_or(pace.paused);
     if let Some(speed) = command.speed {
         if !(speed > 0.0 && speed <= MAX_SPEED) {
-            return Err(refused(format!("speed {speed}: it must lie between 0 and {MAX_SPEED}; `pause` stops time")));
+            return Err(refused(format!("speed {speed}: it must be between 0 and {MAX_SPEED}; `pause` stops time")));
         }
         pace.rate = speed / clock.speed();
     }

@@ -142,7 +142,7 @@ pub fn parse(file: &str, text: &str) -> Result<Scenario, Problems> {
     let mut problem = |path: &str, message: &str| found.push(document.problem(path, message));
     let scenario = &document.value;
     if scenario.speed.is_some_and(|speed| !(0.01..=100_000.0).contains(&speed)) {
-        problem("speed", "must lie between 0.01 and 100000");
+        problem("speed", "must be between 0.01 and 100000");
     }
     if scenario.trace.is_some() && scenario.workload.is_some() {
         problem("trace", "the jobs come from a trace or from a workload, not from both");

@@ -102,7 +102,7 @@ impl Synthetic {
         let parts = [("failures", self.failures), ("idle", self.idle), ("sweeps", self.sweeps), ("gangs", self.gangs)];
         let wrong = parts.into_iter().filter(|(_, part)| !(0.0..=1.0).contains(part));
         let mut findings: Vec<_> =
-            wrong.map(|(member, _)| (member.to_owned(), "a part lies between 0 and 1".to_owned())).collect();
+            wrong.map(|(member, _)| (member.to_owned(), "must be a fraction from 0 to 1".to_owned())).collect();
         if !ATTEMPTS.contains(&self.attempts) {
             findings.push(("attempts".to_owned(), "a job may try 1 to 10 times".to_owned()));
         }

@@ -134,17 +134,17 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
     inputs::check_state_file("--recorded", file)?;
     let frames = Frames::open(file).map_err(Failure::failed)?;
     let Some((begin, end)) = frames.span().map_err(unreadable)? else {
-        return Err(Failure::failed(format!("{}: no figures are kept in it", file.display())));
+        return Err(Failure::failed(format!("{}: it has no recorded metrics", file.display())));
     };
     let (from, to) = (begin + arguments.from, arguments.to.map_or(end, |to| (begin + to).min(end)));
     if from >= to {
         return Err(Failure::usage(format!(
-            "the figures that are kept are of {begin} to {end}: --from must lie before"
+            "the recorded metrics cover {begin} to {end}: --from must be before the end"
         )));
     }
     let of_jobs = |rule: &&Rule| rule.metrics().any(|metric| single_jobs::find(metric.name).is_some());
     for rule in rules.iter().filter(of_jobs) {
-        say(format_args!("{}: not judged, for figures of single jobs are not kept", rule.name()));
+        say(format_args!("{}: skipped, because metrics of single jobs are not recorded", rule.name()));
     }
     let mut replay = Replay::new(rules.to_vec(), from, to);
     let bad = frames.each(begin, to, None, |frame| replay.take(&frame)).map_err(unreadable)?;

@@ -21,7 +21,7 @@ fn an_archive_is_a_bucket_or_a_folder_and_tags_and_reports_are_checked() {
     for (text, message) in [
         ("archive: \"\"".to_owned(), "a place is needed"),
         ("archive: \"s3://B/a\"".to_owned(), "no bucket"),
-        ("archive: \"gs://bucket/a\"".to_owned(), "an archive cannot be kept at `gs:`"),
+        ("archive: \"gs://bucket/a\"".to_owned(), "an archive cannot be stored at `gs:`"),
         ("archive: { region: eu-west-1 }".to_owned(), "to"),
         ("archive: { to: past, region: eu-west-1 }".to_owned(), "nothing for a folder"),
         ("archive: { to: \"s3://bucket/a\", region: virginia }".to_owned(), "virginia"),

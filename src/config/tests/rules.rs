@@ -37,13 +37,13 @@ fn what_is_no_place_of_rules_is_refused_where_it_is_written() {
         ("rules: ['']", "a path is needed"),
         ("rules: ['s3://bucket/r', { from: 's3://bucket/r' }]", "given twice"),
         ("rules: [{ from: a }]", "write `s3://bucket/prefix`"),
-        ("rules: [{ from: 'file:///alerts' }]", "is no bucket: write the path alone"),
+        ("rules: [{ from: 'file:///alerts' }]", "is not a bucket: write only the path"),
         ("rules: [{ from: 's3://bucket/r', region: nowhere }]", "nowhere"),
         ("rules: [{ from: 's3://bucket/r', role: me }]", "me"),
         ("rules: [{ from: 's3://bucket/r', prefix: a }]", "prefix"),
         ("rules: ['s3://B/r']", "is no bucket"),
         ("rules: ['s3://bucket/a b']", "the prefix has ` `"),
-        ("rules: ['https://example.com/rules.yaml']", "cannot be kept at `https:`"),
+        ("rules: ['https://example.com/rules.yaml']", "cannot be stored at `https:`"),
         ("history: { keep: 0s }\nstore: { log: 's3://bucket/log' }", "keep some of the past"),
     ] {
         let problems = load_with(&format!("targets: [{{ region: us-east-1 }}]\n{text}\n")).map(|_| ()).unwrap_err();

@@ -48,7 +48,7 @@ impl Operations {
         let receiver = all.iter().find(|receiver| receiver.name == *name).ok_or_else(|| {
             let known: Vec<&str> = all.iter().map(|receiver| receiver.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            Refusal::NotFound(format!("no receiver is called {name:?}; there are: {known}"))
+            Refusal::NotFound(format!("there is no receiver {name:?}; known receivers: {known}"))
         })?;
         let mut samples = vec![Sample::Firing, Sample::Resolved];
         if !kinds.is_empty() {
@@ -68,7 +68,7 @@ impl Operations {
     fn of_rule(&self, name: &str, test: &TestRequest) -> Outcome<Vec<ToReceiver<'_>>> {
         let rules = self.rules.borrow().clone();
         let Some(rule) = rules.iter().find(|rule| rule.name() == name) else {
-            return Err(Refusal::NotFound(format!("no rule is called {name:?}")));
+            return Err(Refusal::NotFound(format!("there is no rule {name:?}")));
         };
         if let Some(other) = test.labels.keys().find(|label| !rule.by().contains(&label.as_str())) {
             let there_are = if rule.by().is_empty() { "none".to_owned() } else { rule.by().join(", ") };

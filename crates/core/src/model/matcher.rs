@@ -160,7 +160,7 @@ pub fn check_label(label: &str) -> Result<(), String> {
     if label.chars().all(letters) && label.chars().next().is_some_and(|first| !first.is_ascii_digit()) {
         return Ok(());
     }
-    Err(format!("`{label}` cannot be a label: letters, digits and _ only, and no digit first"))
+    Err(format!("`{label}` is not a label name: use letters, digits and _, not starting with a digit"))
 }
 
 /// Checks that a text is a glob that can match a value of a label, rather than another notation: `*` is any text, `?`

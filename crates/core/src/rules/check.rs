@@ -43,16 +43,16 @@ pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems
     for (index, text) in document.value.rules.iter().enumerate() {
         let mut check = Check { document, path: format!("rules[{index}]"), problems: Vec::new() };
         if text.alert.trim().is_empty() {
-            check.problem("alert", "an alert needs a name");
+            check.problem("alert", "an alert name is required");
         } else if let Err(why) = check_name(&text.alert) {
             check.problem("alert", format!("this name {why}"));
         } else if text.alert == RECEIVER_IN_TROUBLE {
-            check.problem("alert", "the service itself raises alerts of this name, when a receiver takes nothing");
+            check.problem("alert", "reserved: the service raises alerts with this name when a receiver fails");
         } else if text.alert == REPORT {
-            check.problem("alert", "the service itself sends reports under this name");
+            check.problem("alert", "reserved: the service sends reports under this name");
         }
         if let Some(taken) = names_of(text).find(|name| !names.insert(name.clone())) {
-            check.problem("alert", format!("another rule is called `{taken}` already"));
+            check.problem("alert", format!("another rule is already named `{taken}`"));
         }
         rules.extend(check.rules(text));
         problems.extend(check.problems);
@@ -91,7 +91,7 @@ impl Check<'_> {
         let given: Vec<&str> = kinds.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
         if let [kind, rest @ ..] = given.as_slice() {
             for key in text.own_keys().iter().chain(rest) {
-                self.problem(key, format!("a rule with `{kind}` has no `{key}` beside it"));
+                self.problem(key, format!("`{key}` cannot be combined with `{kind}`"));
             }
         }
         let (combine, clauses) = match (&text.all, &text.any, &text.objective) {
@@ -125,7 +125,7 @@ impl Check<'_> {
         let metric = self.known_metric("objective.metric", &objective.metric);
         let target = objective.target.in_unit(Unit::Ratio).map_err(|message| self.problem("objective.target", message));
         if target.is_ok_and(|target| !(0.5..1.0).contains(&target)) {
-            self.problem("objective.target", "must be at least 50% and less than 100%: what is left is the budget");
+            self.problem("objective.target", "must be at least 50% and less than 100%: the rest is the error budget");
         }
         let bound = objective::bound(objective.within.0);
         if let Err(message) = &bound {
@@ -133,7 +133,7 @@ impl Check<'_> {
         }
         let Some(metric) = metric else { return Vec::new() };
         if metric.kind != Kind::Distribution {
-            self.problem("objective.metric", "an objective is about a distribution, such as queue.wait");
+            self.problem("objective.metric", "an objective requires a distribution, such as queue.wait");
         }
         let by = self.labels(metric, &text.by);
         let filters = self.filters(metric, "objective.where", &objective.r#where);
@@ -161,14 +161,15 @@ impl Check<'_> {
             self.problem("annotations", format!("there are more than {MAX_ANNOTATIONS}"));
         }
         if text.annotations.get("summary").is_none_or(|summary| summary.trim().is_empty()) {
-            self.problem("annotations", "a `summary` is missing: one line that people read first");
+            self.problem("annotations", "a one-line `summary` is required");
         }
         for label in text.labels.keys() {
             let is_built_in = label == "alertname" || PLACE_LABELS.contains(&label.as_str());
             if is_built_in || text.by.contains(label) {
-                self.problem(&format!("labels.{label}"), "this label is set by the rule itself");
+                self.problem(&format!("labels.{label}"), "this label is set automatically");
             } else if !is_label_name(label) {
-                let message = format!("`{label}` cannot be a label: letters, digits and _ only, and no digit first");
+                let message =
+                    format!("`{label}` is not a label name: use letters, digits and _, not starting with a digit");
                 self.problem(&format!("labels.{label}"), message);
             }
         }

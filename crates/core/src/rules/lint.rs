@@ -29,12 +29,12 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         }
         let every = units::duration(poll_every.as_secs_f64());
         if !rule.hold.is_zero() && rule.hold < poll_every {
-            tell(format!("`for` is shorter than the {every} between two evaluations, so it means nothing"));
+            tell(format!("`for` is shorter than the {every} between two evaluations, so it has no effect"));
         }
         for (key, span) in rule.clauses.iter().filter_map(looks_back).filter(|(_, span)| *span < poll_every) {
             let span = units::duration(span.as_secs_f64());
             tell(format!(
-                "`{key}: {span}` is shorter than the {every} between two evaluations, so nothing is compared"
+                "`{key}: {span}` is shorter than the {every} between two evaluations, so it compares nothing"
             ));
         }
         labels(rule).for_each(&mut tell);
@@ -44,7 +44,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
             }
         }
         if let Some(key) = beside_an_objective(rule) {
-            tell(format!("`{key}` beside an `objective` only delays its alerts: its windows smooth them already"));
+            tell(format!("`{key}` with `objective` only delays its alerts: its windows already smooth them"));
         }
         if flaps(rule) {
             tell(
@@ -57,7 +57,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
             tell(format!("duplicates {other}: same conditions, `by` and severity"));
         }
         if !rule.templates.sources().any(|(name, _)| name.starts_with("runbook")) {
-            tell("has no `runbook` among its annotations: whoever is paged will need one".to_owned());
+            tell("has no `runbook` annotation, which the person paged will need".to_owned());
         }
     }
     found
@@ -83,17 +83,17 @@ fn looks_back(clause: &Clause) -> Option<(&'static str, Duration)> {
 fn labels(rule: &Rule) -> impl Iterator<Item = String> {
     rule.labels.iter().filter_map(|(name, value)| {
         if value.contains("{{") {
-            Some(format!("label `{name}` is `{value}` as it stands: only annotations are templates"))
+            Some(format!("label `{name}` is the literal text `{value}`: only annotations are templates"))
         } else if value.trim().is_empty() {
-            Some(format!("label `{name}` is empty, which is as if it were not there"))
+            Some(format!("label `{name}` is empty, which is the same as absent"))
         } else {
             let known =
                 ["severity", "owner"].into_iter().find(|known| known.eq_ignore_ascii_case(name) && known != name);
             if let Some(known) = known {
-                return Some(format!("label `{name}` is not `{known}`: capital letters count"));
+                return Some(format!("label `{name}` is not `{known}`: labels are case-sensitive"));
             }
             let is_lacking = !rule.labels.contains_key("severity") && nearest(name, ["severity"].into_iter()).is_some();
-            is_lacking.then(|| format!("label `{name}`: did you mean `severity`, by which receivers are chosen?"))
+            is_lacking.then(|| format!("label `{name}`: did you mean `severity`, which receivers usually match?"))
         }
     })
 }
@@ -113,7 +113,7 @@ fn contradiction(rule: &Rule) -> Option<String> {
         let Condition::Above { threshold: low, .. } = one.condition else { return None };
         clauses.iter().filter(|other| same(one, other)).find_map(|other| match other.condition {
             Condition::Below { threshold: high, .. } if high <= low => Some(format!(
-                "never holds: `{}` cannot be above {} and below {} at a time",
+                "never holds: `{}` cannot be above {} and below {} at the same time",
                 one.metric.name,
                 one.in_words(low),
                 one.in_words(high)
@@ -202,17 +202,17 @@ mod tests {
         one(&two("30m"), "never holds: `queue.wait.oldest` cannot be above 1h and below 30m at a time");
         check(&rule("A", &two("2h")), &[]);
         check(&rule("A", &two("30m").replace("[queue, share]", "[queue]")), &[]);
-        let nothing = "is shorter than the 30s between two evaluations, so nothing is compared";
+        let nothing = "is shorter than the 30s between two evaluations, so it compares nothing";
         one("metric: job.ended, increase: 1s, above: 3", &format!("`increase: 1s` {nothing}"));
         one("metric: queue.jobs, change_over: 10s, above: 3", &format!("`change_over: 10s` {nothing}"));
         let labelled = |label: &str| format!("metric: queue.jobs, above: 3, labels: {{ {label} }}");
         one(
             &labelled("team: '{{ queue }}'"),
-            "label `team` is `{{ queue }}` as it stands: only annotations are templates",
+            "label `team` is the literal text `{{ queue }}`: only annotations are templates",
         );
-        one(&labelled("severity: ''"), "label `severity` is empty, which is as if it were not there");
-        one(&labelled("Severity: page"), "label `Severity` is not `severity`: capital letters count");
-        one(&labelled("sevrity: page"), "label `sevrity`: did you mean `severity`, by which receivers are chosen?");
+        one(&labelled("severity: ''"), "label `severity` is empty, which is the same as absent");
+        one(&labelled("Severity: page"), "label `Severity` is not `severity`: labels are case-sensitive");
+        one(&labelled("sevrity: page"), "label `sevrity`: did you mean `severity`, which receivers usually match?");
     }
 
     #[test]
@@ -233,9 +233,7 @@ mod tests {
         check(&objective(""), &[]);
         for (key, more) in [("for", ", for: 10m"), ("datapoints", ", datapoints: 3 of 5")] {
             let says = |window: &str| {
-                format!(
-                    "A-{window}: `{key}` beside an `objective` only delays its alerts: its windows smooth them already"
-                )
+                format!("A-{window}: `{key}` with `objective` only delays its alerts: its windows already smooth them")
             };
             let expected = ["1h", "6h", "3d"].map(says);
             check(&objective(more), &expected.each_ref().map(String::as_str));
@@ -244,7 +242,7 @@ mod tests {
 
     #[test]
     fn spans_doubles_and_runbooks() {
-        let short = "A: `for` is shorter than the 30s between two evaluations, so it means nothing";
+        let short = "A: `for` is shorter than the 30s between two evaluations, so it has no effect";
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 20s"), &[short]);
         check(&rule("A", "metric: gpu.capacity, above: 1, for: 1d"), &[]);
         let long = "A: `for` is 1d 1h: is more than a day meant?";
@@ -254,6 +252,6 @@ mod tests {
         let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];
         check(&twice.join(", "), &["B: duplicates A: same conditions, `by` and severity"]);
         let bare = "{ alert: A, annotations: { summary: x }, metric: gpu.capacity, above: 1 }";
-        check(bare, &["A: has no `runbook` among its annotations: whoever is paged will need one"]);
+        check(bare, &["A: has no `runbook` annotation, which the person paged will need"]);
     }
 }

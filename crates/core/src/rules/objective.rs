@@ -48,9 +48,7 @@ pub(super) const WINDOWS: [Window; 3] = [
 pub(super) fn bound(within: Duration) -> Result<usize, String> {
     let found = DURATION_BOUNDS.iter().position(|bound| *bound == within.as_secs_f64());
     let bounds = || DURATION_BOUNDS.iter().map(|bound| units::duration(*bound));
-    found.ok_or_else(|| {
-        format!("waits are counted up to {}; take one of these", bounds().collect::<Vec<_>>().join(", "))
-    })
+    found.ok_or_else(|| format!("must be a bucket bound of the metric: {}", bounds().collect::<Vec<_>>().join(", ")))
 }
 
 impl Window {

@@ -110,7 +110,7 @@ impl RuleTest {
             let Some(rule) = rules.iter().find(|rule| rule.name() == expected.alert) else {
                 let near = nearest(&expected.alert, rules.iter().map(Rule::name));
                 let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-                return Some(Difference(format!("no rule is called {}{hint}", expected.alert)));
+                return Some(Difference(format!("there is no rule {}{hint}", expected.alert)));
             };
             let is_overflow = expected.labels.keys().eq(["overflow"]);
             let by: BTreeSet<&str> = rule.by().iter().copied().collect();

@@ -28,7 +28,7 @@ pub(super) fn check(template: &str) -> Result<(), String> {
         let words = tag.trim_start_matches(['-', '+']).trim_start();
         let statement: String = words.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
         if is_statement && !STATEMENTS.contains(&statement.as_str()) {
-            return Err(format!("`{statement}` is not supported; there are {}", STATEMENTS.join(", ")));
+            return Err(format!("`{statement}` is not supported; supported are {}", STATEMENTS.join(", ")));
         }
         tags += 1;
         if tags > MAX_TAGS {
@@ -68,7 +68,7 @@ fn end_of_tag(tag: &str) -> Result<&str, String> {
         words += usize::from(!goes_on && !letter.is_whitespace());
         in_word = is_of_a_word;
         if words > MAX_WORDS_IN_A_TAG {
-            return Err(format!("it has a tag of more than {MAX_WORDS_IN_A_TAG} words and signs"));
+            return Err(format!("it has a tag with more than {MAX_WORDS_IN_A_TAG} tokens"));
         }
         inside.step(tag.get(..at).unwrap_or_default(), letter)?;
     }
@@ -106,7 +106,7 @@ impl Inside {
                 return Err("a list without square brackets is not supported".to_owned());
             }
             _ if letter.is_alphabetic() && self.open.contains(&'[') => {
-                return Err("square brackets and braces hold only numbers and quoted texts".to_owned());
+                return Err("square brackets and braces may contain only numbers and quoted strings".to_owned());
             }
             '(' => self.opens(if is_call(before) { '(' } else { ',' }),
             '[' | '{' => self.opens('['),

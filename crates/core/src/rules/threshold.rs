@@ -32,7 +32,7 @@ impl JsonSchema for Threshold {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": ["string", "number"],
-            "description": "A threshold, by the metric's unit: 30m for seconds, 40% for ratios, $100 for dollars, a number otherwise."
+            "description": "A threshold in the metric's unit: 30m for seconds, 40% for ratios, $100 for dollars, a number otherwise."
         })
     }
 }
@@ -53,10 +53,9 @@ impl Threshold {
         let (number, hint) = match unit {
             Unit::Seconds => (self.duration(), "is not a duration; the metric is in seconds, write it like 30m"),
             // A plain 40 is a forgotten percent sign: that threshold would never be reached.
-            Unit::Ratio => (
-                self.percent().or_else(|| plain().filter(|ratio| *ratio <= 1.0)),
-                "is not a share of the whole; write it like 40%",
-            ),
+            Unit::Ratio => {
+                (self.percent().or_else(|| plain().filter(|ratio| *ratio <= 1.0)), "is not a ratio; write it like 40%")
+            }
             Unit::Dollars => {
                 (self.dollars().or_else(plain), "is not an amount; the metric is in dollars, write it like $100")
             }

@@ -131,7 +131,7 @@ impl Templates {
 
     fn render_one(&self, name: &str, words: &BTreeMap<String, String>, fuel: &mut u64) -> Result<String, String> {
         if *fuel == 0 {
-            return Err("the templates of its rule take too much work for all its alerts".to_owned());
+            return Err("rendering the templates of this rule for all alerts exceeds the limit".to_owned());
         }
         let template = self.environment.get_template(name).map_err(|error| message_of(&error))?;
         let captured = template.render_captured(words).map_err(|error| {
@@ -140,7 +140,7 @@ impl Templates {
         })?;
         *fuel = fuel.saturating_sub(captured.state().fuel_levels().map_or(MAX_FUEL, |(used, _)| used));
         match captured.into_output() {
-            text if text.len() > MAX_RENDERED_BYTES => Err(format!("it comes to more than {MAX_RENDERED_BYTES} bytes")),
+            text if text.len() > MAX_RENDERED_BYTES => Err(format!("its result exceeds {MAX_RENDERED_BYTES} bytes")),
             text => Ok(text),
         }
     }
@@ -151,7 +151,7 @@ fn range(lower: isize, upper: Option<isize>, step: Option<isize>) -> Result<Valu
     let span = upper.map_or(lower, |upper| upper.saturating_sub(lower));
     let length = span.saturating_abs() / step.unwrap_or(1).saturating_abs().max(1);
     if length > MAX_RANGE {
-        let message = format!("a range has at most {MAX_RANGE} numbers: a text for people needs no long loops");
+        let message = format!("a range has at most {MAX_RANGE} numbers");
         return Err(minijinja::Error::new(ErrorKind::InvalidOperation, message));
     }
     minijinja::functions::range(lower, upper, step)
@@ -163,12 +163,12 @@ fn unknown_words(environment: &Environment<'_>, name: &str, words: &BTreeSet<&st
     let global = |word: &String| environment.globals().any(|(known, _)| known == word);
     let unknown = used.iter().find(|word| !words.contains(word.as_str()) && !global(word))?;
     let known: Vec<&str> = words.iter().copied().collect();
-    Some((name.to_owned(), format!("there is no `{unknown}` here; a template may name {}", known.join(", "))))
+    Some((name.to_owned(), format!("there is no `{unknown}` here; available: {}", known.join(", "))))
 }
 
 fn message_of(error: &minijinja::Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
-        return "it takes too much work: a text for people needs no long loops".to_owned();
+        return "rendering it exceeds the limit of work".to_owned();
     }
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }

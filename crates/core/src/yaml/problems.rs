@@ -132,7 +132,7 @@ impl fmt::Display for Problems {
         }
         match self.problems.len() {
             1 => write!(f, "1 {one} in {}", self.file),
-            n if n >= MAX_PROBLEMS => write!(f, "{MAX_PROBLEMS} {many} in {}; more are not looked for", self.file),
+            n if n >= MAX_PROBLEMS => write!(f, "at least {MAX_PROBLEMS} {many} in {}; checking stopped", self.file),
             n => write!(f, "{n} {many} in {}", self.file),
         }
     }

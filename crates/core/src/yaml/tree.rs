@@ -284,7 +284,7 @@ impl<'t> Reader<'t> {
                 return Ok(root.unwrap_or(empty));
             }
             if root.is_some() {
-                return Err(self.problem(span, "a second document; one file holds one"));
+                return Err(self.problem(span, "a second document; only one per file is supported"));
             }
             root = Some(self.node(event, span, 0)?);
         }
@@ -312,7 +312,7 @@ impl<'t> Reader<'t> {
                 self.refuse_marks(span, anchor, tag.is_some())?;
                 self.mapping(span, depth)
             }
-            Event::Alias(_) => Err(self.problem(span, "aliases (*name) are not supported; write the value out")),
+            Event::Alias(_) => Err(self.problem(span, "aliases (*name) are not supported; repeat the value")),
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
@@ -369,7 +369,7 @@ impl<'t> Reader<'t> {
 
     fn refuse_marks(&self, span: Span, anchor: usize, tagged: bool) -> Result<(), Problem> {
         if anchor > 0 {
-            return Err(self.problem(span, "anchors (&name) are not supported; write the value out"));
+            return Err(self.problem(span, "anchors (&name) are not supported; repeat the value"));
         }
         if tagged {
             return Err(self.problem(span, "tags (!name) are not supported"));

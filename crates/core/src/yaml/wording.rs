@@ -16,10 +16,10 @@ fn wanted(expected: &str) -> &str {
     match expected {
         "f64" | "f32" => "a number",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 on",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
         "a borrowed string" | "string" => "a string",
         "a boolean" => "true or false",
-        "a sequence" => "a list, each item of which begins with `- `",
+        "a sequence" => "a list of items, each starting with `- `",
         "a map" => "keys with values, `key: value`",
         other if other.starts_with("struct ") => "keys with values, `key: value`",
         other => other,

@@ -74,7 +74,7 @@ impl Check<'_> {
             let message = match (label, metric.labels) {
                 ("job", _) => {
                     let names = single_jobs::ALL.map(|metric| metric.name).join(", ");
-                    format!("`{}` is not about single jobs; {names} are", metric.name)
+                    format!("`{}` is not a metric of single jobs; {names} are", metric.name)
                 }
                 (_, []) => format!("`{}` has no labels but account and region", metric.name),
                 (_, labels) => format!("`{}` has no label `{label}`; it has {}", metric.name, labels.join(", ")),
@@ -100,14 +100,14 @@ impl Check<'_> {
             (Kind::Gauge, _) => Some(change.map_or(Aggregation::Now, Aggregation::Change)),
             (Kind::Counter, _) => {
                 if increase.is_none() {
-                    let message = "this metric only grows; compare its increase, such as `increase: 10m`";
+                    let message = "this metric is a counter; compare its increase, such as `increase: 10m`";
                     self.problem(&format!("{at}metric"), message);
                 }
                 increase.map(Aggregation::Increase)
             }
             (Kind::Distribution, Some(stat)) => Some(Aggregation::Stat(stat)),
             (Kind::Distribution, None) => {
-                let message = "this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count";
+                let message = "this metric is a distribution; set `stat` to p50, p90, p95, p99, mean, max or count";
                 self.problem(&format!("{at}metric"), message);
                 None
             }
@@ -136,7 +136,7 @@ impl Check<'_> {
                 let threshold = threshold.ok()?;
                 let recover = recover_of(threshold, recover)?;
                 if recover > threshold {
-                    let message = "must not be above `above`: it is where the alert ends";
+                    let message = "must not be above `above`: the alert resolves below it";
                     self.problem(&format!("{at}recover"), message);
                 }
                 Some(Condition::Above { threshold, recover })
@@ -145,7 +145,7 @@ impl Check<'_> {
                 let threshold = threshold.ok()?;
                 let recover = recover_of(threshold, recover)?;
                 if recover < threshold {
-                    let message = "must not be below `below`: it is where the alert ends";
+                    let message = "must not be below `below`: the alert resolves above it";
                     self.problem(&format!("{at}recover"), message);
                 }
                 Some(Condition::Below { threshold, recover })

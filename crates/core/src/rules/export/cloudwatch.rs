@@ -52,21 +52,21 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
     let over_all = rules.iter().filter(|rule| looks_over_all_places(rule)).count();
     if over_all > 0 {
         notes.push(format!(
-            "{}: alarms look over all accounts and regions together and do not say which one it is; `where` with `account` and `region` makes an alarm for one",
+            "{}: alarms aggregate all accounts and regions and do not report which one; for one, use `where` with `account` and `region`",
             counted(over_all as u64, "rule")
         ));
     }
     if resources.len() > MAX_RESOURCES {
         let count = resources.len();
         notes.push(format!(
-            "{count} alarms: a CloudFormation template takes {MAX_RESOURCES}; export rule files one by one"
+            "{count} alarms exceed the {MAX_RESOURCES} resources of a CloudFormation template; export rule files one by one"
         ));
     }
     let template = json!({
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Alarms exported from Trainspotter's rules",
         "Parameters": {
-            "Topic": { "Type": "String", "Description": "ARN of the SNS topic that is notified" },
+            "Topic": { "Type": "String", "Description": "ARN of the SNS topic to notify" },
         },
         "Resources": resources,
     });
@@ -114,10 +114,10 @@ fn within_limits(rule: &Rule, query: String, caveats: &mut Vec<String>) -> Resul
     }
     for (key, period) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
         if period > MAX_PROMQL_PERIOD {
-            return Err(format!("`{key}` is longer than the day that a PromQL alarm takes"));
+            return Err(format!("`{key}` exceeds the maximum of a PromQL alarm, one day"));
         }
         if period.subsec_nanos() != 0 {
-            caveats.push(format!("`{key}` is cut to whole seconds"));
+            caveats.push(format!("`{key}` is truncated to whole seconds"));
         }
     }
     Ok(query)
@@ -137,7 +137,7 @@ fn unique(
     }
     let new: Vec<String> = made.values().map(name).collect();
     if let Some(taken) = new.iter().find(|name| names.contains(*name)) {
-        return Err(format!("another alarm is called `{taken}`"));
+        return Err(format!("another alarm is named `{taken}`"));
     }
     names.extend(new);
     Ok(made)
@@ -206,7 +206,7 @@ fn of_rule(
         let composite =
             json!({ "Type": "AWS::CloudWatch::CompositeAlarm", "DependsOn": depends, "Properties": properties });
         resources.insert(id, composite);
-        caveats.push("its conditions need not hold for the same labels".to_owned());
+        caveats.push("its conditions may hold for different labels".to_owned());
     }
     Ok(resources)
 }
@@ -228,7 +228,7 @@ fn alarm(
         Condition::Below { threshold, recover } => ("LessThanThreshold", threshold, recover),
     };
     if threshold.to_bits() != recover.to_bits() {
-        caveats.push("`recover` is left out: the alarm ends where it begins".to_owned());
+        caveats.push("`recover` is left out: the alarm resolves at its threshold".to_owned());
     }
     let (needed, of) = match rule.datapoints {
         Some(datapoints) => (datapoints.needed, datapoints.of),
@@ -240,7 +240,7 @@ fn alarm(
     };
     let looks_back = period.checked_mul(u32::try_from(of).unwrap_or(u32::MAX));
     if looks_back.is_none_or(|looks_back| looks_back > MAX_LOOKBACK) {
-        return Err("it looks back further than the three hours of a Metrics Insights alarm".to_owned());
+        return Err("it looks back further than the maximum of a Metrics Insights alarm, three hours".to_owned());
     }
     let missing = match rule.no_data {
         NoData::Keep => "ignore",
@@ -279,16 +279,16 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
     let hour = Duration::from_secs(3_600);
     match (clause.take, clause.metric.kind) {
         (Aggregation::Now, _) if clause.fold == Fold::Sum => {
-            Err("Metrics Insights would add up values of different moments of a period".to_owned())
+            Err("Metrics Insights would sum values of different times within a period".to_owned())
         }
         (Aggregation::Now, _) => Ok((folded, PERIOD)),
         // Counters are sent as increases.
         (Aggregation::Increase(over), Kind::Counter) if over.as_secs() % 60 != 0 || over.subsec_nanos() != 0 => {
-            Err("an alarm's period is whole minutes, so `increase` must be".to_owned())
+            Err("`increase` must be whole minutes, as an alarm's period is".to_owned())
         }
         // Data points cover one series and one minute; over a window only their sum over all series is known.
         (Aggregation::Increase(_), Kind::Counter) | (Aggregation::Stat(Stat::Count), _) if clause.fold != Fold::Sum => {
-            Err("Metrics Insights adds up before it compares, so only `fold: sum` can be had".to_owned())
+            Err("Metrics Insights sums before it compares, so only `fold: sum` is supported".to_owned())
         }
         (Aggregation::Increase(over), Kind::Counter) => Ok(("SUM", over)),
         (Aggregation::Stat(Stat::Count), _) => Ok(("COUNT", hour)),
@@ -298,7 +298,7 @@ fn statistic(clause: &Clause) -> Result<(&'static str, Duration), String> {
             Err("Metrics Insights has no percentiles; alarm on `mean` or `max`, or on one share's metric".to_owned())
         }
         (Aggregation::Increase(_) | Aggregation::Change(_) | Aggregation::FractionAbove(..), _) => {
-            Err("an alarm cannot compare with what was".to_owned())
+            Err("an alarm cannot compare with the past".to_owned())
         }
     }
 }
@@ -307,7 +307,7 @@ fn conditions(filters: &[(Label, String)]) -> Result<String, String> {
     let mut parts = Vec::new();
     for (label, glob) in filters {
         if glob.contains(['*', '?']) {
-            return Err(format!("Metrics Insights has no patterns, so not `{label}: {glob}`"));
+            return Err(format!("Metrics Insights does not support globs: `{label}: {glob}`"));
         }
         let value = cloudwatch_dimension_value(glob);
         if value.contains(['\'', '\\']) {
@@ -375,11 +375,11 @@ mod tests {
         let left_out = |why: &str| json!([format!("A: is left out: {why}")]);
         check(
             "metric: gpu.capacity, where: { queue: 'p*' }, above: 1",
-            &left_out("Metrics Insights has no patterns, so not `queue: p*`"),
+            &left_out("Metrics Insights does not support globs: `queue: p*`"),
         );
         check(
             "metric: queue.wait.oldest, above: 1h, for: 4h",
-            &left_out("it looks back further than the three hours of a Metrics Insights alarm"),
+            &left_out("it looks back further than the maximum of a Metrics Insights alarm, three hours"),
         );
     }
 
@@ -410,12 +410,12 @@ mod tests {
     #[test]
     fn what_an_alarm_does_not_take_is_left_out_and_says_so() {
         let left_out = |why: &str| json!([format!("A: is left out: {why}")]);
-        let minutes = left_out("an alarm's period is whole minutes, so `increase` must be");
+        let minutes = left_out("`increase` must be whole minutes, as an alarm's period is");
         check("metric: job.preemptions, increase: 90s, above: 20", &minutes);
         check("metric: job.preemptions, increase: 1m 500ms, above: 20", &minutes);
         check(
             "metric: job.preemptions, increase: 1h, fold: max, above: 20",
-            &left_out("Metrics Insights adds up before it compares, so only `fold: sum` can be had"),
+            &left_out("Metrics Insights sums before it compares, so only `fold: sum` is supported"),
         );
         check(
             "metric: queue.wait.oldest, where: { share: '' }, above: 30m",
@@ -433,7 +433,7 @@ mod tests {
             "Query": "max by (queue) ({\"trainspotter.gpu.idle.ratio\"}) > 0.5", "PendingPeriod": 600, "RecoveryPeriod": 0,
         });
         assert_eq!(alarms[0]["EvaluationCriteria"]["PromQLCriteria"], criteria);
-        assert_eq!(exported.notes, ["A: `recover` is left out: the alarm ends where it begins"]);
+        assert_eq!(exported.notes, ["A: `recover` is left out: the alarm resolves at its threshold"]);
     }
 
     #[test]
@@ -449,7 +449,7 @@ mod tests {
         let placed = "SELECT MAX(QueueWaitOldest) FROM SCHEMA(\"Spots\", Queue, Share, Account, Region)";
         assert_eq!(query(&crate::rules::export::by_place(&rules)), placed);
         let notes = |rules: &[Rule]| alarms(rules, "Spots", |_| true).notes.join("\n");
-        let note = "1 rule: alarms look over all accounts and regions together";
+        let note = "1 rule: alarms aggregate all accounts and regions";
         assert!(!notes(&rules).contains(note) && notes(&crate::rules::export::by_place(&rules)).contains(note));
         let of_one = text.replace("above", "where: { account: '111122223333', region: us-east-1 }, above");
         let of_one = crate::rules::parse_rules("r.yaml", &of_one).unwrap();

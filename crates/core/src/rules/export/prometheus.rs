@@ -72,7 +72,7 @@ fn write(text: &mut String, rule: &Rule, expression: &str, caveats: &mut Vec<Str
         match translated(template, rule) {
             _ if !is_label_name(name) => {
                 caveats.push(format!(
-                    "the annotation `{name}` is left out: Prometheus takes letters, digits and _ in names"
+                    "the annotation `{name}` is left out: names in Prometheus consist of letters, digits and _"
                 ));
             }
             Some(template) => {
@@ -136,7 +136,7 @@ fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, caveats: &mut Vec
         return Ok(format!("{value} {sign} {threshold}"));
     }
     if spelling == Spelling::Otlp {
-        caveats.push("`recover` is left out: the alarm ends where it begins".to_owned());
+        caveats.push("`recover` is left out: the alarm resolves at its threshold".to_owned());
         return Ok(format!("{value} {sign} {threshold}"));
     }
     let by = rule.by.join(", ");
@@ -148,7 +148,7 @@ fn condition(rule: &Rule, clause: &Clause, spelling: Spelling, caveats: &mut Vec
 fn value(rule: &Rule, clause: &Clause, spelling: Spelling) -> Result<String, String> {
     let metric = published(clause.metric)?;
     if spelling == Spelling::Otlp && metric.kind == Kind::Distribution {
-        return Err("how CloudWatch answers PromQL over OTLP histograms is not documented".to_owned());
+        return Err("PromQL over OTLP histograms in CloudWatch is not documented".to_owned());
     }
     let by = rule.by.join(", ");
     let fold = match clause.fold {
@@ -198,13 +198,13 @@ fn statistic(stat: Stat, by: &str, selected: &impl Fn(&str, &str) -> String) -> 
         Stat::P99 => quantile("0.99"),
         Stat::Mean => Ok(format!("sum by ({by}) ({}) / sum by ({by}) ({})", hour("_sum"), hour("_count"))),
         Stat::Count => Ok(format!("sum by ({by}) ({})", hour("_count"))),
-        Stat::Max => Err("a histogram does not know its maximum".to_owned()),
+        Stat::Max => Err("a histogram has no maximum".to_owned()),
     }
 }
 
 fn published(metric: &'static Metric) -> Result<&'static Metric, String> {
     match single_jobs::find(metric.name) {
-        Some(_) => Err(format!("`{}` is of single jobs, which are not published", metric.name)),
+        Some(_) => Err(format!("`{}` is a metric of single jobs, which are not published", metric.name)),
         None => Ok(metric),
     }
 }
@@ -320,10 +320,10 @@ mod tests {
             "(min by (queue) (trainspotter_gpu_capacity_gpus) < 1) or on (queue) (max by (queue) \
              (trainspotter_queue_jobs - trainspotter_queue_jobs offset 1h) > 5)",
         );
-        check("metric: queue.wait, stat: max, above: 1h", "a histogram does not know its maximum");
+        check("metric: queue.wait, stat: max, above: 1h", "a histogram has no maximum");
         check(
             "metric: job.running.age, by: [job], above: 1h",
-            "`job.running.age` is of single jobs, which are not published",
+            "`job.running.age` is a metric of single jobs, which are not published",
         );
     }
 

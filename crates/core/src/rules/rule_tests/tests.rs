@@ -78,7 +78,7 @@ fn what_no_rule_can_raise_is_not_expected_in_vain() {
     assert_eq!(quiet("{ alert: Wait, labels: { queue: prod }, timeline: '.' }"), "");
     assert_eq!(
         quiet("{ alert: Wiat, labels: { queue: prod }, timeline: '.' }"),
-        "no rule is called Wiat; did you mean Wait?"
+        "there is no rule Wiat; did you mean Wait?"
     );
     let message = quiet("{ alert: Wait, labels: { share: a }, timeline: '.' }");
     assert_eq!(message, "Wait: `expect` needs the labels of the rule's `by`: queue");

@@ -172,7 +172,7 @@ fn an_objective_shares_no_name_with_another_rule_whichever_comes_first() {
         let plain = format!("{{ alert: {name}, metric: gpu.capacity, above: 1, annotations: {{ summary: x }} }}");
         for rules in [format!("{plain}, {objective}"), format!("{objective}, {plain}")] {
             let problems = parse_rules("rules.yaml", &format!("rules: [{rules}]")).unwrap_err().to_string();
-            assert!(problems.contains(&format!("another rule is called `{name}` already")), "{problems}");
+            assert!(problems.contains(&format!("another rule is already named `{name}`")), "{problems}");
         }
     }
 }

@@ -49,13 +49,13 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
     check_refused("metric: job.preemptions, increase: 25h, above: 3", "no longer than 24h");
     check_refused("metric: job.preemptions, increase: 0s, above: 3", "longer than 0s");
     check_refused("metric: poll.interval, by: [queue], above: 5m", "has no labels");
-    check_refused(&format!("{oldest}, above: 30m, by: [job]"), "is not about single jobs; job.waiting.age");
+    check_refused(&format!("{oldest}, above: 30m, by: [job]"), "is not a metric of single jobs; job.waiting.age");
     check_refused(&format!("{oldest}, above: 30m, change_over: 25h"), "no longer than 24h");
     check_refused("metric: job.preemptions, increase: 1h, change_over: 1h, above: 3", "only a gauge has");
-    check_refused(&format!("{oldest}, above: 30m, labels: {{ alertname: x }}"), "set by the rule itself");
-    check_refused(&format!("{oldest}, above: 30m, labels: {{ account: x }}"), "set by the rule itself");
-    check_refused(&format!("{oldest}, above: 30m, labels: {{ region: x }}"), "set by the rule itself");
-    check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set by the rule itself");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ alertname: x }}"), "set automatically");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ account: x }}"), "set automatically");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ region: x }}"), "set automatically");
+    check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set automatically");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "cannot be a label");
 }
 
@@ -67,11 +67,14 @@ fn several_conditions_and_objectives_are_checked_part_by_part() {
     check_refused("above: 1, all: [{ metric: gpu.capacity, above: 1 }]", "a rule with `all` has no `above` beside it");
     check_refused("by: [share], any: [{ metric: gpu.capacity, above: 1 }]", "has no label `share`");
     let objective = |rest: &str| format!("objective: {{ metric: queue.wait, {rest} }}");
-    check_refused(&objective("target: 95%, within: 20m"), "waits are counted up to 1s, 10s, 1m, 5m, 10m, 30m");
+    check_refused(
+        &objective("target: 95%, within: 20m"),
+        "must be a bucket bound of the metric: 1s, 10s, 1m, 5m, 10m, 30m",
+    );
     check_refused(&objective("target: 100%, within: 30m"), "less than 100%");
     check_refused(&objective("target: 95%, within: 30m, by: [x]"), "unknown field `by`");
     let gauge = "objective: { metric: gpu.capacity, target: 95%, within: 30m }";
-    check_refused(gauge, "an objective is about a distribution");
+    check_refused(gauge, "an objective requires a distribution");
 }
 
 #[test]
@@ -107,11 +110,11 @@ fn a_template_is_checked_in_every_branch() {
     };
     check("{{ queue | upper }} waits {{ value }} of {{ threshold }}", None);
     check("{% for n in range(2) %}{{ n }}{% endfor %}", None);
-    check("{{ queue or share }}", Some("there is no `share` here; a template may name queue, threshold, value"));
+    check("{{ queue or share }}", Some("there is no `share` here; available: queue, threshold, value"));
     check("{% if value == 'x' %}{{ shard }}{% endif %}", Some("there is no `shard` here"));
     check("{{ queue | shout }}", Some("unknown filter"));
     check("{{ queue", Some("syntax error"));
-    check("", Some("a `summary` is missing"));
+    check("", Some("a one-line `summary` is required"));
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn a_rule_file_of_prometheus_is_called_one() {
     let reported: Vec<_> =
         parse_rules("rules.yaml", text).unwrap_err().iter().map(|(.., reported)| reported.to_owned()).collect();
     assert!(
-        matches!(reported.as_slice(), [one] if one.starts_with("`groups` begins a rule file of Prometheus")),
+        matches!(reported.as_slice(), [one] if one.starts_with("`groups` is the format of Prometheus rule files")),
         "{reported:?}"
     );
     let text = "rules: [{ alert: A, expr: up == 0, annotations: { summary: x } }]\n";
@@ -175,7 +178,7 @@ rules:
     2 |   - { alert: A, metric: queue.wait.oldst, above: 1, annotations: { summary: x } }
       |                         ^^^^^^^^^^^^^^^^
 
-    error: this metric is a distribution; say which `stat`: p50, p90, p95, p99, mean, max or count
+    error: this metric is a distribution; set `stat` to p50, p90, p95, p99, mean, max or count
      --> rules.yaml:3:25
       |
     3 |   - { alert: B, metric: queue.wait, above: 30m, annotations: { summary: x } }
@@ -193,7 +196,7 @@ rules:
     4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
       |                                               ^^^
 
-    error: `lots` is not a share of the whole; write it like 40%
+    error: `lots` is not a ratio; write it like 40%
      --> rules.yaml:4:59
       |
     4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
@@ -211,7 +214,7 @@ rules:
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
       |              ^
 
-    error: this metric only grows; compare its increase, such as `increase: 10m`
+    error: this metric is a counter; compare its increase, such as `increase: 10m`
      --> rules.yaml:5:25
       |
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
@@ -223,7 +226,7 @@ rules:
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
       |                                                                                      ^^^^^^^^^^^^^^
 
-    error: must not be above `above`: it is where the alert ends
+    error: must not be above `above`: the alert resolves below it
      --> rules.yaml:6:65
       |
     6 |   - { alert: D, metric: queue.wait.oldest, above: 30m, recover: 40m, fro: 5m }
@@ -278,13 +281,13 @@ fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refuse
     }
     for (too_much, says) in [
         (chain("{{ value", "|upper", 10_000, " }}"), "more than"),
-        (chain("{{ value", "|upper", 1_000, " }}"), "words and signs"),
+        (chain("{{ value", "|upper", 1_000, " }}"), "tokens"),
         (chain("{{ ", "not ", 20_000, "value }}"), "more than"),
-        (chain("{{ ", "not ", 2_000, "value }}"), "words and signs"),
-        (chain("{{ ", "-", 10_000, "1 }}"), "words and signs"),
-        (chain("{{ 1", " + 1", 3_000, " }}"), "words and signs"),
-        (chain("{{ value", ".a", 6_000, " }}"), "words and signs"),
-        (chain("{{ ", "(", 6_000, "1"), "words and signs"),
+        (chain("{{ ", "not ", 2_000, "value }}"), "tokens"),
+        (chain("{{ ", "-", 10_000, "1 }}"), "tokens"),
+        (chain("{{ 1", " + 1", 3_000, " }}"), "tokens"),
+        (chain("{{ value", ".a", 6_000, " }}"), "tokens"),
+        (chain("{{ ", "(", 6_000, "1"), "tokens"),
         (chain("{% if value %}", "{% elif value %}", 900, "{% endif %}"), "tags"),
         (chain("{% set a = 'xxxxxxxx' %}", "{% set a = a ~ a %}", 60, "{{ a }}"), "not supported"),
         ("{{ 'x' * 100000000 }}".to_owned(), "not supported"),
@@ -292,7 +295,7 @@ fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refuse
         (
             "{% for a in [[1,1,1,1,1,1,1,1]] %}{% for b in [[a,a,a,a,a,a,a,a]] %}{% for c in [[b,b,b,b,b,b,b,b]] %}{{ c }}{% endfor %}{% endfor %}{% endfor %}"
                 .to_owned(),
-            "only numbers and quoted texts",
+            "only numbers and quoted strings",
         ),
         (chain("{{ value", "|replace('', value)", 9, " }}"), "too much work"),
         ("{% for a in range(9)|zip(range(9)) %}{{ a }}{% endfor %}".to_owned(), "unknown"),
@@ -335,7 +338,7 @@ fn a_template_that_takes_too_much_work_costs_its_rule_and_no_other() {
     assert_eq!(fired.len(), 2, "both fire");
     let summary =
         |rule: &str| active_alerts.alerts().find(|alert| alert.rule == rule).unwrap().annotations["summary"].clone();
-    assert!(summary("Heavy").contains("cannot be rendered: it takes too much work"), "{}", summary("Heavy"));
+    assert!(summary("Heavy").contains("cannot be rendered: rendering it exceeds the limit"), "{}", summary("Heavy"));
     assert!(summary("Light").contains("GPUs"), "{}", summary("Light"));
     assert_eq!(active_alerts.take_failures(), [("Heavy".to_owned(), 1)].into());
 }
