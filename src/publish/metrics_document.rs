@@ -11,17 +11,17 @@ use trainspotter_core::metrics::catalogue::Unit;
 const HEAD: &str = "\
 # Metrics
 
-Generated from `crates/core/src/metrics/catalogue.rs`; do not edit. `UPDATE_DOCS=1 cargo test docs_metrics_md_is_current` writes it
-anew.
+Generated from `crates/core/src/metrics/catalogue.rs`; do not edit. To regenerate:
+`UPDATE_DOCS=1 cargo test docs_metrics_md_is_current`.
 
-- **Name** is what rules use. In OTLP it is the same with `trainspotter.` in front.
+- **Name** is the name in rules. In OTLP it is prefixed with `trainspotter.`.
 - **Prometheus**: distributions are histograms, with `_bucket`, `_sum` and `_count`.
 - **CloudWatch**: labels become dimensions in PascalCase (`instance_type` is `InstanceType`), and each metric has exactly
   the dimensions of its labels. Counters are sent as their increase, so use the statistic `Sum`; distributions are sent
   value by value, so `p95` works. A job without a share has `Share` = `(none)` there, and an empty label elsewhere. `–`:
-  not sent there, because a series costs money every month.
+  not sent there, because each series is charged for.
 - **Stability**: a stable metric changes only with an entry in the CHANGELOG.
-- What is not known is absent, never 0. What is counted is published as 0 too.
+- Unknown values are absent, never 0. Counts of zero are published.
 
 ";
 

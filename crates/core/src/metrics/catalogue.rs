@@ -65,30 +65,30 @@ catalogue! {
     // -- Jobs
     QUEUE_JOBS = "queue.jobs", Gauge, Count, NonNegative, ["queue", "share", "state" = JobState], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "Jobs in each state now, zeros included.";
+        "Jobs in each state, including zeros.";
     QUEUE_DEMAND = "queue.demand", Gauge, Gpus, NonNegative, ["queue", "share", "instance_type"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "GPUs that waiting jobs ask for.";
+        "GPUs requested by waiting jobs.";
     QUEUE_DEMAND_LARGEST = "queue.demand.largest", Gauge, Gpus, NonNegative, ["queue", "share"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "GPUs that the largest waiting job asks for.";
+        "GPUs requested by the largest waiting job.";
 
     // -- Waits
     QUEUE_WAIT = "queue.wait", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "First wait of jobs that were dispatched: submitted to first SCHEDULED.";
+        "First wait of dispatched jobs: from submission to the first SCHEDULED.";
     QUEUE_WAIT_REQUEUE = "queue.wait.requeue", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "Later waits: back in the queue after a retry, a capacity failure or a preemption, until SCHEDULED again.";
+        "Requeue waits: from the return to the queue after a retry, a capacity failure or a preemption until SCHEDULED again.";
     QUEUE_WAIT_UNCERTAIN = "queue.wait.uncertain", Counter, Seconds, NonNegative, ["queue", "share"], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
-        "Seconds by which the waits in `queue.wait` and `queue.wait.requeue` may be wrong, summed: of some it is only known between which polls they began or ended.";
+        "Total uncertainty of the waits in `queue.wait` and `queue.wait.requeue`: for some, only the polls between which they started or ended are known.";
     QUEUE_WAIT_OLDEST = "queue.wait.oldest", Gauge, Seconds, NonNegative, ["queue", "share"], Stable,
         about LongestWait, from [Jobs], cloudwatch Sent,
-        "Age of the job that has waited longest and still waits; 0 when none waits.";
+        "Age of the longest-waiting job that still waits; 0 if no job waits.";
     QUEUE_WAIT_ESTIMATE = "queue.wait.estimate", Gauge, Seconds, NonNegative, ["queue", "share", "percentile" = Percentile], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
-        "First waits of the last day by Kaplan and Meier (p50, p90, p95, p99): jobs that still wait, or were cancelled before they started, count as waits of at least so long; absent where there was none.";
+        "Kaplan–Meier quantiles (p50, p90, p95, p99) of the first waits of the last day: jobs that still wait, or were cancelled before they started, count as censored; absent without waits.";
     PRIORITY_WAIT = "priority.wait", Distribution, Seconds, NonNegative, ["queue", "share", "band"], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
         "`queue.wait` by priority band; only with `priority_bands`.";
@@ -103,19 +103,19 @@ catalogue! {
         "`queue.wait.estimate` by priority band; only with `priority_bands`.";
     FORECAST_COVERAGE = "forecast.coverage", Gauge, Ratio, UpToOne, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "The part of recent estimates of when jobs start whose interval from P10 to P90 held the truth, from 0 to 1: 0.8 is right; absent before ten have come true.";
+        "Fraction of recent start estimates whose P10 to P90 interval contained the actual start; the ideal is 0.8. Absent until ten jobs with an estimate have started.";
     FORECAST_ERROR = "forecast.error", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "The median of how far the middle (P50) of recent estimates of when jobs start was off; absent before ten have come true.";
+        "Median absolute error of the median (P50) of recent start estimates. Absent until ten jobs with an estimate have started.";
     QUEUE_WAITING = "queue.waiting", Gauge, Count, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
-        "Jobs that wait, by reason, one each.";
+        "Waiting jobs by reason; each job has exactly one.";
     QUEUE_WAITING_TIME = "queue.waiting.time", Counter, Seconds, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
-        "Job-seconds of waiting, by reason.";
+        "Job-seconds waited, by reason.";
     QUEUE_WAITING_GPU_TIME = "queue.waiting.gpu_time", Counter, GpuSeconds, NonNegative, ["queue", "share", "reason" = WaitReason], Experimental,
         about WaitingJobs, from [Jobs], cloudwatch OnceStable,
-        "GPU-seconds that waiting jobs asked for in vain, by reason.";
+        "GPU-seconds requested by waiting jobs, by reason.";
     JOB_STARTUP = "job.startup", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
         "From SCHEDULED to RUNNING: capacity search, download and container start.";
@@ -126,63 +126,63 @@ catalogue! {
     // -- Shares
     SHARE_QUOTA = "share.quota", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Instances that are the share's own.";
+        "Instances of the share's own quota.";
     SHARE_USED = "share.used", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Instances that the share's in-flight jobs hold.";
+        "Instances held by the share's in-flight jobs.";
     SHARE_BORROWED = "share.borrowed", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Instances that the share uses beyond its quota.";
+        "Instances used by the share above its quota.";
     SHARE_LENT = "share.lent", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Instances of the share's quota that other shares use.";
+        "Instances of the share's quota used by other shares.";
     SHARE_IDLE = "share.idle", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Instances of the share's quota that no job uses.";
+        "Instances of the share's quota not used by any job.";
     SHARE_MOST = "share.most", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "The most instances that the share may use, borrowed ones included; absent where nothing limits it.";
+        "Maximum instances that the share may use, including borrowed ones; absent if unlimited.";
     SHARE_LARGEST_JOB = "share.largest_job", Gauge, Instances, NonNegative, ["queue", "share", "instance_type"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
         "Instances of the largest job that can ever run in the share.";
     SHARE_STARVED = "share.starved", Gauge, Seconds, NonNegative, ["queue", "share"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "For how long the share has been below its quota, or below what it is due in a fair-share queue, while a job of its own that fits in that waits for capacity that others hold; 0 when it is not.";
+        "How long the share has been starved: it is below its quota, or below its entitlement in a fair-share queue, and a job that fits it waits for capacity held by other shares. 0 if not starved.";
     SHARE_UNUSED = "share.unused", Gauge, Seconds, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "For how long no job of the share has held an instance, as far as it was watched; 0 while one does.";
+        "How long no job of the share has held an instance, while the service was watching; 0 if one does.";
     SETUP_FINDINGS = "setup.findings", Gauge, Count, NonNegative, ["queue", "problem" = SetupProblem], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Misconfigurations of the queue, by kind: see `/api/v1/setup`.";
+        "Misconfigurations of the queue, by kind; details at `/api/v1/setup`.";
     SHARE_UTILISATION = "share.utilisation", Gauge, Ratio, NonNegative, ["queue", "share"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "GPUs used over GPUs of quota; above 1 when borrowing.";
+        "GPUs used divided by GPUs of quota; above 1 when borrowing.";
     SHARE_TARGET = "share.target", Gauge, Gpus, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "GPUs that a share identifier of a fair-share queue is due, by the weights of those that have jobs now.";
+        "GPUs that a share identifier of a fair-share queue is entitled to, by weight among those that have jobs.";
     SHARE_USED_RECENT = "share.used.recent", Gauge, Gpus, NonNegative, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "GPUs that a share identifier of a fair-share queue has used recently: an exponentially weighted mean of GPUs in use; its half-life is half the decay window.";
+        "Recent average of GPUs used by a share identifier of a fair-share queue: an exponentially weighted mean whose half-life is half the decay window.";
     SHARE_DEVIATION = "share.deviation", Gauge, Gpus, Any, ["queue", "share"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Recent mean of GPUs in use (`share.used.recent`) less what the share is due by weight; negative when it used less.";
+        "Recent average (`share.used.recent`) minus entitlement (`share.target`); negative if the share used less.";
     SHARE_TIME = "share.time", Counter, GpuSeconds, NonNegative, ["queue", "share", "part" = SharePart], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "GPU-seconds of the share's quota: own, lent, idle and idle_while_waiting sum to it; and borrowed ones beyond it.";
+        "GPU-seconds of the share's quota, by use: own, lent, idle and idle_while_waiting sum to the quota; borrowed is above it.";
     SHARE_LENDING_TIME = "share.lending.time", Counter, GpuSeconds, NonNegative, ["queue", "lender", "borrower"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "GPU-seconds that one share worked on another's quota, in proportion to what each lends and borrows.";
+        "GPU-seconds used by one share of another's quota, attributed in proportion to what each lends and borrows.";
 
     // -- GPUs
     GPU_CAPACITY = "gpu.capacity", Gauge, Gpus, NonNegative, ["queue"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "GPUs that the queue's service environment allows.";
+        "GPU capacity of the queue's service environment.";
     GPU_PART = "gpu.part", Gauge, Gpus, NonNegative, ["queue", "part" = GpuPart], Stable,
         about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
-        "Where the capacity is now; the parts of a queue sum to its capacity.";
+        "Capacity by state; the parts of a queue sum to its capacity.";
     GPU_UNALLOCATED = "gpu.unallocated", Gauge, Gpus, NonNegative, ["queue", "cause" = UnallocatedCause], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Unallocated GPUs, by the reason why no job has them; the causes sum to the part `unallocated`.";
+        "Unallocated GPUs by cause; the causes sum to the part `unallocated`.";
     GPU_UNALLOCATED_TIME = "gpu.unallocated.time", Counter, GpuSeconds, NonNegative, ["queue", "cause" = UnallocatedCause], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
         "GPU-seconds unallocated, by cause.";
@@ -191,13 +191,13 @@ catalogue! {
         "GPU-seconds spent in each part.";
     GPU_COST = "gpu.cost", Counter, Dollars, NonNegative, ["queue", "part" = GpuPart], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Dollars spent in each part, by the configured prices; absent where one is missing.";
+        "Cost of each part at the configured prices; absent if a price is missing.";
     GPU_IDLE_RATIO = "gpu.idle.ratio", Gauge, Ratio, UpToOne, ["queue"], Stable,
         about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
-        "GPUs that are not busy (unallocated, starting or running idle) over capacity, unknown ones left out.";
+        "GPUs that are not busy (unallocated, starting or running idle) divided by capacity, excluding GPUs of unknown use.";
     GPU_UTILISATION = "gpu.utilisation", Gauge, Ratio, UpToOne, ["queue", "share"], Stable,
         about IdleGpus, from [Jobs, Utilisation], cloudwatch Sent,
-        "Mean utilisation of the GPUs of running jobs that report any.";
+        "Mean GPU utilisation of running jobs that report it.";
 
     GPU_DEAD_HOSTS = "gpu.dead_hosts", Gauge, Count, NonNegative, ["queue", "share"], Experimental,
         about IdleGpus, from [Jobs, Utilisation], cloudwatch OnceStable,
@@ -206,21 +206,21 @@ catalogue! {
     // -- Reserved capacity
     RESERVED_INSTANCES = "reserved.instances", Gauge, Instances, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
         about Other, from [Reserved], cloudwatch OnceStable,
-        "Instances of training plans and warm pools: in_use, idle and unavailable sum to all of a kind. A warm pool that a job has taken is that job's. Only with `reserved` in a target.";
+        "Instances of training plans and warm pools by state: in_use, idle and unavailable sum to the total of a kind. A warm pool in use counts towards its job. Only with `reserved` in a target.";
     RESERVED_TIME = "reserved.gpu_time", Counter, GpuSeconds, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
         about Other, from [Reserved], cloudwatch OnceStable,
         "GPU-seconds of training plans and warm pools in each state.";
     RESERVED_COST = "reserved.cost", Counter, Dollars, NonNegative, ["kind" = ReservedKind, "instance_type", "state" = ReservedState], Experimental,
         about Other, from [Reserved], cloudwatch OnceStable,
-        "Dollars spent in each state, by the configured prices; absent where there is none.";
+        "Cost of each state at the configured prices; absent without a price.";
 
     // -- The account outside the queues
     ACCOUNT_LIMIT = "account.limit", Gauge, Instances, NonNegative, ["instance_type"], Experimental,
         about Other, from [Account], cloudwatch OnceStable,
-        "Instances that the account may run for training jobs at a time. Only with `quotas` in a target.";
+        "The account's limit of instances for training jobs. Only with `quotas` in a target.";
     ACCOUNT_OUTSIDE = "account.outside", Gauge, Instances, NonNegative, ["instance_type"], Experimental,
         about Other, from [Account], cloudwatch OnceStable,
-        "Instances of training jobs that belong to none of the watched queues, without spot instances and training plans, which have limits of their own; absent while it is not known of all. Only with `quotas` in a target.";
+        "Instances of training jobs outside of the watched queues, excluding spot instances and training plans, which have separate limits; absent until all are known. Only with `quotas` in a target.";
 
     // -- Outcomes
     JOB_ENDED = "job.ended", Counter, Count, NonNegative, ["queue", "share", "outcome" = JobOutcome], Stable,
@@ -231,16 +231,16 @@ catalogue! {
         "Jobs that failed, by category.";
     JOB_FAILURE_RATIO = "job.failure_ratio", Gauge, Ratio, UpToOne, ["queue", "share"], Stable,
         about EndedJobs, from [Jobs], cloudwatch Sent,
-        "Failed over ended jobs of the last hour; absent below 10 ended jobs.";
+        "Failed divided by ended jobs of the last hour; absent with fewer than 10 ended jobs.";
     JOB_PREEMPTIONS = "job.preemptions", Counter, Count, NonNegative, ["queue", "share"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
-        "Attempts that were stopped to give their capacity to other jobs.";
+        "Attempts stopped to free capacity for other jobs.";
     JOB_LOST = "job.lost", Counter, GpuSeconds, NonNegative, ["queue", "share", "cause"], Stable,
         about Other, from [Jobs], cloudwatch Sent,
         "GPU-seconds of attempts that ended without success, by cause (preempted, failed).";
     JOB_LOST_CHECKPOINTED = "job.lost.checkpointed", Counter, GpuSeconds, NonNegative, ["queue", "share", "checkpoints" = Checkpoints], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "GPU-seconds that preemption would have cost had every job made a checkpoint every 10m, 30m or 1h.";
+        "GPU-seconds that preemptions would have cost if every job had checkpointed every 10m, 30m or 1h.";
 
     // -- The service itself
     TARGET_ANSWERING = "target.answering", Gauge, Count, NonNegative, ["target"], Experimental,
@@ -248,31 +248,31 @@ catalogue! {
         "1 if the target's queues and the jobs of at least one of them could be listed, else 0.";
     SOURCE_AGE = "source.age", Gauge, Seconds, NonNegative, ["source" = Source], Stable,
         about Other, from [], cloudwatch Sent,
-        "Age of the oldest data that figures rest on, by source.";
+        "Age of the oldest data in use, by source.";
     SOURCE_CALLS = "source.calls", Counter, Count, NonNegative, ["service", "operation", "outcome"], Stable,
         about Other, from [], cloudwatch Never("one series per operation and outcome, for debugging; SourceFailures is alarmed on"),
-        "AWS API calls, retries counted one by one.";
+        "AWS API calls; each retry counts.";
     SOURCE_FAILURES = "source.failures", Counter, Count, NonNegative, ["source" = Source], Stable,
         about Other, from [], cloudwatch Sent,
-        "Polls of a source that failed, wholly or in part.";
+        "Polls of a source that failed completely or partly.";
     SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, NonNegative, ["kind", "value"], Stable,
         about Other, from [], cloudwatch Never("one series per unknown value; the log names them too"),
-        "Values from AWS that this build does not know.";
+        "Values from AWS that are unknown to this build.";
     CLOCK_SKEW = "clock.skew", Gauge, Seconds, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "By how much at least this machine's clock is ahead of AWS's or behind it, by the dates of AWS's answers; 0 while no difference can be measured. The service uses AWS's time.";
+        "Minimum difference between this machine's clock and AWS's, from the dates of AWS's responses; 0 if none is measurable. The service uses AWS's time.";
     POLL_INTERVAL = "poll.interval", Gauge, Seconds, NonNegative, [], Stable,
         about Other, from [], cloudwatch Sent,
-        "Time between the last two polls: longer than configured when the service is throttled or the clock runs fast.";
+        "Time between the last two polls; longer than configured if the service is throttled or the clock runs fast.";
     LEDGER_JOBS = "ledger.jobs", Gauge, Count, NonNegative, [], Stable,
         about Other, from [], cloudwatch Sent,
-        "Jobs the service keeps in memory.";
+        "Jobs in memory.";
     LEDGER_CORRECTIONS = "ledger.corrections", Counter, Count, NonNegative, [], Stable,
         about Other, from [], cloudwatch Sent,
-        "Jobs whose recorded state a full sweep found wrong.";
+        "Jobs whose state was corrected by a full listing.";
     LEDGER_UNVERIFIED = "ledger.unverified", Gauge, Count, NonNegative, ["queue"], Experimental,
         about Other, from [Jobs], cloudwatch OnceStable,
-        "Waiting jobs not seen since the last full sweep, or not since a restart: some may have been cancelled.";
+        "Waiting jobs not seen since the last full listing, or since a restart; some may have been cancelled.";
     PUBLISH_SERIES = "publish.series", Gauge, Count, NonNegative, ["sink"], Stable,
         about Other, from [], cloudwatch Sent,
         "Series in the last batch sent to each sink.";
@@ -281,55 +281,55 @@ catalogue! {
         "Batches that a sink rejected or did not receive.";
     PUBLISH_REFUSED = "publish.refused", Counter, Count, NonNegative, ["sink"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "Data points that a sink refused, wholly or in part of a batch, and that are not sent again.";
+        "Data points rejected by a sink; they are not sent again.";
     PUBLISH_LEFT_OUT = "publish.left_out", Gauge, Count, NonNegative, ["sink", "metric"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "Series that are not sent because of `publish.cloudwatch.budget`, by metric.";
+        "Series not sent because of `publish.cloudwatch.budget`, by metric.";
     SERVICE_COST = "service.cost", Gauge, Dollars, NonNegative, ["destination"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "What the service itself costs in a month of 730 hours at its present usage, in US dollars of the price table: see `trainspotter cost`.";
+        "Cost of the service itself for a month of 730 hours at current usage, in US dollars from the price table: see `trainspotter cost`.";
     ALERTS = "alerts", Gauge, Count, NonNegative, ["state" = AlertState], Stable,
         about Other, from [], cloudwatch Sent,
         "Alert instances by state.";
     ALERTS_ACTIVE = "alerts.active", Gauge, Count, NonNegative, ["alertname", "severity", "state" = AlertState, "queue", "share", "subject"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "1 for each alert that is pending or firing, by what it is about; `subject` holds the labels beyond queue and share. As of the evaluation before; 500 at most.";
+        "1 for each pending or firing alert; `subject` holds its labels other than queue and share. As of the previous evaluation; at most 500.";
     RULE_FAILURES = "rule.failures", Counter, Count, NonNegative, ["rule"], Stable,
         about Other, from [], cloudwatch Sent,
-        "Evaluations of a rule that failed, such as a template that does not render.";
+        "Failed evaluations of a rule, for example a template that does not render.";
     RULES_BROKEN = "rules.broken", Gauge, Count, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "1 while the rule files have mistakes and the rules from before them are evaluated, else 0.";
+        "1 while the rule files are invalid and the previous rules are in effect, else 0.";
     NOTIFY_PENDING = "notify.pending", Gauge, Count, NonNegative, ["receiver"], Stable,
         about Other, from [], cloudwatch Sent,
-        "Notifications that wait for delivery.";
+        "Notifications pending delivery.";
     NOTIFY_OLDEST = "notify.oldest", Gauge, Seconds, NonNegative, ["receiver"], Stable,
         about Other, from [], cloudwatch Sent,
-        "Age of the oldest undelivered notification; 0 when there is none.";
+        "Age of the oldest undelivered notification; 0 if there is none.";
     NOTIFY_DELIVERIES = "notify.deliveries", Counter, Count, NonNegative, ["receiver", "outcome"], Stable,
         about Other, from [], cloudwatch Never("one series per receiver and outcome; NotifyOldest is alarmed on"),
         "Delivery attempts, by outcome.";
     API_REFUSED = "api.refused", Counter, Count, NonNegative, ["cause"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "Requests to the API that were refused for their token, by cause: `wrong_token`, or `too_many` where their address had sent too many wrong ones.";
+        "API requests rejected because of their token, by cause: `wrong_token`, or `too_many` if the address sent too many wrong tokens.";
     LIMIT_HITS = "limit.hits", Counter, Count, NonNegative, ["limit"], Stable,
         about Other, from [], cloudwatch Sent,
-        "Times a built-in limit left something out.";
+        "How often a limit left something out, by limit.";
     STORE_TROUBLE = "store.trouble", Gauge, Count, NonNegative, ["kind"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "1 while the state file cannot be used and the state is in memory only (`unwritable`), or if it, or rows of it, were broken and set aside since the service started (`set_aside`), else 0.";
+        "`unwritable`: 1 while the state file cannot be used and the state is only in memory, else 0. `set_aside`: 1 if the file or rows of it were corrupt and set aside since the service started, else 0.";
     STORE_SIZE = "store.size", Gauge, Bytes, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
         "Size of the state file.";
     ARCHIVE_PENDING = "archive.pending", Gauge, Count, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "Rows of jobs and hours that wait in the state file to be archived, those of the current day included. Only with `archive`.";
+        "Rows of jobs and hours in the state file that are not archived yet, including the current day. Only with `archive`.";
     ARCHIVE_OLDEST = "archive.oldest", Gauge, Seconds, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "For how long the oldest day that is over has been due to be archived; 0 when none is. Only with `archive`.";
+        "How long the oldest unarchived day has been overdue; 0 if none is. Only with `archive`.";
     ARCHIVE_FAILURES = "archive.failures", Counter, Count, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "Attempts to write a day to the archive that failed. Only with `archive`.";
+        "Failed attempts to write a day to the archive. Only with `archive`.";
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub static JOB_SCHEDULED_AGE: Metric = gauge(
     Unit::Seconds,
     Subject::Other,
     JOBS,
-    "How long SageMaker has looked for the job's instances.",
+    "How long SageMaker has been looking for the job's instances.",
 );
 /// Seconds in STARTING; 0 in other states.
 pub static JOB_STARTING_AGE: Metric = gauge(
@@ -63,7 +63,7 @@ pub static JOB_STARTING_AGE: Metric = gauge(
     Unit::Seconds,
     Subject::Other,
     JOBS,
-    "How long the job has downloaded and started its container.",
+    "How long the job has been downloading and starting its container.",
 );
 /// Seconds in RUNNING; 0 in other states.
 pub static JOB_RUNNING_AGE: Metric =
@@ -78,7 +78,7 @@ pub static JOB_GPU_UTILISATION: Metric = gauge(
     Unit::Ratio,
     Subject::Other,
     &[Source::Jobs, Source::Utilisation],
-    "How busy the running job's GPUs are.",
+    "GPU utilisation of the running job.",
 );
 
 /// From the beginning of its wait to the midpoint of its start estimate; 0 when the job does not wait, absent
@@ -88,7 +88,7 @@ pub static JOB_START_ESTIMATE: Metric = gauge(
     Unit::Seconds,
     Subject::WaitingJobs,
     JOBS,
-    "How long the job will have waited when it starts, by the middle (P50) of its estimate.",
+    "Expected total wait of the job at its start, from the median (P50) of its estimate.",
 );
 /// From the deadline in its tag `start-by` to the midpoint of its start estimate; 0 when it starts in time, absent
 /// without tag or estimate.
@@ -97,7 +97,7 @@ pub static JOB_START_LATE: Metric = gauge(
     Unit::Seconds,
     Subject::WaitingJobs,
     JOBS,
-    "How much later than its tag start-by says the job will start, by the middle (P50) of its estimate.",
+    "Expected delay of the job's start beyond its tag start-by, from the median (P50) of its estimate.",
 );
 
 /// All metrics of single jobs.
