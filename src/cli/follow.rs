@@ -96,13 +96,13 @@ impl Watch {
         self.known.clone_from(&self.seen);
         let found = match self.seen.clone() {
             Ok(text) => Source::checked(&self.name, text, &self.folder).map_err(|mistakes| {
-                tracing::error!("the configuration has mistakes; what it said before stays\n{}", mistakes.text());
+                tracing::error!("the configuration has errors; the previous one stays in effect\n{}", mistakes.text());
                 let shown = summary_line(mistakes.text());
-                format!("it has mistakes, and what it said before stays in effect: {shown}")
+                format!("it has errors, and the previous one stays in effect: {shown}")
             }),
             Err(error) => {
-                tracing::error!("the configuration cannot be read; what it said before stays: {error}");
-                Err(format!("it cannot be read, and what it said before stays in effect: {error}"))
+                tracing::error!("the configuration cannot be read; the previous one stays in effect: {error}");
+                Err(format!("it cannot be read, and the previous one stays in effect: {error}"))
             }
         };
         let config = match found {
@@ -114,13 +114,13 @@ impl Watch {
         };
         let is_only_targets = Config { targets: self.running.targets.clone(), ..config.clone() } == self.running;
         self.problem = (!is_only_targets).then(|| {
-            tracing::warn!("the configuration has changed beside its targets; that is taken in by a restart");
-            "it has changed beside its targets, which takes effect when the service is started again".to_owned()
+            tracing::warn!("the configuration has changes other than targets; they take effect after a restart");
+            "it has changes other than targets, which take effect after a restart".to_owned()
         });
         if config.targets == self.running.targets {
             return None;
         }
-        tracing::info!(targets = config.targets.len(), "the targets have changed, and are taken in");
+        tracing::info!(targets = config.targets.len(), "the targets have changed; applying the change");
         self.running.targets.clone_from(&config.targets);
         Some(config.targets)
     }
@@ -156,7 +156,7 @@ mod tests {
         let broken = "targets: [{ regoin: us-east-1 }]\n";
         assert_eq!((see(broken), see(broken)), (None, None));
         let problem = watch.problem.clone().unwrap();
-        assert!(problem.contains("it has mistakes") && problem.contains("(t.yaml:1:"), "{problem}");
+        assert!(problem.contains("it has errors") && problem.contains("(t.yaml:1:"), "{problem}");
         assert_eq!((watch.look(Ok(two.to_owned())), watch.look(Ok(two.to_owned()))), (None, None));
         assert_eq!(watch.problem, None, "corrected");
     }
@@ -166,7 +166,7 @@ mod tests {
         let mut watch = watch();
         let more = format!("{BEFORE}poll: {{ every: 1m }}\n");
         assert_eq!((watch.look(Ok(more.clone())), watch.look(Ok(more))), (None, None));
-        assert!(watch.problem.as_ref().unwrap().contains("started again"), "{:?}", watch.problem);
+        assert!(watch.problem.as_ref().unwrap().contains("after a restart"), "{:?}", watch.problem);
         let gone = || Err("there is no object s3://b/t.yaml".to_owned());
         assert_eq!((watch.look(gone()), watch.look(gone())), (None, None));
         assert!(watch.problem.as_ref().unwrap().contains("no object"), "{:?}", watch.problem);

@@ -353,7 +353,7 @@ mod tests {
         let mut row = sample::row(TransitionKind::Resolved(ResolveReason::NoData));
         row.transition.alert.value = None;
         let text = Message::of(&row, None).text;
-        assert!(text.contains("there is no data any more"), "{text}");
+        assert!(text.contains("there is no more data"), "{text}");
         assert!(text.contains("no data (was 42m when it fired)"), "{text}");
     }
 

@@ -255,7 +255,7 @@ impl EventLoop {
                 self.rules.send_replace(rules.clone().into());
                 self.engine.set_rules(rules);
             }
-            Err(mistakes) => tracing::error!("the rule files have mistakes; the rules from before stay\n{mistakes}"),
+            Err(mistakes) => tracing::error!("the rule files have errors; the previous rules stay in effect\n{mistakes}"),
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct ServiceBody {
     limits: Vec<LimitRow>,
     /// AWS API calls.
     calls: Vec<CallRow>,
-    /// Values from AWS that this version does not know.
+    /// Unknown values from AWS.
     unknown_values: Vec<UnknownRow>,
     /// Size of the state file; null if unknown.
     store_bytes: Option<f64>,

@@ -135,9 +135,9 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
     world.put("settings/config/trainspotter.yaml", "targets: [{ regoin: us-east-1 }]\n").await;
     let named = |probe: &Value| {
         let problems = probe["problems"].to_string();
-        problems.contains("configuration: it has mistakes")
+        problems.contains("configuration: it has errors")
             && problems.contains("config/trainspotter.yaml:1:")
-            && problems.contains("rule files: they have mistakes")
+            && problems.contains("rule files: they have errors")
             && problems.contains("s3://settings/rules/a.yaml:1:")
     };
     until(&page, "/readyz", "both mistakes", named).await;
@@ -149,7 +149,7 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
     world.put("settings/config/trainspotter.yaml", world.config(&["us-east-1", "eu-west-1"], "6s")).await;
     let restart = |probe: &Value| {
         let problems = probe["problems"].to_string();
-        problems.contains("takes effect when the service is started again") && !problems.contains("mistakes")
+        problems.contains("take effect after a restart") && !problems.contains(" errors")
     };
     until(&page, "/readyz", "that a restart is needed", restart).await;
 }

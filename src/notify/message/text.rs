@@ -116,7 +116,7 @@ fn headline(transition: &Transition) -> String {
     let alert = &transition.alert;
     let severity = alert.labels.get("severity").map(|severity| format!(" (severity {severity})")).unwrap_or_default();
     let verb = match Kind::of(transition) {
-        Kind::Fired if alert.rule == REPORT => "of a time that is over",
+        Kind::Fired if alert.rule == REPORT => "for a past period",
         Kind::Fired if alert.state.fired_at().is_some_and(|fired_at| fired_at < transition.at) => "is still firing",
         Kind::Fired => "is firing",
         Kind::Resolved => "has ended",
@@ -143,10 +143,10 @@ fn write_values(text: &mut String, transition: &Transition) {
 fn because(ending: ResolveReason) -> &'static str {
     match ending {
         ResolveReason::Recovered => "the condition no longer holds",
-        ResolveReason::Gone => "what it was about is no longer there",
-        ResolveReason::NoData => "there is no data any more, which its rule takes as fine",
+        ResolveReason::Gone => "its subject no longer exists",
+        ResolveReason::NoData => "there is no more data, and its rule has `no_data: ok`",
         ResolveReason::RuleRemoved => "its rule was removed or changed",
-        ResolveReason::TargetRemoved => "target removed: its account and region are not watched any more",
+        ResolveReason::TargetRemoved => "target removed: its account and region are no longer monitored",
     }
 }
 

@@ -116,7 +116,7 @@ function head({ alert, rule, console: aws }, now) {
 function condition({ metric, above, threshold, recover, for_seconds: hold }, unit) {
   const side = above ? "above" : "below";
   const held = hold > 0 ? ` for ${duration(hold)}` : "";
-  const end = recover === threshold ? "" : `; ends at ${measure(recover, unit)}`;
+  const end = recover === threshold ? "" : `; resolves at ${measure(recover, unit)}`;
   return el("span", {}, el("code", {}, metric), ` ${side} ${measure(threshold, unit)}${held}${end}`);
 }
 
@@ -145,7 +145,7 @@ function drawFigure(figure, alert, now) {
   const host = document.getElementById("chart");
   if (drawnFigure === key && host.hasChildNodes()) return;
   drawnFigure = key;
-  if (!figure) return host.replaceChildren(empty("The past cannot be read now."));
+  if (!figure) return host.replaceChildren(empty("History is not available now."));
   const seconds = (at) => Date.parse(at) / 1000;
   const to = seconds(figure.to);
   const fired = alert.fired_at ? [{ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : Math.min(to, now / 1000), label: `${alert.rule} fires` }] : [];
@@ -158,8 +158,8 @@ function drawFigure(figure, alert, now) {
 }
 
 function notifications(sent, now) {
-  if (sent === null) return empty("The outbox cannot be read now.");
-  if (sent.notifications.length === 0) return empty("Nobody was notified: no receiver takes this alert, or it is no longer kept.");
+  if (sent === null) return empty("The outbox is not available now.");
+  if (sent.notifications.length === 0) return empty("No notifications: no receiver matches this alert, or the records have expired.");
   const states = { delivered: "delivered", pending: "waits", dead: "given up", muted: "not sent: it was over before" };
   const rows = [...sent.notifications].reverse();
   return el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": "Notifications" }, table("Notifications of this alert", [
@@ -175,7 +175,7 @@ function notifications(sent, now) {
 function runbookPart(name, annotations) {
   const other = otherRunbook(annotations);
   if (other) return el("p", {}, "Runbook: ", other);
-  if (!name) return empty("The rule names no runbook.");
+  if (!name) return empty("The rule has no runbook.");
   const text = document.importNode(texts.get(name), true);
   const heading = text.querySelector("h1");
   // Below a heading of the page its own are one deeper.

@@ -40,7 +40,7 @@ export function folded(words, content) {
 
 /** That nothing fires, unless nobody can tell. */
 export function noneFires({ problems }) {
-  return empty(problems.length ? `No alert fires, but rules that rest on a failing source are not evaluated: ${problems.join("; ")}` : "No alert fires.");
+  return empty(problems.length ? `No alert fires, but rules that depend on a failing source are not evaluated: ${problems.join("; ")}` : "No alert fires.");
 }
 
 /** Alerts of a page that is about more: the worst first, and the rest folded away. */

@@ -79,17 +79,17 @@ async function send(path, { headers = {}, ...options }) {
       headers: { ...authorization(), ...headers }, signal: AbortSignal.timeout(PATIENCE), cache: "no-store", redirect: "manual", ...options,
     });
   } catch (reason) {
-    throw new ApiError(0, "unreachable", `The service does not answer (${reason.name}).`);
+    throw new ApiError(0, "unreachable", `The service does not respond (${reason.name}).`);
   }
   // The service leads nowhere else: a proxy before it wants a login, which only a page can do.
-  if (response.type === "opaqueredirect") throw new ApiError(401, "login", "Something before the service asks for a login: load the page again.");
+  if (response.type === "opaqueredirect") throw new ApiError(401, "login", "A proxy requires a login: reload the page.");
   return response;
 }
 
 async function read(response) {
   const data = await response.json().catch(() => null);
   if (!response.ok) {
-    const { code = "error", message = `The service answered ${response.status}.` } = data?.error ?? {};
+    const { code = "error", message = `The service responded with ${response.status}.` } = data?.error ?? {};
     throw new ApiError(response.status, code, message, data?.jobs ?? []);
   }
   return data;

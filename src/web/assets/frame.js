@@ -168,11 +168,11 @@ function summary(status) {
 }
 
 function explain(status) {
-  const from = latest?.ticked_at ? ` The figures below are from ${utc(Date.parse(latest.ticked_at))} UTC.` : "";
-  if (status === "unreachable") return `Trainspotter does not answer.${from}`;
-  if (status === "stale") return `Trainspotter answers, but its engine has not ticked for long: alerts are not evaluated.${from}`;
-  if (status === "starting") return `The first poll is not complete yet: the figures below are incomplete. ${latest.not_ready ?? ""}`;
-  if (latest?.store_error) return `The state is kept in memory only, and a restart would lose it: ${latest.store_error}`;
+  const from = latest?.ticked_at ? ` The data below is from ${utc(Date.parse(latest.ticked_at))} UTC.` : "";
+  if (status === "unreachable") return `Trainspotter does not respond.${from}`;
+  if (status === "stale") return `Trainspotter responds, but its engine has not ticked recently: alerts are not evaluated.${from}`;
+  if (status === "starting") return `The first poll is not complete: the data below is incomplete. ${latest.not_ready ?? ""}`;
+  if (latest?.store_error) return `The state is only in memory, and a restart would lose it: ${latest.store_error}`;
   return null;
 }
 
@@ -188,11 +188,11 @@ function showClock() {
   const now = serviceNow();
   byId("now").textContent = `· ${utc(now)} UTC`;
   byId("now").setAttribute("datetime", new Date(now).toISOString());
-  byId("age").textContent = latest.ticked_at ? `Figures ${duration((now - Date.parse(latest.ticked_at)) / 1000)} old` : "No figures yet";
+  byId("age").textContent = latest.ticked_at ? `Figures ${duration((now - Date.parse(latest.ticked_at)) / 1000)} old` : "No data yet";
   const speed = byId("speed");
   speed.hidden = latest.clock_speed === 1;
   speed.textContent = `×${latest.clock_speed}`;
-  speed.title = "The service's clock runs this much faster than the wall's";
+  speed.title = "Speed of the service's clock relative to real time";
 }
 
 /** What each place of a page was last drawn from: what has not changed is left alone, with its scroll and selection. */

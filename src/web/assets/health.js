@@ -5,10 +5,10 @@ import { amount, count, duration, el, empty, facts, link, moment, queuePath, tab
 import { columns, fill, layOut, live, place as spot, scrolling } from "./frame.js";
 
 const STATUS = {
-  ok: ["ok", "Every source answers, and the state is kept in its file."],
-  degraded: ["not-ok", "Degraded: some figures are old, or the state is in memory only."],
+  ok: ["ok", "Every source responds, and the state is saved."],
+  degraded: ["not-ok", "Degraded: some data is old, or the state is only in memory."],
   starting: ["not-ok", "Starting: the first poll is not complete."],
-  stale: ["not-ok", "Stale: the engine has not ticked for long, so that alerts are not evaluated."],
+  stale: ["not-ok", "Stale: the engine has not ticked recently, so alerts are not evaluated."],
 };
 
 /** What is paid for, in words. */
@@ -26,9 +26,9 @@ function draw({ health, service }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   layOut(el("h1", {}, "Health"), spot("state"),
-    columns([scrolling("sources", "Sources", "how old what figures rest on is"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"), scrolling("sinks", "Sinks"),
-      scrolling("costs", "What the service itself costs", "a month at its present usage, without the tasks it runs on"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits that bite")],
-    [scrolling("calls", "AWS API calls", "since counting began"), scrolling("unknown", "Values from AWS that this version does not know"), scrolling("rules", "Rules")]));
+    columns([scrolling("sources", "Sources", "age of the data in use"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"), scrolling("sinks", "Sinks"),
+      scrolling("costs", "Cost of the service", "per month at current usage, excluding its tasks"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits reached")],
+    [scrolling("calls", "AWS API calls", "since counting began"), scrolling("unknown", "Unknown values from AWS"), scrolling("rules", "Rules")]));
   const show = (id, rows, make) => {
     document.getElementById(`${id}-section`).hidden = rows === null;
     if (rows !== null) fill(id, [rows, minute], make);
@@ -71,7 +71,7 @@ function sources(rows) {
 }
 
 function targets(rows, healths) {
-  if (rows.length === 0) return empty("No queue is watched, or none is known yet.");
+  if (rows.length === 0) return empty("No queue is monitored, or none is known yet.");
   const health = ({ target }) => healths.find((one) => one.target === target) ?? { status: "starting", problems: [] };
   return table("Targets", [
     { title: "Target", cell: ({ target }) => target },
@@ -83,7 +83,7 @@ function targets(rows, healths) {
 }
 
 function receivers(rows) {
-  if (rows.length === 0) return empty("No receiver is configured: alerts are shown here and nobody is notified.");
+  if (rows.length === 0) return empty("No receiver is configured: alerts are only shown here.");
   const outcomes = [...new Set(rows.flatMap(({ deliveries }) => Object.keys(deliveries)))].sort();
   return table("Receivers", [
     { title: "Receiver", cell: ({ receiver }) => receiver },
@@ -94,7 +94,7 @@ function receivers(rows) {
 }
 
 function sinks(rows) {
-  if (rows.length === 0) return empty("Figures are published nowhere but at /metrics.");
+  if (rows.length === 0) return empty("Metrics are only available at /metrics.");
   return table("Sinks", [
     { title: "Sink", cell: ({ sink }) => sink },
     { title: "Series in the last batch", number: true, cell: ({ series }) => amount(series) },
@@ -105,7 +105,7 @@ function sinks(rows) {
 }
 
 function costs(rows) {
-  if (rows.length === 0) return empty("Nothing that is paid for is known yet.");
+  if (rows.length === 0) return empty("No costs are known yet.");
   const total = { destination: "total", dollars: rows.reduce((sum, { dollars }) => sum + dollars, 0) };
   return table("Costs", [
     { title: "Destination", cell: ({ destination }) => DESTINATIONS[destination] ?? destination.replaceAll("_", " ") },
@@ -144,7 +144,7 @@ function unknown(rows) {
 
 function rules({ rules: rows, rules_broken: broken }) {
   return [
-    broken ? el("p", { class: "empty not-ok" }, "The rule files have mistakes: the rules from before them are evaluated. The service's log has each mistake.") : null,
+    broken ? el("p", { class: "empty not-ok" }, "The rule files have errors: the previous rules stay in effect. The service's log lists the errors.") : null,
     rows.length === 0 ? empty("No rule is configured.") : table("Rules", [
       { title: "Rule", cell: ({ rule }) => rule }, { title: "Severity", cell: ({ severity }) => severity ?? "–" }, { title: "Over", cell: ({ metrics }) => [...new Set(metrics)].join(", ") },
       { title: "By", cell: ({ by }) => by.join(", ") || "all" },

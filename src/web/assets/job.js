@@ -31,7 +31,7 @@ function draw({ job, context, estimates, past, unknown, several }, tick) {
   nameAs(job.name || job.id);
   layOut(spot("head"), spot("story"), section("timeline", "Timeline"),
     columns([section("why", "Why it waits"), section("start", "When it starts"), scrolling("ahead", "Who goes before it"), section("failure", "Why it failed"),
-      scrolling("hosts", "Utilisation by host", "of the last minutes"), section("waits", "What it waited for", "as far as its waits were watched")],
+      scrolling("hosts", "Utilisation by host", "of the last minutes"), section("waits", "What it waited for", "while the service was watching")],
     [scrolling("holders", "Who holds what it needs"), section("meanwhile", "Its share while it waited"), section("alike", "What jobs like it waited"),
       scrolling("attempts", "Attempts"), section("links", "Elsewhere")]));
   const show = (id, isShown, from, make) => {
@@ -64,9 +64,9 @@ function drawUnknown() {
     el("h1", {}, "No such job"),
     el("p", { class: "lead" }, "No job is known by ", el("code", {}, ID), "."),
     el("ul", {},
-      el("li", {}, "It may have ended: jobs are forgotten 7 days after their end, as AWS Batch does."),
-      el("li", {}, "It may be in a queue, account or region that is not watched: ", link("health", "what is watched"), "."),
-      el("li", {}, "It may have been submitted within the last poll: look again in a minute.")),
+      el("li", {}, "It may have ended: jobs are deleted 7 days after they end, as in AWS Batch."),
+      el("li", {}, "It may be in a queue, account or region that is not monitored: ", link("health", "monitored targets"), "."),
+      el("li", {}, "It may have been submitted since the last poll: try again in a minute.")),
     el("p", {}, link("jobs", "Find a job"))]);
 }
 
@@ -105,8 +105,8 @@ function head(job, now) {
   ];
 }
 
-const EVIDENCE = [["needs", "It needs"], ["free", "Free in the queue"], ["share_uses", "Its share uses"], ["share_quota", "Its share's quota"], ["share_most", "The most its share may use"],
-  ["lendable", "Other shares could lend"], ["reserved", "Reserved for shares without jobs"], ["capacity", "Capacity in all"]];
+const EVIDENCE = [["needs", "It needs"], ["free", "Free in the queue"], ["share_uses", "Its share uses"], ["share_quota", "Its share's quota"], ["share_most", "Maximum for its share"],
+  ["lendable", "Other shares could lend"], ["reserved", "Reserved for shares without jobs"], ["capacity", "Total capacity"]];
 
 /** The reason and the numbers that prove it. */
 function why({ reason, evidence, permanent }) {
@@ -127,8 +127,8 @@ function starts({ sentence, p10, p50, p90, rests_on: rests, would_change: change
       ["Half start by (P50)", known ? at(p50) : null],
       ["Nine in ten start by (P90)", known ? at(p90) : null],
       ["Should start by", startBy === null ? null : moment(startBy, now)],
-      ["Intervals that were right", coverage === null ? null : percent(coverage, 1)],
-      ["The middle was off by", error === null ? null : duration(error)],
+      ["Measured coverage", coverage === null ? null : percent(coverage, 1)],
+      ["Median error of P50", error === null ? null : duration(error)],
       ["Estimated", known ? moment(made, now) : null],
     ]),
     rests ? el("p", {}, rests) : null,
@@ -139,7 +139,7 @@ function aheadOf(ahead, why, now) {
   const { position_in_share: share, position_in_queue: queue, gpus_ahead: gpus, position_in_share_at_least: least } = why;
   const words = [
     share === null ? (least ? `At least place ${amount(least)} in its share.` : null) : `Place ${amount(share)} in its share.`,
-    queue === null ? null : `Place ${amount(queue)} in the whole queue, as AWS says.`,
+    queue === null ? null : `Place ${amount(queue)} in the whole queue, according to AWS.`,
     gpus ? `${amount(gpus)} GPUs are asked for before it.` : null,
   ].filter(Boolean).join(" ");
   return [el("p", { class: "empty" }, words || "Its place is not known."), ahead.length ? neighbours("Jobs that go before it", ahead, "Waits", now) : null];
@@ -164,15 +164,15 @@ function neighbours(caption, jobs, since, now) {
 
 function alikeWaits(alike, estimates, job) {
   const estimate = estimates.find((row) => sameQueue(row, job) && row.share === (job.share ?? ""));
-  if (!alike && !estimate) return empty("Too few jobs like it were dispatched to say.");
+  if (!alike && !estimate) return empty("Too few similar jobs were dispatched.");
   return el("div", { class: "panel inset" }, facts([
     [`Same share, same needs: ${amount(alike?.jobs)} jobs`, alike ? `half started within ${duration(alike.p50_seconds)}, nine of ten within ${duration(alike.p90_seconds)}, the last after ${duration(alike.max_seconds)}` : null],
-    ["All jobs of its share in the last day, those that still wait counted in", estimate ? `half within ${duration(estimate.p50_seconds)}, 95 % within ${duration(estimate.p95_seconds)}` : null],
+    ["All jobs of its share in the last day, including those that still wait", estimate ? `half within ${duration(estimate.p50_seconds)}, 95 % within ${duration(estimate.p95_seconds)}` : null],
   ]), job.share ? el("p", {}, link(sharePath(job.queue, job.share), "How its share's waits went")) : null);
 }
 
 function hostRows(hosts) {
-  if (hosts.length === 0) return empty("No host has reported its GPUs recently: they are asked for every few minutes, and not of all queues.");
+  if (hosts.length === 0) return empty("No host has reported its GPUs recently: they are polled every few minutes, and not for all queues.");
   const meter = ({ utilisation }) => {
     const filled = el("span", {});
     filled.style.width = `${100 * utilisation}%`;

@@ -43,9 +43,9 @@ function draw({ queues, shares, page, wrong }) {
 }
 
 function none(page, now) {
-  if (page.next) return "None among the 10,000 jobs that this page looked at; the next page goes on.";
+  if (page.next) return "No match among the 10,000 jobs scanned for this page; the next page continues.";
   const isNarrowed = FILTERS.some((key) => now[key]);
-  return isNarrowed ? "No job is known that passes all of this. Ended jobs are forgotten after 7 days." : "No job is known.";
+  return isNarrowed ? "No job matches. Ended jobs are deleted after 7 days." : "No job is known.";
 }
 
 function paging({ jobs, next }, now) {
@@ -72,7 +72,7 @@ function finder() {
       location.assign(address(jobPath(job.id)));
     } catch (reason) {
       if (reason instanceof ApiError && reason.code === "ambiguous") return go(narrowed(text, reason.jobs));
-      message.textContent = reason instanceof ApiError && reason.status === 404 ? "No job is known by this id, name or owner. Ended jobs are forgotten after 7 days." : String(reason.message ?? reason);
+      message.textContent = reason instanceof ApiError && reason.status === 404 ? "No job has this id, name or owner. Ended jobs are deleted after 7 days." : String(reason.message ?? reason);
     }
   });
   return found;

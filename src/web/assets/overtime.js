@@ -25,7 +25,7 @@ export function overTime(host, { share, ...past }) {
     put("Waits", "seconds", waits(of));
   }
   put(...byReason(of));
-  put("GPUs that waiting jobs ask for, mean of a step", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
+  put("GPUs requested by waiting jobs, mean of a step", "gpus", lines(of("queue.demand"), by("instance_type")), { stacked: true });
   putQuotas(of, put, share);
   put("GPU utilisation of running jobs", "ratio", lines(of("gpu.utilisation"), by("share", "no share"), Math.max));
   put("Preemptions per step", "count", grown(lines(of("job.preemptions"), share === null ? by("share", "no share") : () => "preemptions")));

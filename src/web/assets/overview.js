@@ -56,7 +56,7 @@ function verdict({ queues, waterfall: rows }, sorted, { problems, status }) {
   const on = where.length ? ` on ${where.slice(0, 2).join(" and ")}${where.length > 2 ? ` and ${where.length - 2} more` : ""}` : "";
   const bad = firing.some(({ labels }) => severityRank(labels.severity ?? "") >= 2);
   const mood = bad ? "bad" : firing.length || problems.length || status !== "ok" ? "warn" : "good";
-  const words = firing.length ? `${count(firing.length, "alert")} firing${on}` : problems.length ? "No alert fires, but not all data is there" : "No alert fires";
+  const words = firing.length ? `${count(firing.length, "alert")} firing${on}` : problems.length ? "No alert fires, but data is missing" : "No alert fires";
   return [el("div", { class: `verdict ${mood}` }, el("h1", {}, words), problems.length ? el("p", { class: "warn" }, problems.join(" · ")) : null), totals(queues, rows)];
 }
 
@@ -78,7 +78,7 @@ function totals(queues, rows) {
 function queueCards(all, waterfalls, troubled) {
   const place = ({ queue }) => (troubled.includes(queue) ? troubled.indexOf(queue) : troubled.length);
   const rows = [...all].sort((a, b) => place(a) - place(b));
-  if (rows.length === 0) return [empty("No queues are watched, or none is known yet.")];
+  if (rows.length === 0) return [empty("No queues are monitored, or none is known yet.")];
   return [el("div", { class: "queues" }, ...rows.map((row) => {
     const { queue, policy, jobs, oldest_wait_seconds: oldest } = row;
     const where = whereaboutsWords(row);

@@ -108,7 +108,7 @@ function drawPast(histories) {
   const again = () => reload();
   const charts = el("div", { class: "charts" });
   host.replaceChildren(picker(chosen, again), charts, fired(alerts));
-  if (views === null) charts.append(empty("The past cannot be read now: too much was asked for, or the state file is in trouble. Try a shorter time."));
+  if (views === null) charts.append(empty("History is not available now: the request was too large, or the state file cannot be read. Try a shorter time range."));
   else overTime(charts, { views, chosen, alerts, share: SHARE, onZoom: again });
 }
 

@@ -17,8 +17,8 @@ export function shareRows(rows) {
     { title: "Quota", number: true, cell: (row) => amount(row.quota) },
     { title: "Borrowed", number: true, cell: (row) => amount(row.borrowed) },
     { title: "Lent", number: true, cell: (row) => amount(row.lent) },
-    { title: "Most it may use", number: true, cell: (row) => amount(row.most) },
-    { title: "GPUs due by weight", number: true, cell: (row) => amount(row.target_gpus === null ? null : Math.round(row.target_gpus * 10) / 10) },
+    { title: "Maximum", number: true, cell: (row) => amount(row.most) },
+    { title: "Entitlement, GPUs", number: true, cell: (row) => amount(row.target_gpus === null ? null : Math.round(row.target_gpus * 10) / 10) },
   ], rows));
 }
 

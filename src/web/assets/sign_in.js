@@ -12,7 +12,7 @@ async function load() {
   if (response.status === 429) return "Too many wrong tokens came from this address. Wait a minute and try again.";
   if (response.status === 401) {
     forget();
-    return "The service does not know this token.";
+    return "Unknown token.";
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   document.documentElement.replaceWith(document.adoptNode(page.documentElement));
@@ -29,7 +29,7 @@ async function attempt() {
   try {
     why.textContent = (await load()) ?? "";
   } catch (reason) {
-    why.textContent = `The service does not answer: ${reason.message}`;
+    why.textContent = `The service does not respond: ${reason.message}`;
   }
 }
 

@@ -18,7 +18,7 @@ export function failures(rows) {
 
 /** What is wrong with the set-up, and what would mend it. */
 export function setup(rows) {
-  if (rows.length === 0) return empty("Nothing is wrong with the set-up of queues and shares.");
+  if (rows.length === 0) return empty("No problems found in the set-up of queues and shares.");
   return el("ul", { class: "findings panel" }, ...rows.map(({ queue, share, what, advice, ...row }) =>
     el("li", {}, share === null ? link(queuePath(queue, row), queue) : place(queue, share, row), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
 }

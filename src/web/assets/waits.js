@@ -27,7 +27,7 @@ export function waitsOf(job) {
 /** One bar a wait, with its reasons in one set of colours for all of them. */
 export function waitBars(waits, now) {
   const codes = [...new Set(waits.flatMap(({ reasons }) => reasons.map(([code]) => code)))];
-  if (codes.length === 0) return empty("None of its waits was watched: they were over before the service saw the job, or shorter than a poll.");
+  if (codes.length === 0) return empty("None of its waits was observed: they ended before the service saw the job, or were shorter than a poll.");
   const colour = (code) => `var(--series-${(codes.indexOf(code) % 8) + 1})`;
   return el("div", { class: "panel inset waits" }, ...waits.map((wait) => oneWait(wait, waits.length, colour, now)));
 }
@@ -82,7 +82,7 @@ let drawn = null;
 export function drawMeanwhile(host, past, job) {
   if (drawn === past && host.hasChildNodes()) return;
   drawn = past;
-  if (past === null) return host.replaceChildren(empty("The past cannot be read now."));
+  if (past === null) return host.replaceChildren(empty("History is not available now."));
   const charts = el("div", { class: "charts" });
   const more = job.share ? link(sharePath(job.queue, job.share, job), "More of its share over time") : link(queuePath(job.queue, job), "More of its queue over time");
   host.replaceChildren(charts, el("p", { class: "faint under" }, "The bar at the top is this wait. ", more));

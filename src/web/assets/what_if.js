@@ -5,12 +5,12 @@ import { amount, count, duration, el, table, utc } from "./format.js";
 import { fill, layOut, live, place, reload } from "./frame.js";
 
 const KEYS = [
-  ["queue.Q.capacity=+4", "instances of the queue's environment, so many more; without a sign so many"],
-  ["queue.Q.share.S.quota=8", "a share's own instances"],
-  ["queue.Q.share.S.borrow_limit=none", "what it may borrow, in percent of its quota"],
+  ["queue.Q.capacity=+4", "instances of the queue's environment; +N and -N are relative"],
+  ["queue.Q.share.S.quota=8", "quota of the share, in instances"],
+  ["queue.Q.share.S.borrow_limit=none", "borrow limit, in percent of the quota"],
   ["queue.Q.share.S.sharing=lend-and-borrow", "or lend, or reserve"],
-  ["queue.Q.share.S.weight=0.5", "of a fair-share queue; less gets more"],
-  ["queue.Q.share.S.priority=10", "of all its jobs"],
+  ["queue.Q.share.S.weight=0.5", "in a fair-share queue; a lower weight gets more"],
+  ["queue.Q.share.S.priority=10", "priority of all jobs of the share"],
   ["queue.Q.policy=fair-share", "or fifo, or quota-shares"],
 ];
 
@@ -41,7 +41,7 @@ function draw({ query, queues, report, wrong }) {
 }
 
 function form(queues) {
-  const text = el("textarea", { name: "set", rows: "3", spellcheck: "false", "aria-label": "Changes, one a line", placeholder: `queue.${queues[0]?.queue ?? "research"}.capacity=+4` });
+  const text = el("textarea", { name: "set", rows: "3", spellcheck: "false", "aria-label": "Changes, one per line", placeholder: `queue.${queues[0]?.queue ?? "research"}.capacity=+4` });
   text.value = asked().join("\n");
   const made = el("form", { class: "form" }, text, el("button", { type: "submit" }, "Replay"));
   made.addEventListener("submit", async (event) => {

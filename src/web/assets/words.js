@@ -23,22 +23,22 @@ const CAUSES = {
 };
 
 const CATEGORIES = {
-  capacity: ["No capacity", "Whoever plans capacity"],
-  preempted: ["Preempted too often", "The owner, or whoever sets the shares"],
+  capacity: ["No capacity", "Capacity planning"],
+  preempted: ["Preempted too often", "The owner, or the administrator of the shares"],
   sagemaker_internal: ["SageMaker internal error", "AWS; submit again"],
-  misconfiguration: ["Misconfiguration", "Whoever set up the job or the queue"],
+  misconfiguration: ["Misconfiguration", "Whoever configured the job or the queue"],
   timed_out: ["Ran into a time limit", "The owner"],
-  terminated: ["Terminated by somebody", "Whoever ended it"],
+  terminated: ["Terminated by a user", "The user who terminated it"],
   user_code: ["The job's own code", "The owner"],
-  account_quota: ["Account quota", "Whoever manages AWS quotas"],
+  account_quota: ["Account quota", "The administrator of AWS quotas"],
 };
 
 const ENDINGS = {
   recovered: "the condition no longer holds",
-  gone: "what it was about is no longer there",
-  no_data: "there is no data any more",
+  gone: "its subject no longer exists",
+  no_data: "there is no more data",
   rule_removed: "its rule was removed or changed",
-  target_removed: "target removed: its account and region are not watched any more",
+  target_removed: "target removed: its account and region are no longer monitored",
 };
 
 /** Job states in the order in which a job passes through them. */

@@ -57,7 +57,7 @@ async fn the_link_of_a_message_leads_to_its_alert() {
     for path in [format!("alerts/{id}"), format!("#alert-{id}")] {
         let Some((dom, messages)) = open(&format!("http://{}/{path}", server.address)).await else { return };
         assert!(dom.contains("<p class=\"lead\">audio waits 35m (p95)</p>"), "{path}: {dom}");
-        assert!(dom.contains("above 30m for 10m; ends at 20m"), "{path}: {dom}");
+        assert!(dom.contains("above 30m for 10m; resolves at 20m"), "{path}: {dom}");
         assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
     }
     let ended = fixture::past_alerts().pop().unwrap().alert.id;

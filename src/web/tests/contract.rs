@@ -348,7 +348,7 @@ async fn probes_name_each_problem_once() {
     check(waits, json!(["jobs: ListServiceJobs: denied"])).await;
     let none = Snapshot { not_ready: Some("no job queue matches".to_owned()), ..ticked.clone() };
     check(none, json!(["no job queue matches"])).await;
-    let says = "rule files: they have mistakes";
+    let says = "rule files: they have errors";
     let broken = Snapshot { ready: true, problems: [says.to_owned()].into(), ..ticked };
     check(broken, json!([says])).await;
 }
