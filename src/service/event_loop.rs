@@ -255,7 +255,9 @@ impl EventLoop {
                 self.rules.send_replace(rules.clone().into());
                 self.engine.set_rules(rules);
             }
-            Err(mistakes) => tracing::error!("the rule files have errors; the previous rules stay in effect\n{mistakes}"),
+            Err(mistakes) => {
+                tracing::error!("the rule files have errors; the previous rules stay in effect\n{mistakes}")
+            }
         }
     }
 
