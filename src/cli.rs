@@ -108,7 +108,7 @@ impl Failure {
     fn text(&self) -> &str {
         match self {
             Self::Usage(text) | Self::Failed(text) | Self::NotFound(text) => text,
-            Self::StdoutClosed => "nobody reads what is written",
+            Self::StdoutClosed => "stdout was closed",
         }
     }
 
@@ -143,7 +143,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return report(&Failure::failed(format!("no tasks can be started: {error}"))),
+        Err(error) => return report(&Failure::failed(format!("cannot start the async runtime: {error}"))),
     };
     let result = runtime.block_on(dispatch(arguments.command));
     runtime.shutdown_background();
@@ -229,12 +229,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
     let port = address.port();
     let hints = [
-        (ErrorKind::AddrInUse, format!("another program has port {port}; ")),
-        (ErrorKind::PermissionDenied, format!("this user may not have port {port}; ")),
-        (ErrorKind::AddrNotAvailable, format!("{} is no address of this machine; ", address.ip())),
+        (ErrorKind::AddrInUse, format!("port {port} is in use; ")),
+        (ErrorKind::PermissionDenied, format!("this user may not listen on port {port}; ")),
+        (ErrorKind::AddrNotAvailable, format!("{} is not an address of this machine; ", address.ip())),
     ];
     let hint = hints.into_iter().find(|(kind, _)| *kind == error.kind()).map_or(String::new(), |(_, hint)| hint);
-    format!("cannot listen on {address}: {error}\n{hint}give another one with --listen ADDR:PORT")
+    format!("cannot listen on {address}: {error}\n{hint}choose another one with --listen ADDR:PORT")
 }
 
 #[cfg(test)]
@@ -276,6 +276,6 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_said_with_what_to_do() {
         let said = cannot_listen("127.0.0.1:80".parse().unwrap(), &ErrorKind::AddrInUse.into());
-        assert!(said.contains("another program has port 80") && said.contains("--listen ADDR:PORT"), "{said}");
+        assert!(said.contains("port 80 is in use") && said.contains("--listen ADDR:PORT"), "{said}");
     }
 }

@@ -54,7 +54,7 @@ impl ConfigText {
         let (bucket, object) = match ObjectPlace::parse(name, "a configuration").map_err(|problem| usage(&problem))? {
             ObjectPlace::Bucket { bucket, prefix } if !prefix.is_empty() && !name.ends_with('/') => (bucket, prefix),
             ObjectPlace::Bucket { .. } | ObjectPlace::Folder(_) => {
-                return Err(usage("an object is needed, as in s3://bucket/trainspotter.yaml"));
+                return Err(usage("an object is required, as in s3://bucket/trainspotter.yaml"));
             }
         };
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));

@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         if arguments.remote.is_named() {
             return service_costs(arguments).await;
         }
-        let message = format!("say of what: --config FILE, or --url URL (or {URL_VARIABLE}) for a running service");
+        let message = format!("--config FILE is required, or --url URL (or {URL_VARIABLE}) for a running service");
         return Err(Failure::usage(message));
     };
     let source = inputs::Source::load(config).await?;
@@ -98,7 +98,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
         let files = state_files_beside(file, &config.targets);
         if files.len() < config.targets.len() {
             notes.push(format!(
-                "Counted are {} of {} targets: the others have no state file.",
+                "Includes {} of {} targets: the others have no state file.",
                 files.len(),
                 config.targets.len()
             ));
@@ -113,7 +113,7 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
             frames.push(look(&alone, Clock::real()).await.map_err(failed)?.frame);
         }
         notes.push(format!(
-            "Series: those of {} queues now. What appears with the first failure, preemption or notification is not among them.",
+            "Series: those of {} current queues, without series that appear with the first failure, preemption or notification.",
             frames.iter().map(|frame| frame.queues.len()).sum::<usize>()
         ));
         return Ok(frames);
@@ -145,7 +145,7 @@ fn recorded(file: &Path, notes: &mut Vec<String>) -> Result<Frame, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
     let frame = Frames::open(file).map_err(Failure::failed)?.latest().map_err(unreadable)?;
     let frame = frame.ok_or_else(|| Failure::failed(format!("{}: it has no recorded metrics", file.display())))?;
-    notes.push(format!("Series: those of {}, as {} has them.", frame.at, file.display()));
+    notes.push(format!("Series: as of {}, from {}.", frame.at, file.display()));
     Ok(frame)
 }
 
@@ -196,7 +196,7 @@ fn usage(
             ));
         }
         notes.push(
-            "Alarms and the dashboard are counted as if all rules were exported and the dashboard imported.".to_owned(),
+            "Alarms and dashboard: assumes that all rules are exported and the dashboard is imported.".to_owned(),
         );
     }
     for (index, receiver) in config.publish.otlp.iter().enumerate() {
@@ -206,7 +206,7 @@ fn usage(
         usage.otlp.extend(frames.iter().map(of_target).reduce(|all, one| all.plus(&one)));
     }
     if usage.otlp.iter().any(|otlp: &OtlpUse| !otlp.is_cloudwatch) {
-        notes.push("What a receiver of OTLP that is not CloudWatch costs is not known here.".to_owned());
+        notes.push("The cost of OTLP receivers other than CloudWatch is unknown.".to_owned());
     }
     usage
 }
@@ -271,7 +271,7 @@ fn table(bill: &Bill, notes: &[String]) -> Result<(), Failure> {
         print(format_args!("{note}"))?;
     }
     if bill.lines.iter().any(|line| line.is_guess) {
-        print(format_args!("`about`: no public source confirms this price; put yours into a file for --prices."))?;
+        print(format_args!("`about`: no public source confirms this price; set yours with --prices."))?;
     }
     Ok(())
 }
@@ -328,7 +328,7 @@ async fn service_costs(arguments: &Arguments) -> Result<(), Failure> {
         print(format_args!("{line}"))?;
     }
     print(format_args!(
-        "\nBy what the service published last, at its own prices, without tasks; --config adds what is assumed."
+        "\nBased on the last publication and the service's prices, without tasks; use --config for an estimate that includes them."
     ))
 }
 

@@ -150,8 +150,8 @@ fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: 
     say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));
     say(format_args!("  truth     http://{endpoint}/_sim/truth: what the service should have found"));
     match arguments.world.duration {
-        Some(duration) => say(format_args!("It stops by itself after {}.", units::duration(duration.as_secs_f64()))),
-        None => say(format_args!("Ctrl-C stops it.")),
+        Some(duration) => say(format_args!("It stops after {}.", units::duration(duration.as_secs_f64()))),
+        None => say(format_args!("Press Ctrl-C to stop.")),
     }
 }
 
@@ -164,7 +164,7 @@ fn rules() -> Result<Vec<Rule>, Failure> {
 fn tokens() -> Result<Vec<ApiToken>, Failure> {
     let Ok(token) = std::env::var(TOKEN_VARIABLE) else { return Ok(Vec::new()) };
     if token.len() < MIN_TOKEN {
-        return Err(Failure::usage(format!("{TOKEN_VARIABLE}: a token has {MIN_TOKEN} characters at least")));
+        return Err(Failure::usage(format!("{TOKEN_VARIABLE}: a token must have at least {MIN_TOKEN} characters")));
     }
     Ok(vec![ApiToken { name: "demo".to_owned(), token: Secret::new(token), may: Permission::Operate }])
 }

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let client = arguments.remote.connect()?;
     if arguments.job.trim().is_empty() {
-        return Err(Failure::usage("which job? Give its id, its name, how one of them begins, or its owner"));
+        return Err(Failure::usage("a job is required: its id or name, a prefix of either, or its owner"));
     }
     let job = job(&client, &arguments.job).await?;
     if arguments.json {
@@ -39,7 +39,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn job(client: &Client, words: &str) -> Result<Value, Failure> {
     let job = client.get(&["jobs", words], &[]).await?;
     if job["id"].as_str().is_none() {
-        return Err(client.is_something_else("its answer is no job"));
+        return Err(client.is_something_else("the response is not a job"));
     }
     Ok(job)
 }

@@ -39,7 +39,7 @@ async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch:
     let mut found = loop {
         match ConfigText::of(&watch.name).await {
             Ok(found) => break found,
-            Err(error) => tracing::error!("the configuration cannot be looked at: {}", error.text()),
+            Err(error) => tracing::error!("cannot read the configuration: {}", error.text()),
         }
         tokio::time::sleep(OBJECT_READ_INTERVAL).await;
     };

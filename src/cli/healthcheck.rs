@@ -63,7 +63,7 @@ async fn target(arguments: &Arguments) -> Result<Url, Failure> {
         (None, None) => SocketAddr::from(([127, 0, 0, 1], 9464)),
     };
     if address.port() == 0 {
-        return Err(Failure::usage("`listen` has port 0, which is another one each time; say it with --url"));
+        return Err(Failure::usage("`listen` has port 0, which is assigned at start; use --url"));
     }
     // A service on the unspecified address also listens on loopback.
     match address.ip() {

@@ -92,7 +92,7 @@ fn folder_problem(place: &ObjectPlace) -> Option<String> {
     let ObjectPlace::Folder(folder) = place else { return None };
     let there = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
     let is_folder = std::fs::metadata(there).is_ok_and(|found| found.is_dir());
-    (!is_folder).then(|| format!("{} is no folder, so that nothing can be kept there", there.display()))
+    (!is_folder).then(|| format!("{} is not a folder, so that nothing can be kept there", there.display()))
 }
 
 /// Why an existing folder is not writable.
@@ -117,7 +117,7 @@ fn store_problem(store: &Path) -> Option<String> {
     let shown = folder.display();
     match std::fs::metadata(folder) {
         Err(error) => return Some(format!("on this machine the folder {shown} cannot be used: {error}")),
-        Ok(found) if !found.is_dir() => return Some(format!("on this machine {shown} is no folder")),
+        Ok(found) if !found.is_dir() => return Some(format!("on this machine {shown} is not a folder")),
         Ok(_) => {}
     }
     if store.exists() && !store.is_file() {

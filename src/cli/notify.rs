@@ -88,9 +88,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
     match (place.choose()?, receiver, rule) {
         (Place::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples, json).await,
-        (Place::Config(_), None, _) => {
-            Err(Failure::usage("--rule: only a running service knows its alerts; give --url URL"))
-        }
+        (Place::Config(_), None, _) => Err(Failure::usage("--rule requires a running service: use --url URL")),
         (Place::Service(client), Some(receiver), _) => {
             let kinds: Vec<&str> = samples.iter().map(|sample| sample.as_str()).collect();
             test_over_api(&client, &json!({ "receiver": receiver, "kinds": kinds }), json).await
@@ -105,7 +103,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), Failure> {
     let results = client.post(&["notifications", "test"], body).await?;
     let Some(results) = results.as_array() else {
-        return Err(client.is_something_else("it does not say what became of the test"));
+        return Err(client.is_something_else("the response has no test results"));
     };
     if json {
         print_json(&json!(results))?;

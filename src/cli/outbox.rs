@@ -80,7 +80,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             }
             if is_cut {
                 say(format_args!(
-                    "of each id, or of all, only the first {MAX_LISTED} are listed; narrow it down by --receiver or ids"
+                    "only the first {MAX_LISTED} are listed, per id or in total; filter with --receiver or ids"
                 ));
             }
             if json {
@@ -115,7 +115,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Drop { which } => {
             if which.receiver.is_none() && which.ids.is_empty() {
-                return Err(Failure::usage("say which: --receiver NAME, or ids as `outbox list` shows them"));
+                return Err(Failure::usage("--receiver NAME or ids from `outbox list` are required"));
             }
             let json = which.place.json;
             let (place, selection) = which.choose()?;

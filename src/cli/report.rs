@@ -121,7 +121,7 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
         }
         let sources = Sources::of(&source.config, clock).await.map_err(Failure::failed)?;
         if sources.archive.is_none() && !sources.stores.iter().any(|store| store.exists()) {
-            let message = "has no `archive`, and there is no state file yet: let the service run, or name an archive with --archive";
+            let message = "has no `archive`, and there is no state file yet: run the service first, or use --archive";
             return Err(Failure::usage(format!("--config: {file} {message}")));
         }
         sources
@@ -165,8 +165,8 @@ async fn opened(place: &str, clock: Clock) -> Result<crate::objects::AnyStorage,
     };
     if let ObjectPlace::Folder(folder) = &place {
         match std::fs::metadata(folder) {
-            Err(error) => return Err(usage(format!("the folder {} cannot be read: {error}", folder.display()))),
-            Ok(found) if !found.is_dir() => return Err(usage(format!("{} is no folder", folder.display()))),
+            Err(error) => return Err(usage(format!("cannot read the folder {}: {error}", folder.display()))),
+            Ok(found) if !found.is_dir() => return Err(usage(format!("{} is not a folder", folder.display()))),
             Ok(_) => {}
         }
     }
@@ -174,7 +174,7 @@ async fn opened(place: &str, clock: Clock) -> Result<crate::objects::AnyStorage,
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     if region.is_none() && matches!(place, ObjectPlace::Bucket { .. }) {
         return Err(usage(
-            "the bucket's region is needed: set AWS_REGION, or give --config FILE with `archive`".to_owned(),
+            "the bucket's region is required: set AWS_REGION, or use --config FILE with `archive`".to_owned(),
         ));
     }
     let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
@@ -188,7 +188,7 @@ fn span(arguments: &Arguments, now: Timestamp) -> Result<(Timestamp, Timestamp),
     let to = arguments.to.as_ref().map_or(Ok(now), |to| moment("--to", to, now))?;
     if from >= now {
         return Err(Failure::usage(format!(
-            "--from: {from} is in the future: a report is about a time that is over, such as --from 7d"
+            "--from: {from} is in the future: a report covers a past period, such as --from 7d"
         )));
     }
     if from >= to {
@@ -205,13 +205,13 @@ fn moment(option: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure
     }
     let written = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
     written.parse::<jiff::Timestamp>().map(|at| Timestamp::from_millis(at.as_millisecond())).map_err(|_| {
-        let forms = "how long ago (7d, 12h), a day (2026-10-01) or a moment (2026-10-01T12:00:00Z)";
-        Failure::usage(format!("{option}: `{text}` is no time; write {forms}"))
+        let forms = "an age (7d, 12h), a day (2026-10-01) or a time (2026-10-01T12:00:00Z)";
+        Failure::usage(format!("{option}: `{text}` is not a time; write {forms}"))
     })
 }
 
 fn objective(text: &str) -> Result<Objective, String> {
-    let form = || format!("`{text}` is no objective; write it like 95%:30m");
+    let form = || format!("`{text}` is not an objective; write it like 95%:30m");
     let (percent, within) = text.split_once(':').ok_or_else(form)?;
     let percent: f64 = percent.trim().trim_end_matches('%').trim().parse().map_err(|_| form())?;
     let within: Duration = parse_duration(within).map_err(|_| form())?;
@@ -225,7 +225,7 @@ fn objective(text: &str) -> Result<Objective, String> {
 async fn remote(arguments: &Arguments) -> Result<Report, Failure> {
     if !arguments.objective.is_empty() {
         let message =
-            "a running service holds waits against the objectives of its own rules: leave it out, or use --config";
+            "a running service compares waits with the objectives of its own rules: leave it out, or use --config";
         return Err(Failure::usage(format!("--objective: {message}")));
     }
     let client: Client = arguments.remote.connect()?;

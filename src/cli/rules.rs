@@ -133,7 +133,7 @@ fn broken_runbook(rule: &Rule) -> Option<String> {
     };
     let (name, value) = rule.annotations().find(is_dead)?;
     Some(format!(
-        "{}: `{name}: {value}` opens nothing: write a URL, or {}/NAME for one of {}",
+        "{}: `{name}: {value}` does not lead to a runbook: write a URL, or {}/NAME for one of {}",
         rule.name(),
         runbooks::PATH,
         runbooks::names().collect::<Vec<_>>().join(", ")
@@ -167,9 +167,7 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
                 Some(url) => with_links(&text, url),
                 None => {
                     if text.contains(RUNBOOK) {
-                        say(format_args!(
-                            "note: runbooks are paths on the service's page; --external-url makes them links"
-                        ));
+                        say(format_args!("note: runbooks are relative paths; --external-url makes them links"));
                     }
                     text
                 }
@@ -209,14 +207,14 @@ fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
         };
     }
     match (run, count) {
-        (0, _) => Err(Failure::usage("there are no tests; a file of tests is called NAME.test.yaml")),
+        (0, _) => Err(Failure::usage("there are no tests; test files are named NAME.test.yaml")),
         (_, 0) => print(format_args!("{}: fine", counted(run.into(), "test"))),
         (_, _) => Err(Failure::failed(format!("{count} of {} failed", counted(run.into(), "test")))),
     }
 }
 
 /// Error for PromQL alarms with several targets.
-const NO_PLACES: &str = "--several-targets is not for cloudwatch-promql, where accounts and regions are attributes of the resource and no labels: leave it out, or export to prometheus or cloudwatch";
+const NO_PLACES: &str = "--several-targets is not supported for cloudwatch-promql, where accounts and regions are resource attributes and not labels: leave it out, or export to prometheus or cloudwatch";
 
 /// Prefix of runbook paths in the packs.
 const RUNBOOK: &str = "/runbooks/";

@@ -77,7 +77,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Add { place, span, author, comment, allow_unmatched, matchers } => {
             if span.is_zero() || span > MAX_SPAN {
-                return Err(Failure::usage("--for: a silence lasts longer than 0s and at most 366 days"));
+                return Err(Failure::usage("--for: must be longer than 0s and at most 366 days"));
             }
             if comment.trim().is_empty() {
                 return Err(Failure::usage("--comment: must not be empty"));
@@ -132,7 +132,7 @@ struct New {
 
 async fn add_over_api(client: &Client, new: &New, author: Option<String>, json: bool) -> Result<(), Failure> {
     if author.is_some() {
-        return Err(Failure::usage("--author: over the API the author is the name of the token; leave it out"));
+        return Err(Failure::usage("--author: with --url the author is the name of the token; leave it out"));
     }
     let matchers: Vec<String> = new.matchers.iter().map(ToString::to_string).collect();
     let body = json!({
@@ -152,7 +152,7 @@ fn show_added(added: &Value, json: bool) -> Result<(), Failure> {
 
 async fn add_to_file(config: &str, new: New, author: Option<String>, json: bool) -> Result<(), Failure> {
     let author = author.filter(|author| !author.trim().is_empty());
-    let author = author.ok_or_else(|| Failure::usage("--author: say who wants it"))?;
+    let author = author.ok_or_else(|| Failure::usage("--author is required with --config"))?;
     let New { matchers, span, comment, allow_unmatched } = new;
     if !allow_unmatched {
         can_match(config, &matchers).await?;
@@ -178,7 +178,7 @@ async fn end_in_file(config: &str, id: i64) -> Result<(), Failure> {
     if store.end_silence(id, Clock::real().now()).map_err(|error| Failure::failed(store.named(error)))? {
         Ok(())
     } else {
-        Err(Failure::failed(format!("there is no silence {id} that has not ended")))
+        Err(Failure::failed(format!("there is no active silence {id}")))
     }
 }
 
@@ -201,11 +201,11 @@ async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     let rules = match sources.load().await {
         Ok(rules) => rules,
         Err(_) => {
-            say(format_args!("warning: the rules cannot be read, so it is not known whether an alert can match"));
+            say(format_args!("warning: the rules cannot be read, so matchers are not checked against them"));
             Vec::new()
         }
     };
     let refused =
-        |why| Failure::usage(format!("this would silence nothing: {why} (--allow-unmatched takes it nevertheless)"));
+        |why| Failure::usage(format!("this would silence nothing: {why} (--allow-unmatched accepts it anyway)"));
     routing_table::never(matchers, &rules).map_or(Ok(()), |why| Err(refused(why)))
 }

@@ -167,7 +167,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         accounts = refusing.map_err(|problem| Failure::usage(format!("--refuse-roles-of: {problem}")))?;
     }
     let listener = listen(arguments.listen).await?;
-    say(format_args!("{} times real time, seed {}; Ctrl-C stops it", world.speed, world.seed));
+    say(format_args!("{} times real time, seed {}; press Ctrl-C to stop", world.speed, world.seed));
     arguments.world.stop_in_time(&stop);
     simulator::serve_accounts(listener, accounts, stop).await.map_err(Failure::failed)
 }
@@ -190,7 +190,7 @@ fn quirk(text: &str) -> Result<(String, String), String> {
 }
 
 fn place(text: &str) -> Result<(String, String), String> {
-    let (account, region) = text.split_once('/').ok_or("is ACCOUNT/REGION, such as 111122223333/us-east-1")?;
+    let (account, region) = text.split_once('/').ok_or("must be ACCOUNT/REGION, such as 111122223333/us-east-1")?;
     match place_problem(account, region) {
         None => Ok((account.to_owned(), region.to_owned())),
         Some(problem) => Err(problem),

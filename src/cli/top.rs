@@ -74,8 +74,7 @@ type Story<'a> = Pin<Box<dyn Future<Output = Result<Vec<String>, Failure>> + Sen
 /// Runs until the user quits.
 async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failure> {
     let mut view = View::new(client.shown(), data);
-    let mut screen =
-        Screen::open().map_err(|error| Failure::failed(format!("the terminal cannot be used: {error}")))?;
+    let mut screen = Screen::open().map_err(|error| Failure::failed(format!("cannot use the terminal: {error}")))?;
     let mut pressed = keys();
     let mut looks = tokio::time::interval(every);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -85,7 +84,7 @@ async fn watch(client: &Client, data: Data, every: Duration) -> Result<(), Failu
     let mut looking: Option<Look<'_>> = None;
     let mut asking: Option<Story<'_>> = None;
     loop {
-        screen.draw(&mut view).map_err(|error| Failure::failed(format!("the terminal cannot be written: {error}")))?;
+        screen.draw(&mut view).map_err(|error| Failure::failed(format!("cannot write to the terminal: {error}")))?;
         tokio::select! {
             key = pressed.recv() => match key {
                 Some(key) if !ends(&mut view, key) => {

@@ -66,7 +66,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let is_local = arguments.config.is_some() || arguments.recorded.is_some() || arguments.trace.is_some();
     if is_local {
         if arguments.remote.url.is_some() {
-            return Err(Failure::usage("--url asks a running service: leave out --config, --recorded and --trace"));
+            return Err(Failure::usage("--url queries a running service: leave out --config, --recorded and --trace"));
         }
         return replay(arguments, &changes).await;
     }
@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let query: Vec<(&str, &str)> = changes.iter().map(|change| ("set", change.text.as_str())).collect();
     let report = client.get(&["what-if"], &query).await?;
     if !report["shares"].is_array() {
-        return Err(client.is_something_else("its answer is no replay"));
+        return Err(client.is_something_else("the response is not a replay"));
     }
     show(&report, arguments.json)
 }
@@ -108,7 +108,7 @@ async fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
 async fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure> {
     let (past, prices) = past(arguments).await?;
     if past.jobs.is_empty() {
-        return Err(Failure::failed("there is no job to replay"));
+        return Err(Failure::failed("there are no jobs to replay"));
     }
     // Report invalid changes before the long replay.
     whatif::with_changes(&past, changes).map_err(Failure::usage)?;

@@ -56,7 +56,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     query.extend(given.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))));
     let start = client.get(&["when"], &query).await.map_err(Failure::if_not_found_usage)?;
     if start["outlook"].as_str().is_none() {
-        return Err(client.is_something_else("its answer says nothing of a start"));
+        return Err(client.is_something_else("the response has no estimate"));
     }
     if *json {
         return print_json(&start);

@@ -129,7 +129,7 @@ mod tests {
             ("$KEY", "write ${KEY}"),
             ("Bearer $KEY", "write ${KEY}"),
             ("$key", "write ${key}"),
-            ("$(cat key)", "runs nothing here"),
+            ("$(cat key)", "does not run a command here"),
             ("${KEY", "without `}`"),
             ("${NONE}", "NONE is not set"),
             ("${NONE:-s3cret}", "defaults are not supported"),

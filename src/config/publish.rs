@@ -265,7 +265,7 @@ mod tests {
             assert!(problems.contains("c.yaml:2:") && problems.contains("1 problem"), "{value}: {problems}");
         }
         let problems = publish("{ cloudwatch: { metrics: otlp, budget: $30 } }").unwrap_err();
-        assert!(problems.contains("is for classic metrics"), "{problems}");
+        assert!(problems.contains("applies to classic metrics"), "{problems}");
         assert_eq!(
             publish("{ cloudwatch: { metrics: both, budget: $30 } }").unwrap().cloudwatch.unwrap().budget,
             Some(30.0)

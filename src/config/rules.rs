@@ -54,7 +54,7 @@ impl Check<'_> {
 
     fn rules_place(&mut self, at: &str, text: &str, folder: &Path) -> Option<RulesPlace> {
         if text.is_empty() {
-            self.problem(at, "a path is needed");
+            self.problem(at, "a path is required");
             return None;
         }
         if !text.contains("://") {

@@ -43,7 +43,7 @@ fn a_priority_band_has_a_name_and_begins_at_a_priority_of_its_own() {
     let names = bands("{ urgent: 1000, batch: 0 }").unwrap().priority_bands;
     assert_eq!(names.names().map(|name| &**name).collect::<Vec<_>>(), ["batch", "urgent", "other"]);
     for (text, message) in [
-        ("{ other: 0 }", "not `other`"),
+        ("{ other: 0 }", "other than `other`"),
         ("{ batch: -1 }", "from 0 to 9999"),
         ("{ batch: 5, bulk: 5 }", "the same priority as `batch`"),
         ("{ a: 0, b: 1, c: 2, d: 3, e: 4, f: 5, g: 6, h: 7, i: 8, j: 9, k: 10 }", "10 bands at most"),
@@ -265,7 +265,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
     let target = "targets: [{ region: us-east-1 }]\n";
     let more = |text: &str| format!("{target}{text}\n");
     check("targets: { region: us-east-1 }\n", 1, "expected a list, `targets: [{ region: us-east-1 }]`");
-    check("targets: []\n", 1, "there is no target");
+    check("targets: []\n", 1, "no targets; at least one");
     check("targets:\n", 1, "`targets` has no value");
     for (target, why) in [
         ("region: us-esat-1", "did you mean `us-east-1`?"),
@@ -286,7 +286,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("history: { keep: 1M }", "`M` means months"),
         ("prices: { ml.p5.48xlarge: 1e9 }", "is not a price"),
         ("shares: { show: ['a|b'] }", "`|` is in no label's value"),
-        ("publish: { cloudwatch: { namespace: 'ML!' } }", "cannot be in a namespace"),
+        ("publish: { cloudwatch: { namespace: 'ML!' } }", "is not allowed in a namespace"),
         ("publish: { cloudwatch: { metrics: prometheus } }", "`otlp`"),
         ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "with http the complete URL is required"),
         ("publish: { otlp: [{ endpoint: 'http://c:4317/v1/metrics', protocol: grpc }] }", "must be an origin"),
@@ -306,16 +306,16 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("receivers: [{ name: a, pagerduty: { routing_key: k }, escalate: }]", "`escalate` has no value"),
         ("receivers: [{ name: a, webhook: { url: 'https://hooks.slack.com/services/T/B/x' } }]", "write `slack:"),
         ("receivers: [{ name: a, webhook: { url: 'https://events.pagerduty.com/v2/enqueue' } }]", "write `pagerduty:"),
-        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/api/v2/alerts' } }]", "root is needed"),
-        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/#/alerts' } }]", "root is needed"),
-        ("receivers: [{ name: a, slack: { token: Bearer xoxb-1, channel: C1 } }]", "the token alone"),
+        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/api/v2/alerts' } }]", "base URL"),
+        ("receivers: [{ name: a, alertmanager: { url: 'http://a:9093/#/alerts' } }]", "base URL"),
+        ("receivers: [{ name: a, slack: { token: Bearer xoxb-1, channel: C1 } }]", "the token only"),
         ("rules: [a, a]", "given twice"),
         ("shares: { show: [a, b, a] }", "`a` is given twice"),
         ("poll: { every: 2m, topology_every: 1m }", "shorter than `every`"),
         ("poll: { every: 10m, reconcile_every: 5m }", "shorter than `every`"),
         (
             "publish: { otlp: [{ endpoint: 'http://c:4318/v1/metrics' }, { endpoint: 'http://c:4318/v1/metrics' }] }",
-            "sent there twice",
+            "sent twice",
         ),
         ("receivers: [{ name: a, pagerduty: { routing_key: k }, repeat_interval: 31d }]", "must be at most 30d"),
         ("receivers: [{ name: a, pagerduty: { routing_key: k }, give_up_after: 60d }]", "must be at most 30d"),
@@ -417,7 +417,7 @@ inhibit: [{ when: {}, mute: { alert: X } }]
         "from 1s to 24h",
         "`ada` is not the id of a Slack user",
         "this is the receiver itself",
-        "name a label at least",
+        "at least one label is required",
         "an alert's name is its label `alertname`",
     ] {
         assert!(reported.contains(mistake), "{mistake}: {reported}");
@@ -477,8 +477,8 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
         ("s3://bucket/prefix", "A log is configured in addition to the file"),
         ("{ file: \"\" }", "the path of a file"),
         ("{ log: bucket }", "not the place of a log"),
-        ("{ log: \"s3://B/prefix\" }", "no bucket"),
-        ("{ log: \"s3:///prefix\" }", "no bucket"),
+        ("{ log: \"s3://B/prefix\" }", "not a bucket name"),
+        ("{ log: \"s3:///prefix\" }", "not a bucket name"),
         ("{ log: \"s3://bucket/a//b\" }", "empty part"),
         ("{ log: \"s3://bucket/a b\" }", "the prefix has"),
         ("{ log: \"https://bucket/a\" }", "a log cannot be stored at `https:`"),
@@ -486,7 +486,7 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
         ("{ log: \"s3://bucket/a\", lease: 1s }", "between 3s and 10m"),
         ("{ log: \"s3://bucket/a\", region: virginia }", "virginia"),
         ("{ log: \"s3://bucket/a\", role: me }", "me"),
-        ("{ log: \"file:///a/b\", region: eu-west-1 }", "nothing for a folder"),
+        ("{ log: \"file:///a/b\", region: eu-west-1 }", "does not apply to a folder"),
         ("{ file: a.db, lease: 1m }", "without `store.log`"),
         ("{ fil: a.db }", "fil"),
         ("[a.db]", "the path of a file"),

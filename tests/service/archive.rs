@@ -102,7 +102,7 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     let report = running.api("/api/v1/report?from=-30d&by=share,owner").await;
     assert_eq!((&report["jobs"], report["breakdown"].as_array().unwrap().len()), (&Value::from(JOBS), 2), "{report:#}");
     let (code, refused) = running.get("/api/v1/report?by=shore").await;
-    assert!(code == 400 && refused.contains("there is no key `shore`: there are queue, share"), "{refused}");
+    assert!(code == 400 && refused.contains("unknown key `shore`; known keys are queue, share"), "{refused}");
     let (code, refused) = running.get("/api/v1/report?from=2099-01-01T00:00:00Z").await;
     assert!(code == 400 && refused.contains("in the future"), "{refused}");
     running.stop().await;
@@ -180,13 +180,13 @@ async fn a_report_that_cannot_be_made_says_what_to_do() {
     std::fs::write(day.join("own.parquet"), "PAR1 broken").unwrap();
     let (empty, file, none) = (path("empty"), path("file"), path("none"));
     for (arguments, code, words) in [
-        (vec!["--archive", &none], 64, "cannot be read"),
-        (vec!["--archive", &file], 64, "is no folder"),
+        (vec!["--archive", &none], 64, "cannot read the folder"),
+        (vec!["--archive", &file], 64, "is not a folder"),
         (vec!["--archive", "gs://bucket/a"], 64, "an archive cannot be stored at `gs:`"),
         (vec!["--archive", &empty, "--from", "2099-01-01"], 64, "is in the future"),
         (vec!["--archive", &empty, "--from", "1d", "--to", "2d"], 64, "--from must be before --to"),
-        (vec!["--archive", &empty, "--from", "soon"], 64, "is no time; write how long ago"),
-        (vec!["--archive", &empty, "--by", "shore"], 64, "there is no key `shore`: there are queue, share, owner"),
+        (vec!["--archive", &empty, "--from", "soon"], 64, "is not a time; write an age"),
+        (vec!["--archive", &empty, "--by", "shore"], 64, "unknown key `shore`; known keys are queue, share, owner"),
         (vec!["--archive", &empty, "--by", "share,share"], 64, "given twice"),
         (vec!["--archive", &empty, "--objective", "soon"], 64, "95%:30m"),
         (vec!["--recorded", &file], 64, "--recorded"),

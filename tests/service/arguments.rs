@@ -198,8 +198,8 @@ async fn arguments_that_mean_nothing_exit_64_and_say_what_there_is() {
         (&["explain", "one", "--region", "us-esat-1"], "there are us-east-1"),
         (&["queues", "nope"], "there are research"),
         (&["queues", "nope*"], "there are research"),
-        (&["explain", ""], "which job?"),
-        (&["explain", "  "], "which job?"),
+        (&["explain", ""], "a job is required"),
+        (&["explain", "  "], "a job is required"),
         (&["cost", "--recorded", &text], "--config"),
         (&["cost", "--config", &config, "--recorded", "nope.db"], "--recorded: nope.db cannot be read"),
         (&["cost", "--config", &config, "--recorded", &text], "is no state file"),
@@ -255,7 +255,10 @@ async fn check_refuses_a_place_that_is_no_folder_and_names_what_is_configured() 
         (format!("store: {{ log: \"file://{path}/file\" }}"), "log"),
     ] {
         let (code, _, err) = check(&more).await;
-        assert!(code == Some(64) && err.contains("is no folder") && err.contains("c.yaml:2:"), "{key} {more}: {err}");
+        assert!(
+            code == Some(64) && err.contains("is not a folder") && err.contains("c.yaml:2:"),
+            "{key} {more}: {err}"
+        );
     }
     let rule = "rules: [{ alert: A, metric: poll.interval, above: 1h, annotations: { summary: s } }]\n";
     std::fs::write(folder.path().join("rules.yaml"), rule).unwrap();

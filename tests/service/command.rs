@@ -135,7 +135,7 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
     let past = ["rules", "backtest", "--recorded", state.to_str().unwrap(), rules.to_str().unwrap()];
     let (code, reported, problems) = outcome(&past).await;
     assert_eq!(code, Some(0), "{problems}");
-    assert!(reported.starts_with("Figures of 20") && reported.contains("LongWait"), "{reported}");
+    assert!(reported.starts_with("Metrics from 20") && reported.contains("LongWait"), "{reported}");
     assert!(problems.contains("JobIdle: skipped"), "{problems}");
     let (code, _, reported) =
         outcome(&["rules", "backtest", "--recorded", "nowhere.db", rules.to_str().unwrap()]).await;

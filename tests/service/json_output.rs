@@ -52,7 +52,7 @@ async fn commands_that_work_on_files_answer_in_json() {
     let rules = folder.path().join("rules.yaml").display().to_string();
     let (code, checked) = json(&["rules", "check", &rules]).await;
     assert_eq!((code, &checked["rules"][0]), (Some(0), &"Long".into()));
-    assert!(checked["warnings"][0].as_str().unwrap().contains("opens nothing"), "{checked}");
+    assert!(checked["warnings"][0].as_str().unwrap().contains("does not lead to a runbook"), "{checked}");
     let test = |expected: &str| {
         let series = "series: [{ metric: queue.wait.oldest, labels: { queue: q }, values: 40mx3 }]";
         format!(

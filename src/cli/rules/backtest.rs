@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         if arguments.json {
             return print_json(&as_json(&rules, &report, &receivers));
         }
-        print(format_args!("Figures of {} to {}", report.from, report.to))?;
+        print(format_args!("Metrics from {} to {}", report.from, report.to))?;
         return show(&rules, &report, &receivers);
     }
     let chosen = arguments.workload.choose()?;
@@ -149,7 +149,7 @@ fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, 
     let mut replay = Replay::new(rules.to_vec(), from, to);
     let bad = frames.each(begin, to, None, |frame| replay.take(&frame)).map_err(unreadable)?;
     if bad > 0 {
-        say(format_args!("{}: {bad} moments cannot be read and are left out", file.display()));
+        say(format_args!("{}: {bad} unreadable ticks are left out", file.display()));
     }
     Ok(replay.report())
 }

@@ -9,12 +9,12 @@ use crate::cli::table::plain;
 const KEYS: [&str; 8] = [
     "tab, shift-tab, 1 2 3               jobs, queues, alerts",
     "arrows, j k, page up and down, g G  move",
-    "enter                               more of this job, queue or alert",
-    "esc                                 back; without details, all lines again",
-    "s                                   next order of jobs",
-    "/                                   lines with a text; enter keeps, esc clears",
+    "enter                               details of the job, queue or alert",
+    "esc                                 back; without details, clears the filter",
+    "s                                   change the sort order of jobs",
+    "/                                   filter lines; enter keeps the filter, esc clears it",
     "? h                                 these keys",
-    "q, ctrl-c                           end",
+    "q, ctrl-c                           quit",
 ];
 
 /// Full-screen lines with a scroll position.
@@ -56,7 +56,7 @@ impl Details {
         let mut lines = vec![title, format!("[{}]", self.of), String::new()];
         lines.extend(self.lines.iter().skip(self.first).take(page).cloned());
         lines.resize(height - 1, String::new());
-        lines.push("esc back  arrows j k move  q end".to_owned());
+        lines.push("esc back  arrows j k move  q quit".to_owned());
         lines.into_iter().map(|line| (line, false)).collect()
     }
 }

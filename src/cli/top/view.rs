@@ -34,7 +34,7 @@ impl Data {
     pub(super) async fn ask(client: &Client, sort: Sort) -> Result<Self, Failure> {
         let health = client.get(&["health"], &[]).await?;
         let Some(status) = health["status"].as_str().map(str::to_owned) else {
-            return Err(client.is_something_else("it does not say how it is"));
+            return Err(client.is_something_else("the response has no status"));
         };
         let (alerts, now) = alerts::found(client).await?;
         let queues = queues::found(client, None).await?;
@@ -285,7 +285,7 @@ impl View {
         let Self { service, data, error, .. } = self;
         let age = units::duration(data.asked_at.elapsed().as_secs_f64());
         match error {
-            Some(error) => format!("Trainspotter {service}  what is shown is {age} old: {error}"),
+            Some(error) => format!("Trainspotter {service}  data is {age} old: {error}"),
             None => format!(
                 "Trainspotter {service}  {}, {} firing",
                 data.status,
@@ -310,7 +310,7 @@ impl View {
         if self.typing {
             "enter keeps the filter, esc clears it".to_owned()
         } else {
-            "q end  tab next table  arrows j k move  enter more  s order  / filter  ? keys".to_owned()
+            "q quit  tab next table  arrows j k move  enter details  s order  / filter  ? keys".to_owned()
         }
     }
 }

@@ -141,7 +141,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
     let first = candidates["past"].as_str();
     let mut past = first;
     let Some(candidates) = candidates["candidates"].as_array() else {
-        return Err(client.is_something_else("its answer names no changes"));
+        return Err(client.is_something_else("the response has no changes"));
     };
     let mut progress = Progress::default();
     let all = candidates.len().max(1) as f64;
@@ -155,7 +155,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
         let mut answer = client.get(&["what-if"], &query).await;
         if past.is_some() && matches!(answer, Err(Failure::NotFound(_))) {
             say(format_args!(
-                "The service does not keep the past any more with which the ranking began: changes from here on are compared with its latest."
+                "The service no longer has the recording that the ranking started with: further changes are compared with its latest one."
             ));
             query.pop();
             past = None;
@@ -212,7 +212,7 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
         table.row([format!("{:+}", one.instances), saved, one.most_changed(), format!("{}{mark}", one.changes)]);
     }
     if table.is_empty() {
-        return print(format_args!("None of the single changes that were tried makes waits shorter."));
+        return print(format_args!("None of the single changes shortens waits."));
     }
     table.lines().iter().chain(&halving).try_for_each(|line| print(format_args!("{}", plain(line))))
 }
@@ -229,12 +229,12 @@ fn halving_lines(tried: &[Tried]) -> Vec<String> {
         let p95 = seconds(&json!(share.p95));
         match cheapest {
             Some(one) => format!(
-                "The cheapest that halves the p95 of {} ({p95}): {} ({:+} instances)",
+                "The cheapest change that halves the p95 of {} ({p95}): {} ({:+} instances)",
                 share.name(),
                 one.changes,
                 one.instances
             ),
-            None => format!("None of them halves the p95 of {} ({p95}).", share.name()),
+            None => format!("No change halves the p95 of {} ({p95}).", share.name()),
         }
     };
     waits.map(line).collect()
@@ -302,8 +302,11 @@ mod tests {
     #[test]
     fn the_cheapest_change_that_halves_a_p95_is_named() {
         let all = [tried("a=+4", 4.0, 600.0), tried("a=+2", 2.0, 3_500.0), tried("a=+1", 1.0, 4_000.0)];
-        assert_eq!(halving_lines(&all), ["The cheapest that halves the p95 of speech (2h): a=+2 (+2 instances)"]);
-        assert_eq!(halving_lines(&all[2..]), ["None of them halves the p95 of speech (2h)."]);
+        assert_eq!(
+            halving_lines(&all),
+            ["The cheapest change that halves the p95 of speech (2h): a=+2 (+2 instances)"]
+        );
+        assert_eq!(halving_lines(&all[2..]), ["No change halves the p95 of speech (2h)."]);
         assert_eq!(all.iter().map(|one| one.halves().count()).collect::<Vec<_>>(), [1, 1, 0]);
         assert!(all[0].saved_hours() > all[1].saved_hours() && all[2].worth() > all[0].worth());
     }

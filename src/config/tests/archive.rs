@@ -19,24 +19,24 @@ fn an_archive_is_a_bucket_or_a_folder_and_tags_and_reports_are_checked() {
     assert_eq!(reports.unwrap().reports[0].by, ["share", "team"]);
     with(&format!("reports: [{{ every: weekly, to: page }}]\n{page}")).unwrap();
     for (text, message) in [
-        ("archive: \"\"".to_owned(), "a place is needed"),
-        ("archive: \"s3://B/a\"".to_owned(), "no bucket"),
+        ("archive: \"\"".to_owned(), "a location is required"),
+        ("archive: \"s3://B/a\"".to_owned(), "not a bucket name"),
         ("archive: \"gs://bucket/a\"".to_owned(), "an archive cannot be stored at `gs:`"),
         ("archive: { region: eu-west-1 }".to_owned(), "to"),
-        ("archive: { to: past, region: eu-west-1 }".to_owned(), "nothing for a folder"),
+        ("archive: { to: past, region: eu-west-1 }".to_owned(), "does not apply to a folder"),
         ("archive: { to: \"s3://bucket/a\", region: virginia }".to_owned(), "virginia"),
         ("archive: { to: past, grace: 1s }".to_owned(), "at least 1m"),
         ("archive: { to: past, grace: 2d }".to_owned(), "at most 1day"),
         ("archive: 5".to_owned(), "s3://bucket/prefix"),
-        ("tags: [owner]".to_owned(), "kept in any case"),
-        ("tags: [queue]".to_owned(), "of another meaning"),
+        ("tags: [owner]".to_owned(), "always kept"),
+        ("tags: [queue]".to_owned(), "with another meaning"),
         ("tags: [team, team]".to_owned(), "twice"),
         ("tags: [\"a,b\"]".to_owned(), "without commas"),
         (format!("reports: [{{ every: weekly, to: hoook }}]\n{hook}"), "no receiver `hoook`"),
         (format!("reports: [{{ every: hourly, to: hook }}]\n{hook}"), "hourly"),
         (
             format!("reports: [{{ every: daily, to: hook, by: [shore] }}]\n{hook}"),
-            "no key `shore`: there are queue, share",
+            "unknown key `shore`; known keys are queue, share",
         ),
         (format!("reports: [{{ every: daily, to: hook }}, {{ every: daily, to: hook }}]\n{hook}"), "twice"),
     ] {

@@ -34,17 +34,17 @@ fn rules_stand_in_files_folders_and_buckets() {
 #[test]
 fn what_is_no_place_of_rules_is_refused_where_it_is_written() {
     for (text, why) in [
-        ("rules: ['']", "a path is needed"),
+        ("rules: ['']", "a path is required"),
         ("rules: ['s3://bucket/r', { from: 's3://bucket/r' }]", "given twice"),
         ("rules: [{ from: a }]", "write `s3://bucket/prefix`"),
         ("rules: [{ from: 'file:///alerts' }]", "is not a bucket: write only the path"),
         ("rules: [{ from: 's3://bucket/r', region: nowhere }]", "nowhere"),
         ("rules: [{ from: 's3://bucket/r', role: me }]", "me"),
         ("rules: [{ from: 's3://bucket/r', prefix: a }]", "prefix"),
-        ("rules: ['s3://B/r']", "is no bucket"),
+        ("rules: ['s3://B/r']", "is not a bucket"),
         ("rules: ['s3://bucket/a b']", "the prefix has ` `"),
         ("rules: ['https://example.com/rules.yaml']", "cannot be stored at `https:`"),
-        ("history: { keep: 0s }\nstore: { log: 's3://bucket/log' }", "keep some of the past"),
+        ("history: { keep: 0s }\nstore: { log: 's3://bucket/log' }", "followers serve the stored history"),
     ] {
         let problems = load_with(&format!("targets: [{{ region: us-east-1 }}]\n{text}\n")).map(|_| ()).unwrap_err();
         let found: Vec<_> = problems.iter().collect();

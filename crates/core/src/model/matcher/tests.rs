@@ -54,7 +54,7 @@ fn what_would_mean_nothing_is_refused() {
         ("queue=", "has no value"),
         ("=prod", "does not begin with a label"),
         ("my-label=x", "is not followed by"),
-        ("9th=x", "cannot be a label"),
+        ("9th=x", "is not a label name"),
         ("queue=prod severity=page", "in quotes"),
         ("queue=\"prod\" severity=page", "separate matchers by commas"),
         ("queue='prod'", "in quotes"),
@@ -91,7 +91,7 @@ fn a_map_a_list_and_a_text_are_the_same_matchers() {
         (r#"{"severity": "\"page\""}"#, r#"write `severity="page"`"#),
         (r#"{"severity": ["page", "critical"]}"#, r#"['severity=~"a|b"']"#),
         (r#"{"severity": 1}"#, "put it in quotes"),
-        (r#"{"sev-erity": "page"}"#, "cannot be a label"),
+        (r#"{"sev-erity": "page"}"#, "is not a label name"),
         ("7", "{ label: glob }"),
     ] {
         let refused = read(json).expect_err(json).to_string();

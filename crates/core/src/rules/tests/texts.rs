@@ -56,7 +56,7 @@ fn a_rule_says_what_it_means_in_the_metrics_terms() {
     check_refused(&format!("{oldest}, above: 30m, labels: {{ account: x }}"), "set automatically");
     check_refused(&format!("{oldest}, above: 30m, labels: {{ region: x }}"), "set automatically");
     check_refused(&format!("{oldest}, above: 30m, by: [queue], labels: {{ queue: x }}"), "set automatically");
-    check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "cannot be a label");
+    check_refused(&format!("{oldest}, above: 30m, labels: {{ on-call: x }}"), "is not a label name");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refuse
                 .to_owned(),
             "only numbers and quoted strings",
         ),
-        (chain("{{ value", "|replace('', value)", 9, " }}"), "too much work"),
+        (chain("{{ value", "|replace('', value)", 9, " }}"), "exceeds the limit"),
         ("{% for a in range(9)|zip(range(9)) %}{{ a }}{% endfor %}".to_owned(), "unknown"),
         ("{{ 'x'|indent(1000000000) }}".to_owned(), ""),
         ("{{ '%1000000000d'|format(1) }}".to_owned(), ""),
@@ -306,7 +306,7 @@ fn templates_that_would_overflow_the_stack_or_take_all_memory_or_time_are_refuse
         (
             "{% for a in range(999) %}{% for b in range(999) %}{% for c in range(999) %}{% endfor %}{% endfor %}{% endfor %}"
                 .to_owned(),
-            "too much work",
+            "exceeds the limit",
         ),
         (format!("{{% for a in range(900) %}}{}{{% endfor %}}", "x".repeat(40)), "32768 bytes"),
         ("{{ namespace(x=1) }}".to_owned(), "there is no `namespace`"),
