@@ -166,11 +166,11 @@ pub(super) async fn readers_only(State(access): State<Access>, mut request: Requ
 pub(super) async fn operators_only(request: Request, next: Next) -> Response {
     let refusal = match request.extensions().get::<Caller>() {
         Some(Caller::Operator(_)) => None,
-        Some(Caller::Reader(name)) => {
-            Some(ApiError::may_not_act(format!("the token {name} may only read; this takes one with `may: operate`")))
-        }
+        Some(Caller::Reader(name)) => Some(ApiError::may_not_act(format!(
+            "the token {name} is read-only; a token with `may: operate` is required"
+        ))),
         Some(Caller::Anonymous { could_act: false }) => {
-            Some(ApiError::may_not_act(format!("this service only reads; {ACT_HINT}")))
+            Some(ApiError::may_not_act(format!("this service is read-only; {ACT_HINT}")))
         }
         Some(Caller::Anonymous { could_act: true }) | None => Some(ApiError::token_needed()),
     };

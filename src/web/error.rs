@@ -122,12 +122,12 @@ impl ApiError {
 
     /// 414: the URI is too long.
     pub(super) fn uri_too_long(most: usize) -> Self {
-        Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", format!("path and parameters take more than {most} bytes"))
+        Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", format!("path and parameters exceed {most} bytes"))
     }
 
     /// 413: the body is too large.
     pub(super) fn too_large(most: u64) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("a body takes {most} bytes at most"))
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("the body exceeds {most} bytes"))
     }
 
     /// 503: temporarily unavailable; `code` says why.

@@ -223,7 +223,8 @@ pub(super) async fn histories(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Vec<HistoryView>>, ApiError> {
     let (now, query) = (pages.clock.now(), query.unwrap_or_default());
-    let say_which = || ApiError::bad_request("say which: metrics=queue.wait:p95,queue.wait.oldest");
+    let say_which =
+        || ApiError::bad_request("metrics is required, for example metrics=queue.wait:p95,queue.wait.oldest");
     let listed = pairs(&query)?.into_iter().find(|(key, _)| key == "metrics").ok_or_else(say_which)?.1;
     let metrics: Vec<&str> = listed.split(',').filter(|metric| !metric.is_empty()).collect();
     if metrics.is_empty() {
@@ -373,7 +374,8 @@ impl HistoryParameters {
 
     fn asked(self, now: Timestamp) -> Result<(Asked, HistoryView), ApiError> {
         let Self { metric, account: _, region: _, queue, share, stat, fold, from, to, step } = self;
-        let name = metric.ok_or_else(|| ApiError::bad_request("say which: metric=queue.wait.oldest"))?;
+        let name =
+            metric.ok_or_else(|| ApiError::bad_request("metric is required, for example metric=queue.wait.oldest"))?;
         let metric: &Metric = catalogue::find(&name).ok_or_else(|| {
             ApiError::bad_request(format!("there is no metric {}; see docs/METRICS.md", shown(&name)))
         })?;
@@ -436,7 +438,7 @@ fn stat_of(metric: &Metric, stat: Option<String>) -> Result<Option<&'static str>
     if metric.kind != catalogue::Kind::Distribution {
         let message = || {
             ApiError::bad_request(format!(
-                "{} is no distribution: leave `stat` out; `fold` says how a step's values become one",
+                "{} is not a distribution: leave `stat` out; `fold` selects how the values of a step are aggregated",
                 metric.name
             ))
         };

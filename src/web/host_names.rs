@@ -76,7 +76,7 @@ impl Hosts {
             let origin = origin.to_str().unwrap_or("\u{fffd}");
             if !self.is_own(origin, host) {
                 return Err(ApiError::forbidden_origin(format!(
-                    "a page of {} sent this request, and only the service's own pages may: if that is where people reach it, set \
+                    "this request came from a page of {}, and only the service's own pages are allowed: if that is its public address, set \
                      `external_url` to its address",
                     shown(origin)
                 )));
@@ -88,7 +88,7 @@ impl Hosts {
         let site = request.headers().get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
         if !matches!(site, None | Some(b"same-origin" | b"none")) {
             return Err(ApiError::forbidden_origin(
-                "a page of another site sent this request, and only the service's own pages may",
+                "this request came from a page of another site, and only the service's own pages are allowed",
             ));
         }
         // Without `external_url` the external host names are unknown.

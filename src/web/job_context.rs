@@ -142,7 +142,10 @@ pub(super) async fn context(
     let targets = pages.watched(&PlaceFilter::default());
     let answers = ask_each(targets, |reply| JobQuery::Context { id: id.as_str().into(), reply }).await?;
     let Some(around) = answers.given.into_iter().find_map(|(_, found)| found) else {
-        return Err(ApiError::not_found(format!("no job has the id {}; ended ones are forgotten in time", shown(&id))));
+        return Err(ApiError::not_found(format!(
+            "no job has the id {}; ended jobs are deleted after at most 7 days",
+            shown(&id)
+        )));
     };
     let JobWithContext { queue_arn, training_job, context } = *around;
     Ok(Json(ContextBody { links: Links::of(&id, queue_arn.as_deref(), training_job.as_ref()), ..context.into() }))

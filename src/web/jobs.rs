@@ -324,7 +324,7 @@ pub(super) async fn job(
     match merged_jobs::meant(answers, &words) {
         JobMatches::One(job) => Ok(Json(*job)),
         JobMatches::None => Err(ApiError::not_found(format!(
-            "no job is known by the id, name or owner {}; ended ones are forgotten in time",
+            "no job has the id, name or owner {}; ended jobs are deleted after at most 7 days",
             shown(&words)
         ))),
         JobMatches::Several(jobs, more) => Err(several(&words, &jobs, more)),

@@ -158,7 +158,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// An empty body counts as an empty object.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { bytes };
-    let wrong = |error: serde_json::Error| ApiError::bad_request(format!("the body is no JSON: {error}"));
+    let wrong = |error: serde_json::Error| ApiError::bad_request(format!("the body is not JSON: {error}"));
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(wrong)?;
     if !value.is_object() {
         return Err(ApiError::invalid("the body must be a JSON object"));

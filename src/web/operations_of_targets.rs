@@ -92,7 +92,7 @@ impl Pages {
         let still = self.possibly_active_in(id, refused.iter().filter(|(_, refusal)| is_temporary(refusal))).await;
         if !ended.is_empty() && !still.is_empty() {
             return Err(ApiError::not_everywhere(format!(
-                "silence {id} was ended in {} and may still hold in {}: send the same request again, to the replicas that lead those where there are several, which /api/v1/health names",
+                "silence {id} was ended in {} and may still hold in {}: send the same request again, with several replicas to those that lead these targets (see /api/v1/health)",
                 names(&ended),
                 still.join(", ")
             )));
@@ -171,7 +171,7 @@ impl Pages {
         let total: usize = changed.iter().map(|(_, changed)| changed).sum();
         if total > 0 && !unchanged.is_empty() {
             return Err(ApiError::not_everywhere(format!(
-                "{total} notifications were {}, and none of {}: send the same request again, to the replicas that lead those where there are several, which /api/v1/health names",
+                "{total} notifications were {}, and none of {}: send the same request again, with several replicas to those that lead these targets (see /api/v1/health)",
                 match change {
                     Change::Retry => "tried again",
                     Change::Drop => "given up",
@@ -224,14 +224,12 @@ async fn asked_in_time<T>(target: &WatchedTarget, operation: impl FnOnce(Reply<T
     let asking = asked(&target.operations, operation);
     match tokio::time::timeout(ACT_WITHIN, asking).await {
         Ok(answer) => answer.flatten(),
-        Err(_) => {
-            Err(Refusal::Unavailable(format!("there was no answer within {} s; try again", ACT_WITHIN.as_secs())))
-        }
+        Err(_) => Err(Refusal::Unavailable(format!("no response within {} s; try again", ACT_WITHIN.as_secs()))),
     }
 }
 
 fn nothing_yet() -> Refusal {
-    Refusal::Unavailable("nothing is watched yet; try again".to_owned())
+    Refusal::Unavailable("the service is still starting; try again".to_owned())
 }
 
 /// Whether a refusal is temporary, or for another replica to handle.
@@ -275,7 +273,7 @@ fn partially_added(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
     }
     let message = || {
         format!(
-            "silence {id} was added in {} and not in {}: the same request again would add another one; add it at the replicas that lead the others, which /api/v1/health names, or end it",
+            "silence {id} was added in {} and not in {}: do not repeat the request, which would add another silence; add it at the replicas that lead the others (see /api/v1/health), or end it",
             added.join(", "),
             lacking.join(", ")
         )

@@ -257,7 +257,7 @@ pub(super) async fn drop_notifications(
     Body(chosen): Body<Chosen>,
 ) -> Result<Json<Changed>, ApiError> {
     if chosen.receiver.is_none() && chosen.ids.is_empty() {
-        return Err(ApiError::invalid("say which: receiver, or ids as GET /api/v1/outbox lists them"));
+        return Err(ApiError::invalid("receiver or ids are required; GET /api/v1/outbox lists them"));
     }
     change(&pages, &caller, Change::Drop, chosen).await
 }

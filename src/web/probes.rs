@@ -336,7 +336,7 @@ fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
     if waiting.len() == latest.len() {
         let whys: Vec<String> = waiting.iter().take(MAX_NAMED).map(|snapshot| why(snapshot)).collect();
         return Some(if whys.is_empty() {
-            "nothing is watched yet: the log says what the start waits for".to_owned()
+            "the service is still starting: see the log".to_owned()
         } else {
             whys.join("; ")
         });
@@ -399,7 +399,7 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     let state = snapshot.store_error.iter().map(|error| format!("state file: {error}"));
     let other = snapshot.replica.as_ref().filter(|replica| !replica.leads && !replica.same_config);
     let replicas = other.map(|_| {
-        "replicas: the leader has another configuration than this one, which would go on by its own".to_owned()
+        "replicas: the leader has a different configuration; this replica would use its own after a takeover".to_owned()
     });
     let mut problems: Vec<String> =
         sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).collect();
@@ -414,7 +414,7 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
 fn stalled(pages: &Pages, snapshot: &Snapshot) -> Option<String> {
     let silent = silent_for(pages, snapshot);
     let is_long = silent > allowed_silence(pages);
-    is_long.then(|| format!("it has not ticked for {} s of the service's clock", silent.as_secs()))
+    is_long.then(|| format!("no tick for {} s of the service's clock", silent.as_secs()))
 }
 
 /// Time since the last tick, or since the start of the service, in clock time.

@@ -179,11 +179,13 @@ impl NewSilence {
         let matchers = self.matchers.iter().map(|text| Matchers::parse(text)).collect::<Result<Vec<_>, _>>();
         let matchers = matchers.and_then(Matchers::all).map_err(|why| ApiError::invalid(format!("matchers: {why}")))?;
         if matchers.is_empty() {
-            return Err(ApiError::invalid("matchers: say which alerts are meant, such as `queue=prod-*`"));
+            return Err(ApiError::invalid("matchers: at least one is required, such as `queue=prod-*`"));
         }
         let comment = self.comment.trim().to_owned();
         if comment.is_empty() || comment.chars().count() > MAX_COMMENT {
-            return Err(ApiError::invalid(format!("comment: say why, in {MAX_COMMENT} characters at most")));
+            return Err(ApiError::invalid(format!(
+                "comment: a reason of at most {MAX_COMMENT} characters is required"
+            )));
         }
         let ends_at = match (self.duration_seconds, self.ends_at) {
             (Some(seconds), None) => {

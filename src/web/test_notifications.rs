@@ -61,7 +61,7 @@ pub(super) async fn test(
 ) -> Result<Json<Vec<TestResult>>, ApiError> {
     match (&test.receiver, &test.rule) {
         (Some(_), Some(_)) | (None, None) => {
-            return Err(ApiError::invalid("say what to test: either receiver or rule"));
+            return Err(ApiError::invalid("either receiver or rule is required"));
         }
         (Some(_), None) if !test.labels.is_empty() => return Err(ApiError::invalid("labels: they go with rule")),
         (None, Some(_)) if !test.kinds.is_empty() => return Err(ApiError::invalid("kinds: they go with receiver")),

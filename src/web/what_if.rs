@@ -170,7 +170,7 @@ pub(super) async fn what_if(
             let kept = pages.recordings.get(&id, pages.clock).ok_or_else(|| not_kept(&id))?;
             if !place.fits(&kept.place) {
                 return Err(ApiError::bad_request(
-                    "the past is of another account or region: leave out account and region",
+                    "the recording is of another account or region: leave out account and region",
                 ));
             }
             Asked::Kept(kept)
@@ -210,7 +210,7 @@ fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Befo
 
 fn not_kept(id: &str) -> ApiError {
     ApiError::not_found(format!(
-        "no past {} is kept: the latest {MAX_CACHED_RECORDINGS} are, by this process and for an hour; ask for the candidates again",
+        "there is no recording {}: this process keeps the latest {MAX_CACHED_RECORDINGS} for an hour; request the candidates again",
         shown(id)
     ))
 }
@@ -317,7 +317,7 @@ impl Question {
         }
         let given = question.changes.len();
         if given > MAX_CHANGES {
-            return Err(ApiError::bad_request(format!("{given} changes are given; {MAX_CHANGES} are the most")));
+            return Err(ApiError::bad_request(format!("{given} changes exceed the limit of {MAX_CHANGES}")));
         }
         Ok(question)
     }

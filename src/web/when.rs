@@ -74,7 +74,7 @@ impl WhenParameters {
             }
         }
         let missing = |name: &str, example: &str| {
-            ApiError::bad_request(format!("parameter {name} is missing: say {name}={example}, for example"))
+            ApiError::bad_request(format!("parameter {name} is missing, for example {name}={example}"))
         };
         let queue =
             read.queue.filter(|queue| !queue.as_str().is_empty()).ok_or_else(|| missing("queue", "research"))?;

@@ -111,7 +111,7 @@ async fn ranking(running: &Running, queue: &str) {
     let again = running.api(&format!("/api/v1/what-if?past={past}&set={change}")).await;
     assert_eq!(again, report, "the past of the candidates is the same for all of them");
     let (status, text) = running.get("/api/v1/what-if?past=0123&set=queue.q.capacity=1").await;
-    assert!(status == 404 && text.contains("ask for the candidates again"), "{status} {text}");
+    assert!(status == 404 && text.contains("request the candidates again"), "{status} {text}");
     for (wrong, said) in [
         ("what-if?past=a&past=b", "given twice"),
         (&format!("what-if?past={past}&region=mars-1"), "another account or region"),

@@ -198,7 +198,7 @@ async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_
     assert!(line.contains("WARN") && line.contains("another service runs on this state file"), "{line}");
     let ready = http::get(format!("{page}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
-    assert!(ready.text().await.unwrap().contains("the log says what the start waits for"));
+    assert!(ready.text().await.unwrap().contains("the service is still starting: see the log"));
 
     assert_eq!(health(&first_page).await["store_error"], Value::Null, "the first goes on");
     assert!(second_hook.until(|_| true).await.is_empty(), "two would send everything twice");

@@ -37,15 +37,15 @@ impl Operations {
         let (changed, is_there) = self.store.call(run).await.map_err(unavailable)?;
         let names_some = is_unknown || !ids.is_empty();
         if changed == 0 && names_some && !is_there {
-            let message = "no such notification is there; see GET /api/v1/outbox?state=pending,dead,delivered,muted";
+            let message = "there is no such notification; see GET /api/v1/outbox?state=pending,dead,delivered,muted";
             return Err(Refusal::NotFound(message.to_owned()));
         }
         if changed == 0 && names_some {
             let states = match change {
-                Change::Retry => "pending or given up",
+                Change::Retry => "pending or dead",
                 Change::Drop => "pending",
             };
-            return Err(Refusal::Conflict(format!("none of these notifications is {states} any more")));
+            return Err(Refusal::Conflict(format!("none of these notifications is still {states}")));
         }
         let done = match change {
             Change::Retry => "notifications are tried again",

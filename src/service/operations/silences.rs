@@ -32,15 +32,14 @@ impl Operations {
     pub(super) async fn add_silence(&self, silence: Silence, allow_unmatched: bool) -> Outcome<Silence> {
         let rules = self.rules.borrow().clone();
         if let Some(why) = routing_table::never(&silence.matchers, &rules).filter(|_| !allow_unmatched) {
-            let message =
-                format!("matchers: this would silence nothing: {why} (`allow_unmatched` takes it nevertheless)");
+            let message = format!("matchers: this would silence nothing: {why} (`allow_unmatched` accepts it anyway)");
             return Err(Refusal::Invalid(message));
         }
         let (new, now) = (silence.clone(), self.clock.now());
         let add = move |store: &mut Store| {
             if store.silences()?.iter().filter(|silence| silence.is_active(now)).count() >= MAX_ACTIVE {
                 return Ok(Err(Refusal::Conflict(format!(
-                    "{MAX_ACTIVE} silences are in force, which is the most; end some first"
+                    "the limit of {MAX_ACTIVE} active silences is reached; end some first"
                 ))));
             }
             if new.id != 0 && store.silences()?.iter().any(|silence| silence.id == new.id) {

@@ -22,7 +22,7 @@ impl Operations {
         let messages = match (&test.receiver, &test.rule) {
             (Some(name), _) => vec![self.to_receiver(name, &test.kinds)?],
             (None, Some(name)) => self.of_rule(name, &test)?,
-            (None, None) => return Err(Refusal::Invalid("say what to test: either receiver or rule".to_owned())),
+            (None, None) => return Err(Refusal::Invalid("either receiver or rule is required".to_owned())),
         };
         let sent = join_all(messages.into_iter().map(|(receiver, after, rows)| async move {
             let became = send(&self.config, receiver, rows, self.clock).await;
@@ -57,7 +57,7 @@ impl Operations {
         if matches!(receiver.channel, Channel::PagerDuty { .. })
             && samples.iter().any(|sample| sample.group().is_some())
         {
-            let message = "kinds: PagerDuty has an incident per alert, so neither group nor digest is sent to it";
+            let message = "kinds: group and digest are not supported for PagerDuty, which has one incident per alert";
             return Err(Refusal::Invalid(message.to_owned()));
         }
         let rows = samples_for(&self.config, receiver, &samples, self.clock).map_err(unavailable)?;
@@ -79,7 +79,7 @@ impl Operations {
         let messages = self.messages(rule, test)?;
         if messages.is_empty() {
             let message =
-                format!("no receiver would get an alert of {name} with these labels; see `match` of the receivers");
+                format!("no receiver matches an alert of {name} with these labels; see `match` of the receivers");
             return Err(Refusal::Conflict(message));
         }
         Ok(messages)
@@ -117,6 +117,6 @@ fn unavailable(error: NoTarget) -> Refusal {
 fn sample(kind: &str) -> Outcome<Sample> {
     Sample::ALL.into_iter().find(|sample| sample.as_str() == kind).ok_or_else(|| {
         let known = Sample::ALL.map(Sample::as_str).join(", ");
-        Refusal::Invalid(format!("kinds: no sample is called {kind:?}; there are {known}"))
+        Refusal::Invalid(format!("kinds: there is no sample {kind:?}; known samples: {known}"))
     })
 }

@@ -63,7 +63,7 @@ async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
             })),
             Operation::ChangeOutbox { reply, .. } => drop(reply.send(match kind {
                 Kind::Leads => Ok(1),
-                Kind::HasNothing => Err(Refusal::NotFound("no such notification is there".to_owned())),
+                Kind::HasNothing => Err(Refusal::NotFound("there is no such notification".to_owned())),
                 Kind::IsLedElsewhere { .. } | Kind::IsGone | Kind::Hangs => Err(elsewhere()),
             })),
             Operation::Test { reply, .. } => drop(reply.send(Ok(Vec::new()))),

@@ -145,8 +145,8 @@ async fn several_metrics_come_in_one_pass_and_parts_of_a_whole_as_means() {
         "parts have no shares, and are there all the same"
     );
     for (query, reported) in [
-        ("", "say which: metrics="),
-        ("metrics=", "say which: metrics="),
+        ("", "metrics is required"),
+        ("metrics=", "metrics is required"),
         ("metrics=queue.weight", "there is no metric"),
         ("metrics=queue.wait:p42", "there are count, mean, p50"),
         ("metrics=queue.wait&metric=queue.wait", "as metrics=queue.wait:p95"),
@@ -185,11 +185,11 @@ async fn a_day_is_told_by_default_and_no_step_is_too_small() {
 async fn a_question_that_makes_no_sense_is_told_what_would() {
     let server = Server::start().await;
     for (query, reported) in [
-        ("", "say which: metric="),
+        ("", "metric is required"),
         ("metric=queue.weight", "there is no metric"),
         ("metric=poll.interval&queue=a", "has no label queue"),
         ("metric=queue.wait&stat=p42", "there are count, mean, p50"),
-        ("metric=poll.interval&stat=p50", "is no distribution"),
+        ("metric=poll.interval&stat=p50", "is not a distribution"),
         ("metric=queue.wait&from=yesterday", "2026-03-01T12:00:00Z"),
         ("metric=queue.wait&from=2026-03-01T12:00:00Z&to=2026-03-01T12:00:00Z", "before `to`"),
         ("metric=queue.wait&step=often", "30s, 5m or 1h"),
