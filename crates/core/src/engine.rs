@@ -286,7 +286,10 @@ impl Engine {
 
         alert_series::take_in(&self.active_alerts, &mut self.service, &mut self.counting);
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
-        let sources = self.sources.health(&self.facts.queues, now);
+        let mut sources = self.sources.health(&self.facts.queues, now);
+        if let Some(awaited) = self.facts.ledger.awaited() {
+            sources::descriptions_are_late(&mut sources, awaited, self.service.poll_interval, now);
+        }
         let inputs = self.facts.inputs(now, &sources);
         let ended = self.counting.take_ended(&inputs);
         let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
@@ -357,7 +360,7 @@ impl Engine {
             }
             Observation::Answered { source, queue, at } => {
                 if let Some(queue) = queue.as_ref().filter(|_| source == Source::Jobs) {
-                    self.facts.ledger.polled(queue);
+                    self.facts.ledger.polled(queue, at);
                 }
                 self.count_failures(source, 0);
                 self.sources.answered(source, queue, at);

@@ -9,6 +9,7 @@
 //!   total, the oldest are known by id only, or not at all.
 //! * A job costs time only when it changes: see [`ShareJobs`].
 
+mod awaited;
 mod coverage;
 mod event;
 mod failure;
@@ -26,10 +27,12 @@ mod timeline;
 mod tombstones;
 mod undescribed_ends;
 mod utilisation;
+mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+pub use awaited::Awaited;
 use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};
@@ -43,16 +46,16 @@ pub use table::key_of;
 pub use timeline::{Moment, Phase, Span, Timeline};
 pub use tombstones::PAST_KEPT;
 
-use crate::model::{JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen};
+use crate::model::{JobId, JobSeen, QueueName, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
 use listing::{Listed, Listing};
-use plan::Urgency;
 pub use saved::is_readable;
 use saved::{Past, Unsaved};
 use table::JobTable;
 use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
 use utilisation::Utilisation;
+use whereabouts::Whereabouts;
 
 /// Minimum retention of ended jobs, the same as Batch's own.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -112,15 +115,14 @@ impl Ledger {
     }
 
     fn take_in_answer(&mut self, seen: JobSeen, at: Moment) {
-        if seen.status.is_ended() {
-            if self.may_have_made_attempts_unseen(&seen) {
-                return self.undescribed_ends.keep(seen, at);
-            }
-            self.undescribed_ends.take(&seen.id);
-        } else if self.undescribed_ends.contains(&seen.id) && !self.is_behind(&seen, at) {
-            self.undescribed_ends.take(&seen.id);
+        if seen.status.is_ended() && self.may_have_made_attempts_unseen(&seen) {
+            self.shown_to_have_ended(&seen);
+            self.undescribed_ends.keep(seen, at);
+        } else if self.undescribed_ends.contains(&seen.id) {
+            self.take_in_beside_end(seen, at);
+        } else {
+            self.take_in(seen, at);
         }
-        self.take_in(seen, at);
     }
 
     /// Whether a list shows a job that this run has not seen in an older state than an earlier run has seen.
@@ -163,6 +165,9 @@ impl Ledger {
                 is_changed |= job.tell_unless_awaited(at.earliest, &mut self.events);
             }
             self.unsaved.add_if(is_changed, job);
+            if job.has_left() && !coverage.missing.contains_key(&seen.id) {
+                self.move_to(&seen.id, Whereabouts::AsSeen);
+            }
             return;
         }
         job.complete(&mut seen);
@@ -174,11 +179,16 @@ impl Ledger {
             // Attempts may have started and ended since an earlier run polled; a list does not show them.
             job.wants_description_since = Some(at.earliest);
         }
+        job.whereabouts = Whereabouts::AsSeen;
         job.observe(seen, at, &mut self.events);
+        let was_missing = coverage.judge(job);
+        if coverage.missing.contains_key(&job.latest.id) {
+            job.whereabouts = Whereabouts::Missing;
+        }
         self.index.add(job);
         self.listing.moved(&before, job);
         let is_other = described_before.is_none_or(|before| !job.is_saved_as(&before));
-        self.unsaved.add_if(coverage.judge(job) || is_other, job);
+        self.unsaved.add_if(was_missing || is_other, job);
         if job.has_a_past() {
             self.with_past.insert(job.latest.id.clone());
         }
@@ -226,7 +236,7 @@ impl Ledger {
         if let Some(job) = self.jobs.get(&id)
             && let Some(coverage) = self.queues.get_mut(job.queue())
         {
-            coverage.left.remove(&id);
+            coverage.found(&id);
         }
         self.ended.push_back((at, id));
         if self.ended.len() > self.room() {
@@ -320,21 +330,10 @@ impl Ledger {
         self.unsaved.extend(coverage.miss(missed));
     }
 
-    /// All requested lists of `queue` were complete in a poll.
-    pub fn polled(&mut self, queue: &QueueName) {
+    /// All lists of `queue` came to their ends that were asked for in a poll that began at `at`.
+    pub fn polled(&mut self, queue: &QueueName, at: Timestamp) {
         self.queues.entry(queue.clone()).or_default().polled();
-    }
-
-    /// Time from which on something may have happened that only descriptions show, for jobs that disappeared from
-    /// their lists or are back in the queue; `None` if there are none.
-    pub fn unreported_since(&self) -> Option<Timestamp> {
-        let left = self.queues.values().flat_map(|coverage| &coverage.left);
-        let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
-        let requeued = self.index.wanted(Urgency::Requeued);
-        let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
-        // The last seen state may have ended by then.
-        let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
-        seen.chain(self.undescribed_ends.created_since()).min()
+        self.missed(queue, at);
     }
 
     /// Drops old ended jobs, and applies ends whose descriptions did not arrive in time.
@@ -382,7 +381,7 @@ impl Ledger {
     /// status unknown to this build. Some may occur twice.
     pub fn dispatched(&self) -> impl Iterator<Item = &Job> {
         let ids = self.lanes().flat_map(|(_, _, lane)| lane.in_flight().chain(lane.unknown()));
-        ids.chain(&self.with_past).filter_map(|id| self.job(id))
+        ids.chain(&self.with_past).filter_map(|id| self.job(id)).filter(|job| !job.has_left())
     }
 
     /// Every job whose current wait began before a time.
@@ -392,7 +391,8 @@ impl Ledger {
 
     /// Every job that has not ended, by age.
     pub fn open_jobs(&self) -> impl Iterator<Item = &Job> {
-        self.listing.open().filter_map(|(_, key)| self.jobs.by_key(key))
+        let open = self.listing.open().filter_map(|(_, key)| self.jobs.by_key(key));
+        open.chain(self.undescribed_ends.ids().filter_map(|id| self.job(id)).filter(|job| job.status().is_ended()))
     }
 
     /// Every job in flight, by queue, share and status.
@@ -450,12 +450,7 @@ impl Ledger {
         lately.filter_map(|(_, id)| self.job(id))
     }
 
-    /// Number of a queue's ended jobs kept in full, by status.
-    pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
-        self.index.ended_counts(queue)
-    }
-
-    /// Number of jobs kept in full.
+    /// How many jobs are kept in full.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
@@ -473,13 +468,6 @@ impl Ledger {
     /// Ended jobs that were reduced to their ids early because of [`ENDED_KEPT`].
     pub fn forgotten_early(&self) -> u64 {
         self.forgotten_early
-    }
-
-    /// Waiting jobs of `queue` not seen since its last full listing, or not by this run.
-    pub fn unverified(&self, queue: &QueueName) -> usize {
-        let Some(coverage) = self.queues.get(queue) else { return 0 };
-        let left = coverage.left.iter().filter_map(|id| self.job(id));
-        left.filter(|job| job.status().is_waiting()).count() + coverage.unverified
     }
 }
 

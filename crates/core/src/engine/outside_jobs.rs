@@ -70,7 +70,7 @@ impl Outside {
     fn names(&self, ledger: &Ledger) -> BTreeSet<&TrainingJobName> {
         let Some(list) = &self.listed else { return BTreeSet::new() };
         let mut names: BTreeSet<&TrainingJobName> = list.names.iter().collect();
-        for job in ledger.in_flight() {
+        for job in ledger.in_flight().chain(ledger.left()) {
             if let Some(name) = &job.latest.training_job {
                 names.remove(name);
             }

@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::jobs::Awaited;
 use crate::metrics::SourceHealth;
+use crate::model::units::{counted, duration};
 use crate::model::{Queue, QueueName, Source, Timestamp};
 
 /// Status of a source that has neither answered nor failed since the start.
 const NO_ANSWER: &str = "no answer yet";
+
+/// Descriptions that are later than this are reported as late; or than [`LATE_POLLS`] polls, if that is longer.
+const LATE_AFTER: Duration = Duration::from_secs(600);
+
+/// See [`LATE_AFTER`].
+const LATE_POLLS: u32 = 5;
 
 /// State of all sources.
 #[derive(Clone, Debug)]
@@ -146,6 +154,26 @@ impl Sources {
     }
 }
 
+/// Descriptions are as old as what waits for them. Says so in words where they are late.
+pub(super) fn descriptions_are_late(
+    sources: &mut [SourceHealth],
+    awaited: Awaited,
+    poll_interval: Option<Duration>,
+    now: Timestamp,
+) {
+    let Some(health) = sources.iter_mut().find(|health| health.source == Source::Descriptions) else { return };
+    let late = LATE_AFTER.max(poll_interval.unwrap_or_default() * LATE_POLLS);
+    let since = now.since(awaited.since);
+    let age = health.age_seconds.get_or_insert_default();
+    *age = age.max(since.as_secs_f64());
+    if since > late && health.error.is_none() {
+        let (jobs, since) = (counted(awaited.jobs as u64, "job"), duration(since.as_secs_f64()));
+        health.error = Some(format!(
+            "DescribeServiceJob is {since} behind: {jobs} await a description, and what happened to them is reported late"
+        ));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,6 +257,27 @@ mod tests {
         assert_eq!(of(Source::Jobs), (Some(10.0), None, vec![]), "figures rest on lists");
         let failing = (Some(1_000.0), Some("DescribeServiceJob: denied".to_owned()), vec!["a".to_owned()]);
         assert_eq!(of(Source::Descriptions), failing);
+    }
+
+    #[test]
+    fn descriptions_are_as_late_as_the_job_that_has_waited_longest_for_one() {
+        let mut sources = Sources::new(second(0));
+        sources.watch(&[queue("a")], second(10));
+        sources.answered(Source::Topology, None, second(10));
+        sources.answered(Source::Descriptions, None, second(990));
+        let late = |since: i64, poll_interval| {
+            let mut all = sources.health(&[queue("a")], second(1_000));
+            let awaited = Awaited { jobs: 3, since: second(since) };
+            descriptions_are_late(&mut all, awaited, Some(Duration::from_secs(poll_interval)), second(1_000));
+            let health = all.into_iter().find(|health| health.source == Source::Descriptions).unwrap();
+            (health.age_seconds, health.error)
+        };
+        assert_eq!(late(995, 30), (Some(10.0), None), "some were answered later than that");
+        assert_eq!(late(400, 30), (Some(600.0), None));
+        let behind =
+            "DescribeServiceJob is 15m behind: 3 jobs await a description, and what happened to them is reported late";
+        assert_eq!(late(100, 30), (Some(900.0), Some(behind.to_owned())));
+        assert_eq!(late(100, 180), (Some(900.0), None), "five polls");
     }
 
     #[test]

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::{Labels, Sample, Value};
-use crate::model::{JobDetails, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt};
+use crate::model::{
+    JobDetails, JobId, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt,
+};
 
 mod clocks;
 mod restarts;

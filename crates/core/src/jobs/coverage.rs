@@ -17,7 +17,9 @@ pub(crate) struct Coverage {
     pub(super) waiting_then: usize,
     /// Jobs that were missing in a full listing of their last known status.
     pub(super) left: BTreeSet<JobId>,
-    /// Number of jobs kept in full, by minute of creation.
+    /// Those of them that were not described or seen before all lists of a poll were complete, and when that poll began.
+    pub(super) missing: BTreeMap<JobId, Timestamp>,
+    /// Jobs kept in full, by the minute in which they were created.
     pub(super) created: BTreeMap<i64, usize>,
     /// The newest job at the last poll with complete lists: every job created before it has been listed.
     pub(super) arrivals_until: Option<Timestamp>,
@@ -96,11 +98,13 @@ impl Coverage {
 
     /// Updates whether a job is missing in complete lists. Returns whether that changed.
     pub(super) fn judge(&mut self, job: &Job) -> bool {
-        if self.has_missed(job) {
-            self.left.insert(job.latest.id.clone())
-        } else {
-            !self.left.is_empty() && self.left.remove(&job.latest.id)
-        }
+        if self.has_missed(job) { self.left.insert(job.latest.id.clone()) } else { self.found(&job.latest.id) }
+    }
+
+    /// A job is where it was, or has ended. Says whether it was missing in a list.
+    pub(super) fn found(&mut self, id: &JobId) -> bool {
+        self.missing.remove(id);
+        !self.left.is_empty() && self.left.remove(id)
     }
 
     /// Adds jobs missing in a list. Returns those that were not missing before.

@@ -39,12 +39,18 @@ impl Index {
     /// Adds a job in its current state.
     pub(super) fn add(&mut self, job: &Job) {
         let latest = &job.latest;
-        if job.timeline.current().is_none() {
-            *self.ended.entry(latest.queue.clone()).or_default().entry(latest.status.clone()).or_default() += 1;
+        let is_over = job.timeline.current().is_none();
+        if job.status().is_ended() {
+            *self.ended.entry(latest.queue.clone()).or_default().entry(job.status().clone()).or_default() += 1;
+        }
+        if is_over {
             return;
         }
         if let Some(urgency) = Urgency::of(job) {
             self.wanted.entry(urgency).or_default().insert(place_of(job));
+        }
+        if job.has_left() {
+            return;
         }
         self.tell_move(job, true);
         let lanes = match self.lanes.get_mut(&latest.queue) {
@@ -62,6 +68,14 @@ impl Index {
         let latest = &job.latest;
         if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
             wanted.remove(&place_of(job));
+        }
+        if job.has_left() {
+            if job.status().is_ended() {
+                self.forget(job);
+            }
+            // Whatever follows of it, it comes from where it was.
+            self.tell_move(job, true);
+            return self.tell_move(job, false);
         }
         self.tell_move(job, false);
         let Some(lanes) = self.lanes.get_mut(&latest.queue) else { return };

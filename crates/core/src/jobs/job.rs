@@ -9,6 +9,7 @@ use crate::jobs::event::{Event, EventKind, Outcome};
 use crate::jobs::failure::FailureCategory;
 use crate::jobs::saved::Past;
 use crate::jobs::timeline::{Moment, Phase, Span, Timeline};
+use crate::jobs::whereabouts::Whereabouts;
 use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
@@ -73,6 +74,7 @@ pub struct Job {
     pub(super) is_restored: bool,
     /// Whether only an earlier run has seen it.
     pub(super) is_unverified: bool,
+    pub(super) whereabouts: Whereabouts,
 }
 
 impl Job {
@@ -100,6 +102,7 @@ impl Job {
             preemptions_reported: before.preemptions,
             is_restored: false,
             is_unverified: false,
+            whereabouts: Whereabouts::AsSeen,
         };
         job.tell_again(events);
         job.observe(JobSeen { details, ..seen }, at, events);
@@ -237,15 +240,30 @@ impl Job {
         self.timeline.observe(&last, self.seen_at, at);
         // Counts and lists by state must not include it as waiting or running.
         self.latest = last;
+        self.whereabouts = Whereabouts::AsSeen;
         self.is_over = true;
         self.seen_at = within.earliest;
         self.tell_spans(events);
         events.push(self.event(at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }
 
-    /// Its status.
+    /// Where the job stands, or stood when it was seen last.
     pub fn status(&self) -> &JobStatus {
-        &self.latest.status
+        match self.whereabouts {
+            Whereabouts::AsSeen | Whereabouts::Missing => &self.latest.status,
+            Whereabouts::Succeeded => &JobStatus::Succeeded,
+            Whereabouts::Failed => &JobStatus::Failed,
+        }
+    }
+
+    /// Whether complete lists no longer show the job where it was seen last, and nothing says where it is.
+    pub(super) fn is_missing(&self) -> bool {
+        self.whereabouts == Whereabouts::Missing
+    }
+
+    /// Whether the job is no longer where it was seen last, while a description of it is awaited: it counts for nothing there.
+    pub fn has_left(&self) -> bool {
+        self.whereabouts != Whereabouts::AsSeen
     }
 
     /// GPUs the job requests; `None` if unknown (unknown type, or instances of any type).
@@ -258,9 +276,10 @@ impl Job {
         self.details.as_ref()?.priority
     }
 
-    /// Start of the current wait; `None` if the job is not waiting.
+    /// Since when the job has been waiting without a break; `None` if it is not, or if nobody knows.
     pub fn waiting_since(&self) -> Option<Timestamp> {
-        self.timeline.current().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
+        let current = self.timeline.current().filter(|_| !self.has_left());
+        current.filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
     }
 
     /// Adds what an ended wait was for.

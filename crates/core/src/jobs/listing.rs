@@ -93,10 +93,10 @@ impl Filter {
             |prefix: &Option<String>, text: &str| prefix.as_ref().is_none_or(|prefix| text.starts_with(prefix));
         self.queue.as_ref().is_none_or(|queue| job.queue() == queue)
             && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
-            && self.state.as_ref().is_none_or(|state| job.status() == state)
+            && self.state.as_ref().is_none_or(|state| job.status() == state && !job.is_missing())
             && self.owner.as_ref().is_none_or(|owner| job.owner().unwrap_or_default() == owner)
             && self.unit.as_ref().is_none_or(|unit| job.latest.demand.iter().any(|capacity| capacity.unit == *unit))
-            && (!self.waiting || job.status().is_waiting())
+            && (!self.waiting || (job.status().is_waiting() && !job.is_missing()))
             && begins(&self.id, job.latest.id.as_str())
             && begins(&self.name, &job.latest.name)
     }

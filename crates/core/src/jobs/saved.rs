@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::coverage::{Coverage, SavedCoverage};
 use crate::jobs::job::{RequeueWaits, Waited};
+use crate::jobs::whereabouts::Whereabouts;
 use crate::jobs::{Changes, Event, EventKind, Job, Ledger, Timeline};
 use crate::model::{
     Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
@@ -118,6 +119,9 @@ struct Body {
     /// Whether it is missing in a list.
     #[serde(default, skip_serializing_if = "is_false")]
     left: bool,
+    /// Since when it is missing where complete lists had it, or shown to have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<i64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "so serde calls it")]
@@ -126,8 +130,8 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Body {
-    /// The state of a job, of whose reported preemptions `uncounted` are not counted yet.
-    fn of(job: &Job, uncounted: u32, left: bool) -> Self {
+    /// A job, when of the preemptions it reported `uncounted` are not counted yet.
+    fn of(job: &Job, uncounted: u32, left: bool, missing: Option<Timestamp>) -> Self {
         let latest = &job.latest;
         let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
         Self {
@@ -154,6 +158,7 @@ impl Body {
             requeue_waits: job.requeue_waits.clone(),
             preemptions: job.preemptions_reported.map(|reported| reported.saturating_sub(uncounted)),
             left,
+            missing: millis(missing),
         }
     }
 
@@ -199,14 +204,15 @@ impl Body {
             preemptions_reported: self.preemptions,
             is_restored: true,
             is_unverified: !is_over,
+            whereabouts: Whereabouts::AsSeen,
         })
     }
 }
 
 /// A parsed saved job.
 enum Read {
-    /// The job, and whether it is missing in a list.
-    Job(Box<Job>, bool),
+    /// The job, whether a list lacks it, and since when it is missing.
+    Job(Box<Job>, bool, Option<Timestamp>),
     Past(Past),
 }
 
@@ -218,8 +224,8 @@ pub fn is_readable(job: &SavedJob) -> bool {
 fn read(SavedJob { id, body }: &SavedJob) -> Option<Read> {
     match serde_json::from_str::<Body>(body) {
         Ok(body) => {
-            let left = body.left;
-            Some(Read::Job(Box::new(body.job(id.clone())?), left))
+            let (left, missing) = (body.left, body.missing.map(Timestamp::from_millis));
+            Some(Read::Job(Box::new(body.job(id.clone())?), left, missing))
         }
         Err(_) => serde_json::from_str(body).ok().filter(|past: &Past| past.timeline.is_sound()).map(Read::Past),
     }
@@ -251,7 +257,7 @@ impl Ledger {
     pub fn restore(&mut self, jobs: Vec<SavedJob>) -> Changes {
         for job in jobs {
             match read(&job) {
-                Some(Read::Job(restored, left)) => self.restore_job(*restored, left),
+                Some(Read::Job(restored, left, missing)) => self.restore_job(*restored, left, missing),
                 Some(Read::Past(past)) => drop(self.remembered.insert(job.id, past)),
                 None => self.unsaved.add_id(&job.id),
             }
@@ -259,13 +265,18 @@ impl Ledger {
         self.changes()
     }
 
-    fn restore_job(&mut self, mut job: Job, left: bool) {
+    fn restore_job(&mut self, mut job: Job, left: bool, missing: Option<Timestamp>) {
         self.index.intern(&mut job.latest);
         let id = job.latest.id.clone();
         let coverage = self.queues.entry(job.latest.queue.clone()).or_default();
         coverage.count(&job);
-        if left {
+        let missing = missing.filter(|_| !job.is_over);
+        if left || missing.is_some() {
             coverage.left.insert(id.clone());
+            if let Some(since) = missing {
+                coverage.missing.insert(id.clone(), since);
+                job.whereabouts = Whereabouts::Missing;
+            }
         } else {
             job.seen_at = job.seen_at.max(coverage.seen_at_least(&job).unwrap_or(job.seen_at));
             coverage.unverified += usize::from(job.is_unverified && job.status().is_waiting());
@@ -362,8 +373,11 @@ impl Ledger {
         if job.timeline.current().is_none() && uncounted.is_none() {
             return None;
         }
-        let left = self.queues.get(job.queue()).is_some_and(|coverage| coverage.left.contains(id));
-        serde_json::to_string(&Body::of(job, uncounted.unwrap_or_default(), left)).ok()
+        let coverage = self.queues.get(job.queue());
+        let left = coverage.is_some_and(|coverage| coverage.left.contains(id));
+        let since = coverage.and_then(|coverage| coverage.missing.get(id)).copied().unwrap_or(job.seen_at);
+        let missing = job.has_left().then_some(since);
+        serde_json::to_string(&Body::of(job, uncounted.unwrap_or_default(), left, missing)).ok()
     }
 
     /// The state to save of each queue.

@@ -10,7 +10,7 @@ use crate::jobs::Moment;
 use crate::jobs::job::DESCRIPTION_AWAITED;
 use crate::model::{JobId, JobSeen, QueueName, Timestamp};
 
-/// Invariant: the rest of the ledger knows none of these ends.
+/// Invariant: of these ends the rest of the ledger knows nothing but that a job it knows has [left](crate::jobs::Job::has_left).
 #[derive(Debug, Default)]
 pub(super) struct UndescribedEnds(BTreeMap<JobId, (Moment, JobSeen)>);
 
@@ -35,7 +35,23 @@ impl UndescribedEnds {
         self.0.contains_key(id)
     }
 
-    /// The jobs to describe.
+    /// The end of a job that is kept, and when it was asked for.
+    pub(super) fn end_of(&self, id: &JobId) -> Option<(Timestamp, &JobSeen)> {
+        self.0.get(id).filter(|(_, seen)| seen.status.is_ended()).map(|(at, seen)| (at.earliest, seen))
+    }
+
+    /// The ends of the jobs of a queue.
+    pub(super) fn of_queue(&self, queue: QueueName) -> impl Iterator<Item = &JobSeen> {
+        let all = self.0.values().map(|(_, seen)| seen);
+        all.filter(move |seen| seen.status.is_ended() && seen.queue == queue)
+    }
+
+    /// When each answer was asked for.
+    pub(super) fn kept_since(&self) -> impl Iterator<Item = Timestamp> {
+        self.0.values().map(|(at, _)| at.earliest)
+    }
+
+    /// The jobs, to be described.
     pub(super) fn ids(&self) -> impl Iterator<Item = &JobId> {
         self.0.keys()
     }

@@ -12,7 +12,10 @@ pub fn closed_values(metric: &Metric, label: Label) -> Vec<String> {
     let owned = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     let Some(closed) = metric.closed_label(label) else { return Vec::new() };
     match closed {
-        ClosedLabel::JobState => JobStatus::KNOWN.iter().map(|status| status.as_str().to_ascii_lowercase()).collect(),
+        ClosedLabel::JobState => {
+            let open = JobStatus::KNOWN.iter().filter(|status| !status.is_ended());
+            open.map(|status| status.as_str().to_ascii_lowercase()).collect()
+        }
         ClosedLabel::AlertState => owned(&["pending", "firing"]),
         ClosedLabel::ReservedState => owned(&["in_use", "idle", "unavailable"]),
         ClosedLabel::ReservedKind => owned(&[ReservedKind::TrainingPlan.as_str(), ReservedKind::WarmPool.as_str()]),

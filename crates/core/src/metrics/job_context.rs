@@ -103,7 +103,7 @@ pub struct AttemptEnd {
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> JobContext {
     let waits = job.status().is_waiting();
     let (holders, held_unit, holders_in_all) = if waits { holders(job, why, inputs) } else { (Vec::new(), None, 0) };
-    let failure = (*job.status() == JobStatus::Failed).then(|| job.failure());
+    let failure = (*job.status() == JobStatus::Failed && !job.has_left()).then(|| job.failure());
     JobContext {
         ahead: if waits { ahead(job, inputs) } else { Vec::new() },
         holders,

@@ -10,6 +10,7 @@ use crate::model::units::{amount, counted, duration};
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     match (job.timeline.current(), why) {
+        (Some(span), _) if job.has_left() => lines.push(left(job, span)),
         (Some(span), Some(why)) if span.phase == Phase::Waiting => lines.extend(why.story()),
         (Some(span), _) => lines.extend(now(job, span, inputs)),
         (None, _) => lines.extend(end(job, inputs)),
@@ -25,6 +26,18 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<Strin
     }
     lines.extend(next);
     lines
+}
+
+/// A job that is no longer where it was, as far as lists show.
+fn left(job: &Job, span: &Span) -> String {
+    let (phase, from) = (span.phase, span.from.latest);
+    match job.status() {
+        JobStatus::Succeeded => "It has succeeded; the rest is known once AWS Batch describes it.".to_owned(),
+        status if status.is_ended() => "It has failed; the rest is known once AWS Batch describes it.".to_owned(),
+        _ => format!(
+            "It was {phase} from {from} on, and AWS Batch no longer lists it there: where it is is known once AWS Batch describes it."
+        ),
+    }
 }
 
 fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {

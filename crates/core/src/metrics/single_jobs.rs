@@ -171,7 +171,8 @@ pub fn samples(inputs: &Inputs<'_>, wanted: &Wanted<'_>) -> Vec<Sample> {
     let of_selected = made_for(&wanted.metrics);
     let selected = selected(inputs, wanted);
     if !of_every_job.is_empty() {
-        for job in inputs.ledger.open_jobs().filter(|job| !selected.contains_key(&age_of(job))) {
+        let is_other = |job: &&Job| !job.has_left() && !selected.contains_key(&age_of(job));
+        for job in inputs.ledger.open_jobs().filter(is_other) {
             samples.extend(of_job(job, &of_every_job, inputs));
         }
     }
@@ -199,9 +200,10 @@ fn made_for(names: &BTreeSet<&'static str>) -> Vec<&'static Metric> {
 fn selected<'a>(inputs: &Inputs<'a>, wanted: &Wanted<'_>) -> BTreeMap<Age<'a>, &'a Job> {
     let known = wanted.jobs.iter().filter_map(|id| inputs.ledger.job(&JobId::new(*id)));
     let mut selected: BTreeMap<Age<'a>, &'a Job> =
-        known.filter(|job| job.timeline.current().is_some()).map(|job| (age_of(job), job)).collect();
+        known.filter(|job| job.timeline.current().is_some() && !job.has_left()).map(|job| (age_of(job), job)).collect();
     for selection in &wanted.selections {
-        for job in candidates(selection, inputs).filter(|job| selection.passes(job, inputs)) {
+        let passes = |job: &&Job| !job.has_left() && selection.passes(job, inputs);
+        for job in candidates(selection, inputs).filter(passes) {
             selected.insert(age_of(job), job);
         }
     }

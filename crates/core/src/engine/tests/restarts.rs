@@ -189,3 +189,20 @@ fn other_rules_count_from_the_next_tick_on_and_alerts_of_those_that_are_gone_end
     engine.set_rules(rule("After"));
     assert_eq!(changes(&mut engine, 120), ["After Fired", "Before Resolved(RuleRemoved)"]);
 }
+
+#[test]
+fn what_is_kept_of_jobs_that_never_turn_up_is_dropped_a_day_after_the_first_complete_poll() {
+    let body = r#"{"spans":[
+        {"phase":"Waiting","attempt":1,"from":{"earliest":"1970-01-01T00:00:10Z","latest":"1970-01-01T00:00:10Z"},"to":null}]}"#;
+    let job = SavedJob { id: "unseen".into(), body: body.to_owned() };
+    let mut engine = engine(Saved { jobs: vec![job], counted_until: Some(second(60)), ..Saved::default() });
+    let day = 86_400;
+    let dropped =
+        |engine: &mut Engine, at: i64| engine.tick(second(at)).jobs.changes.contains_key(&JobId::from("unseen"));
+    assert!(!dropped(&mut engine, 2 * day), "nothing has been listed yet");
+    engine.observe(vec![topology(), known(), answered(2 * day)]);
+    assert!(!dropped(&mut engine, 2 * day + 60));
+    assert!(!dropped(&mut engine, 3 * day + 60), "a day, and no longer");
+    assert!(dropped(&mut engine, 3 * day + 61));
+    assert!(!dropped(&mut engine, 3 * day + 120), "once");
+}

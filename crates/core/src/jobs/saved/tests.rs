@@ -115,7 +115,7 @@ impl Run {
         self.list(world, |seen| seen.status.is_in_flight(), at);
         self.ledger.in_flight_listed(&queue, at);
         self.list(world, |seen| after.is_none_or(|after| seen.created_at > after), at);
-        self.ledger.polled(&queue);
+        self.ledger.polled(&queue, at);
         self.polled_at = at;
     }
 
@@ -319,7 +319,7 @@ fn where_nothing_happens_nothing_is_written_however_many_wait() {
         (0..MANY).for_each(|number| drop(ledger.observe(job(number, false), second(at))));
         ledger.waiting_listed(&queue, second(at));
         ledger.in_flight_listed(&queue, second(at));
-        ledger.polled(&queue);
+        ledger.polled(&queue, second(at));
         (0..described).for_each(|number| drop(ledger.observe(job(number, true), second(at + 1))));
         ledger.to_save(&[])
     };

@@ -1,0 +1,126 @@
+//! Jobs of which a description is awaited: what lists show of them meanwhile, and how late descriptions are.
+//!
+//! AWS may describe jobs late or not at all for a while and list them all the same. Then a job that is no longer where it was counts for
+//! nothing there, so that what is counted by state is what the lists show.
+
+use crate::jobs::listing::Listed;
+use crate::jobs::plan::Urgency;
+use crate::jobs::whereabouts::Whereabouts;
+use crate::jobs::{Job, LISTS_MAY_LAG, Ledger, Moment};
+use crate::model::{JobId, JobSeen, JobStatus, QueueName, Timestamp};
+
+/// How late descriptions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Jobs to which something happened that only a description shows.
+    pub jobs: usize,
+    /// Since when the first of them waits for it.
+    pub since: Timestamp,
+}
+
+impl Ledger {
+    /// The jobs to which something happened that only a description shows; `None` if there are none.
+    pub fn awaited(&self) -> Option<Awaited> {
+        let missing = self.queues.values().flat_map(|coverage| coverage.missing.values().copied());
+        let changed = self.index.wanted(Urgency::Requeued).filter_map(|(_, key)| self.jobs.by_key(*key));
+        let changed = changed.filter(|job| !job.has_left()).filter_map(|job| job.wants_description_since);
+        let since = missing.chain(changed).chain(self.undescribed_ends.kept_since());
+        since.fold(None, |awaited: Option<Awaited>, since| {
+            let (jobs, first) = awaited.map_or((0, since), |awaited| (awaited.jobs, awaited.since));
+            Some(Awaited { jobs: jobs + 1, since: first.min(since) })
+        })
+    }
+
+    /// Jobs that are no longer where they were seen last and were not described since. Some may come up twice.
+    pub fn left(&self) -> impl Iterator<Item = &Job> {
+        let left = self.queues.values().flat_map(|coverage| &coverage.left).chain(self.undescribed_ends.ids());
+        left.filter_map(|id| self.job(id))
+    }
+
+    /// How many jobs of a queue have ended and are kept in full, or have ended as lists show, by status: a status may come up more than once.
+    pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
+        let others = self.undescribed_ends.of_queue(queue.clone()).filter(|seen| self.job(&seen.id).is_none());
+        self.index.ended_counts(queue).chain(others.map(|seen| (&seen.status, 1)))
+    }
+
+    /// Since when something may have happened that only descriptions show: of jobs that are not where they were, or are back in the
+    /// queue; `None` if there are none.
+    pub fn unreported_since(&self) -> Option<Timestamp> {
+        let left = self.queues.values().flat_map(|coverage| &coverage.left);
+        let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
+        let requeued = self.index.wanted(Urgency::Requeued);
+        let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
+        // What was seen may have been over by then.
+        let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
+        seen.chain(self.undescribed_ends.created_since()).min()
+    }
+
+    /// Waiting jobs of `queue` not seen since it was last listed in full, or by this run.
+    pub fn unverified(&self, queue: &QueueName) -> usize {
+        let Some(coverage) = self.queues.get(queue) else { return 0 };
+        let left = coverage.left.iter().filter_map(|id| self.job(id));
+        left.filter(|job| job.status().is_waiting()).count() + coverage.unverified
+    }
+
+    /// Takes in an answer about a job of which another one is kept until a description comes.
+    pub(super) fn take_in_beside_end(&mut self, seen: JobSeen, at: Moment) {
+        let id = seen.id.clone();
+        if seen.details.is_none()
+            && !seen.status.is_ended()
+            && let Some((ended_at, end)) = self.undescribed_ends.end_of(&id)
+        {
+            // An ended job stays ended: a list that was asked for later is behind, and one from before is about the past.
+            if at.earliest <= ended_at {
+                let whereabouts = Whereabouts::ended(&end.status);
+                self.take_in(seen, at);
+                self.move_to(&id, whereabouts);
+            }
+            return;
+        }
+        if !self.is_behind(&seen, at) {
+            self.undescribed_ends.take(&id);
+        }
+        self.take_in(seen, at);
+        if self.undescribed_ends.end_of(&id).is_none() {
+            self.no_longer_ended(&id);
+        }
+    }
+
+    /// A list shows that a job has ended, and a description is awaited.
+    pub(super) fn shown_to_have_ended(&mut self, seen: &JobSeen) {
+        if let Some(coverage) = self.queues.get_mut(&seen.queue) {
+            coverage.missing.remove(&seen.id);
+        }
+        self.move_to(&seen.id, Whereabouts::ended(&seen.status));
+    }
+
+    /// All lists of a poll that began at `at` are complete: what was missing in one and is not described yet is not where it was.
+    pub(super) fn missed(&mut self, queue: &QueueName, at: Timestamp) {
+        let Some(coverage) = self.queues.get_mut(queue) else { return };
+        let is_new = |id: &&JobId| self.jobs.get(id).is_some_and(|job| !job.has_left());
+        let missing: Vec<JobId> = coverage.left.iter().filter(is_new).cloned().collect();
+        coverage.missing.extend(missing.iter().map(|id| (id.clone(), at)));
+        missing.iter().for_each(|id| self.move_to(id, Whereabouts::Missing));
+    }
+
+    /// A job is not over, and what a list showed of its end was given up.
+    pub(super) fn no_longer_ended(&mut self, id: &JobId) {
+        if self.job(id).is_some_and(|job| job.whereabouts.has_ended()) {
+            self.move_to(id, Whereabouts::AsSeen);
+        }
+    }
+
+    pub(super) fn move_to(&mut self, id: &JobId, whereabouts: Whereabouts) {
+        let is_other = |job: &&mut Job| !job.is_over && job.whereabouts != whereabouts;
+        let Some(job) = self.jobs.get_mut(id).filter(is_other) else { return };
+        let before = Listed::of(job);
+        self.index.remove(job);
+        job.whereabouts = whereabouts;
+        self.index.add(job);
+        self.listing.moved(&before, job);
+        self.unsaved.add(job);
+    }
+}
+
+#[cfg(test)]
+mod tests;
