@@ -263,8 +263,8 @@ struct List {
     training_plan_arn_equals: Option<String>,
 }
 
-/// Newest first by default. Filters apply after pagination, as the API reference says of `StatusEquals`: short and
-/// empty pages are normal.
+/// Newest first by default. Filters by status apply after pagination, as the API reference says of `StatusEquals`: short
+/// and empty pages are normal. Filters by name and time apply before it.
 fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
     let size = input.max_results.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_RESULTS);
     let token = input
@@ -274,6 +274,7 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
         .transpose()?;
     let ascending = input.sort_order.as_deref() == Some("Ascending");
     let mut jobs = listed::all(world);
+    jobs.retain(|job| input.is_about(*job));
     let key = |job: &Listed<'_>| match input.sort_by.as_deref() {
         Some("Name") => (0, job.name().to_owned()),
         Some("Status") => (0, format!("{} {}", job.statuses().0, job.name())),
@@ -295,19 +296,22 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
         PageToken { page: page.saturating_add(1), order, key }.encode()
     });
     let summaries: Vec<_> =
-        jobs.into_iter().filter(|job| input.admits(world, *job)).map(|job| summary(world, job)).collect();
+        jobs.into_iter().filter(|job| input.shows(world, *job)).map(|job| summary(world, job)).collect();
     Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
 }
 
 impl List {
-    fn admits(&self, world: &World, job: Listed<'_>) -> bool {
+    fn is_about(&self, job: Listed<'_>) -> bool {
         let (created, modified) = (job.created_at().secs_f64(), job.last_modified().secs_f64());
-        self.status_equals.as_deref().is_none_or(|status| status == job.statuses().0)
-            && self.name_contains.as_deref().is_none_or(|part| job.name().contains(part))
+        self.name_contains.as_deref().is_none_or(|part| job.name().contains(part))
             && self.creation_time_after.is_none_or(|after| created > after)
             && self.creation_time_before.is_none_or(|before| created < before)
             && self.last_modified_time_after.is_none_or(|after| modified > after)
             && self.last_modified_time_before.is_none_or(|before| modified < before)
+    }
+
+    fn shows(&self, world: &World, job: Listed<'_>) -> bool {
+        self.status_equals.as_deref().is_none_or(|status| status == job.statuses().0)
             && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, job).is_some_and(|pool| pool["Status"] == status))
             // No simulated job runs on a training plan.
             && self.training_plan_arn_equals.is_none()

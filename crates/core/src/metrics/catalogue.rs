@@ -248,7 +248,7 @@ catalogue! {
         "1 if the target's queues and the jobs of at least one of them could be listed, else 0.";
     SOURCE_AGE = "source.age", Gauge, Seconds, NonNegative, ["source" = Source], Stable,
         about Other, from [], cloudwatch Sent,
-        "Age of the oldest data in use, by source.";
+        "Age of the oldest data in use, by source. For `descriptions`: how long a changed job has waited to be described, at most.";
     SOURCE_CALLS = "source.calls", Counter, Count, NonNegative, ["service", "operation", "outcome"], Stable,
         about Other, from [], cloudwatch Never("one series per operation and outcome, for debugging; SourceFailures is alarmed on"),
         "AWS API calls; each retry counts.";
