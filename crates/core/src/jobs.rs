@@ -330,7 +330,7 @@ impl Ledger {
         self.unsaved.extend(coverage.miss(missed));
     }
 
-    /// All lists of `queue` came to their ends that were asked for in a poll that began at `at`.
+    /// All requested lists of `queue` were complete in a poll that began at `at`.
     pub fn polled(&mut self, queue: &QueueName, at: Timestamp) {
         self.queues.entry(queue.clone()).or_default().polled();
         self.missed(queue, at);
@@ -450,7 +450,7 @@ impl Ledger {
         lately.filter_map(|(_, id)| self.job(id))
     }
 
-    /// How many jobs are kept in full.
+    /// Number of jobs kept in full.
     pub fn len(&self) -> usize {
         self.jobs.len()
     }
