@@ -38,7 +38,7 @@ pub use otlp::{OtlpSetupError, OtlpSink};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
-pub use volume::{WITH_NEWS, classic_use, otlp_use};
+pub use volume::{CHANGED_FRACTION, classic_use, otlp_use};
 
 /// Wall time limit of one attempt to publish to a sink.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub const MAX_HOLD: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Publisher {
     clock: Clock,
-    lanes: Vec<Lane>,
+    lanes: Vec<SinkSchedule>,
 }
 
 /// Result of an attempt to publish. Source of `publish.series` and `publish.failures`.
@@ -101,19 +101,19 @@ impl Publisher {
                 let budget = budget_of(config)?;
                 let sink = CloudWatchSink::new(client, config.namespace.clone()).within(budget);
                 let sink = sink.with_places(cloudwatch.places).shared_among(cloudwatch.targets);
-                lanes.push(Lane::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
+                lanes.push(SinkSchedule::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
             }
             if let Some(endpoint) = cloudwatch.otlp {
                 let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?
                     .in_form(config.histograms)
                     .repeating_unchanged(config.repeat_unchanged);
-                lanes.push(Lane::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
+                lanes.push(SinkSchedule::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
             }
         }
         for (index, config) in config.otlp.iter().enumerate() {
             let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
             let sink = OtlpSink::new(config, origin.clone())?;
-            lanes.push(Lane::new(name, Sink::Otlp(Box::new(sink)), Duration::ZERO));
+            lanes.push(SinkSchedule::new(name, Sink::Otlp(Box::new(sink)), Duration::ZERO));
         }
         Ok(Self { clock, lanes })
     }
@@ -140,7 +140,7 @@ impl Publisher {
 
 /// A sink with its interval.
 #[derive(Debug)]
-struct Lane {
+struct SinkSchedule {
     name: Arc<str>,
     sink: Sink,
     every: Duration,
@@ -158,7 +158,7 @@ enum Sink {
     Otlp(Box<OtlpSink>),
 }
 
-impl Lane {
+impl SinkSchedule {
     fn new(name: String, sink: Sink, every: Duration) -> Self {
         Self { name: name.into(), sink, every, last: None, hold: None, failing: None }
     }

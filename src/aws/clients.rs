@@ -21,8 +21,8 @@ use crate::aws::Limits;
 use crate::aws::answer_body::AnswerBody;
 use crate::aws::call_counter::{TooManyRequests, Watch};
 use crate::aws::completeness::Completeness;
-use crate::aws::credentials::{Renewal, Renewed};
-use crate::aws::odd_numbers::OddNumbers;
+use crate::aws::credentials::{CachedCredentials, RenewExpired};
+use crate::aws::odd_numbers::NumberFilter;
 use crate::config::Target;
 use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wall time limit until the first byte of a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Attempts per call, including the first. Backoff is jittered.
-const ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 3;
 /// Endpoint for all services, unless the target sets one.
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL";
 /// If any of these is set, credentials were configured on purpose.
@@ -162,16 +162,16 @@ impl<'a> Access<'a> {
 pub(super) async fn sdk_config(
     access: Access<'_>,
     clock: Clock,
-) -> Result<(SdkConfig, SharedHttpClient, Renewal), ConnectError> {
+) -> Result<(SdkConfig, SharedHttpClient, RenewExpired), ConnectError> {
     let (sdk, http) = with_credentials(access, clock).await?;
-    let renewed = sdk.credentials_provider().map(|provider| Renewed::new(provider, clock));
+    let renewed = sdk.credentials_provider().map(|provider| CachedCredentials::new(provider, clock));
     let sdk = match &renewed {
         None => sdk,
         Some(renewed) => {
             sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(renewed.clone())).build()
         }
     };
-    Ok((sdk, http, Renewal(renewed)))
+    Ok((sdk, http, RenewExpired(renewed)))
 }
 
 /// The SDK configuration and HTTP client, for callers that manage credentials themselves. Outbound requests are
@@ -232,13 +232,13 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
         .region(Region::new(region.to_owned()))
         .sleep_impl(clock)
         .time_source(clock)
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .identity_cache(IdentityCache::no_cache())
 }
 
-fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Renewal) -> Clients {
+fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &RenewExpired) -> Clients {
     let (calls, limits) = (CallCounter::default(), Limits::default());
     let watch = |service| Watch { service, counter: calls.clone(), budget: Some(budget.clone()) };
     // Job timestamps come from Batch, so Batch's clock is the reference.
@@ -246,7 +246,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Re
         .http_client(budget.guard_and_compare(http.clone()))
         .interceptor(watch("batch"))
         .interceptor(Completeness)
-        .interceptor(AnswerBody(OddNumbers(limits.clone())))
+        .interceptor(AnswerBody(NumberFilter(limits.clone())))
         .retry_classifier(TooManyRequests)
         .interceptor(renewal.clone())
         .retry_classifier(renewal.clone())
@@ -261,7 +261,7 @@ fn clients(sdk: &SdkConfig, budget: Budget, http: SharedHttpClient, renewal: &Re
     let sagemaker = aws_sdk_sagemaker::config::Builder::from(sdk)
         .interceptor(watch("sagemaker"))
         .interceptor(Completeness)
-        .interceptor(AnswerBody(OddNumbers(limits.clone())))
+        .interceptor(AnswerBody(NumberFilter(limits.clone())))
         .retry_classifier(TooManyRequests)
         .interceptor(renewal.clone())
         .retry_classifier(renewal.clone())

@@ -29,18 +29,18 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(60);
 const MAX_SEARCHED: usize = 4_096;
 
 /// Error codes for expired credentials.
-const TOO_OLD: [&str; 3] = ["ExpiredToken", "RequestExpired", "TokenRefreshRequired"];
+const EXPIRED_CODES: [&str; 3] = ["ExpiredToken", "RequestExpired", "TokenRefreshRequired"];
 
-/// Caches the credentials of a provider until they expire or are [forgotten](Renewed::forget). Clones share the
+/// Caches the credentials of a provider until they expire or are [forgotten](CachedCredentials::forget). Clones share the
 /// cache.
 #[derive(Clone, Debug)]
-pub(super) struct Renewed {
+pub(super) struct CachedCredentials {
     provider: SharedCredentialsProvider,
     clock: Clock,
     known: Arc<Mutex<Option<Credentials>>>,
 }
 
-impl Renewed {
+impl CachedCredentials {
     pub(super) fn new(provider: SharedCredentialsProvider, clock: Clock) -> Self {
         Self { provider, clock, known: Arc::default() }
     }
@@ -73,7 +73,7 @@ impl Renewed {
     }
 }
 
-impl ProvideCredentials for Renewed {
+impl ProvideCredentials for CachedCredentials {
     fn provide_credentials<'a>(&'a self) -> Provided<'a>
     where
         Self: 'a,
@@ -84,11 +84,11 @@ impl ProvideCredentials for Renewed {
 
 /// Clears credentials that AWS reports as expired, and marks the attempt as retryable.
 #[derive(Clone, Debug)]
-pub(super) struct Renewal(pub(super) Option<Renewed>);
+pub(super) struct RenewExpired(pub(super) Option<CachedCredentials>);
 
-impl Intercept for Renewal {
+impl Intercept for RenewExpired {
     fn name(&self) -> &'static str {
-        "Renewal"
+        "RenewExpired"
     }
 
     fn read_after_attempt(
@@ -104,13 +104,13 @@ impl Intercept for Renewal {
     }
 }
 
-impl ClassifyRetry for Renewal {
+impl ClassifyRetry for RenewExpired {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         if are_too_old(context) { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {
-        "Renewal"
+        "RenewExpired"
     }
 }
 
@@ -119,7 +119,7 @@ fn are_too_old(context: &InterceptorContext) -> bool {
     else {
         return false;
     };
-    let is_one = |text: &str| TOO_OLD.iter().any(|code| text.contains(code));
+    let is_one = |text: &str| EXPIRED_CODES.iter().any(|code| text.contains(code));
     let header = response.headers().get("x-amzn-errortype");
     let body = response.body().bytes().unwrap_or_default();
     header.is_some_and(is_one) || is_one(&String::from_utf8_lossy(body.get(..MAX_SEARCHED).unwrap_or(body)))

@@ -13,7 +13,7 @@ use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
-use crate::aws::translate::{Means, Unknowns};
+use crate::aws::translate::{MeanUtilisation, Unknowns};
 use trainspotter_core::model::HostUtilisation;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Observation;
@@ -245,13 +245,18 @@ impl Poller {
         hosts: &[(JobId, String)],
         at: Timestamp,
     ) -> (Vec<HostUtilisation>, Option<Failure>) {
-        let mut means = Means::default();
+        let mut means = MeanUtilisation::default();
         let failure = self.read_metrics(hosts, at, &mut means).await.err();
         let of_host = |(n, (job, host)): (usize, &(JobId, String))| means.host(&query_id(n), job, host, PERIOD);
         (hosts.iter().enumerate().filter_map(of_host).collect(), failure)
     }
 
-    async fn read_metrics(&self, hosts: &[(JobId, String)], at: Timestamp, means: &mut Means) -> Result<(), Failure> {
+    async fn read_metrics(
+        &self,
+        hosts: &[(JobId, String)],
+        at: Timestamp,
+        means: &mut MeanUtilisation,
+    ) -> Result<(), Failure> {
         // Whole minutes only: the current minute has incomplete data.
         let end = at.millis() / 60_000 * 60;
         let start = end - i64::from(MINUTES) * 60;

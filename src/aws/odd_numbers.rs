@@ -55,9 +55,9 @@ const MAX_SECONDS: f64 = 1e11;
 
 /// Corrects the responses of a client.
 #[derive(Debug)]
-pub(crate) struct OddNumbers(pub(crate) Limits);
+pub(crate) struct NumberFilter(pub(crate) Limits);
 
-impl RewriteBody for OddNumbers {
+impl RewriteBody for NumberFilter {
     fn rewrite(&self, operation: &str, body: &[u8]) -> Option<Vec<u8>> {
         let (corrected, _) = OPERATIONS.contains(&operation).then(|| without(body))??;
         self.0.hit(NUMBERS);

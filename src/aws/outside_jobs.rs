@@ -12,7 +12,7 @@ use crate::aws::Poller;
 use crate::aws::describe::Answer;
 use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
-use crate::aws::poller::{Out, send};
+use crate::aws::poller::{ObservationSender, send};
 use crate::aws::translate::{self, Unknowns, present};
 use trainspotter_core::model::{Observation, Source, Timestamp, TrainingJobName};
 
@@ -28,7 +28,7 @@ const PER_PAGE: i32 = 100;
 impl Poller {
     /// Lists running training jobs, latest first, and reports whether the list is complete: there may be more
     /// beyond the last page read.
-    pub(super) async fn list_training_jobs(&self, at: Timestamp, out: &Out) -> Result<(), Failure> {
+    pub(super) async fn list_training_jobs(&self, at: Timestamp, out: &ObservationSender) -> Result<(), Failure> {
         const OPERATION: &str = "ListTrainingJobs";
         let since = DateTime::from_secs((at - CREATED_WITHIN).millis() / 1_000);
         let (mut listing, mut token) = (Listing::new(OPERATION, MAX_PAGES, self.clients.limits()), None);

@@ -52,13 +52,13 @@ const MAX_PAGES_IN_FLIGHT: usize = 1_000;
 const MAX_NAMED: usize = 20;
 
 /// After a partial topology failure the next attempt follows after this fraction of the topology interval.
-const RETRY_PART: u32 = 5;
+const RETRY_DIVISOR: u32 = 5;
 
 /// Maximum pages of waiting jobs read directly per queue. A longer list is swept.
-const FEW_PAGES: u64 = 20;
+const MAX_DIRECT_PAGES: u64 = 20;
 
 /// Channel for observations. If it is closed the service is stopping, and the owner drops the poller.
-pub(crate) type Out = mpsc::Sender<Vec<Observation>>;
+pub(crate) type ObservationSender = mpsc::Sender<Vec<Observation>>;
 
 /// Polls the queues of one target and sends observations.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Poller {
 
     /// Begins a round: reads the topology, reservations and account limits, as far as they are due. These requests
     /// also determine AWS's clock.
-    pub async fn begin(&mut self, out: &Out) {
+    pub async fn begin(&mut self, out: &ObservationSender) {
         self.identity.ask(&self.clients, &self.queues, out);
         self.poll_topology(out).await;
         self.poll_reserved(out).await;
@@ -152,7 +152,7 @@ impl Poller {
     /// jobs, its arrivals, and its waiting jobs if they are few. Observations are sent page by page. A failing
     /// queue is reported, and the next one is polled.
     #[tracing::instrument(name = "poll_sources", level = "debug", skip_all)]
-    pub async fn poll(&mut self, questions: &Questions, out: &Out) {
+    pub async fn poll(&mut self, questions: &Questions, out: &ObservationSender) {
         if !self.begun {
             self.begin(out).await;
         }
@@ -173,7 +173,7 @@ impl Poller {
     /// if due or in progress, and its snapshot. A list that does not fit continues in the next round, and another
     /// queue goes first then.
     #[tracing::instrument(level = "debug", skip_all)]
-    pub async fn reconcile(&mut self, questions: &Questions, out: &Out) {
+    pub async fn reconcile(&mut self, questions: &Questions, out: &ObservationSender) {
         let mut pages = SweepPages::new(self.sweep_pages(), self.ends_at.take());
         let mut polled = std::mem::take(&mut self.polled);
         let first = polled.iter().position(|(queue, _)| Some(queue) > self.swept_first.as_ref()).unwrap_or(0);
@@ -217,7 +217,7 @@ impl Poller {
     }
 
     /// Sends the calls and limit hits since the last time.
-    pub(crate) async fn send_calls(&self, out: &Out) {
+    pub(crate) async fn send_calls(&self, out: &ObservationSender) {
         let hit = |(limit, times)| Observation::LimitHit { limit, times };
         send(out, self.clients.limits().drain().into_iter().map(hit).collect()).await;
         let calls = self.clients.calls().drain();
@@ -227,7 +227,7 @@ impl Poller {
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
-    async fn poll_topology(&mut self, out: &Out) {
+    async fn poll_topology(&mut self, out: &ObservationSender) {
         let at = self.clock.now();
         if !is_due(at, self.topology_due, self.poll.topology_every) {
             return;
@@ -239,7 +239,7 @@ impl Poller {
                 let next = if topology.failures.is_empty() {
                     self.poll.topology_every
                 } else {
-                    self.poll.topology_every / RETRY_PART
+                    self.poll.topology_every / RETRY_DIVISOR
                 };
                 self.topology_due = at + next;
                 self.queues.clone_from(&topology.queues);
@@ -307,14 +307,19 @@ impl Poller {
     }
 
     #[tracing::instrument(level = "debug", skip_all, fields(%queue))]
-    async fn poll_jobs(&mut self, queue: &QueueName, questions: &Questions, out: &Out) -> Result<(), Failure> {
+    async fn poll_jobs(
+        &mut self,
+        queue: &QueueName,
+        questions: &Questions,
+        out: &ObservationSender,
+    ) -> Result<(), Failure> {
         let created_after = questions.created_after.get(queue).copied();
         let since = self.clock.now();
         self.list(queue, JobStatus::Submitted, out).await?;
         self.list(queue, JobStatus::Pending, out).await?;
         // A queue without a watermark is new.
         if created_after.is_none() || questions.waiting.contains(queue) {
-            self.sweep(queue, since, &mut SweepPages::new(FEW_PAGES, None), out).await?;
+            self.sweep(queue, since, &mut SweepPages::new(MAX_DIRECT_PAGES, None), out).await?;
         }
         let since = self.clock.now();
         for status in [JobStatus::Scheduled, JobStatus::Starting, JobStatus::Running] {
@@ -332,7 +337,7 @@ impl Poller {
     }
 
     /// Lists one status to its last page.
-    async fn list(&self, queue: &QueueName, status: JobStatus, out: &Out) -> Result<(), Failure> {
+    async fn list(&self, queue: &QueueName, status: JobStatus, out: &ObservationSender) -> Result<(), Failure> {
         let max_pages = if status.is_in_flight() { MAX_PAGES_IN_FLIGHT } else { MAX_PAGES };
         let (mut listing, mut token) = (self.listing(max_pages), None);
         loop {
@@ -350,7 +355,7 @@ impl Poller {
         queue: &QueueName,
         now: Timestamp,
         pages: &mut SweepPages,
-        out: &Out,
+        out: &ObservationSender,
     ) -> Result<(), Failure> {
         let anew = Sweep { since: now, listing: self.listing(MAX_PAGES), token: None };
         let mut sweep = self.sweeps.remove(queue).unwrap_or(anew);
@@ -377,7 +382,12 @@ impl Poller {
 
     /// Lists jobs created after `asked`, newest first. If the list fails half-way, the older part is remembered:
     /// the next poll starts from this `asked` again, whatever newer jobs have been seen since.
-    async fn poll_arrivals(&mut self, queue: &QueueName, asked: Timestamp, out: &Out) -> Result<(), Failure> {
+    async fn poll_arrivals(
+        &mut self,
+        queue: &QueueName,
+        asked: Timestamp,
+        out: &ObservationSender,
+    ) -> Result<(), Failure> {
         let after = self.missed_arrivals.get(queue).map_or(asked, |missed_arrivals| asked.min(*missed_arrivals));
         self.missed_arrivals.insert(queue.clone(), after);
         let (mut listing, mut token) = (self.listing(MAX_PAGES), None);
@@ -400,7 +410,7 @@ impl Poller {
         ask: ListFilter,
         token: Option<String>,
         listing: &mut Listing,
-        out: &Out,
+        out: &ObservationSender,
     ) -> Result<Listed, Failure> {
         let asked = self.clock.mark();
         let request = self.clients.batch.list_service_jobs().job_queue(queue.as_str()).max_results(JOBS_PER_PAGE);
@@ -432,7 +442,7 @@ impl Poller {
     }
 
     #[tracing::instrument(level = "debug", skip_all)]
-    async fn poll_snapshot(&self, queue: &QueueName, out: &Out) {
+    async fn poll_snapshot(&self, queue: &QueueName, out: &ObservationSender) {
         let at = self.clock.now();
         let source = Source::Snapshot;
         let about = Some(queue.clone());
@@ -470,8 +480,8 @@ struct Listed {
     newest: Option<Timestamp>,
 }
 
-/// Sends observations, if any. A closed channel is not an error: see [`Out`].
-pub(crate) async fn send(out: &Out, observations: Vec<Observation>) {
+/// Sends observations, if any. A closed channel is not an error: see [`ObservationSender`].
+pub(crate) async fn send(out: &ObservationSender, observations: Vec<Observation>) {
     if !observations.is_empty() {
         let _closed = out.send(observations).await;
     }

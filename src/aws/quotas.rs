@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::aws::Poller;
 use crate::aws::failure::Failure;
-use crate::aws::poller::{Out, is_due, send};
+use crate::aws::poller::{ObservationSender, is_due, send};
 use trainspotter_core::model::{Capacity, Observation, Source};
 
 /// Limits change on request only, which takes hours at least. After a failure they are retried at the interval of
@@ -17,7 +17,7 @@ const OPERATION: &str = "GetServiceQuota";
 impl Poller {
     /// Reads the limits of the configured instance types and the running training jobs, if due. Partial results are
     /// reported even if the rest fails: a role may lack some permissions.
-    pub(crate) async fn poll_account(&mut self, out: &Out) {
+    pub(crate) async fn poll_account(&mut self, out: &ObservationSender) {
         let (at, source) = (self.clock.now(), Source::Account);
         if self.target.quotas.is_empty() || !is_due(at, self.account_due, self.poll.utilisation_every) {
             return;
@@ -32,7 +32,7 @@ impl Poller {
         send(out, vec![outcome]).await;
     }
 
-    async fn poll_limits(&mut self, out: &Out) -> Result<(), Failure> {
+    async fn poll_limits(&mut self, out: &ObservationSender) -> Result<(), Failure> {
         let now = self.clock.now();
         if !is_due(now, self.limits_due, ASK_EVERY) {
             return Ok(());

@@ -29,9 +29,9 @@ use trainspotter_core::model::Timestamp;
 const BURST: f64 = 5.0;
 /// Lower bound of the rate under throttling, in calls per second (or the configured rate, if lower): a turn must
 /// come within the five minutes that a request's signature is valid.
-const SLOWEST: f64 = 0.1;
+const MIN_RATE: f64 = 0.1;
 /// Further throttles within this time of a slow-down belong to the same burst and are ignored.
-const ONE_BURST: Duration = Duration::from_secs(1);
+const BURST_WINDOW: Duration = Duration::from_secs(1);
 /// Number of successful calls that restore the configured rate.
 const CALLS_TO_RECOVER: f64 = 64.0;
 /// Timer resolution in wall time. Turns missed within it are made up for, so that a fast clock loses none.
@@ -78,11 +78,11 @@ impl Budget {
     pub fn throttled(&self) {
         let now = self.elapsed();
         let mut turns = self.lock();
-        if now - turns.slowed < ONE_BURST.as_secs_f64() {
+        if now - turns.slowed < BURST_WINDOW.as_secs_f64() {
             return;
         }
         turns.slowed = now;
-        turns.rate = (turns.rate / 2.0).max(SLOWEST.min(self.configured));
+        turns.rate = (turns.rate / 2.0).max(MIN_RATE.min(self.configured));
         turns.next = turns.next.max(now + 1.0 / turns.rate);
         tracing::warn!(calls_per_second = turns.rate, "AWS throttles: slowing down");
     }

@@ -9,7 +9,7 @@ use aws_smithy_types::DateTime;
 use crate::aws::Poller;
 use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
-use crate::aws::poller::{Out, is_due, send};
+use crate::aws::poller::{ObservationSender, is_due, send};
 use crate::aws::translate::{self, Pools, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};
 
@@ -24,7 +24,7 @@ const MAX_PLAN_PAGES: usize = 100;
 impl Poller {
     /// Reads training plans and warm pools, if watched and due. If either fails neither is reported: a partial
     /// result would look like a change.
-    pub(crate) async fn poll_reserved(&mut self, out: &Out) {
+    pub(crate) async fn poll_reserved(&mut self, out: &ObservationSender) {
         let at = self.clock.now();
         let watched = self.target.reserved;
         if !(watched.training_plans || watched.warm_pools)

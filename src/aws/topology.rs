@@ -14,7 +14,7 @@ use crate::aws::failure::Failure;
 use crate::aws::listing::Listing;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
-use crate::aws::unreadable_entries::{Readable, Unreadable};
+use crate::aws::unreadable_entries::{EntryFilter, Unreadable};
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Queue;
 use trainspotter_core::model::QueueName;
@@ -82,7 +82,7 @@ impl<T> Default for Found<T> {
 
 impl<T> Found<T> {
     /// Records the unreadable entries of a page.
-    fn leave_out(&mut self, operation: &'static str, readable: &Readable) {
+    fn leave_out(&mut self, operation: &'static str, readable: &EntryFilter) {
         for entry in readable.taken_out() {
             let Unreadable { name, problem } = entry;
             self.unreadable.insert(name.clone(), Failure::Entry { operation, name, problem });
@@ -130,7 +130,7 @@ impl Reading<'_> {
         let mut found = BTreeMap::new();
         let mut unreadable = Found::<()>::default();
         let (mut listing, mut token) = (self.listing(OPERATION), None);
-        let readable = Readable::new("jobQueues", "jobQueueName");
+        let readable = EntryFilter::new("jobQueues", "jobQueueName");
         loop {
             let request = self.clients.batch.describe_job_queues().set_next_token(token);
             let page = request.customize().interceptor(AnswerBody(readable.clone())).send().await;
@@ -164,7 +164,7 @@ impl Reading<'_> {
         const OPERATION: &str = "DescribeServiceEnvironments";
         let mut found = Found::default();
         let (mut listing, mut token) = (self.listing(OPERATION), None);
-        let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+        let readable = EntryFilter::new("serviceEnvironments", "serviceEnvironmentName");
         loop {
             let request = self.clients.batch.describe_service_environments().set_next_token(token);
             let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
@@ -200,7 +200,7 @@ impl Reading<'_> {
         let arns: BTreeSet<&str> = queues.iter().filter_map(translate::scheduling_policy).collect();
         let arns: Vec<String> = arns.into_iter().map(str::to_owned).collect();
         let mut found = Found::default();
-        let readable = Readable::new("schedulingPolicies", "arn");
+        let readable = EntryFilter::new("schedulingPolicies", "arn");
         for chunk in arns.chunks(POLICIES_PER_CALL) {
             let request = self.clients.batch.describe_scheduling_policies().set_arns(Some(chunk.to_vec()));
             match request.customize().interceptor(AnswerBody(readable.clone())).send().await {
@@ -282,7 +282,7 @@ impl Reading<'_> {
         const OPERATION: &str = "ListQuotaShares";
         let mut found = Found::default();
         let (mut listing, mut token) = (self.listing(OPERATION), None);
-        let readable = Readable::new("quotaShares", "quotaShareName");
+        let readable = EntryFilter::new("quotaShares", "quotaShareName");
         loop {
             let request = self.clients.batch.list_quota_shares().job_queue(queue).set_next_token(token);
             let page = match request.customize().interceptor(AnswerBody(readable.clone())).send().await {

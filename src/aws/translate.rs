@@ -27,7 +27,7 @@ pub(crate) use topology::{
     environment, environment_name, fair_share, invalid, is_covered, is_of_training_jobs, is_quota_policy, is_watched,
     queue, quota_share, scheduling_policy,
 };
-pub(crate) use training::{Means, outside_use, training_job};
+pub(crate) use training::{MeanUtilisation, outside_use, training_job};
 
 /// Upper bound of a limit or of a sum over jobs: the range of `maxCapacity`.
 const MAX_CAPACITY: f64 = i32::MAX as f64;

@@ -64,14 +64,14 @@ pub(crate) struct Unreadable {
 
 /// Removes unreadable entries from one list. Clones share the removed entries.
 #[derive(Clone, Debug)]
-pub(crate) struct Readable {
+pub(crate) struct EntryFilter {
     list: &'static str,
     /// The member that names an entry.
     name: &'static str,
     taken_out: Arc<Mutex<Vec<Unreadable>>>,
 }
 
-impl Readable {
+impl EntryFilter {
     pub(crate) fn new(list: &'static str, name: &'static str) -> Self {
         Self { list, name, taken_out: Arc::default() }
     }
@@ -101,7 +101,7 @@ impl Readable {
     }
 }
 
-impl RewriteBody for Readable {
+impl RewriteBody for EntryFilter {
     fn rewrite(&self, _: &str, body: &[u8]) -> Option<Vec<u8>> {
         self.without(body)
     }
@@ -189,7 +189,7 @@ mod tests {
     fn only_what_cannot_be_read_is_taken_out() {
         let odd = [json!(800_000_000_000_i64), json!(1e308), json!(1.5), json!("8"), json!([]), json!(true)];
         for odd in odd {
-            let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+            let readable = EntryFilter::new("serviceEnvironments", "serviceEnvironmentName");
             let body = json!({"serviceEnvironments": [environment("a", json!(4)), environment("b", odd.clone())], "nextToken": "2"});
             let left: Value = serde_json::from_slice(&readable.without(body.to_string().as_bytes()).unwrap()).unwrap();
             assert_eq!(left, json!({"serviceEnvironments": [environment("a", json!(4))], "nextToken": "2"}), "{odd}");
@@ -209,7 +209,7 @@ mod tests {
             format!(r#"{{"serviceEnvironments":[{sound},{}],"nextToken":"Infinity"}}"#, entry("b", odd))
         };
         for odd in ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "1E+999"] {
-            let readable = Readable::new("serviceEnvironments", "serviceEnvironmentName");
+            let readable = EntryFilter::new("serviceEnvironments", "serviceEnvironmentName");
             let left = readable.without(text(odd).as_bytes()).unwrap_or_else(|| panic!("{odd}: the page is refused"));
             let left: Value = serde_json::from_slice(&left).unwrap();
             let sound = json!({"serviceEnvironmentName": "a \" NaN: 1e400, ", "capacityLimits": [{"maxCapacity": 4}]});
@@ -230,10 +230,10 @@ mod tests {
             json!({"fairsharePolicy": {"shareDistribution": [{"shareIdentifier": "a", "weightFactor": 0.1}]}}),
         ];
         for entry in entries {
-            let readable = Readable::new("list", "name");
+            let readable = EntryFilter::new("list", "name");
             assert_eq!(readable.without(json!({"list": [entry.clone()]}).to_string().as_bytes()), None, "{entry}");
         }
-        let readable = Readable::new("list", "name");
+        let readable = EntryFilter::new("list", "name");
         for body in ["", "<html>", "[]", r#"{"list": 3}"#, r#"{"message": "no"}"#] {
             assert_eq!(readable.without(body.as_bytes()), None, "{body}: whoever reads it says what is wrong");
         }

@@ -11,7 +11,7 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
-use crate::publish::{Origin, WITH_NEWS, classic_use, otlp_use};
+use crate::publish::{CHANGED_FRACTION, Origin, classic_use, otlp_use};
 use crate::service::{LiveCheckError, look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
@@ -192,7 +192,7 @@ fn usage(
         if sink.metrics.are_otlp() && sink.repeat_unchanged > sink.every {
             notes.push(format!(
                 "Assumed: {:.0} % of all points change between two publications by OTLP.",
-                WITH_NEWS * 100.0
+                CHANGED_FRACTION * 100.0
             ));
         }
         notes.push(

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::cli::remote::TOKEN_VARIABLE;
-use crate::cli::simulate::{Chosen, World};
+use crate::cli::simulate::{ChosenWorld, World};
 use crate::cli::{Failure, listen, say};
 use crate::config::{
     ApiToken, Archive, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, ObjectPlace, Otlp,
@@ -139,7 +139,7 @@ async fn clock_of(simulator: &str) -> Result<Clock, Failure> {
     Ok(Clock::starting_at(now, speed))
 }
 
-fn introduce(arguments: &Arguments, world: &Chosen, endpoint: SocketAddr, page: SocketAddr) {
+fn introduce(arguments: &Arguments, world: &ChosenWorld, endpoint: SocketAddr, page: SocketAddr) {
     let jobs = world.trace.as_ref().map_or_else(
         || format!("a synthetic workload, seed {}", world.seed),
         |path| format!("the jobs of {}", path.display()),

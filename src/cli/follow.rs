@@ -82,7 +82,7 @@ impl Watch {
         Self { name, folder, running: config.clone(), known: Ok(text.clone()), seen: Ok(text), problem: None }
     }
 
-    /// Whether the last read differs from the one before.
+    /// Whether the last read differs from the accepted text.
     fn is_unsettled(&self) -> bool {
         self.seen != self.known
     }

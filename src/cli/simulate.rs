@@ -76,7 +76,7 @@ pub(super) struct World {
 }
 
 /// A world, with all files read.
-pub(super) struct Chosen {
+pub(super) struct ChosenWorld {
     /// Simulated seconds per real second.
     pub(super) speed: f64,
     /// Random seed.
@@ -88,14 +88,14 @@ pub(super) struct Chosen {
 
 impl World {
     /// Reads the scenario; arguments take precedence over it.
-    pub(super) fn choose(&self) -> Result<Chosen, Failure> {
+    pub(super) fn choose(&self) -> Result<ChosenWorld, Failure> {
         let (mut scenario, folder) = match &self.scenario {
             Some(path) => (read_scenario(path)?, path.parent()),
             None => (Scenario::default(), None),
         };
         scenario.quirks.extend(self.quirks.iter().cloned());
         let of_scenario = scenario.trace.as_ref().map(|trace| folder.unwrap_or(Path::new("")).join(trace));
-        Ok(Chosen {
+        Ok(ChosenWorld {
             speed: self.speed.or(scenario.speed).unwrap_or(SPEED),
             seed: self.seed.or(scenario.seed).unwrap_or(SEED),
             trace: self.trace.clone().or(of_scenario),
@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-impl Chosen {
+impl ChosenWorld {
     /// The clock of this world, starting now.
     pub(super) fn clock(&self) -> Clock {
         Clock::fast(self.speed)

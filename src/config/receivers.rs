@@ -26,7 +26,7 @@ const MIN_ESCALATION: Duration = Duration::from_secs(60);
 const MIN_REPEAT: Duration = Duration::from_secs(300);
 
 /// Maximum delay of escalations and reminders.
-const MAX_LATER: Duration = Duration::from_secs(30 * 86_400);
+const MAX_DELAY: Duration = Duration::from_secs(30 * 86_400);
 
 /// Allowed grouping delay: a digest of more than a day is not useful, and notifications that wait longer are given
 /// up.
@@ -56,12 +56,12 @@ impl Check<'_> {
             }
             let give_up_after = format!("{at}.give_up_after");
             self.at_least(&give_up_after, receiver.give_up_after.0, MIN_GIVE_UP);
-            self.at_most(&give_up_after, receiver.give_up_after.0, MAX_LATER);
+            self.at_most(&give_up_after, receiver.give_up_after.0, MAX_DELAY);
             let mute = self.mute(&at, &receiver.mute);
             let escalate = self.escalate(&at, receiver, receivers);
             if let Some(interval) = &receiver.repeat_interval {
                 self.at_least(&format!("{at}.repeat_interval"), interval.0, MIN_REPEAT);
-                self.at_most(&format!("{at}.repeat_interval"), interval.0, MAX_LATER);
+                self.at_most(&format!("{at}.repeat_interval"), interval.0, MAX_DELAY);
             }
             let group = self.group(&at, receiver);
             if let Some(channel) = self.channel(&at, receiver) {
@@ -99,7 +99,7 @@ impl Check<'_> {
     fn escalate(&mut self, at: &str, from: &file::Receiver, all: &[file::Receiver]) -> Option<Escalation> {
         let file::Escalation { after, to } = from.escalate.as_ref()?;
         self.at_least(&format!("{at}.escalate.after"), after.0, MIN_ESCALATION);
-        self.at_most(&format!("{at}.escalate.after"), after.0, MAX_LATER);
+        self.at_most(&format!("{at}.escalate.after"), after.0, MAX_DELAY);
         if *to == from.name {
             self.problem(
                 &format!("{at}.escalate.to"),

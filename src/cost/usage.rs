@@ -14,7 +14,7 @@ const LOG_READ_EVERY: Duration = Duration::from_millis(700);
 /// Minimum number of records that a leader writes per lease.
 const RECORDS_PER_LEASE: f64 = 3.0;
 /// Factor for records beyond those of ticks and leases, such as deliveries: measured on a demo.
-const FURTHER_RECORDS: f64 = 1.15;
+const RECORD_OVERHEAD: f64 = 1.15;
 /// Number of announcements per lease by replicas that share targets, with a PUT and a LIST each.
 const ANNOUNCEMENTS_PER_LEASE: u32 = 6;
 /// Maximum pause between announcements.
@@ -120,7 +120,7 @@ impl Usage {
         let targets = config.targets.len().max(1) as f64;
         let log = config.replication.as_ref().filter(|replication| replication.is_in_a_bucket()).map(|replication| {
             let leases = RECORDS_PER_LEASE * every(replication.lease);
-            let records = every(config.poll.every).max(leases) * FURTHER_RECORDS;
+            let records = every(config.poll.every).max(leases) * RECORD_OVERHEAD;
             let pause = (replication.lease / ANNOUNCEMENTS_PER_LEASE).min(MAX_ANNOUNCEMENT_PAUSE);
             // A LIST costs as much as a PUT.
             let announcements = if targets > 1.0 { 2.0 * tasks as f64 * every(pause) } else { 0.0 };

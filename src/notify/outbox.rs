@@ -5,8 +5,7 @@
 //! - Per alert and receiver, rows are attempted in the order in which they were written.
 //! - A resolve is only sent to a receiver that was notified of the firing; a firing is not dropped because its
 //!   alert was resolved.
-//! - When a receiver fails, the others are notified in the transaction that records the failure; likewise when it
-//!   recovers.
+//! - When a receiver fails or recovers, the others are notified in the transaction that records it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

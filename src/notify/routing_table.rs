@@ -156,7 +156,7 @@ pub fn never(matchers: &Matchers, rules: &[Rule]) -> Option<String> {
 }
 
 /// Why matchers never match.
-struct Wrong {
+struct Unmatchable {
     /// The label that causes it, if it is one.
     label: Option<String>,
     /// Whether no alert has the label at all.
@@ -164,16 +164,16 @@ struct Wrong {
     message: String,
 }
 
-impl Wrong {
+impl Unmatchable {
     fn at(self, path: &str) -> (String, String) {
         (self.label.map_or_else(|| path.to_owned(), |label| format!("{path}.{label}")), self.message)
     }
 }
 
-fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> Option<Wrong> {
+fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> Option<Unmatchable> {
     for matcher in matchers.iter() {
         if let Some(message) = unknown(matcher.label(), labels) {
-            return Some(Wrong { label: Some(matcher.label().to_owned()), unknown: true, message });
+            return Some(Unmatchable { label: Some(matcher.label().to_owned()), unknown: true, message });
         }
     }
     let about_trouble = matchers.iter().any(|matcher| ["alertname", "receiver"].contains(&matcher.label()));
@@ -189,7 +189,7 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
     });
     let Some(matcher) = alone else {
         let message = format!("no rule raises an alert that is all of `{matchers}`");
-        return Some(Wrong { label: None, unknown: false, message });
+        return Some(Unmatchable { label: None, unknown: false, message });
     };
     let label = matcher.label();
     let values: BTreeSet<&str> = rules.iter().filter_map(|rule| known(rule, label)).collect();
@@ -203,12 +203,12 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
         _ => String::new(),
     };
     let message = format!("no rule raises an alert with `{matcher}`{values}{hint}");
-    Some(Wrong { label: Some(label.to_owned()), unknown: false, message })
+    Some(Unmatchable { label: Some(label.to_owned()), unknown: false, message })
 }
 
 /// Why no target matches, if so: by its region, or by its account if every target names a role and thereby its
 /// account.
-fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Wrong> {
+fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Unmatchable> {
     let regions = config.targets.iter().map(|target| Some(target.region.as_str())).collect();
     let accounts = config.targets.iter().map(|target| Place::account_of(target.role.as_deref()?)).collect();
     [("region", regions), ("account", accounts)].into_iter().find_map(|(label, known): (_, Option<BTreeSet<&str>>)| {
@@ -218,7 +218,7 @@ fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Wrong> {
         let matcher = matchers.iter().find(is_none)?;
         let all = known.iter().copied().collect::<Vec<_>>().join(", ");
         let message = format!("no target has `{matcher}`; there are {all}");
-        Some(Wrong { label: Some(label.to_owned()), unknown: true, message })
+        Some(Unmatchable { label: Some(label.to_owned()), unknown: true, message })
     })
 }
 

@@ -98,7 +98,7 @@ impl Sample {
 const JOB: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Duration of the sample alert.
-const LASTED: Duration = Duration::from_secs(300);
+const SAMPLE_DURATION: Duration = Duration::from_secs(300);
 
 /// First message of `trainspotter notify test`: a firing marked as a test.
 pub fn test(receiver: &str, now: Timestamp) -> OutboxRow {
@@ -163,7 +163,7 @@ fn value(rule: &Rule, label: &str, given: &BTreeMap<String, String>, scene: &Sce
 fn tested(kind: TransitionKind, by: &[(&str, &str)], severity: &str, scene: &Scene, now: Timestamp) -> Transition {
     let mut transition = transition(kind);
     transition.at = now;
-    let fired_at = if kind == TransitionKind::Fired { now } else { now - LASTED };
+    let fired_at = if kind == TransitionKind::Fired { now } else { now - SAMPLE_DURATION };
     let alert = &mut transition.alert;
     alert.rule = "TestNotification".to_owned();
     alert.by = by.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();

@@ -12,7 +12,7 @@ use trainspotter_otlp::{ExponentialHistograms, Form, MAX_POINTS_PER_REQUEST, Ori
 
 /// Fraction of points that change within a minute: a seventh on the demo and at most a sixth, plus a margin for
 /// busier queues.
-pub const WITH_NEWS: f64 = 0.25;
+pub const CHANGED_FRACTION: f64 = 0.25;
 
 /// Volume of custom metrics for a frame of one of `targets` targets, if every month is like it. The budget is the
 /// service's: the part of one target at the `shipped` prices, whatever prices the bill uses.
@@ -59,7 +59,7 @@ pub fn otlp_use(
     let bytes: u64 = requests.iter().map(|(request, _)| charged_bytes(request)).sum();
     // Changed points are sent each time, unchanged ones at the repeat interval.
     let repeated = if repeat_unchanged > every { every.as_secs_f64() / repeat_unchanged.as_secs_f64() } else { 1.0 };
-    let pushes = pushes(every) * (WITH_NEWS + (1.0 - WITH_NEWS) * repeated);
+    let pushes = pushes(every) * (CHANGED_FRACTION + (1.0 - CHANGED_FRACTION) * repeated);
     OtlpUse {
         sink: sink.to_owned(),
         is_cloudwatch,

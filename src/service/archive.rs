@@ -48,7 +48,7 @@ enum WriteDaysError {
 
 /// Status of the archive.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ArchiveStanding {
+pub(super) struct ArchiveStatus {
     rows: u64,
     /// When the oldest pending day became due.
     due_since: Option<Timestamp>,
@@ -88,12 +88,12 @@ impl Archiving {
 pub(super) struct ArchiveRows {
     hourly: Hourly,
     uncommitted: Unarchived,
-    /// Whether the current, incomplete hour must be saved again.
+    /// Whether the state at the beginning of the current hour must be saved.
     is_new_hour: bool,
     /// Whether rows are collected at all.
     is_on: bool,
     left_out: u64,
-    standing: Option<watch::Receiver<ArchiveStanding>>,
+    standing: Option<watch::Receiver<ArchiveStatus>>,
     failures_counted: u64,
 }
 
@@ -192,7 +192,7 @@ struct ArchiveWriter {
     source: String,
     store: StoreHandle,
     clock: Clock,
-    standing: watch::Sender<ArchiveStanding>,
+    standing: watch::Sender<ArchiveStatus>,
 }
 
 impl ArchiveWriter {

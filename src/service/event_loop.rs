@@ -210,7 +210,7 @@ impl EventLoop {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
-        self.engine.set_room(self.room.for_one_that_keeps(self.engine.kept()));
+        self.engine.set_room(self.room.allowance(self.engine.kept()));
         let mut output = self.engine.tick(now);
         if self.removed.is_cancelled() {
             output.transitions = output.transitions.into_iter().map(as_target_removed).collect();

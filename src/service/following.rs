@@ -21,7 +21,7 @@ use trainspotter_core::rules::Rule;
 const MIN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Loading jobs takes at most one part in this many of the time, however many jobs there are.
-const READING_PART: u32 = 10;
+const LOAD_TIME_DIVISOR: u32 = 10;
 
 /// The newest frame of a file, with its tables; `None` if there is none.
 pub(super) async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
@@ -29,7 +29,7 @@ pub(super) async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
 }
 
 /// The jobs of the log, as last loaded.
-struct Known {
+struct LoadedJobs {
     engine: Engine,
     /// Time of the frame they were loaded with.
     at: Timestamp,
@@ -49,24 +49,29 @@ pub(super) async fn answer(
     replicas: &Replicas,
     stop: CancellationToken,
 ) {
-    let mut known: Option<Known> = None;
+    let mut known: Option<LoadedJobs> = None;
     while let Some(Some(query)) = stop.run_until_cancelled(queries.recv()).await {
         let record = replicas.standing.borrow().number;
-        let is_old = |known: &Known| known.record != record && known.read.elapsed() >= known.pause;
+        let is_old = |known: &LoadedJobs| known.record != record && known.read.elapsed() >= known.pause;
         if known.as_ref().is_none_or(is_old) {
             match read(config, rules, replicas, record).await {
                 Ok(read) => known = read.or(known),
                 Err(error) => tracing::warn!(%error, "the jobs of the log cannot be read"),
             }
         }
-        if let Some(Known { engine, at, .. }) = &mut known {
+        if let Some(LoadedJobs { engine, at, .. }) = &mut known {
             job_queries::answer(engine, query, *at);
         }
     }
 }
 
 /// Loads all jobs known to the log; `None` before its first frame.
-async fn read(config: &Config, rules: &[Rule], replicas: &Replicas, record: u64) -> Result<Option<Known>, StoreError> {
+async fn read(
+    config: &Config,
+    rules: &[Rule],
+    replicas: &Replicas,
+    record: u64,
+) -> Result<Option<LoadedJobs>, StoreError> {
     let began = Instant::now();
     let Some(frame) = latest(config.store.clone()).await? else { return Ok(None) };
     let saved = restore::without_jobs(replicas.store.load().await?);
@@ -81,6 +86,6 @@ async fn read(config: &Config, rules: &[Rule], replicas: &Replicas, record: u64)
         Observation::Topology { at, queues: frame.topology },
         Observation::Reserved { at, all: frame.reserved },
     ]);
-    let pause = (began.elapsed() * READING_PART).max(MIN_PAUSE);
-    Ok(Some(Known { engine, at, record, read: Instant::now(), pause }))
+    let pause = (began.elapsed() * LOAD_TIME_DIVISOR).max(MIN_PAUSE);
+    Ok(Some(LoadedJobs { engine, at, record, read: Instant::now(), pause }))
 }

@@ -24,14 +24,14 @@ pub(super) struct Forecast {
 
 /// Forecast scheduling shared by all targets of a service. Clones share the state.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct ForecastScheduler {
     /// Permit to run a forecast: two at once would double memory and CPU use.
     turn: Arc<Semaphore>,
     /// Number of targets now.
     targets: Arc<AtomicUsize>,
 }
 
-impl Turns {
+impl ForecastScheduler {
     /// Creates the shared state for `targets` targets.
     pub(super) fn new(targets: Arc<AtomicUsize>) -> Self {
         Self { turn: Arc::new(Semaphore::new(1)), targets }
@@ -48,7 +48,7 @@ impl Turns {
 #[derive(Debug)]
 pub(super) struct Forecasting {
     worlds: mpsc::Sender<(World, OwnedSemaphorePermit)>,
-    turns: Turns,
+    turns: ForecastScheduler,
     /// Whether the next world is accepted: the previous forecast is finished, and the thread has paused.
     is_ready: Arc<AtomicBool>,
     /// Change count and time of the last forecast world.
@@ -60,7 +60,7 @@ pub(super) struct Forecasting {
 #[derive(Debug)]
 pub(super) struct Forecasts {
     worlds: mpsc::Receiver<(World, OwnedSemaphorePermit)>,
-    turns: Turns,
+    turns: ForecastScheduler,
     is_ready: Arc<AtomicBool>,
     made: mpsc::Sender<Box<Forecast>>,
     /// Share of one core for all targets together.
@@ -73,7 +73,7 @@ impl Forecasting {
     pub(super) fn new(
         cpu_share: f64,
         made: mpsc::Sender<Box<Forecast>>,
-        turns: Turns,
+        turns: ForecastScheduler,
         clock: Clock,
     ) -> (Self, Forecasts) {
         let (worlds, inbox) = mpsc::channel(1);
@@ -141,10 +141,10 @@ mod tests {
     fn all_targets_together_take_their_part_of_a_core() {
         let took = Duration::from_secs(2);
         for targets in [1, 2, 64] {
-            let turns = Turns::new(Arc::new(AtomicUsize::new(targets)));
+            let turns = ForecastScheduler::new(Arc::new(AtomicUsize::new(targets)));
             let busy = took.as_secs_f64() / (took + turns.rest(took, 0.05)).as_secs_f64();
             assert!((busy * targets as f64 - 0.05).abs() < 1e-9, "{targets} targets: {busy} each");
         }
-        assert_eq!(Turns::new(Arc::default()).rest(took, 1.0), Duration::ZERO);
+        assert_eq!(ForecastScheduler::new(Arc::default()).rest(took, 1.0), Duration::ZERO);
     }
 }

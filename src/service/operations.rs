@@ -37,7 +37,7 @@ pub(super) fn access(config: &Config) -> Access {
 }
 
 /// The operations task, and the handles that other parts need.
-pub(super) struct Acting {
+pub(super) struct OperatorActions {
     pub(super) operations: Operations,
     asked: mpsc::Sender<Operation>,
     pub(super) inbox: mpsc::Receiver<Operation>,
@@ -46,7 +46,7 @@ pub(super) struct Acting {
     pub(super) access: Access,
 }
 
-impl Acting {
+impl OperatorActions {
     pub(super) fn new(
         shared: &Shared,
         config: &Config,

@@ -14,14 +14,14 @@ use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{JobId, Observation, Questions, Source, Timestamp};
 
 /// Minimum wall time of a poll for the engine's questions.
-const MIN_ANSWERING: Duration = Duration::from_millis(50);
+const MIN_QUESTION_TIME: Duration = Duration::from_millis(50);
 
 /// Tolerance when an event's time is compared with the start of a poll: event times have whole seconds, and clocks
 /// differ.
-const EVENTS_MAY_LAG: Duration = Duration::from_secs(5);
+const EVENT_TIME_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// With several targets, the minimum delay between the first and the second poll, as a part of the interval.
-const FIRST_PART: f64 = 0.25;
+const MIN_FIRST_DELAY: f64 = 0.25;
 
 /// The polling task.
 pub(super) struct Polling {
@@ -86,18 +86,18 @@ impl Polling {
         let answered_by = self.poller.reconcile_from(&questions, self.clock.at(began) + turn);
         // At extreme clock speeds the interval is over before the lists are complete. Polls then become rarer, but
         // questions still get their time.
-        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING));
+        let deadline = answered_by.max(self.clock.now() + self.clock.of_wall(MIN_QUESTION_TIME));
         let asked = self.questions().await?;
         self.poller.answer(&asked, deadline, &self.observed).await;
         let end = self.clock.at(began) + turn;
-        self.poller.end_round_at(end.max(self.clock.now() + self.clock.of_wall(MIN_ANSWERING)));
+        self.poller.end_round_at(end.max(self.clock.now() + self.clock.of_wall(MIN_QUESTION_TIME)));
         self.poller.reconcile(&questions, &self.observed).await;
         self.messages.send(PollerMessage::PollEnded { began_at: self.clock.at(began) }).await.ok()
     }
 
     /// Describes the jobs of events, except those that the poll of `polled_at` has already covered.
     async fn describe_hinted(&mut self, hints: Vec<JobEvent>, polled_at: Timestamp, deadline: Timestamp) -> Option<()> {
-        let is_news = |hint: &JobEvent| hint.at >= polled_at - EVENTS_MAY_LAG;
+        let is_news = |hint: &JobEvent| hint.at >= polled_at - EVENT_TIME_TOLERANCE;
         let jobs: BTreeSet<JobId> = hints.into_iter().filter(is_news).map(|hint| hint.job).collect();
         if jobs.is_empty() {
             return Some(());
@@ -122,7 +122,7 @@ fn second_after(every: Duration, target: &str, is_alone: bool) -> Duration {
     let digest = Sha256::digest(target);
     let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
     let part = f64::from(number) / f64::from(u32::MAX);
-    every.mul_f64(FIRST_PART + (1.0 - FIRST_PART) * part)
+    every.mul_f64(MIN_FIRST_DELAY + (1.0 - MIN_FIRST_DELAY) * part)
 }
 
 /// Forwards the events of the event queue, if configured, and its status until `stop`.
@@ -163,7 +163,7 @@ mod tests {
         let mut after: Vec<Duration> =
             (0..64).map(|number| second_after(every, &format!("t{number}"), false)).collect();
         after.sort();
-        assert!(after.iter().all(|after| (every.mul_f64(FIRST_PART)..=every).contains(after)), "{after:?}");
+        assert!(after.iter().all(|after| (every.mul_f64(MIN_FIRST_DELAY)..=every).contains(after)), "{after:?}");
         // The polls are spread: no second has many of them.
         let within_a_second = |from: &Duration| {
             let at_once = |at: &&Duration| (*from..*from + Duration::from_secs(1)).contains(*at);

@@ -16,7 +16,7 @@ use crate::objects::{self, AnyStorage, Rights, Setting};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
-use crate::service::operations::Acting;
+use crate::service::operations::OperatorActions;
 use crate::service::shared::Shared;
 use crate::service::target_service::{self, TargetService, Term};
 use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
@@ -142,7 +142,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
         let Ok(store) = crate::store::Store::in_memory().and_then(StoreHandle::start) else { return };
         let clock = watching.shared.clock;
         let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, &store, clock);
-        let acting = Acting::new(&watching.shared, &watching.config, &[], &store, &notifiers, &latest);
+        let acting = OperatorActions::new(&watching.shared, &watching.config, &[], &store, &notifiers, &latest);
         let (senders, _inbox) = Inbox::new();
         let (past, _questions) = mpsc::channel(MAX_HISTORY_QUERIES);
         watching.shared.hub.put(acting.watched(watching.place(), latest, senders.queries, past));
@@ -261,14 +261,14 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     let (store, clock) = (&replicas.store, shared.clock);
     let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, store, clock);
     let rules = shared.rules.borrow().rules.clone();
-    let acting = Acting::new(shared, config, &rules, store, &notifiers, &latest);
+    let acting = OperatorActions::new(shared, config, &rules, store, &notifiers, &latest);
     let (past, questions) = mpsc::channel(MAX_HISTORY_QUERIES);
     let (senders, inbox) = Inbox::new();
     shared.hub.put(acting.watched(watching.place(), latest.clone(), senders.queries.clone(), past));
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history::answer(history::Past::of(shared, config, latest), questions, stop.clone()),
+        history::answer(history::HistorySources::of(shared, config, latest), questions, stop.clone()),
         following::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }

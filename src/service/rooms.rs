@@ -1,15 +1,16 @@
-//! How many jobs each target may keep of what is bounded for the whole process: what the others leave, and an equal part at the least.
+//! Divides process-wide limits on kept jobs among targets: each target may keep what the others leave, and at least an
+//! equal part.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use trainspotter_core::engine::Room;
 
-/// What each target keeps, by its name. Cheap to clone.
+/// Number of jobs kept by each target. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rooms(Arc<Mutex<BTreeMap<String, Room>>>);
 
-/// The room of one target, which is given back when this is dropped.
+/// The share of one target, released on drop.
 #[derive(Debug)]
 pub(super) struct RoomOfTarget {
     rooms: Rooms,
@@ -23,8 +24,8 @@ impl Rooms {
 }
 
 impl RoomOfTarget {
-    /// What the target may keep, which keeps so much now.
-    pub(super) fn for_one_that_keeps(&self, kept: Room) -> Room {
+    /// Records what the target keeps now, and returns what it may keep.
+    pub(super) fn allowance(&self, kept: Room) -> Room {
         let mut all = self.rooms.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(self.target.clone(), kept);
         let others = || all.iter().filter(|(name, _)| **name != self.target).map(|(_, room)| room);
@@ -53,14 +54,14 @@ mod tests {
         let rooms = Rooms::default();
         let (large, small) = (rooms.of("large"), rooms.of("small"));
         let kept = |ended| Room { ended, forecasts: 0 };
-        assert_eq!(large.for_one_that_keeps(kept(100_000)), Room::MAX);
-        // Whoever comes has its part, and whoever has more gives it back as it is needed.
-        assert_eq!(small.for_one_that_keeps(kept(0)).ended, 50_000);
-        assert_eq!(large.for_one_that_keeps(kept(100_000)).ended, 100_000);
-        assert_eq!(small.for_one_that_keeps(kept(10_000)).ended, 50_000);
-        assert_eq!(large.for_one_that_keeps(kept(100_000)).ended, 90_000);
+        assert_eq!(large.allowance(kept(100_000)), Room::MAX);
+        // A new target gets its part, and a target with more gives it back as it is needed.
+        assert_eq!(small.allowance(kept(0)).ended, 50_000);
+        assert_eq!(large.allowance(kept(100_000)).ended, 100_000);
+        assert_eq!(small.allowance(kept(10_000)).ended, 50_000);
+        assert_eq!(large.allowance(kept(100_000)).ended, 90_000);
         drop(small);
-        assert_eq!(large.for_one_that_keeps(kept(90_000)), Room::MAX);
+        assert_eq!(large.allowance(kept(90_000)), Room::MAX);
     }
 
     #[test]
@@ -71,10 +72,10 @@ mod tests {
             let mut kept = vec![0; count];
             for _ in 0..20 {
                 for (target, kept) in targets.iter().zip(&mut kept) {
-                    let room = target.for_one_that_keeps(Room { ended: *kept, forecasts: *kept });
-                    // It has more than it may keep at any time.
+                    let room = target.allowance(Room { ended: *kept, forecasts: *kept });
+                    // It always has more than it may keep.
                     *kept = room.ended;
-                    target.for_one_that_keeps(Room { ended: *kept, forecasts: 0 });
+                    target.allowance(Room { ended: *kept, forecasts: 0 });
                 }
             }
             let all: usize = kept.iter().sum();

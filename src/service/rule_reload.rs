@@ -58,7 +58,7 @@ impl Watch {
         Self { sources, seen: known.clone(), known }
     }
 
-    /// Whether the last read differs from the one before.
+    /// Whether the last read differs from the accepted text.
     fn is_unsettled(&self) -> bool {
         self.seen != self.known
     }

@@ -12,7 +12,7 @@ use crate::aws::CallCounter;
 use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
-use crate::service::forecasting::Turns;
+use crate::service::forecasting::ForecastScheduler;
 use crate::service::rooms::Rooms;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::RulesUpdate;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     /// How targets are shared among replicas, if there are several.
     pub(super) sharing: Sharing,
     /// Forecast scheduling.
-    pub(super) forecasts: Turns,
+    pub(super) forecasts: ForecastScheduler,
     /// How many jobs each target keeps.
     pub(super) rooms: Rooms,
 }
@@ -76,7 +76,7 @@ impl Shared {
         let targets = watch::Sender::new(config.targets.as_slice().into());
         let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
         let target_count = Arc::<AtomicUsize>::default();
-        let forecasts = Turns::new(Arc::clone(&target_count));
+        let forecasts = ForecastScheduler::new(Arc::clone(&target_count));
         let sharing = Sharing::new(&format!("{:016x}", RandomState::new().build_hasher().finish()));
         Ok(Self {
             config,

@@ -19,7 +19,7 @@ use crate::service::digest::Digests;
 use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
 use crate::service::inbox::Inbox;
-use crate::service::operations::Acting;
+use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
 use crate::service::same_place::SamePlace;
@@ -40,7 +40,7 @@ use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
 /// Frames queued for the sinks. A slow sink drops frames beyond it, which is counted; it never delays a tick.
 const FRAMES: usize = 64;
 /// Minimum wall time between two ticks without a poll.
-const MIN_PATIENCE: Duration = Duration::from_secs(5);
+const MIN_TICK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long notifications to a receiver that is not configured here are left to replicas that have it.
 const UNKNOWN_RECEIVER_GRACE: Duration = Duration::from_secs(86_400);
 
@@ -107,7 +107,7 @@ impl TargetService {
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
         let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
 
-        let acting = Acting::new(&shared, &config, &rules, &store, &notifiers, &latest);
+        let acting = OperatorActions::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
@@ -125,7 +125,7 @@ impl TargetService {
             notifiers,
             rules: acting.rules.clone(),
             access: acting.access.clone(),
-            patience: (config.poll.every * 2).max(clock.of_wall(MIN_PATIENCE)),
+            patience: (config.poll.every * 2).max(clock.of_wall(MIN_TICK_TIMEOUT)),
             history: config.history,
             memory: Memory::with(unsent, ended_before(&config).await),
             source_log: SourceLog::new(started),
@@ -162,7 +162,10 @@ impl TargetService {
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn("history", history::answer(history::Past::of(&shared, &config, latest), past_inbox, rest.clone()));
+        parts.spawn(
+            "history",
+            history::answer(history::HistorySources::of(&shared, &config, latest), past_inbox, rest.clone()),
+        );
         same_place.or_refused(parts.finish(stop, rest).await)
     }
 }

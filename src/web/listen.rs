@@ -180,11 +180,11 @@ struct Connections(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    places: BTreeMap<u64, Taken>,
+    places: BTreeMap<u64, Slot>,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Slot {
     peer: IpAddr,
     standing: watch::Receiver<Standing>,
     closed: CancellationToken,
@@ -214,7 +214,7 @@ impl Connections {
         let standing = watch::Sender::new(Standing::Reading(now));
         let number = open.next;
         open.next += 1;
-        open.places.insert(number, Taken { peer, standing: standing.subscribe(), closed: closed.clone() });
+        open.places.insert(number, Slot { peer, standing: standing.subscribe(), closed: closed.clone() });
         Some(Place { connections: self.clone(), number, standing, closed })
     }
 
@@ -225,8 +225,8 @@ impl Connections {
 
 impl Open {
     /// Closes the least important of the connections that match.
-    fn make_room(&mut self, now: Instant, among: impl Fn(&Taken) -> bool) -> Option<()> {
-        let rank = |(number, taken): (&u64, &Taken)| (taken.standing.borrow().rank(now), *number);
+    fn make_room(&mut self, now: Instant, among: impl Fn(&Slot) -> bool) -> Option<()> {
+        let rank = |(number, taken): (&u64, &Slot)| (taken.standing.borrow().rank(now), *number);
         let ((how, since), number) = self.places.iter().filter(|(_, taken)| among(taken)).map(rank).min()?;
         let is_busy = how == Standing::Answering(now).rank(now).0;
         if is_busy && now.duration_since(since) < SLOW {

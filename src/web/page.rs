@@ -34,7 +34,7 @@ macro_rules! file {
 }
 
 /// Pages rendered by a script: path, script and title.
-const DRAWN: [(&str, &str, &str); 9] = [
+const SCRIPTED_PAGES: [(&str, &str, &str); 9] = [
     ("/", "overview", "Overview"),
     ("/alerts", "alerts", "Alerts"),
     ("/alerts/{id}", "alert", "Alert"),
@@ -81,7 +81,7 @@ pub(super) fn routes() -> Router<Pages> {
         file!(style "vendor/uPlot.min.css"),
         file!("vendor/LICENSE", "text/plain; charset=utf-8"),
     ];
-    let drawn = DRAWN.into_iter().fold(Router::new(), |routes, (path, script, title)| {
+    let drawn = SCRIPTED_PAGES.into_iter().fold(Router::new(), |routes, (path, script, title)| {
         routes.route(path, get(async move |request: Request| page(request.uri().path(), script, title)))
     });
     files

@@ -77,9 +77,9 @@ const MAX_PERCENT: f64 = 10_000.0;
 /// Averages the datapoints of many hosts over the pages of `GetMetricData`. A datapoint that is on several pages
 /// counts once.
 #[derive(Debug, Default)]
-pub(crate) struct Means(BTreeMap<String, BTreeMap<Timestamp, f64>>);
+pub(crate) struct MeanUtilisation(BTreeMap<String, BTreeMap<Timestamp, f64>>);
 
-impl Means {
+impl MeanUtilisation {
     /// Adds a page of results. Values that are not valid percentages are ignored.
     pub(crate) fn add(&mut self, results: &[MetricDataResult]) {
         for result in results {
@@ -194,7 +194,7 @@ mod tests {
             }
             builder.build()
         };
-        let mut means = Means::default();
+        let mut means = MeanUtilisation::default();
         let odd = [f64::NAN, f64::INFINITY, 1e308, -1.0];
         means.add(&[
             result("h0", &[(180, 400.0), (120, 200.0)]),

@@ -14,7 +14,7 @@ use trainspotter_core::model::{Timestamp, units};
 const MAX_JOBS: &str = "500";
 
 /// Lines besides the rows of a table: title, tabs and header above, keys below.
-const AROUND: usize = 4;
+const FIXED_LINES: usize = 4;
 
 const SORTS: [Sort; 8] =
     [Sort::Waiting, Sort::Created, Sort::Gpus, Sort::Name, Sort::State, Sort::Owner, Sort::Share, Sort::Priority];
@@ -261,10 +261,10 @@ impl View {
 
     /// Lines for a screen of `height`, and which is selected.
     pub(super) fn lines(&mut self, height: usize) -> Vec<(String, bool)> {
-        self.page = height.saturating_sub(AROUND).max(1);
+        self.page = height.saturating_sub(FIXED_LINES).max(1);
         let title = self.title();
         if let Some(details) = &mut self.details {
-            return details.lines(title, self.page, height.max(AROUND));
+            return details.lines(title, self.page, height.max(FIXED_LINES));
         }
         let titles = self.data.table(self.shown_tab()).into_iter().next().unwrap_or_default();
         let rows = self.shown_rows();
@@ -276,7 +276,7 @@ impl View {
         if rows.is_empty() {
             lines.push(("nothing to show".to_owned(), false));
         }
-        lines.resize((height.max(AROUND)) - 1, (String::new(), false));
+        lines.resize((height.max(FIXED_LINES)) - 1, (String::new(), false));
         lines.push((self.keys(), false));
         lines
     }

@@ -18,7 +18,7 @@ const SHORT_WAIT: f64 = 300.0;
 const LATER_PAST: &str = " (of a later past)";
 
 /// A tried change, with its cost and effect.
-struct Tried {
+struct RankedChange {
     changes: String,
     instances: f64,
     /// Whether it was compared with the recording the ranking began with, not a later one.
@@ -70,7 +70,7 @@ impl ShareWaits {
     }
 }
 
-impl Tried {
+impl RankedChange {
     /// Total hours of waiting saved.
     fn saved_hours(&self) -> f64 {
         let waited = |shares: &[ShareWaits]| shares.iter().map(|one| one.mean * one.started / 3_600.0).sum::<f64>();
@@ -118,7 +118,7 @@ pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(),
 
 /// Replays a recording without changes and once with each change, with as many runs as `what-if`. `progress` is
 /// called with a fraction from 0 to 1.
-fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Result<Vec<Tried>, Failure> {
+fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Result<Vec<RankedChange>, Failure> {
     let before = ShareWaits::of_outcome(&whatif::replay(past, prices));
     let candidates = whatif::candidates(past, None);
     let all = candidates.len().max(1) as f64;
@@ -128,7 +128,7 @@ fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Resul
         let after = ShareWaits::of_outcome(&whatif::replay(&changed, prices));
         let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
         let (changes, instances) = (texts.join(" "), candidate.instances);
-        tried.push(Tried { changes, instances, is_of_first_past: true, before: before.clone(), after });
+        tried.push(RankedChange { changes, instances, is_of_first_past: true, before: before.clone(), after });
         progress((index + 1) as f64 / all);
     }
     Ok(tried)
@@ -162,7 +162,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
             answer = client.get(&["what-if"], &query).await;
         }
         match answer {
-            Ok(report) => tried.push(Tried {
+            Ok(report) => tried.push(RankedChange {
                 changes: changes.join(" "),
                 instances: candidate["instances"].as_f64().unwrap_or(0.0),
                 is_of_first_past: past == first,
@@ -184,12 +184,12 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
 }
 
 /// Prints the changes that shorten waits: free ones first, then by hours saved per instance.
-fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
+fn show(mut tried: Vec<RankedChange>, is_json: bool) -> Result<(), Failure> {
     tried.retain(|one| one.saved_hours() > 0.0);
     let halving = halving_lines(&tried);
     tried.sort_by(|a, b| b.worth().total_cmp(&a.worth()).then_with(|| b.saved_hours().total_cmp(&a.saved_hours())));
     if is_json {
-        let row = |one: &Tried| {
+        let row = |one: &RankedChange| {
             let p95 = |shares: &[ShareWaits]| shares.iter().map(ShareWaits::json).collect::<Vec<Value>>();
             json!({
                 "changes": one.changes, "instances": one.instances, "saved_wait_hours": one.saved_hours(),
@@ -218,11 +218,11 @@ fn show(mut tried: Vec<Tried>, is_json: bool) -> Result<(), Failure> {
 }
 
 /// For each share with long waits, the cheapest change that halves its p95.
-fn halving_lines(tried: &[Tried]) -> Vec<String> {
+fn halving_lines(tried: &[RankedChange]) -> Vec<String> {
     let Some(first) = tried.first() else { return Vec::new() };
     let waits = first.before.iter().filter(|share| share.p95.is_some_and(|p95| p95 >= SHORT_WAIT));
     let line = |share: &ShareWaits| {
-        let halves = |one: &&Tried| one.halves().any(|other| other.queue == share.queue && other.share == share.share);
+        let halves = |one: &&RankedChange| one.halves().any(|other| other.queue == share.queue && other.share == share.share);
         let cheapest = tried.iter().filter(halves).min_by(|a, b| {
             a.instances.total_cmp(&b.instances).then_with(|| b.saved_hours().total_cmp(&a.saved_hours()))
         });
@@ -250,12 +250,12 @@ mod tests {
 
     use super::*;
 
-    fn tried(changes: &str, instances: f64, p95: f64) -> Tried {
+    fn tried(changes: &str, instances: f64, p95: f64) -> RankedChange {
         let waits = |p95: f64| {
             let (queue, share) = ("q".to_owned(), Some("speech".to_owned()));
             vec![ShareWaits { queue, share, started: 10.0, mean: p95 / 2.0, p95: Some(p95) }]
         };
-        Tried {
+        RankedChange {
             changes: changes.to_owned(),
             instances,
             is_of_first_past: true,
@@ -316,7 +316,7 @@ mod tests {
         let waits = |p95: f64| json!({"started": 4, "mean_seconds": 1_800.0, "p95_seconds": p95});
         let report = json!({"shares": [{"queue": "q", "share": "s", "before": waits(9.0), "after": waits(3.0)}]});
         let (before, after) = (ShareWaits::of_report(&report, "before"), ShareWaits::of_report(&report, "after"));
-        let one = Tried { changes: String::new(), instances: 0.0, is_of_first_past: true, before, after };
+        let one = RankedChange { changes: String::new(), instances: 0.0, is_of_first_past: true, before, after };
         let p95s: Vec<(&str, f64, f64)> =
             one.p95s().map(|(share, before, after)| (share.name(), before, after)).collect();
         assert_eq!((p95s, one.saved_hours()), (vec![("s", 9.0, 3.0)], 0.0));

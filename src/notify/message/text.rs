@@ -13,7 +13,7 @@ use trainspotter_core::rules::TransitionKind;
 use trainspotter_core::rules::in_words;
 
 /// Annotations that are meaningless once an alert has been resolved.
-const OF_THE_PRESENT: [&str; 3] = ["likely_reason", "next_step", "jobs"];
+const CURRENT_STATE_ONLY: [&str; 3] = ["likely_reason", "next_step", "jobs"];
 
 impl Message {
     /// One paragraph per alert, firing alerts first.
@@ -88,7 +88,7 @@ fn write_annotations(text: &mut String, transition: &Transition, besides: &[&str
     for (key, words) in &transition.alert.annotations {
         let elsewhere =
             ["summary", "description", "threshold"].contains(&key.as_str()) || besides.contains(&key.as_str());
-        let past = Kind::of(transition) == Kind::Resolved && OF_THE_PRESENT.contains(&key.as_str());
+        let past = Kind::of(transition) == Kind::Resolved && CURRENT_STATE_ONLY.contains(&key.as_str());
         if !elsewhere && !past {
             let name = capitalised(key.strip_suffix("_url").unwrap_or(key));
             // The external URL is not configured, so this cannot be a link.

@@ -139,7 +139,7 @@ mod tests {
     use crate::notify::sample;
 
     /// Extension fields that Alertmanager does not have.
-    const OURS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
+    const EXTENSION_FIELDS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
 
     #[test]
     fn several_alerts_share_what_they_have_in_common() {
@@ -220,7 +220,7 @@ mod tests {
                 assert!(theirs.values().chain(ours.values()).all(Value::is_string), "{path}");
             }
             (Value::Object(theirs), Value::Object(ours)) => {
-                let keys: Vec<_> = ours.keys().filter(|key| !OURS.contains(&key.as_str())).collect();
+                let keys: Vec<_> = ours.keys().filter(|key| !EXTENSION_FIELDS.contains(&key.as_str())).collect();
                 assert_eq!(theirs.keys().collect::<Vec<_>>(), keys, "{path}");
                 for (key, value) in theirs {
                     same_shape(&format!("{path}.{key}"), value, &ours[key]);

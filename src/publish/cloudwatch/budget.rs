@@ -18,14 +18,14 @@ use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::model::Timestamp;
 
 /// How long a series is billed after it was sent: an hour, plus a margin for clocks and delays.
-const CHARGED_FOR: Duration = Duration::from_secs(3_600 + 120);
+const BILLED_FOR: Duration = Duration::from_secs(3_600 + 120);
 /// How long a removed metric stays out.
-const STAYS_OUT: Duration = Duration::from_secs(86_400);
+const READMIT_AFTER: Duration = Duration::from_secs(86_400);
 /// Nothing is admitted until queues are known, or until this long after the first frame: the first series need not
 /// be the most useful.
 const WARM_UP: Duration = Duration::from_secs(600);
 /// One in this many slots is reserved for series that appear later.
-const KEPT_FOR_LATER: usize = 10;
+const RESERVE_DIVISOR: usize = 10;
 
 /// How many series may be sent, and which.
 #[derive(Clone, Debug)]
@@ -110,13 +110,13 @@ impl Budget {
         let at = frame.at;
         let taken = &mut self.taken;
         self.places.retain(|(name, _), last| {
-            let stays = at.since(*last) < CHARGED_FOR;
+            let stays = at.since(*last) < BILLED_FOR;
             if !stays && let Some(count) = taken.get_mut(name) {
                 *count = count.saturating_sub(1);
             }
             stays
         });
-        self.out.retain(|_, since| at.since(*since) < STAYS_OUT);
+        self.out.retain(|_, since| at.since(*since) < READMIT_AFTER);
         self.leave_out_beyond(at);
         let began = *self.began.get_or_insert(at);
         let is_warm = !frame.queues.is_empty() || at.since(began) >= WARM_UP;
@@ -169,7 +169,7 @@ impl Budget {
             return;
         }
         let is_new = !self.has_places(metric.name);
-        let room = if is_new { self.most - self.most / KEPT_FOR_LATER } else { self.most };
+        let room = if is_new { self.most - self.most / RESERVE_DIVISOR } else { self.most };
         let room = room.saturating_sub(self.places.len());
         if is_new && series.len() > room {
             return;

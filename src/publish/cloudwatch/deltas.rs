@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::publish::cloudwatch::budget::Admission;
 use crate::publish::cloudwatch::requests::Value as Waited;
 use crate::publish::cloudwatch::requests::{
-    Batch, Cutter, MAX_VALUES_PER_DATUM, Points, Series, Tells, is_publishable,
+    Batch, MAX_VALUES_PER_DATUM, Points, RequestBuilder, Series, Settles, is_publishable,
 };
 use trainspotter_core::metrics::Labels;
 use trainspotter_core::metrics::Sample;
@@ -26,7 +26,7 @@ pub const MAX_REMEMBERED_SERIES: usize = 50_000;
 
 /// `MetricDatum`: CloudWatch accepts data of the last two weeks; minus an hour for the request and clock
 /// differences.
-const TAKEN_FOR: Duration = Duration::from_secs(14 * 86_400 - 3_600);
+const MAX_DATA_AGE: Duration = Duration::from_secs(14 * 86_400 - 3_600);
 
 /// Published totals and pending values.
 #[derive(Clone, Debug, Default)]
@@ -116,20 +116,20 @@ impl Deltas {
         at: Timestamp,
         is_sent: &impl Fn(&Metric, &Labels) -> bool,
     ) -> Vec<Batch> {
-        let mut cutter = Cutter::default();
+        let mut cutter = RequestBuilder::default();
         for (metric, samples) in families(samples).into_values().filter(|(metric, _)| metric.is_in_cloudwatch()) {
             for sample in samples {
                 if let Value::Gauge(value) = sample.value
                     && is_sent(metric, &sample.labels)
                 {
-                    cutter.add(metric, &sample.labels, at, &Points::One(value), Tells::Gauge);
+                    cutter.add(metric, &sample.labels, at, &Points::One(value), Settles::Gauge);
                 }
             }
         }
         let is_sent = |metric: &'static Metric, series: &Series| is_sent(metric, &series.1);
         let with_news = self.counters.iter().filter(|(_, counted)| counted.has_news());
         for (series, counted) in with_news.filter(|(series, counted)| is_sent(counted.metric, series)) {
-            let tells = Tells::Total(series.clone(), counted.seen);
+            let tells = Settles::Total(series.clone(), counted.seen);
             cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), tells);
         }
         for (series, waiting) in self.distributions.iter().filter(|(series, waiting)| is_sent(waiting.metric, series)) {
@@ -141,7 +141,7 @@ impl Deltas {
             for of_minute in values.chunk_by(of_one) {
                 let timestamp = of_minute.first().filter(|value| is_late(value)).map_or(at, |(minute, ..)| *minute);
                 for part in of_minute.chunks(MAX_VALUES_PER_DATUM) {
-                    let tells = Tells::Values(series.clone(), part.to_vec());
+                    let tells = Settles::Values(series.clone(), part.to_vec());
                     cutter.add(waiting.metric, &series.1, timestamp, &Points::Many(part), tells);
                 }
             }
@@ -153,13 +153,13 @@ impl Deltas {
     pub fn settle(&mut self, batch: &Batch) {
         for tells in &batch.tells {
             match tells {
-                Tells::Gauge => {}
-                Tells::Total(series, total) => {
+                Settles::Gauge => {}
+                Settles::Total(series, total) => {
                     if let Some(counted) = self.counters.get_mut(series) {
                         counted.published = *total;
                     }
                 }
-                Tells::Values(series, values) => self.forget(series, values),
+                Settles::Values(series, values) => self.forget(series, values),
             }
         }
     }
@@ -190,7 +190,7 @@ impl Deltas {
 
     /// Drops values that CloudWatch no longer accepts.
     fn expire(&mut self, at: Timestamp) {
-        let oldest = at - TAKEN_FOR;
+        let oldest = at - MAX_DATA_AGE;
         for waiting in self.distributions.values_mut() {
             while let Some(first) = waiting.counts.first_entry().filter(|first| first.key().0 < oldest) {
                 self.dropped += first.remove();
@@ -210,7 +210,7 @@ impl Deltas {
             let key = (minute((*of).min(at)), (value + 0.0).to_bits());
             let is_known = waiting.counts.contains_key(&key);
             let room = is_known || self.waiting_values < MAX_PENDING_VALUES;
-            if !is_publishable(*value) || !room || *of < at - TAKEN_FOR {
+            if !is_publishable(*value) || !room || *of < at - MAX_DATA_AGE {
                 self.dropped += 1;
                 continue;
             }

@@ -36,7 +36,7 @@ pub struct Batch {
     pub series: u64,
     /// Upper bound of the request's size in bytes.
     pub bytes: usize,
-    pub(super) tells: Vec<Tells>,
+    pub(super) tells: Vec<Settles>,
 }
 
 /// A metric's name and labels.
@@ -44,7 +44,7 @@ pub(super) type Series = (&'static str, Labels);
 
 /// What a datum settles once it is accepted.
 #[derive(Clone, Debug)]
-pub(super) enum Tells {
+pub(super) enum Settles {
     Gauge,
     Total(Series, f64),
     Values(Series, Vec<Value>),
@@ -62,12 +62,12 @@ pub(super) enum Points<'a> {
 
 /// Fills one request after another, each as far as the limits allow.
 #[derive(Default)]
-pub(super) struct Cutter {
+pub(super) struct RequestBuilder {
     pub(super) batches: Vec<Batch>,
 }
 
-impl Cutter {
-    pub(super) fn add(&mut self, metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>, tells: Tells) {
+impl RequestBuilder {
+    pub(super) fn add(&mut self, metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>, tells: Settles) {
         if let Points::One(value) = points
             && !is_publishable(*value)
         {

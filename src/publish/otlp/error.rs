@@ -10,7 +10,8 @@ use crate::outbound::{OutboundError, SignatureError, causes};
 use crate::publish::SinkError;
 
 /// Permission that CloudWatch requires.
-const NEEDS: &str = "the service's role needs cloudwatch:PutMetricData without a condition on the namespace";
+const REQUIRED_PERMISSION: &str =
+    "the service's role needs cloudwatch:PutMetricData without a condition on the namespace";
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ impl ExportError {
 
     /// Converts to a sink error for a request with `points` points.
     pub(super) fn into_sink_error(self, points: u64) -> SinkError {
-        let reason = if self.is_not_allowed() { format!("{self}; {NEEDS}") } else { self.to_string() };
+        let reason = if self.is_not_allowed() { format!("{self}; {REQUIRED_PERMISSION}") } else { self.to_string() };
         let is_retryable = self.is_retryable();
         let retry_after = match self {
             Self::Partial { refused, message } => return SinkError::Rejected { dropped: refused, reason: message },

@@ -98,7 +98,7 @@ fn pages(kinds: &[Kind]) -> Pages {
 }
 
 /// Status and message of a response.
-fn said<T: std::fmt::Debug>(answer: Result<T, ApiError>) -> (u16, String) {
+fn status_and_message<T: std::fmt::Debug>(answer: Result<T, ApiError>) -> (u16, String) {
     match answer {
         Ok(done) => (200, format!("{done:?}")),
         Err(error) => (error.status().as_u16(), format!("{error:?}")),
@@ -110,7 +110,7 @@ const ELSEWHERE_AND_NOT_MEANT: Kind = Kind::IsLedElsewhere { has_it: false };
 
 #[tokio::test]
 async fn a_silence_that_was_added_in_a_part_is_a_conflict_that_names_both_parts() {
-    let add = async |kinds: &[Kind]| said(pages(kinds).add_silence(silence(0), false).await);
+    let add = async |kinds: &[Kind]| status_and_message(pages(kinds).add_silence(silence(0), false).await);
     let (status, text) = add(&[Kind::Leads, ELSEWHERE, Kind::HasNothing, Kind::IsGone]).await;
     assert_eq!(status, 409, "{text}");
     assert!(text.contains("not_everywhere") && text.contains("silence 4 was added in a and not in b, d"), "{text}");
@@ -124,7 +124,7 @@ async fn a_silence_that_was_added_in_a_part_is_a_conflict_that_names_both_parts(
 
 #[tokio::test]
 async fn a_silence_that_may_still_hold_somewhere_has_not_ended() {
-    let end = async |kinds: &[Kind]| said(pages(kinds).end_silence(3, "ada").await);
+    let end = async |kinds: &[Kind]| status_and_message(pages(kinds).end_silence(3, "ada").await);
     for (kinds, status, names) in [
         (&[Kind::Leads, Kind::Leads][..], 200, ""),
         (&[Kind::Leads, ELSEWHERE, Kind::IsGone], 409, "was ended in a and may still hold in b, c"),
@@ -149,7 +149,8 @@ async fn notifications_that_could_not_all_be_changed_are_no_success() {
         (&[Kind::HasNothing, ELSEWHERE], 503, "another replica leads"),
     ] {
         let pages = pages(kinds);
-        let (found, text) = said(pages.change_outbox(Change::Drop, None, vec!["ab".to_owned()], "ada").await);
+        let (found, text) =
+            status_and_message(pages.change_outbox(Change::Drop, None, vec!["ab".to_owned()], "ada").await);
         assert!(found == status && text.contains(says), "{status} {says:?}: {found} {text}");
     }
 }
@@ -165,9 +166,9 @@ async fn a_target_that_is_not_watched_hinders_no_question_to_the_others() {
 async fn a_target_that_hangs_holds_up_no_act_and_is_named() {
     let pages = pages(&[Kind::Leads, Kind::Hangs]);
     let began = tokio::time::Instant::now();
-    let (status, text) = said(pages.end_silence(3, "ada").await);
+    let (status, text) = status_and_message(pages.end_silence(3, "ada").await);
     assert!(status == 409 && text.contains("was ended in a and may still hold in b"), "{status} {text}");
-    let (status, text) = said(pages.change_outbox(Change::Retry, None, Vec::new(), "ada").await);
+    let (status, text) = status_and_message(pages.change_outbox(Change::Retry, None, Vec::new(), "ada").await);
     assert!(status == 409 && text.contains("none of b"), "{status} {text}");
     assert!(began.elapsed() <= 4 * ACT_WITHIN, "{:?}", began.elapsed());
 }
