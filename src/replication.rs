@@ -1,17 +1,21 @@
-//! Several replicas of one service, of which one leads: an ordered log in an object store, from which each makes its own state file.
+//! Replication: several replicas of one service with one leader. An ordered log in an object store, from which each
+//! replica builds its own state file.
 //!
-//! - **Append, apply, act.** What a few calls of the store change together is one [record]. It is written to the log, then kept in the state
-//!   file, and only then the callers hear that it is done, publish and notify. Nothing is sent that is not in the log.
-//! - **The log is the lease.** Record N is an object that is created only if it is not there, so that the log is one line and each record has
-//!   one writer. Whoever wrote the last record leads; [lease] says when another one may write the next.
-//! - **An answer that was lost is read.** If it is not known whether record N was written, N is read, and written again with the same
-//!   bytes. No other record is written before that is settled.
-//! - **A bucket that fails stops nobody.** While it answers with errors the leader goes on from its file, and writes what it has changed
-//!   when it can, unless somebody else has written meanwhile: then it gives up what it did and follows.
+//! - **Append, apply, act.** The changes of several store calls become one [record]. It is written to the log, then
+//!   applied to the state file, and only then the calls return, and the service publishes and notifies. Nothing is
+//!   sent that is not in the log.
+//! - **The log is the lease.** Record N is an object that is created only if it does not exist, so the log has one
+//!   order and each record one writer. The writer of the last record leads; [lease] determines when another replica
+//!   may write the next.
+//! - **A lost response is read back.** If it is unknown whether record N was written, N is read, and written again
+//!   with the same bytes. No other record is written before that is resolved.
+//! - **A failing bucket stops nobody.** While it returns errors the leader continues from its file and writes its
+//!   changes later, unless another replica has written meanwhile: then it discards them and follows.
 //!
-//! Where there are several targets each has a log of its own, and [sharing] spreads them over the replicas.
+//! With several targets each has its own log, and [sharing] distributes the targets over the replicas.
 //!
-//! `replica` does all this around a [`crate::store::Store`], `restore` makes a state from the log, [`crate::objects`] is where it is kept.
+//! `replica` implements this around a [`crate::store::Store`], `restore` builds a state from the log, and
+//! [`crate::objects`] stores it.
 
 mod append;
 mod error;

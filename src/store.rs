@@ -1,14 +1,14 @@
-//! What must survive a restart, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, all jobs that
-//! have not ended, and recent frames.
+//! The persistent state, in one SQLite file: alerts, the outbox, counters, watermarks, the events of a day, all
+//! open jobs, and recent frames.
 //!
 //! Invariants:
-//! - One tick is one transaction ([`Store::commit`]): all of it is there after a crash, or nothing is.
-//! - A commit that is tried again changes nothing more than one that succeeds at once.
-//! - Nothing is reset in silence. A file of a newer version or of something else is left as it is; a broken one is set aside, never deleted; and so is a
-//!   single row that cannot be read.
-//! - A file that cannot be opened, read or written stops nothing: see [`Store::trouble`].
+//! - One tick is one transaction ([`Store::commit`]): after a crash either all of it is there, or none.
+//! - Retrying a commit has no effect beyond that of a single success.
+//! - Nothing is reset silently. A file of a newer version or of another program is left unchanged; a broken one is
+//!   moved aside, never deleted; and so is a single unreadable row.
+//! - A file that cannot be opened, read or written does not stop the service: see [`Store::trouble`].
 //!
-//! [`StoreHandle`] owns the store, and calls it where that blocks nobody.
+//! [`StoreHandle`] owns the store, and calls it without blocking async tasks.
 
 mod batch;
 mod changes;
@@ -81,34 +81,35 @@ pub use rows::{BadRow, MAX_BAD_ROWS};
 pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
 pub use worker::{Call, Condition, Reply, StoreHandle};
 
-/// How long to wait for another process that has the file locked, such as an operator's `sqlite3`.
+/// How long to wait for a lock held by another process, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Statements that a connection keeps prepared: more than there are.
+/// Prepared statements cached per connection; more than there are.
 const STATEMENTS_KEPT: usize = 128;
 
-/// Pages of the file that a connection keeps in memory, in KiB: with hundreds of targets SQLite's 2,000 were much. The system has the others.
+/// Page cache per connection, in KiB: SQLite's default of 2,000 is too much with hundreds of targets. The operating
+/// system caches the rest.
 const CACHE_KIB: i64 = 256;
 
-/// The state of the service on disk.
+/// The state on disk.
 #[derive(Debug)]
 pub struct Store {
-    /// To the file, or to memory while there is a stand-in.
+    /// To the file, or to the in-memory fallback.
     connection: Connection,
     stand_in: Option<MemoryFallback>,
-    /// The file that a connection is open to. Dropped after all connections.
+    /// The open file. Dropped after all connections.
     file: Option<StateFile>,
-    /// Where the file is; `None` for a store that is meant to be in memory.
+    /// Path of the file; `None` for an in-memory store.
     place: Option<Place>,
-    /// The series of the last commit, which are those on disk; none before it.
+    /// Series of the last commit, equal to those on disk; empty before it.
     series: Vec<SavedSeries>,
-    /// The moment of the last commit, if the file took it: nobody else writes it.
+    /// Time of the last commit, if the file accepted it: nobody else writes it.
     committed_at: Option<Timestamp>,
-    /// Broken files that were set aside, until somebody asks.
+    /// Broken files that were moved aside, until taken.
     set_aside: Vec<SetAside>,
-    /// What is to be one record of the log, where there is one.
+    /// Changes for the next log record, if there is a log.
     batch: Option<Batch>,
-    /// Whether the connection is used again once this is dropped.
+    /// Whether the connection is reused after this is dropped.
     #[cfg(test)]
     is_reused: bool,
 }
@@ -120,94 +121,95 @@ impl Drop for Store {
     }
 }
 
-/// What a tick leaves to be kept. Alerts, series, watermarks and queues are complete: what is not in here is forgotten.
+/// The state after a tick. Alerts, series, watermarks and queues are complete: anything missing is deleted.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// The tick's moment.
+    /// Time of the tick.
     pub at: Timestamp,
-    /// All alerts that are pending or firing.
+    /// Pending and firing alerts.
     pub alerts: Vec<Alert>,
-    /// What fired and what ended.
+    /// Alerts that fired or were resolved.
     pub transitions: Vec<Transition>,
-    /// The tick's notifications.
+    /// Notifications of the tick.
     pub outbox: Vec<OutboxRow>,
-    /// All counters and distributions.
+    /// Counters and distributions.
     pub series: Vec<SavedSeries>,
-    /// How far sources have read, by name.
+    /// Watermarks, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
-    /// What changed of jobs since the last commit.
+    /// Jobs changed since the last commit.
     pub jobs: SavedJobs,
-    /// Up to when the lists of each queue are complete.
+    /// Time up to which the lists of each queue are complete.
     pub queues: Vec<SavedQueue>,
-    /// What changed of what forecasts have learnt.
+    /// Changed forecast state.
     pub forecast: SavedForecast,
-    /// Events that were counted in this tick. Nothing is kept twice, if a commit is tried again.
+    /// Events counted in this tick. A retried commit adds them once.
     pub events: Vec<SavedEvent>,
-    /// The tick's figures, if history is kept.
+    /// The frame of the tick, if history is enabled.
     pub frame: Option<Recording>,
-    /// What is to be archived.
+    /// Data to be archived.
     pub unarchived: Unarchived,
 }
 
-/// What was kept, but for jobs: see [`Store::jobs_after`].
+/// The saved state, without jobs: see [`Store::jobs_after`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Saved {
-    /// All alerts that were pending or firing, by id.
+    /// Pending and firing alerts, by id.
     pub alerts: Vec<Alert>,
-    /// All counters and distributions, by metric and labels.
+    /// Counters and distributions, by metric and labels.
     pub series: Vec<SavedSeries>,
-    /// Up to when the lists of each queue are complete, by name.
+    /// Time up to which the lists of each queue are complete, by name.
     pub queues: Vec<SavedQueue>,
-    /// Events of the last day before the last commit, in the order in which they were counted.
+    /// Events of the last day before the last commit, in the order of counting.
     pub events: Vec<SavedEvent>,
-    /// What forecasts have learnt, by name.
+    /// Forecast state, by name.
     pub forecast: BTreeMap<String, String>,
-    /// How far sources had read, by name.
+    /// Watermarks, by name.
     pub watermarks: BTreeMap<String, Timestamp>,
-    /// The moment of the first commit ever: since when counters count.
+    /// Time of the first commit ever: start of counting.
     pub since: Option<Timestamp>,
-    /// The moment of the last commit.
+    /// Time of the last commit.
     pub committed_at: Option<Timestamp>,
 }
 
-/// What a commit did besides what it was asked to.
+/// Side effects of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Notifications that were not queued because [`MAX_PENDING`] already waited for their receiver. They are dead.
+    /// Notifications that became dead letters at once, because [`MAX_PENDING`] were pending for their receiver.
     pub over_limit: u64,
-    /// Events that were removed before their time, because [`MAX_EVENTS`] are kept at most.
+    /// Events removed early, because of [`MAX_EVENTS`].
     pub events_cut: u64,
-    /// Frames that were removed before their time, for want of room.
+    /// Frames removed early, for lack of room.
     pub frames_cut: u64,
-    /// Rows that were removed before they were archived, for want of room.
+    /// Rows removed before they were archived, for lack of room.
     pub unarchived_cut: u64,
-    /// Values that cannot be stored, such as a number that is none: they are left out.
+    /// Values that cannot be stored, such as non-finite numbers; they are skipped.
     pub unstorable: u64,
-    /// Whether another file has to be begun, and the next commit should hold [all jobs](SavedJobs::is_complete) for it.
+    /// Whether a new file must be created, for which the next commit should contain [all
+    /// jobs](SavedJobs::is_complete).
     pub wants_all_jobs: bool,
 }
 
-/// A broken file was set aside and a new one begun: alerts and counters start from nothing.
+/// A broken file was moved aside and a new one created: alerts and counters start from scratch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// Where the broken file is now.
+    /// New path of the broken file.
     pub to: PathBuf,
     /// What is wrong with it.
     pub because: String,
 }
 
 impl Store {
-    /// Opens a file, or begins one. `now` becomes part of a broken file's new name.
+    /// Opens or creates a file. `now` becomes part of a broken file's new name.
     ///
     /// # Errors
-    /// The file cannot be opened or written, is of a newer version, or is not ours.
+    /// The file cannot be opened or written, is of a newer version, or belongs to another program.
     pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
         let mut store = Self::open_or_set_aside(Place { path: path.to_owned(), exclusive: false }, now)?;
         let set_aside = store.set_aside.pop();
         Ok((store, set_aside))
     }
 
-    /// Opens a file, or begins one; a broken one stays where it is. For tools beside the service.
+    /// Opens or creates a file; a broken one is left in place. For tools beside the service.
     ///
     /// # Errors
     /// As [`Store::open`], or the file is broken.
@@ -215,11 +217,11 @@ impl Store {
         Self::connect(Place { path: path.to_owned(), exclusive: false }).map_err(|error| error.at(path))
     }
 
-    /// Opens a file for a service, of which there is one. If it cannot be used, memory stands in for it, with all of it that can be read,
-    /// until a commit finds that it can.
+    /// Opens a file exclusively, for a service. If it is unusable, memory replaces it, with everything that can be
+    /// read, until a commit succeeds on the file.
     ///
     /// # Errors
-    /// Another service runs on it, it is of a newer version, or it is not ours.
+    /// Another service uses it, it is of a newer version, or it belongs to another program.
     pub fn serve(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let place = Place { path: path.to_owned(), exclusive: true };
         match Self::open_or_set_aside(place.clone(), now) {
@@ -228,10 +230,10 @@ impl Store {
         }
     }
 
-    /// A store that dies with the process: for the demo and for tests.
+    /// An in-memory store: for the demo and for tests.
     ///
     /// # Errors
-    /// SQLite has no memory left.
+    /// Out of memory.
     pub fn in_memory() -> Result<Self, StoreError> {
         Ok(Self::new(memory_fallback::empty()?, None, None))
     }
@@ -269,7 +271,7 @@ impl Store {
         Ok(Self::new(connection, Some(file), Some(place)))
     }
 
-    /// Everything but the outbox. Rows that cannot be read are left out: see [`Store::set_bad_rows_aside`].
+    /// Everything except the outbox. Unreadable rows are skipped: see [`Store::set_bad_rows_aside`].
     ///
     /// # Errors
     /// The file cannot be read.
@@ -288,7 +290,8 @@ impl Store {
         })
     }
 
-    /// The jobs that come after one by id, or the first: at most so many. Says after which one to go on; `None` where none follows.
+    /// At most `limit` jobs after an id, or the first ones. Also returns the id to continue after; `None` at the
+    /// end.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -300,26 +303,26 @@ impl Store {
         jobs::page(&self.connection, after, limit)
     }
 
-    /// Keeps a tick: everything or nothing; in memory, if the file does not take it. Then the next commit tries the file again.
+    /// Commits a tick atomically; to memory, if the file fails. The next commit tries the file again.
     ///
     /// # Errors
-    /// Nothing was kept; the same commit can be tried again.
+    /// Nothing was stored; the commit can be retried.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        // That the file was lost is to be seen for a tick, even if another one can be begun at once.
+        // Show the loss of a file for a tick, even if a new one can be created at once.
         let is_just_lost = self.leave_a_lost_file()?;
-        // Taken, so that after a failure none is known to be on disk.
+        // Taken, so that after a failure no series is assumed to be on disk.
         let known = std::mem::take(&mut self.series);
         let left_at = self.committed_at.take();
-        // With a log the file is only a copy, which is made good between commits.
+        // With a log the file is only a copy, and is repaired between commits.
         let has_log = self.batch.is_some();
         let returned = if is_just_lost || has_log { None } else { self.return_to_file(commit) };
-        // With a log memory has all that the file had, or the log would lack it.
+        // With a log, memory must contain everything the file had: otherwise the log would lack it.
         let may_stand_in = self.place.is_some() && !has_log;
         let mut committed = match returned {
             Some(committed) => committed,
             None => self.transact(|transaction| {
                 is_as_it_was_left(transaction, left_at)?;
-                // Memory that stands in for a file has no room for all jobs: it remembers what changed of them.
+                // The in-memory fallback has no room for all jobs: it stores changed ones only.
                 if is_a_file(transaction) || !may_stand_in {
                     keyed_rows::JOBS.save(transaction, &commit.jobs)?;
                 }
@@ -348,7 +351,7 @@ impl Store {
     }
 }
 
-/// A connection to a file that is ours and in order, and the file itself.
+/// Opens and checks a file. Returns the connection and the file.
 fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
     state_file::refuse_foreign(&place.path)?;
     let claimed = place.exclusive.then(|| StateFile::claim(&place.path)).transpose()?;
@@ -367,7 +370,7 @@ fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile
 fn prepare(mut connection: Connection, patience: Duration) -> Result<Connection, StoreError> {
     connection.busy_timeout(patience)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    // Before anything is written: switching to WAL writes.
+    // Before switching to WAL, which writes to the file.
     schema::check(&connection)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -376,7 +379,7 @@ fn prepare(mut connection: Connection, patience: Duration) -> Result<Connection,
     Ok(connection)
 }
 
-/// Whether a file still is what the last commit made of it, which nobody else does. Memory always is.
+/// Checks that the file is unchanged since the last commit, which only this process writes. Always true of memory.
 fn is_as_it_was_left(transaction: &Connection, left_at: Option<Timestamp>) -> Result<(), StoreError> {
     let Some(left_at) = left_at.filter(|_| is_a_file(transaction)) else { return Ok(()) };
     let found: Option<i64> =
@@ -391,11 +394,11 @@ fn is_a_file(transaction: &Connection) -> bool {
     transaction.path().is_some_and(|path| !path.is_empty())
 }
 
-/// All that a commit writes but for jobs, where `known` are the series that are there, or none if that is not known.
+/// Writes a commit without its jobs. `known` are the series already stored; empty if unknown.
 fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Result<Committed, StoreError> {
     let is_file = is_a_file(transaction);
     let mut unstorable = save_alerts(transaction, &commit.alerts)?;
-    // Memory may hold less than the file did.
+    // Memory may contain less than the file did.
     unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     let watermarks: Vec<_> = commit.watermarks.iter().map(|(name, at)| (name.as_str(), Some(at.millis()))).collect();
     keyed_rows::WATERMARKS.replace(transaction, &watermarks)?;
@@ -412,14 +415,14 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     past_alerts::record(transaction, &commit.transitions, commit.at)?;
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;
-    // Memory has no room for history: while the file cannot be written there is a gap in it.
+    // Memory has no room for history: it has a gap while the file cannot be written.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
     let unarchived_cut = unarchived::save(transaction, &commit.unarchived, commit.at)?;
     Ok(Committed { over_limit, events_cut, frames_cut, unarchived_cut, unstorable, wants_all_jobs: false })
 }
 
-/// Says how many alerts cannot be written down.
+/// Saves the alerts. Returns how many cannot be serialized.
 fn save_alerts(transaction: &Connection, alerts: &[Alert]) -> Result<u64, StoreError> {
     let body = |alert| serde_json::to_string(alert).ok();
     let rows: Vec<_> = alerts.iter().map(|alert| (alert.id.as_str(), body(alert))).collect();
@@ -427,7 +430,7 @@ fn save_alerts(transaction: &Connection, alerts: &[Alert]) -> Result<u64, StoreE
     Ok(rows.iter().filter(|(_, body)| body.is_none()).count() as u64)
 }
 
-/// Renames a broken file, and what SQLite keeps beside it, which belongs to it alone.
+/// Renames a broken file together with SQLite's auxiliary files.
 fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let suffixed = |path: &Path, suffix: &str| {
         let mut name = path.as_os_str().to_owned();

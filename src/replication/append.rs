@@ -1,4 +1,4 @@
-//! Writing one record: created if it is not there, and read where it is not known what became of it.
+//! Writes one record: creates the object if it does not exist, and reads it back if the result is unknown.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use crate::objects::StorageError;
 use crate::replication::names;
 use crate::replication::record::Record;
 
-/// How often a record is tried in a row.
+/// Attempts in a row per record.
 const ATTEMPTS: u32 = 4;
 
-/// The pause after the first attempt. It doubles.
+/// Pause after the first attempt; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What became of a record.
+/// Result of writing a record.
 #[derive(Debug)]
 pub(super) enum Fate {
     /// It is in the log.
     Written,
-    /// Another one has its number.
+    /// Another record has its number.
     Refused,
-    /// Not known, or not yet. The same record may be tried again.
+    /// Unknown, or not written yet. The same record may be retried.
     Unknown(StorageError),
 }
 
-/// Tries to write a record. `patience` is for each request.
+/// Tries to write a record. `patience` is the timeout of each request.
 pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: Duration) -> Fate {
     let name = names::record(record.header.number);
     let mut pause = PAUSE;
@@ -50,11 +50,11 @@ pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: D
         match within(patience, storage.get(&name)).await {
             Ok(Some(found)) if found == record.bytes => return Fate::Written,
             Ok(Some(_)) => return Fate::Refused,
-            // Not written; perhaps not yet.
+            // Not written, or not yet.
             Ok(None) => {}
             Err(error) => last = error,
         }
-        // What takes its whole time is not tried so often: who waits for it has other things to do.
+        // A request that timed out is not retried often: the caller has other things to do.
         if attempt > 0 && last.trouble == crate::objects::Trouble::Silent {
             break;
         }
@@ -62,7 +62,7 @@ pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: D
     Fate::Unknown(last)
 }
 
-/// Gives a request so much time.
+/// Applies a timeout to a request.
 pub(super) async fn within<T>(
     patience: Duration,
     request: impl Future<Output = Result<T, StorageError>>,

@@ -1,36 +1,36 @@
-//! What can go wrong with a log.
+//! Errors of the log.
 
 use std::fmt;
 
 use crate::objects::StorageError;
 use crate::store::StoreError;
 
-/// A log cannot be followed or written.
+/// Why the log cannot be followed or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogError {
     /// The object store failed.
     Storage(StorageError),
-    /// An object of the log is broken, or none of ours.
+    /// An object of the log is broken or foreign.
     Unreadable {
         /// The object.
         name: String,
-        /// What is wrong with it, and what to do.
+        /// What is wrong, and what to do.
         problem: String,
     },
-    /// An object was written by a newer version of this program.
+    /// An object was written by a newer version.
     Newer {
         /// The object.
         name: String,
-        /// What it needs.
+        /// Required version.
         found: String,
-        /// What this build knows.
+        /// Supported version.
         known: String,
     },
-    /// The log is of a service that watches something else.
+    /// The log belongs to a service with other targets.
     OfAnother {
-        /// What that watches.
+        /// Targets of the log's service.
         found: String,
-        /// What this one watches.
+        /// Targets of this service.
         own: String,
     },
     /// The state file or the machine failed.
@@ -38,12 +38,12 @@ pub enum LogError {
 }
 
 impl LogError {
-    /// An error of the state file.
+    /// Converts an error of the state file.
     pub(super) fn store(error: StoreError) -> Self {
         Self::Local(error.to_string())
     }
 
-    /// Whether it will be the same however often it is tried.
+    /// Whether retries are useless.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_lasting,

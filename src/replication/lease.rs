@@ -1,35 +1,36 @@
-//! Who leads, as a function of what is heard of the log: events in, the next step out. PURE: moments are spans of this machine's own
-//! monotonic clock, and no two machines' clocks are ever compared.
+//! The lease: which replica leads, as a function of what it learns from the log. Events in, the next step out.
+//! PURE: times are spans of this machine's monotonic clock, and clocks of different machines are never compared.
 //!
-//! - Whoever wrote the last record leads, for a lease from the moment it began to write it.
-//! - A follower takes over when it has found nothing new for a whole lease, without a gap in which it could not look; at once after a
-//!   hand-over. One that is not the one to lead (see [`super::sharing`]) leaves it to others for another lease. That it may is decided by the
-//!   log, which takes each number once.
-//! - A leader writes at least every quarter of a lease. Notifications may be sent for two thirds of a lease after a record that is
-//!   confirmed was begun: the longest attempt has ended when another one can lead.
-//! - A bucket that answers with an error, or refuses, stops nobody: while that is so nobody else can take over either. That holds as long as
-//!   it has refused again and again since before others could have taken over. A bucket that does not answer at all may answer others.
+//! - The writer of the last record leads, for one lease from the moment it began to write it.
+//! - A follower takes over after a whole lease without a new record and without a gap in which it could not look;
+//!   at once after a hand-over. A follower that is not assigned the target (see [`super::sharing`]) leaves it to
+//!   others for another lease. The log decides conflicts, since it accepts each number once.
+//! - A leader writes at least every quarter of a lease. Notifications may be sent until two thirds of a lease after
+//!   a confirmed record was begun: the longest attempt has ended before another replica can lead.
+//! - A bucket that returns errors stops nobody: meanwhile no other replica can take over either. This holds as long
+//!   as it has returned errors continuously since before others could have taken over. A bucket that does not
+//!   respond at all may respond to others.
 
 use std::time::Duration;
 
 use crate::objects::Trouble;
 
-/// A moment on this machine's monotonic clock.
+/// A time on this machine's monotonic clock.
 pub type Mono = Duration;
 
-/// Wall times of a lease, all of them parts of its length.
+/// Wall times derived from the length of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How long a leader leads from the beginning of a record that was taken.
+    /// How long a leader leads, from the beginning of a confirmed record.
     pub lease: Duration,
-    /// How often a follower looks for a new record.
+    /// Interval at which a follower looks for a new record.
     pub poll: Duration,
 }
 
-/// How often a follower looks, at most: a stop is noticed within a second.
+/// Maximum interval of a follower: a stop is noticed within a second.
 const POLL: Duration = Duration::from_millis(700);
 
-/// How often it is tried to write to a bucket that does not take anything.
+/// Interval of retries to a failing bucket.
 const RETRY: Duration = Duration::from_secs(1);
 
 impl Terms {
@@ -38,22 +39,22 @@ impl Terms {
         Self { lease, poll: POLL.min(lease / 10) }
     }
 
-    /// Without anything to write, a record that says so is written this long after the last one.
+    /// Time after the last record at which an empty record is written.
     pub fn heartbeat(&self) -> Duration {
         self.lease / 4
     }
 
-    /// The longest that an attempt to notify may take.
+    /// Maximum time of a notification attempt.
     pub fn attempt(&self) -> Duration {
         self.lease / 3
     }
 
-    /// The longest that a request to the bucket may take.
+    /// Maximum time of a request to the bucket.
     pub fn request(&self) -> Duration {
         self.lease / 6
     }
 
-    /// How long after the last sign of life senders may begin an attempt.
+    /// How long after the last confirmation senders may begin an attempt.
     pub fn sending(&self) -> Duration {
         self.lease - self.attempt()
     }
@@ -63,52 +64,52 @@ impl Terms {
     }
 }
 
-/// What a replica is.
+/// Role of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It follows the log, ready to lead.
+    /// Follows the log, ready to lead.
     Following,
-    /// It leads.
+    /// Leads.
     Leading,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Look for the next record.
     Look,
-    /// Write what waits, or that there is nothing.
+    /// Write pending changes, or an empty record.
     Write,
-    /// Nothing before then.
+    /// Wait until a time.
     Wait(Mono),
 }
 
-/// What one replica knows of who leads.
+/// A replica's knowledge of the leadership.
 #[derive(Clone, Debug)]
 pub struct Lease {
     terms: Terms,
     role: Role,
-    /// Following: since when nothing new was found; `None` before it could look again.
+    /// Following: since when no new record was found; `None` before the first look.
     quiet_since: Option<Mono>,
-    /// Following: whether the log is without a leader.
+    /// Following: whether the log has no leader.
     vacant: bool,
     /// Following: whether it must not lead, because it does not understand the log.
     barred: bool,
-    /// Following: whether others are to lead, if one of them can.
+    /// Following: whether others should lead, if one of them can.
     left_to_others: bool,
     look_at: Mono,
-    /// Leading: when the last record that is confirmed was begun.
+    /// Leading: when the last confirmed record was begun.
     confirmed: Mono,
-    /// Leading: when the bucket last answered with an error, since the last confirmed record.
+    /// Leading: when the bucket last returned an error, since the last confirmed record.
     refused: Option<Mono>,
     write_at: Mono,
-    /// Leading: since when nothing could be written.
+    /// Leading: since when writes have failed.
     failing_since: Option<Mono>,
 }
 
 impl Lease {
-    /// A replica that has read the log to its end. `vacant` says that nobody leads: the log is empty, was handed over, or its leader is known to
-    /// be gone.
+    /// A replica that has read the log to its end. `vacant` means there is no leader: the log is empty, was handed
+    /// over, or its leader is known to be gone.
     pub fn new(terms: Terms, vacant: bool, now: Mono) -> Self {
         Self {
             terms,
@@ -130,12 +131,12 @@ impl Lease {
         self.terms
     }
 
-    /// What this replica is.
+    /// Role of this replica.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// What to do next.
+    /// The next step.
     pub fn step(&self, now: Mono) -> Step {
         match self.role {
             Role::Following if now < self.look_at => Step::Wait(self.look_at),
@@ -145,7 +146,7 @@ impl Lease {
         }
     }
 
-    /// Following: another one's record was found. `is_last` says that its writer has handed over.
+    /// Following: a record of another replica was found. `is_last` means that its writer has handed over.
     pub fn found(&mut self, is_last: bool, now: Mono) {
         self.quiet_since = Some(now);
         self.vacant = is_last;
@@ -153,29 +154,29 @@ impl Lease {
         self.look_at = now;
     }
 
-    /// Following: when it was `asked`, there was no further record. Says whether to take over.
+    /// Following: a look that began at `asked` found no further record. Returns whether to take over.
     pub fn found_nothing(&mut self, asked: Mono, now: Mono) -> bool {
         self.look_at = now + self.terms.poll;
-        // A leader may have been refused until this very answer, and goes on for a while after that.
+        // A leader may have received errors until this response, and continues for a while after that.
         let quiet_since = *self.quiet_since.get_or_insert(now);
         let held = if self.vacant { Duration::ZERO } else { self.terms.lease };
         let left = if self.left_to_others { self.terms.lease } else { Duration::ZERO };
         !self.barred && asked.saturating_sub(quiet_since) >= held + left
     }
 
-    /// Following: it could not look, or did not understand what it found. What the leader does meanwhile is not known.
+    /// Following: the look failed, or a record was not understood. What the leader does meanwhile is unknown.
     pub fn could_not_look(&mut self, now: Mono) {
         self.quiet_since = None;
         self.look_at = now + self.terms.poll;
     }
 
-    /// Following: there is a record that it does not understand: somebody else goes on, and this one must not.
+    /// Following: there is a record of a newer version: another replica continues, and this one must not lead.
     pub fn bar(&mut self, now: Mono) {
         self.barred = true;
         self.could_not_look(now);
     }
 
-    /// Says whether others are to lead, if one of them can.
+    /// Sets whether others should lead, if one of them can.
     pub fn leave_to_others(&mut self, is_left: bool) {
         self.left_to_others = is_left;
     }
@@ -185,7 +186,7 @@ impl Lease {
         !self.barred
     }
 
-    /// A record of its own that was begun at `began` is in the log: it leads.
+    /// Its own record, begun at `began`, is in the log: it leads.
     pub fn wrote(&mut self, began: Mono) {
         self.role = Role::Leading;
         self.confirmed = self.confirmed.max(began);
@@ -199,8 +200,8 @@ impl Lease {
         self.write_at = self.write_at.min(now);
     }
 
-    /// A write that was begun at `began` failed, and nobody else is known to have written. Says whether the leader goes on without: nobody
-    /// else can have.
+    /// A write begun at `began` failed, and no other replica is known to have written. Returns whether the leader
+    /// continues without the log: no other replica can lead.
     pub fn could_not_write(&mut self, trouble: Trouble, began: Mono, now: Mono) -> bool {
         self.failing_since.get_or_insert(now);
         self.write_at = now + self.terms.retry();
@@ -211,23 +212,23 @@ impl Lease {
         goes_on
     }
 
-    /// Somebody else wrote the next record.
+    /// Another replica wrote the next record.
     pub fn lost(&mut self, now: Mono) {
         *self = Self { left_to_others: self.left_to_others, ..Self::new(self.terms, false, now) };
     }
 
-    /// It leads no longer, of itself. `is_said` says that this is in the log.
+    /// It has given up the leadership. `is_said` means that this is in the log.
     pub fn handed_over(&mut self, is_said: bool, now: Mono) {
         self.lost(now);
         self.vacant = is_said;
     }
 
-    /// Leading: since when nothing could be written; `None` if all is well.
+    /// Leading: since when writes have failed; `None` if they succeed.
     pub fn failing_since(&self) -> Option<Mono> {
         self.failing_since
     }
 
-    /// Until when notifications may be begun; `None` if they may not.
+    /// Until when notification attempts may begin; `None` if they may not.
     pub fn may_send_until(&self) -> Option<Mono> {
         match self.role {
             Role::Following => None,
@@ -238,7 +239,8 @@ impl Lease {
         }
     }
 
-    /// Leading: whether somebody else may have written since this was last heard of, and many records may have been removed.
+    /// Leading: whether the last confirmation is so old that another replica may have written, and many records may
+    /// have been removed.
     pub fn is_long_ago(&self, now: Mono) -> bool {
         now.saturating_sub(self.confirmed) > self.terms.lease
     }
@@ -262,7 +264,7 @@ mod tests {
         assert!(!lease.found_nothing(s(144), s(144)));
         assert!(lease.found_nothing(s(145), s(146)));
         lease.found(false, s(150));
-        // What was asked before the record came says nothing.
+        // A look that began before the record came proves nothing.
         assert!(!lease.found_nothing(s(149), s(196)));
         assert!(!lease.found_nothing(s(194), s(196)));
         assert!(lease.found_nothing(s(195), s(196)));
@@ -319,14 +321,14 @@ mod tests {
         assert!(until + lease.terms().attempt() <= s(200) + lease.terms().lease);
         assert!(!lease.could_not_write(Trouble::Silent, s(221), s(229)));
         assert_eq!(lease.may_send_until(), Some(until));
-        // A bucket that says no, says it to everybody, as long as it goes on to say so.
+        // A bucket that returns errors returns them to everybody, as long as it continues to do so.
         let mut refused = s(228);
         while refused < s(300) {
             assert!(lease.could_not_write(Trouble::Answered, refused, refused + s(1)));
             refused += s(5);
         }
         assert_eq!(lease.may_send_until(), Some(s(298) + lease.terms().request()));
-        // After a pause others may have taken over before it said no again.
+        // After a pause others may have taken over before the next error.
         assert!(!lease.could_not_write(Trouble::Answered, s(320), s(321)));
         assert!(lease.may_send_until() < Some(s(320)));
         lease.lost(s(321));
@@ -341,7 +343,7 @@ mod tests {
         lease.write_soon(s(202));
         assert_eq!(lease.step(s(202)), Step::Write);
         let terms = lease.terms();
-        // One that takes as long as it may leaves time for another one.
+        // A request of maximum duration leaves time for another one.
         assert!(terms.heartbeat() + terms.request() * 2 < terms.sending());
     }
 }

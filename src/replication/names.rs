@@ -1,28 +1,28 @@
-//! What objects of a log are called. Numbers have leading zeros, so that names sort as the log goes.
+//! Names of the log's objects. Numbers have leading zeros, so that names sort in log order.
 
-/// The folder of records.
+/// Folder of records.
 pub(super) const RECORDS: &str = "records";
 
-/// The folder of copies of the whole state.
+/// Folder of snapshots.
 pub(super) const SNAPSHOTS: &str = "snapshots";
 
-/// The name of a record.
+/// Name of a record.
 pub(super) fn record(number: u64) -> String {
     format!("{RECORDS}/{number:020}")
 }
 
-/// The number in a record's name; `None` if it is none.
+/// Number in a record's name, if it is one.
 pub(super) fn record_number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(RECORDS)?.strip_prefix('/')?;
     digits.parse().ok().filter(|_| digits.len() == 20)
 }
 
-/// The name of a copy of the state after a record.
+/// Name of the snapshot after a record.
 pub(super) fn snapshot(number: u64, digest: &str) -> String {
     format!("{SNAPSHOTS}/{number:020}-{digest}")
 }
 
-/// The number and the digest in the name of a copy; `None` if it is none.
+/// Number and digest in a snapshot's name, if it is one.
 pub(super) fn snapshot_of(name: &str) -> Option<(u64, String)> {
     let (digits, digest) = name.strip_prefix(SNAPSHOTS)?.strip_prefix('/')?.split_once('-')?;
     let is_digest = digest.chars().all(|digit| digit.is_ascii_hexdigit());

@@ -1,4 +1,4 @@
-//! Opening a log: making the state what it says, and starting the replica.
+//! Opens a log: restores the state from it, and starts the replica.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,21 +33,21 @@ use crate::store::Store;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 
-/// A replica that runs.
+/// A running replica.
 #[derive(Debug)]
 pub struct Replicas {
     /// Its store.
     pub store: StoreHandle,
-    /// How it stands.
+    /// Its status.
     pub standing: watch::Receiver<Standing>,
-    /// Whether this replica is the one to lead, if it can; otherwise it leaves that to others for a lease.
+    /// Whether this replica is assigned the target; otherwise it leaves it to others for a lease.
     pub is_assigned: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Replicas {
-    /// Leads no longer, and lets another replica do so at once: for good, or until this one is to lead again. Returns when that is in the log,
-    /// or cannot be.
+    /// Gives up the leadership, so that another replica can lead at once: permanently, or until this one is
+    /// assigned again. Returns once this is in the log, or has failed.
     pub async fn hand_over(&self, for_good: bool) {
         let (done, is_done) = oneshot::channel();
         if self.orders.send(Order::HandOver { for_good, done }).await.is_ok() {
@@ -56,14 +56,14 @@ impl Replicas {
     }
 }
 
-/// A replica, not yet running.
+/// A replica that is not running yet.
 pub(super) struct Opened<S> {
     pub(super) replica: Replica<S>,
     pub(super) standing: watch::Receiver<Standing>,
     pub(super) fence: Fence,
 }
 
-/// Makes a store what the log says, as far as it goes. The log is begun when the replica runs, if there is none.
+/// Brings a store to the end of the log. If there is no log, it is created when the replica runs.
 pub(super) async fn prepare<S: Storage + 'static>(
     mut store: Store,
     file: Option<&Path>,
@@ -87,7 +87,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     let known = before.map(|before| before.writer);
     let (position, last) = follow(&mut store, &*storage, position, &identity, terms).await?;
     let is_vacant = last.as_ref().is_none_or(|last| {
-        // Whoever wrote last from this very file is gone: nobody else has it now.
+        // The last writer used this very file and is gone: nobody else has the file now.
         last.purpose == Purpose::HandOver || (file.is_some() && known.as_ref() == Some(&last.writer))
     });
     let fence = Fence::closed(began);
@@ -112,7 +112,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     Ok(Opened { replica, standing, fence })
 }
 
-/// Opens a log for a service, and runs the replica on a thread of its own.
+/// Opens a log for a service, and runs the replica on a separate thread.
 ///
 /// # Errors
 /// The log cannot be read, is broken, of a newer version or of another service.
@@ -137,7 +137,8 @@ pub async fn open<S: Storage + 'static>(
     Ok(Replicas { store: handle, standing, is_assigned, orders })
 }
 
-/// What the service watches whose log it is; `None` if there is no log yet. A log that has nothing but a copy of a state is nobody's.
+/// Targets of the service that owns the log; `None` if there is no log yet. A log with a snapshot only belongs to
+/// nobody.
 ///
 /// # Errors
 /// The log cannot be read, is broken or of a newer version.
@@ -149,7 +150,7 @@ pub async fn watches<S: Storage>(storage: &S, terms: Terms) -> Result<Option<Str
     Ok(Some(record::decode(&name, &bytes, number, Store::schema_version())?.0.watches))
 }
 
-/// Begins a log with what the store has.
+/// Creates a log with the contents of the store.
 async fn first<S: Storage>(
     store: &mut Store,
     storage: &S,
@@ -181,7 +182,7 @@ async fn has<S: Storage>(storage: &S, position: &Position, terms: Terms) -> Resu
     Ok(header.digest.as_bytes() == position.digest)
 }
 
-/// A state that is no part of this log is kept beside its file before the log's takes its place.
+/// Moves a state that is not part of this log aside before the log's state replaces it.
 fn set_aside(store: &Store, file: Option<&Path>, was_in_a_log: bool, clock: Clock) -> Result<(), LogError> {
     let Some(file) = file else { return Ok(()) };
     if was_in_a_log || store.is_empty().map_err(LogError::store)? {
@@ -194,7 +195,7 @@ fn set_aside(store: &Store, file: Option<&Path>, was_in_a_log: bool, clock: Cloc
     Ok(())
 }
 
-/// Takes in the records that there are.
+/// Applies the existing records.
 async fn follow<S: Storage>(
     store: &mut Store,
     storage: &S,

@@ -1,7 +1,8 @@
-//! One record of the log, as it is kept in an object of its own.
+//! A record of the log, stored as one object.
 //!
-//! A first line says what it is, in JSON that a person can read with any tool; what follows are the changes, squeezed. The digest in the
-//! line is of the changes and of all else that the line says, among it the digest of the record before: a log is one chain.
+//! Its first line is a JSON header, readable with any tool; the compressed changes follow. The digest in the header
+//! covers the changes and the rest of the header, including the digest of the previous record: the log is a hash
+//! chain.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -18,51 +19,51 @@ use crate::replication::LogError;
 use crate::store::Changes;
 use trainspotter_core::model::Timestamp;
 
-/// What the first line begins with.
+/// Prefix of the first line.
 const MAGIC: &str = "trainspotter log ";
 
-/// The form of records that this build writes.
+/// Format version of the records written.
 const FORM: u32 = 1;
 
-/// The changes of one record, unsqueezed, are taken for broken beyond this.
+/// Maximum decompressed size of a record's changes; larger ones count as broken.
 const MAX_CHANGES_BYTES: u64 = 1 << 30;
 
-/// What a record is for.
+/// Purpose of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// What a transaction changed; perhaps nothing: the leader lives.
+    /// Changes of a transaction; without any, a heartbeat.
     Changes,
     /// Its writer leads from here on.
     TakeOver,
-    /// Its writer leads no longer, and nobody does.
+    /// Its writer has given up the leadership, and nobody leads.
     HandOver,
 }
 
-/// What the first line says.
+/// The header.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Its place in the log, from 1.
+    /// Position in the log, from 1.
     pub number: u64,
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// Who wrote it: another one with every start of a process.
+    /// Its writer; a new id with each start of a process.
     pub writer: String,
-    /// When, by the writer's clock.
+    /// Time by the writer's clock.
     pub at: Timestamp,
-    /// The digest of the record before, or of the copy that the log begins with; empty if it begins with nothing.
+    /// Digest of the previous record, or of the snapshot that the log begins with; empty if it begins empty.
     pub before: String,
-    /// The version of the tables.
+    /// Schema version.
     pub schema: u32,
-    /// What the service watches.
+    /// Targets of the service.
     pub watches: String,
-    /// A digest of all that its configuration says.
+    /// Digest of the configuration.
     pub config: String,
-    /// The version of the program.
+    /// Version of the program.
     pub version: String,
-    /// How many bytes follow.
+    /// Number of bytes that follow.
     pub bytes: usize,
-    /// The digest of the record.
+    /// Digest of the record.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
 }
@@ -70,17 +71,17 @@ pub struct Header {
 /// A record and its bytes.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// What it says of itself.
+    /// The header.
     pub header: Header,
-    /// What is written to the log.
+    /// The bytes written to the log.
     pub bytes: Vec<u8>,
 }
 
 impl Record {
-    /// A record with these changes. The header's `bytes` and `digest` are filled in.
+    /// Creates a record with these changes, and fills in `bytes` and `digest` of the header.
     ///
     /// # Errors
-    /// Memory is out.
+    /// Out of memory.
     pub fn new(mut header: Header, changes: &Changes) -> Result<Self, LogError> {
         let body = if changes.is_empty() { Vec::new() } else { squeeze(&changes.encode().map_err(LogError::store)?)? };
         header.bytes = body.len();
@@ -91,10 +92,10 @@ impl Record {
     }
 }
 
-/// Reads the first line and checks all of a record, which is said to be the one with this number.
+/// Parses the header and verifies a record, which should have this number.
 ///
 /// # Errors
-/// It is none of ours, of a newer version, broken or out of place. Says what it is called.
+/// It is foreign, of a newer version, broken or out of place. The error has its name.
 pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Result<(Header, &'b [u8]), LogError> {
     let at = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
@@ -126,7 +127,7 @@ pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Resu
     Ok((header, body))
 }
 
-/// The changes that follow a header.
+/// Parses the changes after a header.
 ///
 /// # Errors
 /// They cannot be read.
@@ -158,7 +159,7 @@ fn digest(header: &Header, body: &[u8]) -> Result<String, LogError> {
     Ok(hex(&hash.finalize()))
 }
 
-/// Hex digits.
+/// Formats hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! One replica: a store and its log, and the one task that has both. Calls of the store go through it; what they change becomes a record.
+//! A replica: a store and its log, owned by one task. Store calls go through it, and their changes become records.
 
 mod following;
 mod leading;
@@ -36,39 +36,40 @@ use crate::store::Position;
 use crate::store::Store;
 use trainspotter_clock::Clock;
 
-/// Calls that become one record, at most.
+/// Maximum calls per record.
 const MAX_BATCH: usize = 64;
 
-/// Who a replica is, and for which service.
+/// Identity of a replica and its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Another one with each start: the replica's name, a dash and a number.
+    /// New with each start: the replica's name, a dash and a number.
     pub writer: String,
-    /// What the service watches: a log is of one service.
+    /// Targets of the service: a log belongs to one service.
     pub watches: String,
-    /// A digest of all that its configuration says.
+    /// Digest of the configuration.
     pub config: String,
-    /// The version of the program.
+    /// Version of the program.
     pub version: String,
 }
 
-/// What is asked of a replica besides calls of its store.
+/// A request to a replica besides store calls.
 pub(super) enum Order {
-    /// Lead no longer, and say so in the log; never again if it is `for_good`. `done` is answered when that is done, or cannot be.
+    /// Give up the leadership and record it in the log; permanently if `for_good`. `done` is answered when this has
+    /// succeeded or failed.
     HandOver { for_good: bool, done: oneshot::Sender<()> },
 }
 
-/// A record of which it is not known whether it is in the log.
+/// A record that may or may not be in the log.
 struct Outstanding {
     record: Record,
     changes: Changes,
-    /// When it was begun first.
+    /// When its first attempt began.
     began: Mono,
-    /// Whether the store has the changes already.
+    /// Whether the store already has the changes.
     is_kept: bool,
 }
 
-/// A store, its log, and what is known of both.
+/// A store and its log.
 pub(super) struct Replica<S> {
     store: Store,
     storage: Arc<S>,
@@ -76,40 +77,40 @@ pub(super) struct Replica<S> {
     clock: Clock,
     began: Instant,
     lease: Lease,
-    /// Where in the log the store is, but for what is outstanding.
+    /// Position of the store in the log, without the outstanding record.
     position: Position,
-    /// The last record, as far as it is known.
+    /// The last known record.
     last: Option<Header>,
     outstanding: Option<Outstanding>,
-    /// What the store has, and the log does not.
+    /// Changes in the store that are not in the log.
     unlogged: Changes,
-    /// Since which record this one leads; 0 while it does not.
+    /// The record with which the current term began; 0 while following.
     term: u64,
-    /// It has handed over, and never leads again.
+    /// It has handed over and never leads again.
     retired: bool,
-    /// Whether this replica is the one to lead, if it can.
+    /// Whether this replica is assigned the target.
     is_assigned: Arc<AtomicBool>,
-    /// The store has what the log will never have: it has to be restored.
+    /// The store has changes that will never be in the log: it must be restored.
     has_diverged: bool,
     trouble: Option<String>,
-    /// While the bucket takes nothing: whether it says so itself, to everybody.
+    /// While the bucket fails: whether it returns errors, to everybody.
     goes_on: bool,
     fence: Fence,
     standing: watch::Sender<Standing>,
-    /// The state file, if there is one: copies are made of it beside the store.
+    /// The state file, if there is one: snapshots are made of it beside the store.
     file: Option<PathBuf>,
     snapshot_at: u64,
     snapshots: Snapshots,
 }
 
-/// How copies are made.
+/// Settings of snapshots.
 #[derive(Default)]
 struct Snapshots {
     running: Option<AbortOnDropHandle<()>>,
     every: Option<u64>,
 }
 
-/// Everything that a replica needs to begin.
+/// Everything a replica needs to start.
 pub(super) struct Beginning<S> {
     pub(super) store: Store,
     pub(super) storage: Arc<S>,
@@ -121,7 +122,7 @@ pub(super) struct Beginning<S> {
     pub(super) last: Option<Header>,
     pub(super) fence: Fence,
     pub(super) file: Option<PathBuf>,
-    /// The last record that is in a copy.
+    /// The last record included in a snapshot.
     pub(super) newest_copy: u64,
 }
 
@@ -168,12 +169,12 @@ impl<S: Storage + 'static> Replica<S> {
         (replica, seen)
     }
 
-    /// What says whether this replica is the one to lead, if it can.
+    /// The flag whether this replica is assigned the target.
     pub(super) fn is_assigned(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_assigned)
     }
 
-    /// Makes copies more often, for tests.
+    /// Makes more frequent snapshots, for tests.
     #[cfg(test)]
     pub(super) fn with_snapshots_every(mut self, records: u64) -> Self {
         self.snapshots.every = Some(records);
@@ -181,7 +182,7 @@ impl<S: Storage + 'static> Replica<S> {
         self
     }
 
-    /// Follows and leads until nobody is left who calls.
+    /// Follows and leads until all callers are gone.
     pub(super) async fn run(mut self, mut calls: mpsc::Receiver<Call>, mut orders: mpsc::Receiver<Order>) {
         loop {
             let wait = match self.lease.step(self.now()) {
@@ -204,7 +205,7 @@ impl<S: Storage + 'static> Replica<S> {
                 Some(Order::HandOver { for_good, done }) = orders.recv() => {
                     self.hand_over(for_good).await;
                     self.show();
-                    // Whoever asked may have gone.
+                    // The caller may be gone.
                     let _ = done.send(());
                     continue;
                 }
@@ -226,7 +227,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.began.elapsed()
     }
 
-    /// What others in this process need to know.
+    /// Publishes the status within this process.
     fn show(&mut self) {
         self.fence.open_until(if self.retired { None } else { self.lease.may_send_until() });
         let leader = self.last.as_ref().filter(|last| last.purpose != Purpose::HandOver);
@@ -251,7 +252,7 @@ impl<S: Storage + 'static> Replica<S> {
         });
     }
 
-    /// A record that follows the last one.
+    /// Creates a record that follows the last one.
     fn record(&self, purpose: Purpose, changes: &Changes) -> Result<Record, LogError> {
         let header = Header {
             number: self.position.number + 1,
@@ -277,7 +278,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.lease.terms().request()
     }
 
-    /// Where the store is once it has a record.
+    /// Position of the store after a record.
     fn after(&self, header: &Header) -> Position {
         Position {
             number: header.number,
@@ -297,7 +298,7 @@ impl<S: Storage + 'static> Replica<S> {
         }
     }
 
-    /// Every so many records, a leader whose state is in the log writes a copy of it.
+    /// Writes a snapshot every so many records, if this is the leader and its state is in the log.
     fn make_snapshot(&mut self) {
         let is_running = self.snapshots.running.as_ref().is_some_and(|running| !running.is_finished());
         let is_clean = self.outstanding.is_none() && self.unlogged.is_empty() && self.trouble.is_none();
@@ -315,10 +316,10 @@ impl<S: Storage + 'static> Replica<S> {
                 tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
             }
         };
-        // The leader goes on meanwhile, however long the bucket takes.
+        // The leader continues meanwhile, however long the bucket takes.
         let running = match self.file.clone().filter(|_| self.store.trouble().is_none()) {
             Some(file) => tokio::spawn(async move {
-                // A copy that is begun is made to its end, even if nobody waits for it any more: until then the folder stays.
+                // A copy runs to completion even if nobody waits for it: the folder must exist until then.
                 let copying = move || (Store::copy_file(&file, &folder.copy()), folder);
                 match tokio::task::spawn_blocking(copying).await {
                     Ok((Ok(()), folder)) => write(folder).await,

@@ -1,4 +1,4 @@
-//! Making a state from the log: the newest copy that belongs to it. The records after it are followed as always.
+//! Restores a state from the log: the newest valid snapshot. The records after it are applied as usual.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use crate::replication::snapshot;
 use crate::store::Position;
 use crate::store::Store;
 
-/// What a log has, without reading all of it.
+/// Contents of a log, without reading it completely.
 #[derive(Debug)]
 pub(super) struct Contents {
-    /// Copies, the newest first.
+    /// Snapshots, newest first.
     copies: Vec<(u64, String)>,
-    /// The first record that is kept.
+    /// The first stored record.
     first: Option<u64>,
 }
 
 impl Contents {
-    /// Looks what there is.
+    /// Lists the contents.
     pub(super) async fn of<S: Storage>(storage: &S, patience: Duration) -> Result<Self, LogError> {
         let copies = within(patience, storage.list(names::SNAPSHOTS, "")).await?;
         let mut copies: Vec<_> = copies.iter().filter_map(|name| names::snapshot_of(name)).collect();
@@ -37,23 +37,24 @@ impl Contents {
         Ok(Self { copies, first })
     }
 
-    /// Whether nobody has begun this log. A copy without a record is of one who did not get far.
+    /// Whether the log does not exist yet. A snapshot without a record stems from an attempt that did not get
+    /// further.
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none() && self.copies.iter().all(|(number, _)| *number == 0)
     }
 
-    /// The oldest record that is there.
+    /// The oldest stored record.
     pub(super) fn first_record(&self) -> Option<u64> {
         self.first
     }
 
-    /// The last record that is in a copy.
+    /// The last record included in a snapshot.
     pub(super) fn newest_copy(&self) -> u64 {
         self.copies.first().map_or(0, |(number, _)| *number)
     }
 }
 
-/// Makes the store what the newest copy is that the log goes on from. Says where in the log that is.
+/// Restores the store from the newest snapshot that the log continues from. Returns its position.
 pub(super) async fn restore<S: Storage>(
     storage: &S,
     store: &mut Store,
@@ -89,7 +90,7 @@ pub(super) async fn restore<S: Storage>(
     Ok(position)
 }
 
-/// Whether the record after a copy, if there is one, follows it.
+/// Whether the record after a snapshot, if there is one, follows it.
 async fn goes_on<S: Storage>(storage: &S, number: u64, digest: &str, patience: Duration) -> Result<bool, LogError> {
     let name = names::record(number + 1);
     match within(patience, storage.get(&name)).await? {
@@ -111,7 +112,7 @@ fn take_in(store: &mut Store, name: &str, bytes: &[u8]) -> Result<(), LogError> 
     })
 }
 
-/// A folder that goes when it is dropped.
+/// A temporary folder, removed on drop.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);
 
@@ -123,7 +124,7 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// Where the copy of a state is in it.
+    /// Path of a state's copy in it.
     pub(super) fn copy(&self) -> PathBuf {
         self.0.join("copy.db")
     }

@@ -1,10 +1,10 @@
-//! Replicas that share targets: each target has a log and a lease of its own, and is led by one replica; together they lead about the same
-//! number each.
+//! Shares targets among replicas: each target has its own log and lease and is led by one replica; each replica
+//! leads about the same number.
 //!
-//! Every replica announces itself beside the logs ([members]), sees in the logs who leads what, and computes from that who is to lead each
-//! target ([assignment]). It hands over what is another one's, and takes over what is its own. That no target is led twice does not rest on
-//! any of this: the log of a target decides. A replica that is not the one to lead a target leaves it to others for a lease, and
-//! then takes over nevertheless.
+//! Every replica announces itself beside the logs ([members]), reads from the logs who leads what, and computes
+//! from that which replica should lead each target ([assignment]). It hands over targets of others and takes over
+//! its own. That no target is led twice does not depend on any of this: the target's log decides. A replica that is
+//! not assigned a target leaves it to others for a lease, and takes over after that.
 
 pub mod assignment;
 pub mod members;
@@ -24,15 +24,15 @@ use crate::replication::lease::{Role, Terms};
 use assignment::{Able, Leaders, assign};
 use members::Members;
 
-/// While a target has no leader, the other replicas are looked for this long after the last time, then after twice as long.
+/// Delay after which members are read again while a target has no leader; it doubles each time.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The replica in a name that records give their writer: what comes before the number of the start.
+/// The replica in a writer's id: the part before the number of the start.
 pub fn replica_of(writer: &str) -> &str {
     writer.split_once('-').map_or(writer, |(replica, _)| replica)
 }
 
-/// The targets of this process, as far as they are shared with other replicas. Cheap to clone.
+/// The targets of this process that are shared with other replicas. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sharing(Arc<Inner>);
 
@@ -43,30 +43,30 @@ struct Inner {
     /// Whether there is more than one target.
     is_shared: AtomicBool,
     shards: Mutex<BTreeMap<Arc<str>, Shard>>,
-    /// Replicas that took no part because there are too many, at each look.
+    /// Replicas beyond the maximum, counted at each look.
     left_out: AtomicU64,
 }
 
-/// A target whose log is open here.
+/// A target whose log is open in this process.
 #[derive(Debug)]
 struct Shard {
     start: u64,
     standing: watch::Receiver<Standing>,
     is_assigned: Arc<AtomicBool>,
-    /// Set when this replica leads it and is not to lead it any longer.
+    /// Cancelled when this replica leads it and should no longer.
     gives_up: CancellationToken,
 }
 
-/// When a replica has announced itself and looked for others last.
+/// When this replica last announced itself and read the members.
 #[derive(Debug, Default)]
 struct Last {
     announced: Option<Duration>,
     looked: Option<Duration>,
-    /// How long after a look the next one follows while a target has no leader.
+    /// Delay after which members are read again while a target has no leader.
     pause: Option<Duration>,
 }
 
-/// A target is shared as long as this lives.
+/// Guard: the target is shared while this exists.
 #[derive(Debug)]
 #[must_use]
 pub struct SharedTarget {
@@ -76,28 +76,28 @@ pub struct SharedTarget {
 }
 
 impl Sharing {
-    /// The targets of a replica with this name, which has only letters and digits.
+    /// Creates the state for a replica with this name, which contains only letters and digits.
     pub fn new(own: &str) -> Self {
         let (starts, is_shared, shards, left_out) = Default::default();
         Self(Arc::new(Inner { own: own.into(), starts, is_shared, shards, left_out }))
     }
 
-    /// A name for the writer of one log: another one each time.
+    /// A new writer id for one log.
     pub fn writer(&self) -> String {
         format!("{}-{}", self.0.own, self.0.starts.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// How many targets there are. A single one is led by whoever comes first.
+    /// Sets the number of targets. A single one is led by the first replica.
     pub fn set_count(&self, targets: usize) {
         self.0.is_shared.store(targets > 1, Ordering::Relaxed);
     }
 
-    /// How many replicas took no part since this was last asked, at each look, because there are too many.
+    /// Returns and resets the number of replicas beyond the maximum, counted at each look.
     pub fn take_left_out(&self) -> u64 {
         self.0.left_out.swap(0, Ordering::Relaxed)
     }
 
-    /// Takes in a target whose log is open. `is_assigned` is what its replica goes by.
+    /// Adds a target whose log is open. `is_assigned` is the flag its replica reads.
     pub fn join(
         &self,
         target: &str,
@@ -130,7 +130,8 @@ impl Sharing {
         }
     }
 
-    /// Announces this replica and looks for the others, if it is time to: sooner where a target has no leader, who may be gone.
+    /// Announces this replica and reads the members, if due: earlier if a target has no leader, since its leader
+    /// may be gone.
     async fn announce_and_look<S: Storage>(&self, members: &mut Members<S>, began: Instant, last: &mut Last) {
         let now = began.elapsed();
         let is_past = |at: Option<Duration>, pause| at.is_none_or(|at| now.saturating_sub(at) >= pause);
@@ -145,14 +146,14 @@ impl Sharing {
         last.pause = Some(pause);
         if is_due || (has_vacancy && is_past(last.looked, pause)) {
             last.looked = Some(now);
-            // A target that nobody leads for long is no reason to look as often.
+            // A target without a leader for long is no reason to look as often.
             last.pause = Some(if has_vacancy { pause * 2 } else { LOOK_AGAIN });
             members.look(began).await;
             self.0.left_out.fetch_add(members.left_out() as u64, Ordering::Relaxed);
         }
     }
 
-    /// Says of each target whether this replica is to lead it.
+    /// Sets for each target whether this replica is assigned it.
     fn assign(&self, members: &Members<impl Storage>) {
         let shards = self.shards();
         if !self.is_shared() {
@@ -180,7 +181,7 @@ impl Sharing {
     }
 
     fn shards(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Shard>> {
-        // What it holds is whole after each line.
+        // A poisoned lock is fine: the contents are valid after each line.
         self.0.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,7 +195,7 @@ fn able_of(shards: &BTreeMap<Arc<str>, Shard>) -> BTreeSet<Arc<str>> {
 }
 
 impl SharedTarget {
-    /// This replica leads the target from here on; `gives_up` is set when it is not to lead it any longer.
+    /// Marks the target as led by this replica; `gives_up` is cancelled when it should no longer lead it.
     pub fn leads(&self, gives_up: CancellationToken) {
         if let Some(shard) = self.sharing.shards().get_mut(&self.target).filter(|shard| shard.start == self.start) {
             shard.gives_up = gives_up;

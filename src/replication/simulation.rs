@@ -1,8 +1,8 @@
-//! Replicas, an object store and receivers in one thread, under virtual time: whatever dies, is paused, cut off, slow or lost, and in
-//! whatever order, the promises of `docs/NOTIFICATIONS.md` hold, and the log is one line.
+//! Simulates replicas, an object store and receivers in one thread, in virtual time. Whatever dies, is paused, cut
+//! off, slow or lost, and in any order: the promises of `docs/NOTIFICATIONS.md` hold, and the log has one order.
 //!
-//! The replicas, their stores, rules, outboxes and notifiers are the real ones; what is not there are the network and the disk. A seed
-//! decides what happens when. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` so many of them.
+//! Replicas, stores, rules, outboxes and notifiers are the real ones; network and disk are simulated. A seed
+//! determines all events. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` that many.
 
 mod bucket;
 pub(super) mod mutant;
@@ -24,26 +24,26 @@ use mutant::Mutant;
 use process::Process;
 use world::{End, Shared, World};
 
-/// After this much virtual time nothing goes wrong any more.
+/// Virtual time after which no more faults occur.
 const QUIET: Duration = Duration::from_secs(350);
 
-/// After so much more somebody leads again, and has looked at the condition.
+/// Time after that until a replica leads again and has evaluated the condition.
 const SETTLED: Duration = Duration::from_secs(45);
 
-/// After so much more everything has to be delivered.
+/// Time after that until everything must be delivered.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Seeds of a usual run. A seed takes a fourteenth of a second of CPU.
+/// Number of seeds of a normal run. A seed takes a fourteenth of a second of CPU.
 const SEEDS: u64 = 2_000;
 
-/// Runs one seed to its end. Says what went wrong.
+/// Runs one seed. Returns the violation, if any.
 fn run(seed: u64) -> Result<(), String> {
     let world = world_after(seed);
     let world = world.lock().unwrap();
     verify::verify(&world)
 }
 
-/// What the world is after one seed.
+/// The world after one seed.
 fn world_after(seed: u64) -> Shared {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let local = LocalSet::new();
@@ -57,12 +57,12 @@ fn world_after(seed: u64) -> Shared {
         until_quiet(&world).await;
         world
     });
-    // Tasks that are left go with the set.
+    // Remaining tasks end with the set.
     drop(local);
     world
 }
 
-/// Waits until nothing is left to be delivered.
+/// Waits until nothing is left to deliver.
 async fn until_quiet(world: &Shared) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -73,10 +73,10 @@ async fn until_quiet(world: &Shared) {
     }
 }
 
-/// How long a process that is asked to stop may take for it.
+/// How long a process may take to stop.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// A replica that dies or is stopped now and then, and starts again with an empty disk.
+/// Runs a replica that dies or is stopped now and then, and restarts with an empty disk.
 async fn live(world: Shared, replica: usize) {
     let begins = world.lock().unwrap().random(0..15_000);
     tokio::time::sleep(Duration::from_millis(begins)).await;
@@ -111,7 +111,7 @@ async fn live(world: Shared, replica: usize) {
     }
 }
 
-/// A fault that so many seeds do not find is not found.
+/// Maximum seeds for a mutant to be found.
 const MAX_SEEDS_TO_FIND: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -133,7 +133,7 @@ fn whatever_happens_to_replicas_nothing_is_lost_and_nothing_doubled() {
     eprintln!("{} seeds, each delivered in full and in order", seeds.count());
 }
 
-/// Runs seeds, on a thread for each core. What went wrong in the first few that did; no more are begun when there are enough.
+/// Runs seeds on one thread per core. Returns the first violations, and stops once there are `enough`.
 fn failures(seeds: Range<u64>, mutant: Option<Mutant>, enough: usize) -> Vec<String> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     let work = || {

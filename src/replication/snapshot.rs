@@ -1,4 +1,4 @@
-//! Copies of the whole state in the log, so that records need not be kept for ever.
+//! Snapshots of the state in the log, so that records need not be kept forever.
 
 use std::io::Read as _;
 use std::io::Write as _;
@@ -19,23 +19,24 @@ use crate::replication::names;
 use crate::replication::record::hex;
 use crate::store::Store;
 
-/// Records after which there is a new copy.
+/// Number of records between snapshots.
 pub(super) const RECORDS_PER_SNAPSHOT: u64 = 500;
 
-/// Records that are kept before the newest copy: about two days. A replica that was paused for so long starts from a copy.
+/// Number of records kept before the newest snapshot: about two days. A replica that was paused for longer starts
+/// from a snapshot.
 pub(super) const RECORDS_KEPT: u64 = 20_000;
 
-/// Requests for a copy may take this many times as long as others: copies are large.
+/// Factor for the timeout of a snapshot's request: snapshots are large.
 pub(super) const LARGE: u32 = 20;
 
-/// Copies that are kept.
+/// Number of snapshots kept.
 const SNAPSHOTS_KEPT: usize = 2;
 
-/// A copy is taken for broken if it is larger than this once it is no longer squeezed.
+/// Maximum decompressed size of a snapshot; a larger one counts as broken.
 const MAX_SNAPSHOT_BYTES: u64 = 8 << 30;
 
-/// Writes a copy of a state file to the log, and removes what it makes superfluous. `patience` is for a small request. Says up to which record
-/// the copy goes.
+/// Writes a snapshot of a state file to the log, and removes what it makes obsolete. `patience` is the timeout of a
+/// small request. Returns the last record included.
 pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<u64, LogError> {
     let position = Store::open_as_is(copy).and_then(|store| store.position()).map_err(LogError::store)?;
     let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(0) };
@@ -46,7 +47,7 @@ pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Durati
     Ok(position.number)
 }
 
-/// Writes the state that a log begins with. Says its digest.
+/// Writes the snapshot that a log begins with. Returns its digest.
 pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<String, LogError> {
     let bytes = squeezed(copy, MAX_OBJECT_BYTES)?;
     let digest = hex(&Sha256::digest(&bytes));
@@ -54,7 +55,7 @@ pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path, patience: 
     Ok(digest)
 }
 
-/// Reads a copy into a file.
+/// Decompresses a snapshot to a file.
 pub(super) fn unsqueeze(name: &str, bytes: &[u8], to: &Path) -> Result<(), LogError> {
     let broken = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
     let mut file = std::fs::File::create(to).map_err(|error| LogError::Local(error.to_string()))?;
@@ -64,7 +65,7 @@ pub(super) fn unsqueeze(name: &str, bytes: &[u8], to: &Path) -> Result<(), LogEr
     file.sync_all().map_err(|error| LogError::Local(error.to_string()))
 }
 
-/// A copy as it is written to the log. One that nobody could read again is refused: nothing before it may be removed for it.
+/// Compresses a snapshot. One too large to be read back is refused: nothing may be removed for it.
 fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
     let local = |error: std::io::Error| LogError::Local(error.to_string());
     let mut file = std::fs::File::open(copy).map_err(local)?;
@@ -81,7 +82,7 @@ fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
     Ok(bytes)
 }
 
-/// Removes old records and copies.
+/// Removes old records and snapshots.
 async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Result<(), LogError> {
     let mut copies = within(patience, storage.list(names::SNAPSHOTS, "")).await?;
     copies.retain(|name| names::snapshot_of(name).is_some());
@@ -89,7 +90,7 @@ async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Resu
     for name in copies.iter().take(superfluous) {
         within(patience, storage.delete(name)).await?;
     }
-    // Those after the oldest copy are needed to start from it.
+    // Records after the oldest snapshot are needed to start from it.
     let oldest = copies.get(superfluous).and_then(|name| names::snapshot_of(name)).map_or(0, |(number, _)| number);
     let last = oldest.min(number.saturating_sub(RECORDS_KEPT));
     for name in within(patience, storage.list(names::RECORDS, "")).await? {

@@ -1,27 +1,27 @@
-//! What a replica says of itself to the rest of the process.
+//! Status of a replica, for the rest of the process.
 
 use crate::replication::lease::Role;
 use trainspotter_core::model::Timestamp;
 
-/// How a replica stands in the log.
+/// Status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// It leads since this record; 0 while it follows. Another one each time.
+    /// Record with which its term began; 0 while following. Different for each term.
     pub term: u64,
-    /// Who it is, as records name their writer.
+    /// Its id, as in the writer of records.
     pub own: String,
-    /// Who leads, as far as it knows; `None` if nobody does.
+    /// Id of the leader, as far as known; `None` without one.
     pub leader: Option<String>,
-    /// The last record that it knows.
+    /// The last known record.
     pub number: u64,
     /// When that was written, by its writer's clock; `None` before the first.
     pub written_at: Option<Timestamp>,
-    /// Whether the leader's configuration says the same as this one's.
+    /// Whether the leader has the same configuration.
     pub same_config: bool,
-    /// Why the log cannot be followed, or written; `None` if all is well.
+    /// Why the log cannot be followed or written; `None` if it works.
     pub trouble: Option<String>,
-    /// Whether what it does is in its own file only, because the bucket takes nothing.
+    /// Whether it has changes in its own file only, because the bucket does not accept them.
     pub is_ahead: bool,
 }

@@ -1,7 +1,9 @@
-//! The state as a copy of a log: what a few calls change together is one record, and is kept once the record is in the log.
+//! The state as a copy of a log: the changes of several calls become one record, and are kept once the record is in
+//! the log.
 //!
-//! A batch begins with the first call that changes something. It ends with [`Store::keep_batch`], or with [`Store::drop_batch`] if the log
-//! did not take its record. A replica that follows takes in the records of others by [`Store::apply`].
+//! A batch begins with the first call that changes something. It ends with [`Store::keep_batch`], or with
+//! [`Store::drop_batch`] if the log did not accept its record. A follower applies the records of others with
+//! [`Store::apply`].
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,39 +23,39 @@ use crate::store::memory_fallback;
 use crate::store::schema;
 use trainspotter_core::model::Timestamp;
 
-/// Pages that a restored state is copied by at once.
+/// Pages copied per step when a state is restored.
 const PAGES_AT_ONCE: i32 = 10_000;
 
-/// Where in the log a state is.
+/// Position of a state in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The last record that is in it; 0 before the first.
+    /// The last record included; 0 before the first.
     pub number: u64,
-    /// That record's digest.
+    /// Digest of that record.
     pub digest: Vec<u8>,
-    /// Who keeps this copy, and has written what is in it beyond that record.
+    /// Owner of this copy, which wrote the changes beyond that record.
     pub writer: String,
     /// Whether it has changes that are not in the log.
     pub is_ahead: bool,
 }
 
-/// Calls whose changes become one record.
+/// Changes that become one record.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// Whether changes are allowed.
     leading: bool,
-    /// Whether there is a transaction.
+    /// Whether a transaction is open.
     open: bool,
-    /// What was changed in a file that has failed since.
+    /// Changes in a file that has failed since.
     carried: Changes,
-    /// Whether changes of calls that succeeded are gone, together with a file that failed.
+    /// Whether changes of successful calls were lost with a failed file.
     lost: bool,
-    /// Whether changes that the log does not have cannot be taken back.
+    /// Whether changes that the log lacks can no longer be rolled back.
     diverged: bool,
 }
 
 impl Batch {
-    /// Runs a change as a part of the batch: all of it or nothing.
+    /// Runs a change as part of the batch, atomically.
     pub(super) fn run<T>(
         &mut self,
         connection: &Connection,
@@ -72,10 +74,10 @@ impl Batch {
         Ok(value)
     }
 
-    /// Takes along what the batch has changed so far, from a file that has failed to memory that stands in for it.
+    /// Carries the changes of the batch over from a failed file to memory.
     pub(super) fn leave(&mut self, file: &Connection, memory: &Connection) -> Result<(), StoreError> {
         if std::mem::take(&mut self.open) {
-            // SQLite takes a transaction back by itself when a disk is full.
+            // SQLite rolls back by itself when the disk is full.
             if file.is_autocommit() {
                 self.lost = true;
             } else {
@@ -83,7 +85,7 @@ impl Batch {
                     Ok(changes) => self.carried.extend(changes),
                     Err(_) => self.lost = true,
                 }
-                // It is closed, or opened anew, in any case.
+                // The connection is closed or reopened in any case.
                 let _ = file.execute_batch("ROLLBACK");
             }
             self.diverged = true;
@@ -92,7 +94,7 @@ impl Batch {
     }
 }
 
-/// A part of a transaction, which is taken back unless it is kept.
+/// A savepoint, rolled back unless it is kept.
 struct Part<'c> {
     connection: &'c Connection,
     kept: bool,
@@ -114,14 +116,14 @@ impl<'c> Part<'c> {
 impl Drop for Part<'_> {
     fn drop(&mut self) {
         if !self.kept && !self.connection.is_autocommit() {
-            // Where even this fails the transaction cannot be kept either.
+            // If even this fails, the transaction cannot be kept either.
             let _ = self.connection.execute_batch("ROLLBACK TO part; RELEASE part");
         }
     }
 }
 
 impl Store {
-    /// From now on changes are records of a log, and refused unless this replica [leads](Store::lead).
+    /// Enables the log: from now on changes are records, and refused unless this replica [leads](Store::lead).
     ///
     /// # Errors
     /// The file cannot be read.
@@ -131,19 +133,19 @@ impl Store {
         Ok(())
     }
 
-    /// Allows changes, or no longer does.
+    /// Allows or forbids changes.
     pub fn lead(&mut self, leading: bool) {
         if let Some(batch) = &mut self.batch {
             batch.leading = leading;
         }
     }
 
-    /// The version of the tables that this build knows.
+    /// The schema version of this build.
     pub fn schema_version() -> u32 {
         schema::version()
     }
 
-    /// Where in the log the state is; `None` if it never was in one.
+    /// Position of the state in the log; `None` if it was never part of one.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -156,7 +158,7 @@ impl Store {
         Ok(found.optional()?)
     }
 
-    /// Whether there is anything in it that a service has kept.
+    /// Whether the store has no data of a service.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -165,10 +167,10 @@ impl Store {
         Ok(self.connection.query_row(sql, [], |row| row.get(0))?)
     }
 
-    /// What the open batch has changed; `None` if there is none, or it has changed nothing.
+    /// Changes of the open batch; `None` if there is none, or no change.
     ///
     /// # Errors
-    /// It cannot be kept: drop it.
+    /// The batch cannot be kept: drop it.
     pub fn batch_changes(&mut self) -> Result<Option<Changes>, StoreError> {
         let Some(batch) = &mut self.batch else { return Ok(None) };
         if std::mem::take(&mut batch.lost) {
@@ -187,10 +189,10 @@ impl Store {
         Ok(Some(changes))
     }
 
-    /// Keeps the open batch, whose changes these are.
+    /// Commits the open batch, with these changes.
     ///
     /// # Errors
-    /// Neither the file nor memory takes it.
+    /// Neither the file nor memory accepts it.
     pub fn keep_batch(&mut self, changes: &Changes, position: &Position) -> Result<(), StoreError> {
         let was_open = self.batch.as_mut().is_some_and(|batch| std::mem::take(&mut batch.open));
         let kept = if was_open { end(&self.connection, position) } else { self.write_position(position) };
@@ -206,7 +208,7 @@ impl Store {
         }
     }
 
-    /// Takes the open batch back. Says whether that was possible: otherwise the state has to be restored.
+    /// Rolls back the open batch. Returns whether that was possible: otherwise the state must be restored.
     pub fn drop_batch(&mut self) -> bool {
         self.forget_commit();
         let Some(batch) = &mut self.batch else { return true };
@@ -218,10 +220,10 @@ impl Store {
         !diverged
     }
 
-    /// Takes in a record of the log.
+    /// Applies a record of the log.
     ///
     /// # Errors
-    /// It does not fit to this version's tables, or neither the file nor memory takes it.
+    /// It does not match this version's schema, or neither the file nor memory accepts it.
     pub fn apply(&mut self, changes: &Changes, position: &Position) -> Result<(), StoreError> {
         self.forget_commit();
         let apply = |transaction: &Connection| {
@@ -238,10 +240,10 @@ impl Store {
         }
     }
 
-    /// Writes where in the log the state is.
+    /// Saves the position in the log.
     ///
     /// # Errors
-    /// Neither the file nor memory takes it.
+    /// Neither the file nor memory accepts it.
     pub fn write_position(&mut self, position: &Position) -> Result<(), StoreError> {
         self.apply(&Changes::default(), position)
     }
@@ -249,16 +251,16 @@ impl Store {
     /// Writes a copy of the whole state to a new file.
     ///
     /// # Errors
-    /// The disk does not take it.
+    /// The disk fails.
     pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         self.connection.execute("VACUUM INTO ?1", [path.display().to_string()])?;
         Ok(())
     }
 
-    /// Writes a copy of a state file, beside the store that has it open.
+    /// Copies a state file while a store has it open.
     ///
     /// # Errors
-    /// The file cannot be read, or the disk does not take the copy.
+    /// The file cannot be read, or the copy cannot be written.
     pub fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(from, flags)?;
@@ -267,10 +269,10 @@ impl Store {
         Ok(())
     }
 
-    /// Becomes what a copy is, or empty without one.
+    /// Replaces the state by a copy, or by an empty state without one.
     ///
     /// # Errors
-    /// The copy is broken or of a newer version, or neither the file nor memory takes it.
+    /// The copy is broken or of a newer version, or neither the file nor memory accepts it.
     pub fn replace(&mut self, copy: Option<&Path>) -> Result<(), StoreError> {
         self.drop_batch();
         let source = match copy {
@@ -293,7 +295,8 @@ impl Store {
         changes::forget(&self.connection)
     }
 
-    /// Where memory stands in for the file: tries to make the file what memory is, but for history, and to go on there. Between batches only.
+    /// If memory replaces the file: tries to write the state of memory, without history, to the file, and to
+    /// continue there. Between batches only.
     pub fn rejoin_file(&mut self, now: Timestamp) {
         if self.stand_in.is_none() || self.place.is_none() {
             return;
@@ -330,7 +333,7 @@ impl Store {
         Ok(())
     }
 
-    /// What is known of the last commit holds no longer.
+    /// Forgets the cached facts about the last commit.
     fn forget_commit(&mut self) {
         self.series.clear();
         self.committed_at = None;

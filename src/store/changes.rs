@@ -1,7 +1,7 @@
-//! What a transaction changed, row by row: the rows as they are now, and the keys of those that are gone.
+//! The changes of a transaction by row: the current rows, and the keys of deleted ones.
 //!
-//! Triggers note the key of every row that is touched, on every table there is, so that no change can be forgotten. Changes say what is
-//! so and not what was done: to apply them twice changes nothing, and later ones take the place of earlier ones.
+//! Triggers on every table record the key of each touched row, so that no change is missed. Changes describe the
+//! resulting state and not the operations: applying them twice has no effect, and later ones replace earlier ones.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -16,27 +16,27 @@ use serde::Serialize;
 
 use crate::store::StoreError;
 
-/// Tables that are not part of the shared state.
+/// Tables that are not part of the replicated state.
 const LOCAL: [&str; 1] = ["log_position"];
 
-/// Triggers of each table: for rows that are added, changed and removed.
+/// Triggers per table: insert, update and delete.
 const TRIGGERS: usize = 3;
 
-/// Rows that changed, by table.
+/// Changed rows, by table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes(BTreeMap<String, TableChanges>);
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct TableChanges {
-    /// The key's columns come first.
+    /// Columns, with those of the key first.
     columns: Vec<String>,
-    /// How many columns make the key.
+    /// Number of key columns.
     key: usize,
-    /// By key, as JSON. `None` for a row that is gone.
+    /// By key, as JSON. `None` for a deleted row.
     rows: BTreeMap<String, Option<Vec<Value>>>,
 }
 
-/// A table with its columns, those of its key first.
+/// A table with its columns, key first.
 struct Table {
     name: String,
     columns: Vec<String>,
@@ -49,7 +49,7 @@ impl Changes {
         self.0.is_empty()
     }
 
-    /// Takes in what changed after this.
+    /// Merges later changes.
     pub fn extend(&mut self, later: Self) {
         for (name, changes) in later.0 {
             match self.0.get_mut(&name) {
@@ -59,25 +59,25 @@ impl Changes {
         }
     }
 
-    /// As bytes.
+    /// Serializes the changes.
     ///
     /// # Errors
-    /// Memory is out.
+    /// Out of memory.
     pub fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
         ciborium::into_writer(self, &mut bytes).map_err(|error| StoreError::Value(error.to_string()))?;
         Ok(bytes)
     }
 
-    /// From bytes.
+    /// Deserializes changes.
     ///
     /// # Errors
-    /// They are none that [`Changes::encode`] makes.
+    /// The bytes are not those of [`Changes::encode`].
     pub fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         ciborium::from_reader(bytes).map_err(|error| StoreError::Value(error.to_string()))
     }
 
-    /// Makes a database what it is after these changes.
+    /// Applies the changes to a database.
     pub(super) fn apply(&self, connection: &Connection) -> Result<(), StoreError> {
         for (name, changes) in &self.0 {
             let table = tables(connection)?.iter().find(|table| table.name == *name);
@@ -92,7 +92,7 @@ impl Changes {
 }
 
 impl TableChanges {
-    /// First what is gone: a row may have got the unique value of another.
+    /// Deletes first: a row may have taken over a unique value of a deleted one.
     fn apply(&self, name: &str, connection: &Connection) -> Result<(), StoreError> {
         let of_key = self.columns.iter().take(self.key).enumerate();
         let of_key: Vec<String> =
@@ -114,9 +114,9 @@ impl TableChanges {
     }
 }
 
-/// Begins to note what changes over a connection.
+/// Starts to record changes on a connection.
 pub(super) fn watch(connection: &Connection) -> Result<(), StoreError> {
-    // A connection keeps its triggers when what is in the tables is replaced, and to parse them again takes long.
+    // A connection keeps its triggers when the contents of tables are replaced, and parsing them again is slow.
     let triggers: usize = connection
         .prepare_cached("SELECT count(*) FROM temp.sqlite_schema WHERE type = 'trigger'")?
         .query_row([], |row| row.get::<_, u32>(0))?
@@ -132,7 +132,7 @@ pub(super) fn watch(connection: &Connection) -> Result<(), StoreError> {
     for Table { name, columns, key } in tables(connection)? {
         let key = |row: &str| {
             let columns: Vec<String> = columns.iter().take(*key).map(|column| format!("{row}.{column}")).collect();
-            // How a conflict ends here would be decided by the statement that the trigger belongs to.
+            // The conflict clause of the outer statement would override that of a trigger.
             format!(
                 "INSERT INTO touched SELECT '{name}', json_array({0})
                  WHERE NOT EXISTS (SELECT 1 FROM touched WHERE source = '{name}' AND key = json_array({0}));",
@@ -149,13 +149,13 @@ pub(super) fn watch(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The names of all tables, those that are no part of the shared state, too.
+/// Names of all tables, including local ones.
 pub(super) fn names(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let tables = tables(connection)?.iter().map(|table| table.name.clone());
     Ok(tables.chain(LOCAL.map(str::to_owned)).collect())
 }
 
-/// What changed since this was asked last.
+/// Takes the changes since the last call.
 pub(super) fn take(connection: &Connection) -> Result<Changes, StoreError> {
     let mut changes = Changes::default();
     for table in tables(connection)? {
@@ -172,7 +172,7 @@ pub(super) fn take(connection: &Connection) -> Result<Changes, StoreError> {
     Ok(changes)
 }
 
-/// Takes what was noted for nothing.
+/// Discards the recorded changes.
 pub(super) fn forget(connection: &Connection) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM temp.touched")?.execute([])?;
     Ok(())
@@ -200,7 +200,7 @@ fn read(connection: &Connection, table: &Table) -> Result<TableChanges, StoreErr
     Ok(TableChanges { columns: columns.clone(), key: *key, rows })
 }
 
-/// The tables of the shared state, of which every database has the same.
+/// The replicated tables, the same in every database.
 fn tables(connection: &Connection) -> Result<&'static [Table], StoreError> {
     static TABLES: OnceLock<Vec<Table>> = OnceLock::new();
     if let Some(tables) = TABLES.get() {

@@ -1,53 +1,54 @@
-//! What can go wrong with the state file.
+//! Errors of the state file.
 
 use std::fmt;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-/// The store did not do what it was asked to.
+/// Why the store failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// The file was written by a newer version of this program.
+    /// The file was written by a newer version.
     FromTheFuture {
-        /// The file's schema version.
+        /// Schema version of the file.
         found: i64,
-        /// The newest one this build knows.
+        /// Newest version this build supports.
         known: i64,
     },
     /// The file is a database of another program.
     NotOurs,
-    /// The file is no database at all, and never was.
+    /// The file is not a database, and never was.
     Foreign,
-    /// The file is broken: what SQLite says of it.
+    /// The file is broken, with SQLite's message.
     Corrupt(String),
     /// A stored value cannot be read or written.
     Value(String),
-    /// The file cannot be written: disk full, no permission, a failing disk.
+    /// The file cannot be written: disk full, no permission, I/O error.
     Unwritable(String),
-    /// SQLite failed otherwise: by a lock that another process holds, or tables that another process changed.
+    /// Other SQLite errors: a lock held by another process, or tables changed by one.
     Sqlite(String),
-    /// The path no longer leads to the file that is open, or the file is not as it was left.
+    /// The path no longer leads to the open file, or the file was changed.
     Replaced(String),
-    /// Somebody else wrote over the file that is open, or cut it.
+    /// Another process overwrote or truncated the open file.
     Overwritten(String),
-    /// Another service runs on the file.
+    /// Another service uses the file.
     InUse,
-    /// Another replica leads, or none yet: this one may not change the state.
+    /// Another replica leads, or none yet: this one must not change the state.
     NotLeading,
-    /// Whoever owned the store has ended.
+    /// The store has been closed.
     Closed,
-    /// One of the above, for a file.
+    /// An error with its file.
     At {
         /// The file.
         path: String,
-        /// What went wrong.
+        /// The error.
         error: Box<StoreError>,
     },
 }
 
 impl StoreError {
-    /// Whether the same would work with another file: whatever SQLite or the disk refuses. Memory can stand in for such a file.
+    /// Whether the operation would succeed on another file: errors of SQLite or the disk. Memory can replace such a
+    /// file.
     pub(super) fn is_of_the_file(&self) -> bool {
         match self {
             Self::Corrupt(_) | Self::Unwritable(_) | Self::Sqlite(_) | Self::Replaced(_) | Self::Overwritten(_) => true,
@@ -62,7 +63,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the connection to the file is of no more use.
+    /// Whether the connection to the file is unusable.
     pub(super) fn needs_reopening(&self) -> bool {
         match self {
             Self::Corrupt(_) | Self::Replaced(_) | Self::Overwritten(_) => true,
@@ -79,7 +80,7 @@ impl StoreError {
         }
     }
 
-    /// What somebody else did to the file that is open, if it is that.
+    /// How another process changed the open file, if so.
     pub(super) fn overwritten(&self) -> Option<&str> {
         if let Self::At { error, .. } = self {
             return error.overwritten();
@@ -87,7 +88,7 @@ impl StoreError {
         if let Self::Overwritten(reason) = self { Some(reason) } else { None }
     }
 
-    /// Names the file.
+    /// Adds the file to the error.
     pub(super) fn at(self, path: &Path) -> Self {
         Self::At { path: path.display().to_string(), error: Box::new(self) }
     }
@@ -136,7 +137,7 @@ impl From<rusqlite::Error> for StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Self::Sqlite(format!("another program has it locked ({error})"))
             }
-            // What is stored is not of the type it is read as.
+            // The stored value has another type than expected.
             None if is_of_a_value(&error) => Self::Value(error.to_string()),
             Some(_) | None => Self::Sqlite(error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! What was counted in the last day, one by one: what figures of the last hour and day are made of again after a restart.
+//! The counted events of the last day, one by one, to restore figures of the last hour and day after a restart.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::store::rows::Judged;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::Timestamp;
 
-/// As far back as any figure looks.
+/// Retention: the longest window of any figure.
 const KEEP: Duration = Duration::from_secs(86_400);
 
-/// Events that are kept at most: about 30 MB. The oldest go first.
+/// Maximum events: about 30 MB. The oldest are removed first.
 pub const MAX_EVENTS: i64 = 200_000;
 
-/// Adds events, and removes those that are too old or too many. Says how many went before their time. To be called before the
-/// moment of the commit is written: a commit that is there already adds nothing.
+/// Adds events, and removes those that are too old or too many. Returns how many were removed early. Call it before
+/// writing the time of the commit: a commit that is already there adds nothing.
 pub(super) fn add(transaction: &Connection, events: &[SavedEvent], at: Timestamp) -> Result<u64, StoreError> {
     let committed =
         transaction.prepare_cached("SELECT 1 FROM service WHERE committed_at = ?1")?.exists([at.millis()])?;
@@ -37,7 +37,7 @@ pub(super) fn add(transaction: &Connection, events: &[SavedEvent], at: Timestamp
     Ok(u64::try_from(cut).unwrap_or(0))
 }
 
-/// All events, in the order in which they were added.
+/// All events, in the order they were added.
 pub(super) fn load(connection: &Connection) -> Result<Judged<SavedEvent>, StoreError> {
     rows::judge(connection, "event", "SELECT at, body, seq FROM event ORDER BY seq", |row| {
         Ok(SavedEvent { at: Timestamp::from_millis(row.get(0)?), body: row.get(1)? })

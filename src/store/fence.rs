@@ -1,4 +1,4 @@
-//! Whether notifications may be sent: only by the replica that leads, while nobody else can.
+//! Controls whether notifications may be sent: only by the leader, while no other replica can lead.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Shared by whoever knows how long this replica leads, and whoever sends.
+/// Shared between the lease and the senders.
 #[derive(Clone, Debug)]
 pub struct Fence {
     began: Instant,
-    /// Until when sending may begin, in milliseconds from the beginning; 0 for not at all.
+    /// End of the period in which an attempt may begin, in milliseconds since `began`; 0 for closed.
     until: Arc<AtomicU64>,
 }
 
 impl Fence {
-    /// One that is closed. Moments are counted from `began`.
+    /// A closed fence. Times are counted from `began`.
     pub fn closed(began: Instant) -> Self {
         Self { began, until: Arc::default() }
     }
 
-    /// Lets an attempt begin until then; `None` closes it.
+    /// Allows attempts to begin until a time; `None` closes it.
     pub fn open_until(&self, until: Option<Duration>) {
         let millis = until.map_or(0, |until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
         self.until.store(millis, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What forecasts have learnt, row by row.
+//! Forecast state, by row.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::store::StoreError;
 
-/// All rows, by name. Those that are no text are left out: forecasts learn anew what they said.
+/// All rows, by name. Rows that are not text are skipped: forecasts learn their contents again.
 pub(super) fn load(connection: &Connection) -> Result<BTreeMap<String, String>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT name, body FROM forecast")?;
     let mut found = statement.query([])?;

@@ -1,6 +1,7 @@
-//! Recent frames: what pages draw and backtests run over. One row a tick, squeezed, up to an age and a size.
+//! Recent frames for charts and backtests: one compressed row per tick, up to an age and a size.
 //!
-//! Measured on the demo: a frame of 366 series takes 2.9 KB (17 KB before it is squeezed), a day at 30 s a tick 8.5 MB.
+//! Measured on the demo: a frame of 366 series takes 2.9 KB (17 KB uncompressed), a day with a tick every 30 s 8.5
+//! MB.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -33,31 +34,31 @@ use trainspotter_core::metrics::catalogue::Kind;
 use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 
-/// How many old frames one commit removes at most, so that a commit never takes long.
+/// Maximum old frames removed per commit, to keep commits short.
 const PRUNE_BATCH: usize = 500;
 
-/// A frame is taken for broken if it is larger than this once it is no longer squeezed.
+/// Maximum decompressed size of a frame; a larger one counts as broken.
 const MAX_FRAME_BYTES: u64 = 256 << 20;
 
-/// A frame to be kept, and how many are kept with it.
+/// A frame to store, with its retention.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// The frame of the tick. Figures of single jobs are not kept.
+    /// The frame of the tick. Metrics of single jobs are not stored.
     pub frame: Arc<Frame>,
     /// Older frames are removed.
     pub keep: Duration,
-    /// Beyond this many bytes the oldest frames are removed before their time.
+    /// Maximum bytes; beyond it the oldest frames are removed early.
     pub at_most: u64,
 }
 
-/// What is kept of a frame: what rules are judged by. Names are short, since each frame repeats them.
+/// The stored part of a frame: the input of rules. Names are short, since each frame repeats them.
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     #[serde(rename = "q")]
     queues: Vec<String>,
     #[serde(rename = "h")]
     sources: Vec<Health>,
-    /// By metric.
+    /// Series by metric.
     #[serde(rename = "s")]
     series: Vec<(String, Vec<Series>)>,
 }
@@ -65,7 +66,7 @@ struct Kept {
 /// Label values in the catalogue's order, and the value.
 type Series = (Vec<String>, KeptValue);
 
-/// Source, age in seconds, error, queues that fail.
+/// Source, age in seconds, error, failing queues.
 type Health = (String, Option<f64>, Option<String>, BTreeSet<String>);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ enum KeptValue {
     Distribution(Vec<u64>, f64, u64, Option<(u64, [f64; 6])>),
 }
 
-/// Adds a frame, and removes those that are too old or too many. Says how many went before their time.
+/// Adds a frame, and removes those that are too old or too many. Returns how many were removed early.
 pub(super) fn record(transaction: &Connection, recording: &Recording) -> Result<u64, StoreError> {
     let at = recording.frame.at;
     let body = encode(&recording.frame)?;
@@ -103,7 +104,7 @@ fn prune(transaction: &Connection, recording: &Recording, so_far: i64) -> Result
             oldest.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)));
         let Some((at, so_far_then, own)) = first.optional()? else { break };
         let is_expired = at < expired;
-        // One frame stays, however large it is.
+        // The newest frame is kept, however large it is.
         if !is_expired && (so_far_then == so_far || so_far - so_far_then + own <= at_most) {
             break;
         }
@@ -113,29 +114,29 @@ fn prune(transaction: &Connection, recording: &Recording, so_far: i64) -> Result
     Ok(before_their_time)
 }
 
-/// The frames of a state file, beside the service that writes it.
+/// Reads the frames of a state file while a service writes it.
 #[derive(Debug)]
 pub struct Frames {
     connection: Connection,
 }
 
 impl Frames {
-    /// Opens a file to read.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// The file cannot be read, or is not ours.
+    /// The file cannot be read, or belongs to another program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags).map_err(StoreError::from);
         Ok(Self { connection: opened.map_err(|error| error.at(path))? })
     }
 
-    /// The file itself, for what is kept beside the frames.
+    /// The connection, for other tables.
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The moments of the first frame and of the last one; `None` if there is none.
+    /// Times of the first and the last frame; `None` without frames.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -145,7 +146,7 @@ impl Frames {
         Ok(first.zip(last).map(|(first, last)| (Timestamp::from_millis(first), Timestamp::from_millis(last))))
     }
 
-    /// The newest frame that can be read; `None` if there is none.
+    /// The newest readable frame, if any.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -156,8 +157,9 @@ impl Frames {
         Ok(latest)
     }
 
-    /// Gives the frames from `from` to `to`, oldest first: all of them or, with a `step`, the last of each. Samples, names of queues
-    /// and the health of sources are as they were; the other tables are empty. Frames that cannot be read are left out: says how many.
+    /// Passes the frames from `from` to `to`, oldest first: all of them or, with a `step`, the last of each step.
+    /// They contain samples, queue names and the health of sources; other tables are empty. Unreadable frames are
+    /// skipped; returns how many.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -218,7 +220,7 @@ fn encode(frame: &Frame) -> Result<Vec<u8>, StoreError> {
     encoder.finish().map_err(unreadable)
 }
 
-/// What is no number has no place in JSON, and would take its whole frame along.
+/// Non-finite numbers cannot be stored in JSON, and would make the whole frame unreadable.
 fn is_finite(value: &Value) -> bool {
     match value {
         Value::Gauge(value) | Value::Counter(value) => value.is_finite(),
@@ -230,7 +232,7 @@ fn is_finite(value: &Value) -> bool {
     }
 }
 
-/// What this build no longer knows, such as a metric that is gone, is left out.
+/// Skips what this build does not know, such as removed metrics.
 fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let mut text = Vec::new();
     DeflateDecoder::new(body).take(MAX_FRAME_BYTES).read_to_end(&mut text).map_err(unreadable)?;

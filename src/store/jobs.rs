@@ -1,4 +1,4 @@
-//! What is known of jobs, and up to when the lists of their queues are complete.
+//! Jobs, and the time up to which the lists of their queues are complete.
 
 use rusqlite::Connection;
 use rusqlite::Row;
@@ -12,7 +12,7 @@ use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::SavedQueue;
 
-/// The jobs that come after one by id, or the first: at most so many. Says after which one to go on; `None` where none follows.
+/// At most `limit` jobs after an id, or the first ones. Also returns the id to continue after; `None` at the end.
 pub(super) fn page(
     connection: &Connection,
     after: Option<&JobId>,
@@ -23,7 +23,7 @@ pub(super) fn page(
     let mut rows = statement.query(params![after.map_or("", JobId::as_str), limit])?;
     let (mut jobs, mut last) = (Vec::new(), None);
     while let Some(row) = rows.next()? {
-        // What cannot be read was set aside, or else is left out.
+        // Unreadable rows were moved aside before, or are skipped.
         match job(row) {
             Ok(job) => {
                 last = Some(job.id.clone());
@@ -36,7 +36,7 @@ pub(super) fn page(
     Ok((jobs, last.filter(|last| Some(last) != after)))
 }
 
-/// The jobs that cannot be read.
+/// The unreadable jobs.
 pub(super) fn bad(connection: &Connection) -> Result<Judged<()>, StoreError> {
     let mut judged = rows::judge(connection, "job", "SELECT id, body FROM job", |row| {
         let job = job(row)?;

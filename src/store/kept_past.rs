@@ -1,4 +1,4 @@
-//! What forecasts have learnt, read from a state file that a service may be using.
+//! Reads forecast state from a state file that a service may be using.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::store::{BUSY_TIMEOUT, StoreError, forecast, schema};
 /// All rows, by name.
 ///
 /// # Errors
-/// The file cannot be read, is not ours or of another version, or holds no such rows.
+/// The file cannot be read, belongs to another program, has another version, or has no such rows.
 pub fn kept_past(path: &Path) -> Result<BTreeMap<String, String>, StoreError> {
     let read = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

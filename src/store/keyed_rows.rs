@@ -1,4 +1,4 @@
-//! Tables of one value by a key, of which only what changed is written.
+//! Key-value tables of which only changes are written.
 
 use std::borrow::Borrow;
 
@@ -22,7 +22,7 @@ pub(super) const QUEUES: KeyedRows = KeyedRows { table: "queue", key: "name", va
 pub(super) const WATERMARKS: KeyedRows = KeyedRows { table: "watermark", key: "name", value: "at" };
 
 impl KeyedRows {
-    /// Writes what changed. What is as it was is not written.
+    /// Writes the changed rows.
     pub(super) fn save<K: Borrow<str>>(self, transaction: &Connection, rows: &SavedRows<K>) -> Result<(), StoreError> {
         let Self { table, key, .. } = self;
         if rows.is_complete {
@@ -39,7 +39,7 @@ impl KeyedRows {
         Ok(())
     }
 
-    /// Writes all rows there are to be: any other goes. Of a key without a value what is there stays.
+    /// Replaces all rows: others are deleted. For a key without a value the stored row stays.
     pub(super) fn replace<V: ToSql>(
         self,
         transaction: &Connection,

@@ -1,4 +1,4 @@
-//! The tables of the latest frame, for replicas that follow: what its samples do not say. One row, squeezed, and not one for each frame.
+//! Tables of the latest frame, for followers: what its samples do not contain. One compressed row, overwritten.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -18,13 +18,13 @@ use trainspotter_core::metrics::{
 };
 use trainspotter_core::model::{Queue, Reserved, Timestamp};
 
-/// Tables are written again after this at the earliest, so that a log of many ticks stays small.
+/// Minimum time between two writes of the tables, to keep the log small with frequent ticks.
 const WRITE_EVERY: Duration = Duration::from_secs(20);
 
-/// Tables are taken for broken if they are larger than this once they are no longer squeezed.
+/// Maximum decompressed size; larger tables count as broken.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// What a frame says beside its samples.
+/// Contents of a frame besides its samples.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Tables {
@@ -82,7 +82,7 @@ impl Tables {
     }
 }
 
-/// Keeps the tables of a frame instead of the ones before, if those are not of a moment ago.
+/// Overwrites the stored tables, unless they are recent.
 pub(super) fn record(transaction: &Connection, frame: &Frame) -> Result<(), StoreError> {
     let before: Option<i64> =
         transaction.prepare_cached("SELECT at FROM latest_tables")?.query_row([], |row| row.get(0)).optional()?;
@@ -102,8 +102,8 @@ pub(super) fn record(transaction: &Connection, frame: &Frame) -> Result<(), Stor
     Ok(())
 }
 
-/// The newest frame of a file with the tables that are kept of it, or of one shortly before; `None` if there is none. Tables that
-/// cannot be read are left out.
+/// The newest frame of a file, with its stored tables or those of a slightly older frame; `None` if there is none.
+/// Unreadable tables are skipped.
 ///
 /// # Errors
 /// The file cannot be read.

@@ -1,23 +1,24 @@
-//! What a state file says of whose it is, beside the service that may be running on it.
+//! Reads who owns a state file, while a service may be running on it.
 
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-/// For how long a writer is waited for.
+/// How long to wait for a writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Alerts that are looked at, at most.
+/// Maximum alerts examined.
 const MAX_LOOKED_AT: u32 = 1_000;
 
-/// The name of the watermark that was written last of those that begin so; `None` if there is none, or if the file cannot be read.
+/// Name of the most recently written watermark with a prefix; `None` if there is none, or if the file cannot be
+/// read.
 pub fn latest_mark(file: &Path, prefix: &str) -> Option<String> {
     let connection = open(file)?;
     let sql = "SELECT name FROM watermark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY at DESC LIMIT 1";
     connection.query_row(sql, [prefix], |row| row.get(0)).ok()
 }
 
-/// The regions of the queues that alerts in a file are about, the most frequent first; none if it cannot be read.
+/// Regions of the queues in a file's alerts, most frequent first; empty if it cannot be read.
 pub fn regions_in(file: &Path) -> Vec<String> {
     let read = || {
         let connection = open(file)?;

@@ -1,5 +1,5 @@
-//! While the file cannot be used, memory stands in for it: alerts must still leave, that one above all. See
-//! docs/adr/0004-stand-in.md.
+//! The in-memory fallback: while the file is unusable, alerts must still be sent, above all the one about the file.
+//! See docs/adr/0004-stand-in.md.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -31,33 +31,33 @@ use crate::store::state_file::StateFile;
 use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::Timestamp;
 
-/// What the service needs to go on. History stays behind: it would not fit, and nothing is decided by it.
+/// Tables the service needs to continue. History is left out: it would not fit, and no decision depends on it.
 const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
-/// ... and from a file that will not be read again also this.
+/// Additional tables from a file that will not be read again.
 const ALSO_AT_THE_START: [&str; 4] = ["job", "queue", "event", "forecast"];
 
-/// What memory has no room for: it stays in the file, and what comes meanwhile is added to it.
+/// Tables that memory has no room for: they stay in the file, and new rows are added to it later.
 pub(super) const LARGE: [&str; 2] = ["frame", "unarchived"];
 
-/// How long a commit waits for a lock while memory stands in: what waits for it meanwhile are the notifications.
+/// How long a commit waits for a lock while the fallback is in use: notifications wait meanwhile.
 const MAX_LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// A file that is not written for now.
 #[derive(Debug)]
 pub(super) struct MemoryFallback {
-    /// The connection to the file; `None` if it has to be opened anew.
+    /// Connection to the file; `None` if it must be reopened.
     pub(super) file: Option<Connection>,
     /// What is wrong with the file.
     pub(super) because: StoreError,
-    /// What changed of jobs meanwhile: nothing of it is in the file.
+    /// Jobs changed meanwhile; not in the file.
     jobs: SavedJobs,
-    /// Whether the file that is returned to is not the one that was left, so that all jobs have to be written to it.
+    /// Whether the new file is not the previous one, so that all jobs must be written to it.
     is_another: bool,
 }
 
 impl MemoryFallback {
-    /// Takes in what changed of jobs. Says whether all of them are needed.
+    /// Records changed jobs. Returns whether all of them are needed.
     pub(super) fn remember_jobs(&mut self, jobs: &SavedJobs) -> bool {
         self.jobs.add(jobs.clone());
         self.file.is_some() && self.is_another && !self.jobs.is_complete
@@ -65,17 +65,17 @@ impl MemoryFallback {
 }
 
 impl Store {
-    /// Why the state is kept in memory only; `None` if all is well.
+    /// Why state is kept in memory only; `None` if the file works.
     pub fn trouble(&self) -> Option<&StoreError> {
         self.stand_in.as_ref().map(|stand_in| &stand_in.because)
     }
 
-    /// Broken files that were set aside since somebody asked last.
+    /// Takes the broken files that were moved aside.
     pub fn take_set_aside(&mut self) -> Vec<SetAside> {
         std::mem::take(&mut self.set_aside)
     }
 
-    /// A store in memory in place of a file that cannot be used at the start.
+    /// Creates a store in memory instead of a file that is unusable at the start.
     pub(super) fn standing_in(place: Place, because: StoreError) -> Result<Self, StoreError> {
         let connection = match readable(&place) {
             Some(file) => {
@@ -90,8 +90,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes what the service itself has to say: to the file or, if that fails, to memory, where it goes on with all that the
-    /// file holds, as far as it can be read.
+    /// Writes to the file or, if that fails, to memory, which continues with everything readable in the file.
     pub(super) fn transact<T>(
         &mut self,
         change: impl Fn(&Connection) -> Result<T, StoreError>,
@@ -105,7 +104,7 @@ impl Store {
         }
     }
 
-    /// Reads from the file or, if that fails, from what can be read of it.
+    /// Reads from the file or, if that fails, from what is readable of it.
     pub(super) fn guarded<T>(&mut self, read: impl Fn(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match read(self) {
             Err(because) if self.may_stand_in(&because) => {
@@ -116,7 +115,7 @@ impl Store {
         }
     }
 
-    /// Goes on in memory if what is written to the file would be lost. Says whether that is so.
+    /// Switches to memory if writes to the file would be lost. Returns whether it did.
     pub(super) fn leave_a_lost_file(&mut self) -> Result<bool, StoreError> {
         let lost = self.file.as_ref().filter(|_| self.stand_in.is_none()).and_then(StateFile::lost);
         let is_lost = lost.is_some();
@@ -124,7 +123,7 @@ impl Store {
         Ok(is_lost)
     }
 
-    /// Writes to wherever the state is now: in a transaction of its own or, where there is a log, as part of what becomes its next record.
+    /// Writes to the current state: in its own transaction or, with a log, as part of the next record.
     pub(super) fn change<T>(
         &mut self,
         change: &impl Fn(&Connection) -> Result<T, StoreError>,
@@ -140,11 +139,11 @@ impl Store {
     }
 
     pub(super) fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
-        // Whatever the file's lock is, it does not keep this reader out for long.
+        // A lock on the file blocks this reader only briefly.
         self.connection.busy_timeout(MAX_LOCK_WAIT)?;
         let memory = copy_of(&self.connection)?;
         if let Some(batch) = &mut self.batch {
-            // What is missing would be taken for gone in the log.
+            // A missing row would be deleted in the log.
             let names = changes::names(&memory)?;
             let others = names.iter().map(String::as_str);
             let is_large = |name: &str| LARGE.contains(&name);
@@ -155,7 +154,7 @@ impl Store {
         let file = std::mem::replace(&mut self.connection, memory);
         let keeps_open = !because.needs_reopening();
         if because.overwritten().is_some() {
-            // Somebody else's file now: nothing more is written into it.
+            // The file belongs to someone else now: write nothing more to it.
             file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
         self.stand_in = Some(MemoryFallback {
@@ -170,7 +169,7 @@ impl Store {
         Ok(())
     }
 
-    /// An error, with the file that it is about.
+    /// Adds the file to an error.
     #[must_use]
     pub fn named(&self, error: StoreError) -> StoreError {
         match (&self.place, &error) {
@@ -179,8 +178,8 @@ impl Store {
         }
     }
 
-    /// Tries to go back to the file: with the notifications that are in memory, and a commit, in one transaction. Returns what the
-    /// commit says; `None` if the file does not take it, or was never left.
+    /// Tries to return to the file, with the notifications in memory and a commit, in one transaction. Returns the
+    /// commit's result; `None` if the file fails, or is in use already.
     pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
         self.stand_in.as_ref()?;
         match self.try_to_return(commit) {
@@ -196,7 +195,7 @@ impl Store {
         }
     }
 
-    /// `None` until all jobs are there that another file needs.
+    /// `None` until all jobs needed by a new file are there.
     fn try_to_return(&mut self, commit: &Commit) -> Result<Option<Committed>, StoreError> {
         if self.file.as_ref().is_some_and(|file| file.lost().is_some()) {
             self.close_file();
@@ -211,7 +210,8 @@ impl Store {
             return Ok(None);
         }
         let (memory, changed) = (&self.connection, &stand_in.jobs);
-        // Of jobs there is what changed, and all else is complete in each commit. Silences are written by people to the file itself, but a new file has none.
+        // Of jobs only changes are in memory; everything else is complete in each commit. Operators write silences
+        // to the file itself, but a new file has none.
         let kept = run(&mut file, &|transaction: &Connection| {
             copy(memory, transaction, "outbox", &["seq"], "REPLACE")?;
             copy(memory, transaction, "event", &["seq"], "REPLACE")?;
@@ -241,7 +241,7 @@ impl Store {
         }
     }
 
-    /// First the connection, then the file.
+    /// Closes the connection first, then the file.
     pub(super) fn close_file(&mut self) {
         if let Some(stand_in) = &mut self.stand_in {
             (stand_in.file, stand_in.is_another) = (None, true);
@@ -249,7 +249,7 @@ impl Store {
         self.file = None;
     }
 
-    /// Opens what is at the path now. What is broken is set aside.
+    /// Opens the file now at the path. A broken one is moved aside.
     pub(super) fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
         let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
         self.close_file();
@@ -281,9 +281,9 @@ pub(super) fn run<T>(
     Ok(value)
 }
 
-/// A database in memory with all tables and no rows.
+/// An empty in-memory database with all tables.
 pub(super) fn empty() -> Result<Connection, StoreError> {
-    // Making the tables takes longer than copying them.
+    // Creating the tables takes longer than copying them.
     static EMPTY: Mutex<Option<Connection>> = Mutex::new(None);
     let mut made = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
     let empty = match &mut *made {
@@ -300,8 +300,8 @@ pub(super) fn empty() -> Result<Connection, StoreError> {
     Ok(memory)
 }
 
-/// A file that cannot be opened to be written, opened to be read: also where nothing may be written beside it. `None` if there is none, or
-/// none of ours.
+/// Opens an unwritable file for reading, even in a read-only folder. `None` if there is none, or it belongs to
+/// another program.
 fn readable(place: &Place) -> Option<Connection> {
     if !place.path.exists() {
         return None;
@@ -317,7 +317,8 @@ fn readable(place: &Place) -> Option<Connection> {
     opened("").or_else(|| opened("?immutable=1"))
 }
 
-/// What can be read of a file, in memory. What cannot be read is left out: a service that knows less still sends alerts.
+/// Copies everything readable of a file to memory. The rest is skipped: a service that knows less still sends
+/// alerts.
 fn copy_of(file: &Connection) -> Result<Connection, StoreError> {
     let memory = empty()?;
     take_along(file, &memory, &TAKEN_ALONG)?;
@@ -335,7 +336,7 @@ fn take_along(file: &Connection, memory: &Connection, tables: &[&str]) -> Result
     Ok(())
 }
 
-/// Copies a table in its order. Columns left out are filled in anew; where a row is there already, one of them goes.
+/// Copies a table in order. Columns in `without` get new values; `conflict` is SQLite's clause for existing rows.
 pub(super) fn copy(
     from: &Connection,
     to: &Connection,
@@ -361,7 +362,7 @@ fn copy_rows(
 ) -> Result<(), StoreError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        // As they are: whether they can be read is judged elsewhere.
+        // Copied unchanged: readability is checked elsewhere.
         let values: Vec<ToSqlOutput<'_>> = kept
             .iter()
             .map(|index| Ok(ToSqlOutput::Borrowed(row.get_ref(*index)?)))

@@ -1,4 +1,4 @@
-//! What receivers know of alerts that fire.
+//! Which firing alerts receivers have been notified of.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use trainspotter_core::rules::REPORT;
 use trainspotter_core::rules::Transition;
 
 impl Store {
-    /// See [`crate::notify::outbox::Outbox::notified`]. Of an alert that no rule knows, such as one of a receiver in trouble, it is
-    /// what was sent.
+    /// See [`crate::notify::outbox::Outbox::notified`]. For an alert without a rule, such as that about a failing
+    /// receiver, it is the alert as sent.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -32,9 +32,9 @@ impl Store {
         let bodies = statement.query_map(params![receiver, MAX_PENDING], |row| Ok(row.get::<_, String>(0).ok()))?;
         let mut notified: BTreeMap<AlertId, Alert> = BTreeMap::new();
         for body in bodies {
-            // A row that cannot be read is reported where it is to be sent.
+            // An unreadable row is reported when it is to be sent.
             let transition = body?.and_then(|body| serde_json::from_str::<Transition>(&body).ok());
-            // A report fires once, and nothing ends it: it is not to be repeated.
+            // A report fires once and is never resolved, so it is not repeated.
             if let Some(transition) = transition.filter(|transition| transition.alert.rule != REPORT) {
                 notified.entry(transition.alert.id.clone()).or_insert(transition.alert);
             }

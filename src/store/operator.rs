@@ -1,4 +1,4 @@
-//! What an operator does by hand: silences, and notifications that are stuck or were given up.
+//! Manual actions of operators: silences, and stuck or dead notifications.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use crate::store::rows::Judged;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
-/// Silences that are over are forgotten after this long, in ms: a week.
+/// Retention of expired silences in ms: a week.
 const KEEP_SILENCES: i64 = 7 * 86_400_000;
 
-/// Which notifications an operator means. What is `None` or empty leaves out nothing.
+/// Selects notifications. `None` or empty means no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Of one receiver.
+    /// Receiver.
     pub receiver: Option<String>,
-    /// By the first digits of their ids.
+    /// Prefixes of ids.
     pub ids: Vec<String>,
 }
 
 impl Selection {
-    /// Whether a row is among them.
+    /// Whether a row is selected.
     pub fn means(&self, row: &OutboxRow) -> bool {
         let begins = |id: &String| row.id.as_str().starts_with(id.as_str());
         self.receiver.as_ref().is_none_or(|receiver| *receiver == row.receiver)
@@ -38,8 +38,8 @@ impl Selection {
 }
 
 impl Store {
-    /// Tries notifications again now: pending ones before their time, dead ones with the resolve that went with them. A
-    /// firing comes before its resolve, as always. Says how many rows that were.
+    /// Retries notifications now: pending ones early, dead ones together with their resolve. A firing is still sent
+    /// before its resolve. Returns the number of rows.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -53,7 +53,7 @@ impl Store {
         )
     }
 
-    /// Gives up pending notifications. Says how many rows that were.
+    /// Gives up pending notifications. Returns the number of rows.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -66,7 +66,7 @@ impl Store {
         )
     }
 
-    /// Runs an update over the selected rows and over the resolves of selected firings.
+    /// Runs an update on the selected rows and on the resolves of selected firings.
     fn update(&mut self, which: &Selection, update: &str, only: &str, now: Timestamp) -> Result<usize, StoreError> {
         let selected = "(?1 IS NULL OR receiver = ?1) AND (json_array_length(?2) = 0 OR EXISTS (
              SELECT 1 FROM json_each(?2) WHERE substr(outbox.id, 1, length(value)) = value))";
@@ -78,7 +78,7 @@ impl Store {
         self.change(&|transaction| Ok(transaction.execute(&sql, params![which.receiver, ids, now.millis()])?))
     }
 
-    /// Adds a silence. With an `id` of 0 it gets one of its own: says which.
+    /// Adds a silence. With `id` 0 it gets a new id. Returns the id.
     ///
     /// # Errors
     /// Nothing was added.
@@ -100,7 +100,7 @@ impl Store {
         })
     }
 
-    /// Ends a silence now. Says whether there was one that had not ended.
+    /// Ends a silence now. Returns whether it was active.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -113,7 +113,7 @@ impl Store {
         })
     }
 
-    /// All silences that are kept, also those that are over, by id.
+    /// All stored silences, including expired ones, by id.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -121,7 +121,7 @@ impl Store {
         self.read_silences("SELECT id, matchers, starts_at, ends_at, author, comment FROM silence ORDER BY id", &[])
     }
 
-    /// The silences in force, by id.
+    /// The active silences, by id.
     pub(super) fn silences_at(&self, now: Timestamp) -> Result<Vec<Silence>, StoreError> {
         self.read_silences(
             "SELECT id, matchers, starts_at, ends_at, author, comment FROM silence
@@ -146,7 +146,7 @@ impl Store {
         Ok(silences)
     }
 
-    /// Silences that cannot be read.
+    /// Unreadable silences.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -155,7 +155,7 @@ impl Store {
     }
 }
 
-/// All silences, each judged by itself.
+/// All silences, each checked separately.
 pub(super) fn judged(connection: &Connection) -> Result<Judged<Silence>, StoreError> {
     let sql = "SELECT id, matchers, starts_at, ends_at, author, comment FROM silence ORDER BY id";
     rows::judge(connection, "silence", sql, read)
@@ -163,7 +163,7 @@ pub(super) fn judged(connection: &Connection) -> Result<Judged<Silence>, StoreEr
 
 fn read(row: &Row<'_>) -> Result<Silence, StoreError> {
     let text: String = row.get(1)?;
-    // Earlier versions kept a map of globs.
+    // Earlier versions stored a map of globs.
     let globs = serde_json::from_str::<BTreeMap<String, String>>(&text).map(Matchers::of_stored_globs);
     let matchers = globs.or_else(|_| serde_json::from_str(&text))?;
     Ok(Silence {

@@ -24,28 +24,28 @@ use crate::store::rows;
 use crate::store::rows::Judged;
 use trainspotter_core::model::Timestamp;
 
-/// How many notifications may wait for one receiver. What comes on top is dead at once, and counted.
+/// Maximum pending notifications per receiver. Further ones become dead letters at once, and are counted.
 pub const MAX_PENDING: u32 = 10_000;
 
-/// How long an episode that is over and sent, or given up, is kept to be looked at.
+/// Retention of settled episodes.
 pub const KEEP_SETTLED: Duration = Duration::from_secs(7 * 86_400);
 
-/// How many such episodes one commit removes at most, so that a commit never takes long.
+/// Maximum settled episodes removed per commit, to keep commits short.
 const PRUNE_BATCH: u32 = 500;
 
-/// What waits for a receiver.
+/// Backlog of a receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// How many notifications.
+    /// Number of pending notifications.
     pub pending: u32,
-    /// When the oldest of them was made; `None` when there is none.
+    /// When the oldest of them was created; `None` without any.
     pub oldest: Option<Timestamp>,
-    /// Notifications that were given up and are still kept.
+    /// Number of stored dead letters.
     pub dead: u32,
 }
 
 impl Store {
-    /// See [`crate::notify::outbox::Outbox::settle`]. A row that is settled already stays as it is.
+    /// See [`crate::notify::outbox::Outbox::settle`]. A settled row is not changed.
     ///
     /// # Errors
     /// Nothing was recorded.
@@ -53,7 +53,7 @@ impl Store {
         self.transact(|transaction| settle(transaction, id, verdict, others))
     }
 
-    /// What waits, by receiver. A receiver that never had a notification is absent.
+    /// Backlog by receiver. Receivers that never had a notification are absent.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -74,8 +74,8 @@ impl Store {
         Ok(backlogs.collect::<Result<_, _>>()?)
     }
 
-    /// Gives up what waits for receivers that are not configured any more and is `older_than` that, and says how many rows that were. To be
-    /// called at start, or they would be counted as pending for ever.
+    /// Gives up notifications older than `older_than` for receivers that are no longer configured, and returns the
+    /// number of rows. Call it at the start; otherwise they would count as pending forever.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -95,7 +95,7 @@ impl Store {
         Ok(u64::try_from(given_up).unwrap_or(0))
     }
 
-    /// All rows of the outbox that can be read, in the order in which they were written, and those that cannot.
+    /// All readable rows of the outbox in order of creation, and the unreadable ones.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -105,7 +105,7 @@ impl Store {
         Ok((good, bad))
     }
 
-    /// All rows of the outbox that can be read, in the order in which they were written.
+    /// All readable rows of the outbox, in order of creation.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -114,7 +114,7 @@ impl Store {
     }
 }
 
-/// Why a resolve is not sent whose firing was given up.
+/// Why a resolve is not sent after its firing was given up.
 const UNTOLD: &str = "its firing was not delivered";
 
 fn settle(
@@ -171,7 +171,7 @@ fn settle_one(transaction: &Connection, id: &NotificationId, verdict: &Verdict) 
         Verdict::Dead { at, error } => {
             transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
             end(transaction, id, "dead", *at, error)?;
-            // A resolve of what was never sent would only confuse.
+            // A resolve of an alert that was never sent would only confuse.
             end_resolve(transaction, id, "dead", *at, UNTOLD)?;
         }
     }
@@ -186,7 +186,7 @@ fn end(transaction: &Connection, id: &NotificationId, state: &str, at: Timestamp
     Ok(())
 }
 
-/// Ends the resolve of the same episode, if the row is a firing, and the only one that was or may yet be sent.
+/// Settles the resolve of the same episode, if the row is a firing and no other firing was or may still be sent.
 fn end_resolve(
     transaction: &Connection,
     id: &NotificationId,
@@ -206,7 +206,7 @@ fn end_resolve(
     Ok(())
 }
 
-/// Notifies the other receivers that one is in trouble, once, or that it no longer is, if they were notified.
+/// Notifies the other receivers once that one is failing; or that it has recovered, if they were notified.
 pub(super) fn tell_of_trouble(
     transaction: &Connection,
     receiver: &str,
@@ -233,8 +233,8 @@ pub(super) fn tell_of_trouble(
     Ok(())
 }
 
-/// Adds rows and says how many of them found no room. A row that is there already stays as it is, so that a commit can
-/// be tried again. A resolve follows its firing: absent or dead, there is nothing to resolve.
+/// Adds rows and returns how many found no room. Existing rows are not changed, so that a commit can be retried. A
+/// resolve follows its firing: if that is absent or dead, there is nothing to resolve.
 pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp) -> Result<u64, StoreError> {
     let mut waiting = BTreeMap::new();
     let mut over_limit = 0;
@@ -243,7 +243,7 @@ pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp
         let (state, last_error) = match fate(transaction, row)? {
             Fate::Known | Fate::NeverTold => continue,
             Fate::FiringDead => dead(UNTOLD),
-            // A resolve always finds room: there is no more than one per firing.
+            // A resolve always finds room: there is at most one per firing.
             Fate::Queue if row.kind() == Kind::Fired && !has_room(transaction, row, &mut waiting)? => {
                 over_limit += 1;
                 dead("too many notifications wait for the receiver")
@@ -260,7 +260,7 @@ pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp
     Ok(over_limit)
 }
 
-/// Removes episodes that are over and settled for longer than [`KEEP_SETTLED`].
+/// Removes episodes that have been settled for longer than [`KEEP_SETTLED`].
 pub(super) fn prune(transaction: &Connection, now: Timestamp) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
@@ -273,15 +273,15 @@ pub(super) fn prune(transaction: &Connection, now: Timestamp) -> Result<(), Stor
     Ok(())
 }
 
-/// What is to become of a new row.
+/// What to do with a new row.
 enum Fate {
-    /// It is there already.
+    /// Skip: the row exists.
     Known,
-    /// It is a resolve of a firing that the receiver was never to be sent.
+    /// Skip: a resolve of a firing that was never meant for the receiver.
     NeverTold,
-    /// It is a resolve of a firing that was given up.
+    /// Settle: a resolve of a firing that was given up.
     FiringDead,
-    /// To be delivered.
+    /// Queue for delivery.
     Queue,
 }
 
@@ -291,7 +291,8 @@ fn fate(transaction: &Connection, row: &OutboxRow) -> Result<Fate, StoreError> {
         return Ok(Fate::Known);
     }
     if row.kind() == Kind::Fired {
-        // A reminder while the firing itself or another reminder waits, or after it was late, says nothing new.
+        // Skip a reminder while the firing or another reminder is pending, or if the firing was sent after the
+        // reminder became due.
         return Ok(if row.while_firing && is_reported(transaction, row)? { Fate::Known } else { Fate::Queue });
     }
     let firing: Option<String> = transaction
@@ -303,14 +304,14 @@ fn fate(transaction: &Connection, row: &OutboxRow) -> Result<Fate, StoreError> {
         .optional()?;
     Ok(match firing.as_deref() {
         None => Fate::NeverTold,
-        // Muted together with its resolve, so this one is of another kind than expected: nothing to take back either.
+        // Muted together with its resolve, so this row is of another kind: nothing to resolve either.
         Some("muted") => Fate::NeverTold,
         Some("dead") => Fate::FiringDead,
         Some(_) => Fate::Queue,
     })
 }
 
-/// Whether the firing is about to be sent, or has been since this was due.
+/// Whether the firing is pending, or was sent since this reminder became due.
 fn is_reported(transaction: &Connection, row: &OutboxRow) -> Result<bool, StoreError> {
     let mut reported = transaction.prepare_cached(
         "SELECT 1 FROM outbox WHERE receiver = ?1 AND alert = ?2 AND episode = ?3 AND kind = 'fired'
@@ -368,17 +369,17 @@ fn write(transaction: &Connection, row: &OutboxRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Rows that are to be tried again later than this after they were made are none that were written so.
+/// Rows with a next attempt later than this after their creation are corrupt.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
-/// All rows of the outbox, judged by all that is known of them: what one column says and another denies is not as it was written.
+/// All rows of the outbox, checked for consistency: if columns contradict each other, the row is corrupt.
 pub(super) fn judged(connection: &Connection, now: Timestamp) -> Result<Judged<OutboxRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, seq, alert, episode, kind FROM outbox ORDER BY seq");
     rows::judge(connection, "outbox", &sql, |found| {
         let row = read(found)?;
         let (alert, episode, kind): (String, i64, String) = (found.get(13)?, found.get(14)?, found.get(15)?);
         let wrong = |what: &str| Err(StoreError::Value(format!("its {what} is not what it was when it was written")));
-        // Reminders have ids that depend on more.
+        // Ids of reminders depend on more.
         if !row.while_firing && row.id != NotificationId::of(&row.transition, &row.receiver) {
             return wrong("id, receiver or body");
         }
@@ -392,7 +393,7 @@ pub(super) fn judged(connection: &Connection, now: Timestamp) -> Result<Judged<O
     })
 }
 
-/// What [`read`] reads.
+/// Columns read by [`read`].
 pub(super) const COLUMNS: &str =
     "id, receiver, body, created_at, attempts, next_attempt_at, last_error, state, coalesce(settled_at, 0),
      (SELECT firing.reference FROM outbox AS firing WHERE firing.receiver = outbox.receiver

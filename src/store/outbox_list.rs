@@ -1,4 +1,4 @@
-//! Notifications as people look for them: a page at a time.
+//! Lists notifications page by page.
 
 use rusqlite::params;
 
@@ -8,24 +8,24 @@ use crate::store::StoreError;
 use crate::store::outbox::{COLUMNS, read};
 use crate::store::rows;
 
-/// Which notifications are looked for. What is `None` leaves out nothing.
+/// Filter of notifications. `None` means no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of one receiver.
+    /// Receiver.
     pub receiver: Option<String>,
-    /// In these states; all if empty.
+    /// States; all if empty.
     pub states: Vec<&'static str>,
-    /// By how their ids begin, any of these; all if empty.
+    /// Prefixes of ids; all if empty.
     pub ids: Vec<String>,
-    /// Of one alert, by its id.
+    /// Id of the alert.
     pub alert: Option<String>,
-    /// After this place.
+    /// Position after which to start.
     pub after: Option<i64>,
 }
 
 impl Store {
-    /// So many of them at most, in the order in which they were written, and the place of the last one looked at if others follow. What
-    /// cannot be read is left out.
+    /// At most `limit` matching rows in order of creation, and the last position examined if there are more.
+    /// Unreadable rows are skipped.
     ///
     /// # Errors
     /// The file cannot be read.

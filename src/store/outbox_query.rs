@@ -1,4 +1,4 @@
-//! What of the outbox is to be sent now, and what goes together.
+//! Selects which rows of the outbox are sent now, and which are grouped.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::store::rows;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// Rows of a receiver that groups alerts which are looked at together, at most.
+/// Maximum rows considered together for a receiver that groups alerts.
 const MAX_TO_GROUP: u32 = 1_000;
 
-/// A condition on a row: it goes on its own or leads others, but is not led. Who leads must be pending, too.
+/// SQL condition: the row is alone or leads a group, but is not led. The leader must be pending too.
 fn on_its_own(row: &str) -> String {
     format!(
         "NOT EXISTS (SELECT 1 FROM outbox AS leader WHERE leader.id = {row}.told_with AND leader.state = 'pending')"
     )
 }
 
-/// A condition on a row of the outbox: it waits, and for no earlier row of the same alert and receiver that is `in_the_way`.
+/// SQL condition: the row is pending, and no earlier row of the same alert and receiver is `in_the_way`.
 fn is_next(in_the_way: &str) -> String {
     format!(
         "state = 'pending' AND {} AND NOT EXISTS (
@@ -41,19 +41,21 @@ fn is_next(in_the_way: &str) -> String {
     )
 }
 
-/// Every earlier row is in the way of one that is sent by itself.
+/// For separate messages, every earlier row is in the way.
 fn is_next_alone() -> String {
     is_next("TRUE")
 }
 
-/// One that may be sent in one message with those before it is held up only by what is not due at `?2`, or was begun without it.
+/// For grouped messages, only earlier rows that are not due at `?2`, or were begun without this one, are in the
+/// way.
 fn is_next_together() -> String {
     let alone = on_its_own("earlier");
     is_next(&format!("(earlier.next_attempt_at > ?2 OR earlier.begun_at IS NOT NULL OR NOT {alone})"))
 }
 
-/// A condition on a row: its time has come at `?2`. One that was written while the clock was ahead is not kept waiting for that time: it is
-/// due if it was never tried, or is to be tried later than after any retry. Escalations and reminders are made for a time that is to come.
+/// SQL condition: the row is due at `?2`. A row written while the clock was ahead does not wait for that time: it
+/// is due if it was never attempted, or if its next attempt is later than any retry could be. Escalations and
+/// reminders are created for a later time.
 fn is_due() -> String {
     let hour = Duration::from_hours(1).as_millis();
     format!(
@@ -139,7 +141,7 @@ impl Store {
         })
     }
 
-    /// The alerts that fire, as of the last commit.
+    /// The firing alerts, as of the last commit.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -148,7 +150,7 @@ impl Store {
         let mut found = statement.query([])?;
         let mut firing = Vec::new();
         while let Some(row) = found.next()? {
-            // One that cannot be read is set aside at the next start, and until then written anew with every commit.
+            // An unreadable alert is moved aside at the next start, and rewritten with every commit until then.
             let alert = row.get::<_, String>(0).ok().and_then(|body| serde_json::from_str::<Alert>(&body).ok());
             firing.extend(alert.filter(|alert| alert.state.fired_at().is_some()));
         }
@@ -163,7 +165,7 @@ impl Store {
     }
 }
 
-/// The rows that are sent with this one, in order.
+/// The rows bound to this one, in order.
 pub(super) fn company(connection: &Connection, first: &NotificationId) -> Result<Vec<OutboxRow>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM outbox WHERE told_with = ?1 AND state = 'pending' ORDER BY seq"
@@ -176,7 +178,7 @@ pub(super) fn company(connection: &Connection, first: &NotificationId) -> Result
     Ok(rows)
 }
 
-/// A row of the outbox; `None` if it cannot be read, which must not hold up the others.
+/// A row of the outbox; `None` if unreadable, which must not block the others.
 fn readable(row: &Row<'_>) -> Result<Option<OutboxRow>, StoreError> {
     match read(row) {
         Ok(row) => Ok(Some(row)),

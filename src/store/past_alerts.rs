@@ -1,5 +1,5 @@
-//! Alerts that fired: when, and how each ended. Kept longer than the alerts themselves, so that the link of an old message still leads
-//! somewhere and charts can mark what was wrong when.
+//! History of alerts: when each fired and how it was resolved. Kept longer than the alerts themselves, for links in
+//! old messages and marks in charts.
 
 use std::path::Path;
 
@@ -12,16 +12,16 @@ use crate::store::StoreError;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{KEEP_ENDED, Transition, TransitionKind};
 
-/// Alerts that are kept, at most; those that fired first go first.
+/// Maximum alerts; those that fired first are removed first.
 pub const MAX_PAST_ALERTS: u32 = 50_000;
 
-/// What one commit removes at most, so that a commit never takes long.
+/// Maximum rows removed per commit, to keep commits short.
 const PRUNE_BATCH: u32 = 500;
 
-/// Times that one alert fired which are read, at most: the latest.
+/// Maximum episodes read per alert: the latest.
 const MAX_EPISODES: u32 = 200;
 
-/// Writes down what fired and what ended. Nothing changes if the same is written again.
+/// Records transitions. Idempotent.
 pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: Timestamp) -> Result<(), StoreError> {
     let mut fired = transaction.prepare_cached(
         "INSERT OR IGNORE INTO past_alert (alert, fired_at, queue, share, body) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -34,7 +34,7 @@ pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: 
         let alert = &transition.alert;
         let label = |name: &str| alert.by.get(name).cloned().unwrap_or_default();
         let fired_at = alert.state.fired_at().unwrap_or(transition.at).millis();
-        // What cannot be written down is not shown later; it is no reason to keep nothing at all.
+        // An alert that cannot be serialized is missing in the history; everything else is still stored.
         let Ok(body) = serde_json::to_string(transition) else { continue };
         let (id, queue, share) = (alert.id.as_str(), label("queue"), label("share"));
         match transition.kind {
@@ -61,24 +61,24 @@ pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: 
     Ok(())
 }
 
-/// What is kept of alerts, beside the service that writes it.
+/// Reads the history of alerts while a service writes it.
 #[derive(Debug)]
 pub struct PastAlerts {
     connection: Connection,
 }
 
 impl PastAlerts {
-    /// Opens a file to read.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// The file cannot be read, or is not ours.
+    /// The file cannot be read, or belongs to another program.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags).map_err(StoreError::from);
         Ok(Self { connection: opened.map_err(|error| error.at(path))? })
     }
 
-    /// Each time that an alert fired, as it began or, if that is over, as it ended: the latest first. Rows that cannot be read are left out.
+    /// The episodes of an alert, as it fired or as it was resolved: latest first. Unreadable rows are skipped.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -90,8 +90,8 @@ impl PastAlerts {
         readable(found)
     }
 
-    /// The alerts that fired between two moments, or fired before and had not ended, the latest first and at most so many. Of a queue,
-    /// and of a share or of all its shares together, if that is asked for.
+    /// At most `limit` alerts that were firing between two times, latest first; of a queue, and of a share or of
+    /// all shares together, if given.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -112,7 +112,7 @@ impl PastAlerts {
         readable(found)
     }
 
-    /// The alerts that ended last, the latest first and at most so many.
+    /// At most `limit` resolved alerts, latest first.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -169,7 +169,7 @@ mod tests {
         let recovered = TransitionKind::Resolved(ResolveReason::Recovered);
         let first = happened(TransitionKind::Fired, 100, 100);
         commit(&mut store, 100, vec![first.clone()]);
-        // A commit that is tried again.
+        // A retried commit.
         commit(&mut store, 130, vec![first.clone()]);
         let ended = happened(recovered, 100, 400);
         commit(&mut store, 400, vec![ended.clone()]);

@@ -1,5 +1,5 @@
-//! Stores in memory that are used again: a simulation opens thousands of them, and a new connection makes all tables and triggers and parses
-//! all statements anew, which takes longer than everything that is done with it.
+//! Reuses in-memory stores: a simulation opens thousands of them, and a new connection creates all tables and
+//! triggers and parses all statements again, which takes longer than everything else it does.
 
 use std::cell::RefCell;
 
@@ -15,7 +15,7 @@ thread_local! {
 }
 
 impl Store {
-    /// An empty store in memory, of a connection that this thread has used before if there is one.
+    /// An empty in-memory store, on a connection that this thread has used before, if any.
     pub(crate) fn reused() -> Result<Self, StoreError> {
         let before = CONNECTIONS.with_borrow_mut(Vec::pop);
         let connection = match before {
@@ -42,11 +42,11 @@ fn emptied(connection: Connection) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Gives the connection of a store back that was made by [`Store::reused`].
+/// Returns the connection of a store from [`Store::reused`].
 pub(super) fn give_back(store: &mut Store) {
     if let (true, Ok(nothing)) = (store.is_reused, Connection::open_in_memory()) {
         let connection = std::mem::replace(&mut store.connection, nothing);
-        // At the end of a thread nobody is left to use it.
+        // At the end of a thread nobody will use it.
         let _ = CONNECTIONS.try_with(|connections| connections.borrow_mut().push(connection));
     }
 }

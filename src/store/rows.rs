@@ -1,4 +1,5 @@
-//! Rows that cannot be read, such as after a bit has flipped: each is judged by itself, so that it costs what is in it and no more.
+//! Unreadable rows, for example after a flipped bit: each row is checked separately, so that only its own contents
+//! are lost.
 
 use rusqlite::Connection;
 use rusqlite::Row;
@@ -20,13 +21,13 @@ use trainspotter_core::rules::{Alert, REPORT};
 
 const ALERTS: &str = "SELECT id, body FROM alert ORDER BY id";
 
-/// Rows that are kept for people to look at, at most; the oldest go first.
+/// Maximum bad rows stored for inspection; the oldest are removed first.
 pub const MAX_BAD_ROWS: i64 = 1_000;
 
-/// As much of a bad row is kept of each of its columns, in characters.
+/// Maximum characters stored per column of a bad row.
 const MAX_CONTENT: usize = 4_096;
 
-/// A row that cannot be read.
+/// An unreadable row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {
     /// Its table.
@@ -35,28 +36,28 @@ pub struct BadRow {
     pub content: String,
     /// What is wrong with it.
     pub because: String,
-    /// Its number, where a table has them.
+    /// Its row number, if its table has them.
     seq: Option<i64>,
-    /// Its id, of a job.
+    /// Its id, for a job.
     id: Option<Vec<u8>>,
 }
 
 impl BadRow {
-    /// The row in a line, for people.
+    /// The row in one line.
     pub fn in_words(&self) -> String {
         let start: String = self.content.chars().take(200).collect();
         format!("a row of {} ({}): {start}", self.table, self.because)
     }
 }
 
-/// Rows of a table, one by one.
+/// Rows of a table with the result of checking each.
 #[derive(Debug)]
 pub(super) struct Judged<T> {
     pub(super) good: Vec<T>,
     pub(super) bad: Vec<BadRow>,
 }
 
-/// Reads the rows of a query, each by itself.
+/// Reads and checks the rows of a query one by one.
 pub(super) fn judge<T>(
     connection: &Connection,
     table: &'static str,
@@ -88,11 +89,11 @@ pub(super) fn alerts(connection: &Connection) -> Result<Judged<Alert>, StoreErro
     judge(connection, "alert", ALERTS, |row| Ok(serde_json::from_str(&row.get::<_, String>(1)?)?))
 }
 
-/// The alerts, judged by all that is known of them.
+/// The alerts, checked for consistency.
 fn judged_alerts(connection: &Connection) -> Result<Judged<Alert>, StoreError> {
     judge(connection, "alert", ALERTS, |row| {
         let alert: Alert = serde_json::from_str(&row.get::<_, String>(1)?)?;
-        // Alerts of targets beside others have ids of their own, and say where they are.
+        // Alerts of targets whose state is beside another's have different ids, and a label for their region.
         let is_of_target = alert.labels.contains_key("region");
         let is_its = is_of_target || alert.id == AlertId::of(&alert.rule, &alert.by);
         if alert.id.as_str() != row.get::<_, String>(0)? || !is_its {
@@ -102,21 +103,21 @@ fn judged_alerts(connection: &Connection) -> Result<Judged<Alert>, StoreError> {
     })
 }
 
-/// How far sources have read.
+/// The watermarks.
 pub(super) fn watermarks(connection: &Connection) -> Result<Judged<(String, Timestamp)>, StoreError> {
     judge(connection, "watermark", "SELECT name, at FROM watermark", |row| {
         Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)))
     })
 }
 
-/// Since when counters count, and when the last commit was.
+/// Start of counting, and time of the last commit.
 pub(super) fn moments(connection: &Connection) -> Result<Judged<(Timestamp, Timestamp)>, StoreError> {
     judge(connection, "service", "SELECT since, committed_at FROM service", |row| {
         Ok((Timestamp::from_millis(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
     })
 }
 
-/// A value as people can look at it.
+/// A value in readable form.
 pub(super) fn shown(value: ValueRef<'_>) -> String {
     let text = match value {
         ValueRef::Null => "NULL".to_owned(),
@@ -129,7 +130,7 @@ pub(super) fn shown(value: ValueRef<'_>) -> String {
 
 fn content(row: &Row<'_>, columns: &[String]) -> Result<String, StoreError> {
     let shown = |(index, name): (usize, &String)| {
-        // Columns that are computed have their whole formula for a name.
+        // The name of a computed column is its whole expression.
         let name = name.split(['(', ' ']).next().unwrap_or_default();
         Ok(format!("{name}={}", shown(row.get_ref(index)?)))
     };
@@ -138,7 +139,7 @@ fn content(row: &Row<'_>, columns: &[String]) -> Result<String, StoreError> {
 }
 
 impl Store {
-    /// All alerts that are pending or firing, as of the last commit.
+    /// Pending and firing alerts, as of the last commit.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -146,11 +147,11 @@ impl Store {
         Ok(alerts(&self.connection)?.good)
     }
 
-    /// Moves the rows that cannot be read to a table of their own, and writes anew what others hold of them: an alert that fires is in the
-    /// outbox, too. Returns them. To be called at the start, before [`Store::load`].
+    /// Moves unreadable rows to a separate table, restores what other rows contain of them (a firing alert is in
+    /// the outbox too), and returns them. Call it at the start, before [`Store::load`].
     ///
     /// # Errors
-    /// The state can be neither read nor written, in memory either.
+    /// The state can be neither read nor written, not even in memory.
     pub fn set_bad_rows_aside(&mut self, now: Timestamp) -> Result<Vec<BadRow>, StoreError> {
         self.guarded(|store| {
             let in_order: String =
@@ -170,7 +171,7 @@ impl Store {
     }
 }
 
-/// All rows that cannot be read, but for history, which is judged when it is looked at.
+/// All unreadable rows, except those of history, which are checked when they are read.
 fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, StoreError> {
     let json = |row: &Row<'_>| Ok(serde_json::from_str::<IgnoredAny>(&row.get::<_, String>(1)?).map(|_| ())?);
     let mut bad = judged_alerts(connection)?.bad;
@@ -200,11 +201,11 @@ fn set_aside(transaction: &Connection, bad: &[BadRow], now: Timestamp) -> Result
         }
     }
     transaction.execute("DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM set_aside) - ?1", [MAX_BAD_ROWS])?;
-    // A job that is missing is found only if everything is listed again.
+    // A missing job is found only by listing everything again.
     if bad.iter().any(|row| row.table == "job") {
         transaction.execute("DELETE FROM queue", [])?;
     }
-    // These tables are written whole with each commit.
+    // These tables are rewritten with each commit.
     if bad.iter().any(|row| row.table == "service") {
         transaction.execute("DELETE FROM service", [])?;
     }
@@ -214,7 +215,7 @@ fn set_aside(transaction: &Connection, bad: &[BadRow], now: Timestamp) -> Result
     Ok(())
 }
 
-/// Writes the alerts anew: those that can be read, and from the outbox those that it says fire.
+/// Rewrites the alerts: the readable ones, and firing ones from the outbox.
 fn mend_alerts(transaction: &Connection) -> Result<(), StoreError> {
     let good = judged_alerts(transaction)?.good;
     transaction.execute("DELETE FROM alert", [])?;

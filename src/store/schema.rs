@@ -1,4 +1,4 @@
-//! The tables and their versions.
+//! Schema and migrations.
 
 use rusqlite::Connection;
 use rusqlite_migration::M;
@@ -6,14 +6,14 @@ use rusqlite_migration::Migrations;
 
 use crate::store::StoreError;
 
-/// Marks a SQLite file as ours: "TSPT" in ASCII.
+/// SQLite application id of our files: "TSPT" in ASCII.
 const APPLICATION_ID: i64 = 0x5453_5054;
 
-/// One entry per version, in order. An entry is never changed once released.
+/// One entry per version, in order. Never change a released entry.
 const MIGRATIONS: &[M<'_>] = &[
     M::up(FIRST),
     M::up(
-        // The outbox learns what receivers call their messages, and that a row may end without being sent.
+        // The outbox gets receivers' message ids, and rows that end without being sent.
         "CREATE TABLE silence (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
             matchers TEXT NOT NULL,
@@ -52,23 +52,23 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
     // Escalations and reminders are only sent while their alert fires.
     M::up("ALTER TABLE outbox ADD COLUMN while_firing INTEGER NOT NULL DEFAULT 0;"),
-    // History. `bytes_so_far` counts on from frame to frame, so that the size of all is a difference of two.
+    // History. `bytes_so_far` is cumulative, so that the total size is a difference of two values.
     M::up(
         "CREATE TABLE frame (at INTEGER PRIMARY KEY, bytes_so_far INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
          CREATE TABLE event (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
          CREATE INDEX event_at ON event (at);",
     ),
-    // What AWS forgets of jobs.
+    // Job data that AWS forgets.
     M::up("CREATE TABLE job (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
-    // When a notification was first sent, before anybody knows whether it was taken. Of those that are sent in one message all
-    // but the first name the first.
+    // When a notification was first attempted, whatever the result. Of rows sent in one message, all but the first
+    // refer to the first.
     M::up(
         "ALTER TABLE outbox ADD COLUMN begun_at INTEGER;
          UPDATE outbox SET begun_at = created_at WHERE attempts > 0;
          ALTER TABLE outbox ADD COLUMN told_with TEXT;
          CREATE INDEX outbox_company ON outbox (told_with) WHERE told_with IS NOT NULL;",
     ),
-    // Rows that could not be read, for people to look at.
+    // Unreadable rows, for inspection.
     M::up(
         "CREATE TABLE set_aside (
             seq INTEGER PRIMARY KEY,
@@ -78,7 +78,7 @@ const MIGRATIONS: &[M<'_>] = &[
             because TEXT NOT NULL
         ) STRICT;",
     ),
-    // Alerts that fired, for as long as somebody may follow a link to one.
+    // Alerts that fired, as long as links to them must work.
     M::up(
         "CREATE TABLE past_alert (
             alert TEXT NOT NULL,
@@ -92,9 +92,10 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE INDEX past_alert_fired ON past_alert (fired_at);
         CREATE INDEX past_alert_ended ON past_alert (ended_at) WHERE ended_at IS NOT NULL;",
     ),
-    // Up to when the lists of each queue are complete: with it `job` holds all jobs that have not ended.
+    // Time up to which the lists of each queue are complete; with it `job` has all open jobs.
     M::up("CREATE TABLE queue (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
-    // Up to which record of the log this file has followed, and whether it has changes that the log lacks. Not part of the log itself.
+    // The last log record applied to this file, and whether it has changes that the log lacks. Not part of the log
+    // itself.
     M::up(
         "CREATE TABLE log_position (
             only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -104,7 +105,8 @@ const MIGRATIONS: &[M<'_>] = &[
             is_ahead INTEGER NOT NULL
         ) STRICT;",
     ),
-    // What is to be archived, by day and tick, and what the hour that is not over began with. Which reports were sent.
+    // Rows to be archived, by day and tick, and the values at the beginning of the current hour. Which reports were
+    // sent.
     M::up(
         "CREATE TABLE unarchived (
             source TEXT NOT NULL,
@@ -117,9 +119,9 @@ const MIGRATIONS: &[M<'_>] = &[
         CREATE TABLE hour_begin (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), body BLOB NOT NULL) STRICT;
         CREATE TABLE sent_report (name TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;",
     ),
-    // What forecasts have learnt: attempts, arrivals, and estimates with what came true.
+    // Forecast state: attempts, arrivals, and estimates with their actual starts.
     M::up("CREATE TABLE forecast (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID;"),
-    // What the latest frame says beside its samples, for replicas that follow.
+    // Contents of the latest frame besides its samples, for followers.
     M::up(
         "CREATE TABLE latest_tables (
             only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
@@ -129,7 +131,7 @@ const MIGRATIONS: &[M<'_>] = &[
     ),
 ];
 
-/// The version of the tables that this build writes.
+/// The schema version of this build.
 pub(super) fn version() -> u32 {
     u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
 }
@@ -173,7 +175,7 @@ const FIRST: &str = "PRAGMA application_id = 1414746196;
     CREATE INDEX outbox_episode ON outbox (receiver, alert, episode);
     CREATE INDEX outbox_settled ON outbox (settled_at) WHERE kind = 'resolved' AND settled_at IS NOT NULL;";
 
-/// Refuses files that must not be written to. Writes nothing.
+/// Refuses files that must not be written. Writes nothing.
 pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, found) = (pragma("application_id")?, pragma("user_version")?);
@@ -193,14 +195,15 @@ pub(super) fn check(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a verdict of SQLite is about the values of one row, which are judged when they are read, and not about the file.
+/// Whether a result of SQLite's check concerns the values of one row, which are checked when they are read, and not
+/// the file.
 fn is_of_a_row(verdict: &str) -> bool {
     verdict.contains(" value in ")
         || verdict.starts_with("CHECK constraint failed in ")
         || verdict.starts_with("row not in PRIMARY KEY order for ")
 }
 
-/// Brings the tables to the newest version.
+/// Migrates the tables to the newest version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Migrations::from_slice(MIGRATIONS)
         .to_latest(connection)

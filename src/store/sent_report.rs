@@ -1,4 +1,4 @@
-//! Which reports were sent, so that each is sent once over restarts and takeovers.
+//! Which reports were sent, so that each is sent once, also across restarts and takeovers.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::store::outbox;
 use crate::store::{Store, StoreError};
 use trainspotter_core::model::Timestamp;
 
-/// A report that was not sent for so long is not configured any more: the longest time that one is about is a month.
+/// A report that was not sent for this long is no longer configured: the longest period of a report is a month.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(400 * 86_400);
 
-/// Reports never end as alerts do: what was delivered or given up goes when the next one of its name is queued.
+/// Removes settled reports when the next one of the same name is queued, since reports are never resolved.
 fn forget_old(transaction: &Connection, row: Option<&OutboxRow>, now: Timestamp) -> Result<(), StoreError> {
     transaction
         .prepare_cached("DELETE FROM sent_report WHERE until < ?1")?
@@ -29,7 +29,7 @@ fn forget_old(transaction: &Connection, row: Option<&OutboxRow>, now: Timestamp)
 }
 
 impl Store {
-    /// Up to when reports of a name were sent; `None` if none ever was.
+    /// Time up to which reports of a name were sent, if any was.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -39,7 +39,7 @@ impl Store {
         Ok(found.optional()?.map(Timestamp::from_millis))
     }
 
-    /// Queues a report, unless that was done for its time; without a row only remembers that its time is over.
+    /// Queues a report, unless it was queued for its period before; without a row only records the period as done.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -66,7 +66,7 @@ impl Store {
         })
     }
 
-    /// Since when the service counts; `None` before its first commit.
+    /// Start of counting; `None` before the first commit.
     ///
     /// # Errors
     /// The file cannot be read.

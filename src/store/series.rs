@@ -10,9 +10,8 @@ use crate::store::rows;
 use crate::store::rows::Judged;
 use trainspotter_core::model::SavedSeries;
 
-/// Replaces all series; `before` are those that are there, or none if that is not known. Where the same series come in the same
-/// order, as from tick to tick they do, only those that changed are written. One whose value is no finite number is left out: says how
-/// many those are.
+/// Replaces all series; `before` are the stored ones, or empty if unknown. If the same series come in the same
+/// order, as from tick to tick, only changed ones are written. Non-finite series are skipped; returns how many.
 pub(super) fn save(
     transaction: &Connection,
     series: &[SavedSeries],
@@ -36,7 +35,7 @@ pub(super) fn save(
         if all_same && before.get(index) == Some(one) {
             continue;
         }
-        // SQLite has no word for the one, and counting on from the other leads nowhere.
+        // SQLite cannot store NaN, and counting on from infinity is useless.
         if !one.value.is_finite() || !one.sum.is_finite() {
             unstorable += 1;
             continue;
@@ -83,7 +82,7 @@ pub(super) fn load(connection: &Connection) -> Result<Judged<SavedSeries>, Store
 
 #[cfg(test)]
 impl crate::store::Store {
-    /// Until when events are counted by a watermark, and the value of the first series of a metric: much faster than [`Self::load`].
+    /// A watermark of counting, and the value of the first series of a metric: much faster than [`Self::load`].
     pub(crate) fn counted(
         &self,
         mark: &str,

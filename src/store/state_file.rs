@@ -1,7 +1,7 @@
-//! Which file is open: that no other service has it, and whether its path still leads to it.
+//! The open state file: locks out other services, and detects when its path no longer leads to it.
 //!
-//! The lock is on the file that was opened and not on its name, so that a link, a second mount or a lock file that somebody removed
-//! gives nobody a second one.
+//! The lock is on the opened file and not on its name, so that a link, a second mount or a removed lock file does
+//! not allow a second service.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,34 +15,34 @@ use std::path::PathBuf;
 
 use crate::store::StoreError;
 
-/// How often a file is opened that is replaced in that very moment.
+/// Attempts to open a file that is being replaced at the same time.
 const ATTEMPTS: u32 = 10;
 
-/// How SQLite's files begin.
+/// Magic bytes of SQLite files.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// As much of a file as says how large it is meant to be.
+/// Bytes of the header that contain the file's size.
 const HEADER_BYTES: usize = 100;
 
-/// Where a store is kept.
+/// Location of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) path: PathBuf,
-    /// Whether a service runs on it, of which there is one.
+    /// Whether a service uses it, which must be the only one.
     pub(super) exclusive: bool,
 }
 
-/// A file that is open. It has to be closed after the connection to it: that loses its locks when any handle of the same file is closed.
+/// An open file. Close it after the connection: SQLite loses its locks when any handle of the file is closed.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
     identity: Identity,
-    /// How large it was when somebody looked last.
+    /// Size at the last check.
     bytes: Cell<u64>,
     lock: Option<File>,
 }
 
-/// What makes a file the same file, whatever it is called.
+/// Identity of a file, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -50,7 +50,7 @@ struct Identity {
 }
 
 impl StateFile {
-    /// Takes a file, which is created if it is not there, for a service. It ends with the process, however that dies.
+    /// Locks a file for a service, creating it if needed. The lock ends with the process.
     pub(super) fn claim(path: &Path) -> Result<Self, StoreError> {
         for _ in 0..ATTEMPTS {
             let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
@@ -59,7 +59,7 @@ impl StateFile {
                 return Err(StoreError::InUse);
             }
             let identity = Identity::from(&file.metadata().map_err(|error| unusable("looked at", &error))?);
-            // Another service may have set the file aside before this one had the lock.
+            // Another service may have moved the file aside before this one had the lock.
             if Identity::at(path).is_ok_and(|found| found == identity) {
                 return Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: Some(file) });
             }
@@ -67,13 +67,14 @@ impl StateFile {
         Err(StoreError::Replaced("it is replaced again and again".to_owned()))
     }
 
-    /// Remembers a file that is open already, for tools beside a service.
+    /// Records the identity of an open file without a lock, for tools beside a service.
     pub(super) fn seen(path: &Path) -> Result<Self, StoreError> {
         let identity = Identity::at(path).map_err(|error| unusable("looked at", &error))?;
         Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: None })
     }
 
-    /// Why what is written to the open file would be lost; `None` as long as its path leads to it and nobody else has written to it.
+    /// Why writes to the open file would be lost; `None` while its path leads to it and nobody else has written to
+    /// it.
     pub(super) fn lost(&self) -> Option<StoreError> {
         match std::fs::metadata(&self.path) {
             Ok(found) if Identity::from(&found) == self.identity => self.overwritten(found.len()),
@@ -87,23 +88,24 @@ impl StateFile {
 }
 
 impl StateFile {
-    /// SQLite does not notice that somebody else cut the file or wrote over it, as long as it has the pages in memory.
+    /// Detects that another process truncated or overwrote the file, which SQLite does not notice while it has the
+    /// pages in memory.
     fn overwritten(&self, bytes: u64) -> Option<StoreError> {
         let before = self.bytes.replace(bytes);
-        // A handle of its own would take SQLite's locks along when it is closed.
+        // Closing a separate handle would release SQLite's locks.
         let file = self.lock.as_ref()?;
         let mut header = [0; HEADER_BYTES];
         let is_whole = file.read_exact_at(&mut header, 0).is_ok();
         if is_whole && !header.starts_with(MAGIC) {
             return Some(StoreError::Overwritten("it was overwritten while the service ran".to_owned()));
         }
-        // A file that was vacuumed is smaller than before, too, and says so.
+        // A vacuumed file is smaller too, but its header says so.
         let is_cut = bytes < before && (!is_whole || bytes < bytes_by(&header));
         is_cut.then(|| StoreError::Overwritten("it was cut short while the service ran".to_owned()))
     }
 }
 
-/// How large a file is meant to be by its header.
+/// The file's size by its header.
 fn bytes_by(header: &[u8; HEADER_BYTES]) -> u64 {
     let page_size = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
@@ -112,13 +114,13 @@ fn bytes_by(header: &[u8; HEADER_BYTES]) -> u64 {
     page_size * u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]))
 }
 
-/// Refuses a file that never was a state file, and is not to be set aside as a broken one: it begins neither as SQLite's do, but for a
-/// few broken bytes, nor with the zeros that a machine leaves when it loses power.
+/// Refuses a file that never was a state file, and must not be moved aside as a broken one: its beginning is
+/// neither SQLite's, with a few broken bytes at most, nor zeros as after a power loss.
 pub(super) fn refuse_foreign(path: &Path) -> Result<(), StoreError> {
     let mut beginning = Vec::new();
     let length = u64::try_from(MAGIC.len()).unwrap_or(u64::MAX);
     if File::open(path).and_then(|file| file.take(length).read_to_end(&mut beginning)).is_err() {
-        // Whoever opens it says why.
+        // Opening the file reports the error.
         return Ok(());
     }
     let like_sqlite = beginning.iter().zip(MAGIC).filter(|(found, wanted)| found == wanted).count();
@@ -156,10 +158,11 @@ mod lock {
 
     use crate::store::StoreError;
 
-    /// A byte far behind those that SQLite locks. Locks of the whole file would collide with SQLite's own on network file systems.
+    /// A byte far beyond those that SQLite locks. Locking the whole file would conflict with SQLite's locks on
+    /// network file systems.
     const LOCKED_BYTE: i64 = 1 << 46;
 
-    /// Says whether nobody else has it.
+    /// Tries to lock. Returns whether it succeeded.
     pub(super) fn take(file: &File) -> Result<bool, StoreError> {
         let kind = |number: i32| i16::try_from(number).unwrap_or_default();
         let lock = libc::flock {
@@ -184,7 +187,7 @@ mod lock {
 
     use crate::store::StoreError;
 
-    /// Says whether nobody else has it.
+    /// Tries to lock. Returns whether it succeeded.
     pub(super) fn take(file: &File) -> Result<bool, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(true),

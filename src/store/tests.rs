@@ -1,4 +1,4 @@
-//! The store over real files: what is kept, what a crash leaves, and files that are not as they should be.
+//! The store on real files: contents, crashes, and damaged files.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ fn open(path: &Path) -> Store {
     store
 }
 
-/// A tick in which everything has something to keep.
+/// A commit with something in every part.
 fn tick(value: f64) -> Commit {
     let row = sample::row(TransitionKind::Fired);
     let series = SavedSeries {
@@ -48,7 +48,7 @@ fn tick(value: f64) -> Commit {
     }
 }
 
-/// All jobs that there are.
+/// A complete set of jobs.
 fn jobs<const N: usize>(jobs: [(&str, f64); N]) -> SavedJobs {
     let body = |seen: f64| {
         format!(r#"{{"name":"train","queue":"prod","status":"RUNNABLE","created":1,"seen":{}}}"#, seen.trunc())
@@ -57,7 +57,7 @@ fn jobs<const N: usize>(jobs: [(&str, f64); N]) -> SavedJobs {
     SavedJobs { changes: changes.into(), is_complete: true }
 }
 
-/// The jobs that are kept.
+/// The stored jobs.
 fn kept_jobs(store: &Store) -> Vec<SavedJob> {
     let (jobs, last) = store.jobs_after(None, 1_000).unwrap();
     assert_eq!(last.as_ref(), jobs.last().map(|job| &job.id));
@@ -96,7 +96,7 @@ fn what_was_committed_is_loaded_and_what_is_left_out_is_forgotten() {
     assert_eq!(store.outbox().unwrap(), first.outbox);
     let second = Commit { at: now() + Duration::from_secs(30), ..Commit::default() };
     store.commit(&second).unwrap();
-    // Of what forecasts have learnt a commit says what changed.
+    // A commit contains only changes of the forecast state.
     let forecast = expected(&first, now()).forecast;
     assert_eq!(store.load().unwrap(), Saved { forecast, ..expected(&second, now()) });
     assert_eq!(store.outbox().unwrap(), first.outbox, "the outbox is added to");
@@ -109,7 +109,7 @@ fn a_commit_that_fails_half_way_leaves_nothing() {
         let mut store = Store::in_memory().unwrap();
         let first = Commit { outbox: Vec::new(), ..tick(1.0) };
         store.commit(&first).unwrap();
-        // `service` has its only row already.
+        // `service` already has its only row.
         let event = if stage == "service" { "UPDATE" } else { "INSERT" };
         let trigger =
             format!("CREATE TRIGGER disk_full BEFORE {event} ON {stage} BEGIN SELECT raise(ABORT, 'disk full'); END");
@@ -138,7 +138,7 @@ fn a_crash_keeps_every_commit_and_nothing_else() {
     store.commit(&tick(1.0)).unwrap();
     let transaction = store.connection.transaction().unwrap();
     save_alerts(&transaction, &[]).unwrap();
-    // What a kill leaves: the files as they are, the log not folded in.
+    // The state after a kill: the files as they are, without a checkpoint.
     let crashed = folder.path().join("crashed.db");
     for suffix in ["", "-wal"] {
         let name = |path: &Path| format!("{}{suffix}", path.display());
@@ -261,7 +261,7 @@ async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
     assert_eq!(handle.load().await.unwrap(), expected(&tick(1.0), now()), "a defect costs the call that has it");
 }
 
-/// Makes the file fail as a real one does, without the privileges that a full disk takes.
+/// Makes the file fail like a real one, without the privileges needed for a full disk.
 fn break_file(store: &Store, how: &str) {
     let file = store.stand_in.as_ref().and_then(|stand_in| stand_in.file.as_ref()).unwrap_or(&store.connection);
     file.execute_batch(how).unwrap();
@@ -281,7 +281,7 @@ fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later()
         break_file(&store, breaks);
         let at = now() + Duration::from_secs(30);
         let resolved = sample::row(TransitionKind::Resolved(trainspotter_core::rules::ResolveReason::Recovered));
-        // Much to write, for a page that is there already may have room for little.
+        // A large commit, since an existing page may have room for a small one.
         let many =
             (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });
         let second = Commit { at, outbox: vec![resolved.clone()], series: many.collect(), ..Commit::default() };
@@ -331,7 +331,7 @@ fn a_file_that_breaks_while_it_is_used_is_left_for_the_next_start() {
     let mut broken = vec![0xff_u8; usize::try_from(size).unwrap()];
     broken[..15].copy_from_slice(b"SQLite format 3");
     fs::write(&path, broken).unwrap();
-    // Or it would go on from its cache.
+    // Otherwise it would continue from its cache.
     store.connection.execute_batch("PRAGMA shrink_memory").unwrap();
     let mut third = tick(3.0);
     third.outbox[0].id = crate::notify::outbox::NotificationId::stored("another".to_owned());

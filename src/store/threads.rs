@@ -1,5 +1,6 @@
-//! The threads on which stores are called, for SQLite blocks. They are few, however many stores there are: each has memory of its own, and a store has
-//! nothing to do for nearly all of its time. Where all of them are held up, by a file that does not answer, more are started, so that other stores go on.
+//! Threads for store calls, since SQLite blocks. There are few, however many stores: each has its own memory, and a
+//! store is idle most of the time. If all are blocked by an unresponsive file, more are started, so that other
+//! stores continue.
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -16,13 +17,13 @@ use tokio::time::Instant;
 
 use crate::store::StoreError;
 
-/// Threads that there are from the beginning.
+/// Initial number of threads.
 const THREADS: usize = 4;
 
-/// Threads at most: so many files may not answer before other stores wait for them.
+/// Maximum number of threads: with as many unresponsive files, other stores have to wait.
 const MAX_THREADS: usize = 64;
 
-/// A thread whose work takes longer is held up.
+/// A thread counts as blocked when a call takes longer than this.
 const HELD_UP_AFTER: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -34,18 +35,18 @@ static THREADS_OF_STORES: OnceLock<Threads> = OnceLock::new();
 struct Threads {
     work: mpsc::Sender<Work>,
     inbox: Arc<Mutex<mpsc::Receiver<Work>>>,
-    /// Since when each thread is at work; `None` for one that waits for some.
+    /// When each thread began its call; `None` for an idle one.
     busy_since: Arc<Mutex<Vec<Option<Instant>>>>,
 }
 
-/// Runs something on one of the threads. It is run to its end, even if nobody waits for that.
+/// Runs a closure on one of the threads. It runs to completion even if the caller is dropped.
 ///
 /// # Errors
-/// The system has no thread left, or it ended by a defect.
+/// The system cannot create a thread, or the closure panicked.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
     let (reply, answer) = oneshot::channel();
     let work = Box::new(move || {
-        // Who went away does not want to know.
+        // The result is dropped if the caller is gone.
         let _ = reply.send(work());
     });
     let threads = started()?;
@@ -54,10 +55,10 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     answer.await.map_err(|_| StoreError::Closed)
 }
 
-/// Starts the threads, if nobody has.
+/// Starts the threads, unless they are running.
 ///
 /// # Errors
-/// The system has no thread left.
+/// The system cannot create a thread.
 pub(super) fn start() -> Result<(), StoreError> {
     started().map(|_| ())
 }
@@ -144,7 +145,7 @@ mod tests {
         let blocked: Vec<_> =
             held_up.into_iter().map(|held_up| tokio::spawn(run(move || held_up.recv().is_err()))).collect();
         let others = async {
-            // Whoever asks sees whether all threads are held up.
+            // Each call checks whether all threads are blocked.
             while tokio::time::timeout(Duration::from_millis(100), run(|| ())).await.is_err()
                 || started().unwrap().busy_since().len() <= THREADS
             {}

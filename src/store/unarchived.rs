@@ -1,7 +1,7 @@
-//! What is to be archived and is not yet: rows of jobs that ended and of hours that are over, squeezed, by day; and what the hour that
-//! is not over began with.
+//! Rows waiting to be archived, of ended jobs and completed hours, compressed and by day; and the values at the
+//! beginning of the current hour.
 //!
-//! Where there is no archive they stay for as long as history does: reports are made of them.
+//! Without an archive they are kept as long as history, for reports.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::store::{Store, StoreError};
 use trainspotter_core::model::Timestamp;
 
-/// Bytes that wait to be archived at most: five million jobs, about. Beyond it the oldest go first, which `limit.hits` counts.
+/// Maximum bytes of waiting rows: about five million jobs. Beyond it the oldest are removed first, which is counted
+/// in `limit.hits`.
 pub const MAX_UNARCHIVED_BYTES: i64 = 1 << 30;
 
-/// Old rows that one commit removes at most, so that a commit never takes long.
+/// Maximum old rows removed per commit, to keep commits short.
 const PRUNE_BATCH: i64 = 500;
 
 /// A table of the archive.
@@ -26,7 +27,7 @@ pub enum ArchiveTable {
 }
 
 impl ArchiveTable {
-    /// Both.
+    /// Both tables.
     pub const ALL: [Self; 2] = [Self::Jobs, Self::Hours];
 
     /// Its name, in the archive and in the state file.
@@ -41,41 +42,41 @@ impl ArchiveTable {
 /// Rows of one tick and day.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnarchivedRows {
-    /// Whose rows they are.
+    /// Table of the rows.
     pub table: ArchiveTable,
-    /// The day they are of, by its first moment.
+    /// Their day, as its beginning.
     pub day: Timestamp,
-    /// The tick that they came with.
+    /// Their tick.
     pub at: Timestamp,
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// They, squeezed.
+    /// The compressed rows.
     pub body: Vec<u8>,
 }
 
-/// What a commit leaves to be archived.
+/// Archive data of a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Unarchived {
     /// The rows.
     pub rows: Vec<UnarchivedRows>,
-    /// What the hour that is not over began with, if that changed.
+    /// Values at the beginning of the current hour, if changed.
     pub hour: Option<Vec<u8>>,
-    /// For how long rows are kept that nothing archives; `None` where there is an archive.
+    /// Retention of rows without an archive; `None` with an archive.
     pub keep: Option<Duration>,
 }
 
-/// Rows of one table and day that are not archived.
+/// Waiting rows of one table and day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnarchivedDay {
-    /// Whose rows they are.
+    /// Table of the rows.
     pub table: ArchiveTable,
     /// The day.
     pub day: Timestamp,
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// Adds rows, and removes those that are too old or too many. Says how many went before their time.
+/// Adds rows, and removes those that are too old or too many. Returns how many were removed early.
 pub(super) fn save(transaction: &Connection, unarchived: &Unarchived, at: Timestamp) -> Result<u64, StoreError> {
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO unarchived (source, day, at, rows, body) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -98,7 +99,7 @@ pub(super) fn save(transaction: &Connection, unarchived: &Unarchived, at: Timest
             )?
             .execute([expired, PRUNE_BATCH])?;
     }
-    // All sizes are added up once an hour.
+    // The total size is computed once per hour only.
     if unarchived.hour.is_some() { cut(transaction) } else { Ok(0) }
 }
 
@@ -123,7 +124,7 @@ fn cut(transaction: &Connection) -> Result<u64, StoreError> {
 }
 
 impl Store {
-    /// What is not archived, by table and day.
+    /// Waiting rows, by table and day.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -131,7 +132,7 @@ impl Store {
         days(&self.connection)
     }
 
-    /// Rows of a table and day that are not archived, as they came: those after a tick, at most so many ticks' of them.
+    /// Waiting rows of a table and day in order: those after a tick, of at most `limit` ticks.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -145,7 +146,7 @@ impl Store {
         read(&self.connection, table, day, after, limit)
     }
 
-    /// Rows are archived: those of a table and day that came with these ticks.
+    /// Removes archived rows: those of a table and day from these ticks.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -160,7 +161,7 @@ impl Store {
         })
     }
 
-    /// What the hour that is not over began with; `None` if that was never kept.
+    /// Values at the beginning of the current hour, if stored.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -169,7 +170,7 @@ impl Store {
         Ok(found.optional()?)
     }
 
-    /// A moment of the last commit by its name.
+    /// A watermark of the last commit by name.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -212,17 +213,17 @@ pub(super) fn read(
     Ok(all)
 }
 
-/// What a state file has that is not archived, beside the service that writes it.
+/// Reads the waiting rows of a state file while a service writes it.
 #[derive(Debug)]
 pub struct UnarchivedFile {
     connection: Connection,
 }
 
 impl UnarchivedFile {
-    /// Opens a file to read.
+    /// Opens a file for reading.
     ///
     /// # Errors
-    /// The file cannot be read, or is not ours.
+    /// The file cannot be read, or belongs to another program.
     pub fn open(path: &std::path::Path) -> Result<Self, StoreError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(path, flags).map_err(StoreError::from);
@@ -232,7 +233,7 @@ impl UnarchivedFile {
         Ok(Self { connection })
     }
 
-    /// When it was written last; `None` if nothing was ever kept in it.
+    /// Time of the last commit; `None` without one.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -244,7 +245,7 @@ impl UnarchivedFile {
     /// See [`Store::unarchived_days`].
     ///
     /// # Errors
-    /// The file cannot be read, or was written by a build that kept no such rows.
+    /// The file cannot be read, or was written by a version without such rows.
     pub fn days(&self) -> Result<Vec<UnarchivedDay>, StoreError> {
         days(&self.connection)
     }

@@ -29,51 +29,51 @@ use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
-/// Calls that wait for their turn at most; more callers wait for room.
+/// Maximum queued calls; further callers wait.
 const QUEUE: usize = 64;
 
-/// How often, and after which pause, a service that begins tries to get the file from one that ends.
+/// Attempts of a starting service to get the file from one that is stopping, and the pause between them.
 const LOCK_ATTEMPTS: u32 = 240;
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
-/// How the state file is.
+/// Condition of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// Why the state is kept in memory only; `None` if all is well.
+    /// Why state is kept in memory only; `None` if the file works.
     pub trouble: Option<String>,
-    /// Broken files that were set aside since somebody asked last.
+    /// Broken files moved aside since the last call.
     pub set_aside: Vec<SetAside>,
 }
 
-/// Returns the outcome of a call to its caller. What goes wrong after the call itself, in the log, is an argument.
+/// Sends the result of a call to its caller. The argument is an error after the call itself, of the log.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
-/// Does something with a store, unless there is an error that prevents it.
+/// Performs an operation on a store, unless given an error that prevents it.
 pub type Run = Box<dyn FnOnce(&mut Store, Option<StoreError>) -> Reply + Send>;
 
-/// What is to be done with a store.
+/// A call of a store.
 pub struct Call {
-    /// Only while this replica leads since that record; `None` for whenever.
+    /// Valid only in the leadership term that began with this record; `None` for any time.
     pub term: Option<u64>,
-    /// Does it.
+    /// The operation.
     pub run: Run,
 }
 
-/// Calls a store where nobody is blocked, one call after the other. Cheap to clone; the file is closed when the last clone is
-/// dropped and its calls are done, or the runtime ends.
+/// Serializes calls of a store without blocking the callers. Cheap to clone; the file is closed when the last clone
+/// is dropped and its calls are done, or the runtime ends.
 #[derive(Clone, Debug)]
 pub struct StoreHandle {
     calls: mpsc::Sender<Call>,
-    /// Where there are replicas: whether this one may send.
+    /// With replicas: whether this one may send.
     fence: Option<Fence>,
     term: Option<u64>,
 }
 
 impl StoreHandle {
-    /// Takes a store, whose calls are done one after the other. Only within a runtime.
+    /// Takes over a store. Only within a runtime.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot create a thread.
     pub fn start(store: Store) -> Result<Self, StoreError> {
         threads::start()?;
         let (calls, queue) = mpsc::channel(QUEUE);
@@ -81,33 +81,33 @@ impl StoreHandle {
         Ok(Self { calls, fence: None, term: None })
     }
 
-    /// A handle for a store that a replica has, and the calls for it.
+    /// A handle for the store of a replica, and the receiver of its calls.
     pub fn behind(fence: Fence) -> (Self, mpsc::Receiver<Call>) {
         let (calls, queue) = mpsc::channel(QUEUE);
         (Self { calls, fence: Some(fence), term: None }, queue)
     }
 
-    /// A handle whose calls are done only while this replica leads since a record.
+    /// A handle whose calls are valid only in one leadership term.
     #[must_use]
     pub fn for_term(&self, term: u64) -> Self {
         Self { term: Some(term), ..self.clone() }
     }
 
-    /// Opens a file, as [`Store::serve`], without blocking the caller's thread. Nobody else opens it so until
-    /// the last clone is dropped: for a minute this waits until another service has ended, as in a deployment that replaces it.
+    /// Opens a file exclusively, as [`Store::serve`], without blocking the caller's thread. Waits up to a minute
+    /// for another service to release it, as in a rolling deployment.
     ///
     /// # Errors
-    /// See [`Store::serve`]; another service still runs on the file.
+    /// See [`Store::serve`]; another service still uses the file.
     pub async fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
         let mut store = Self::serve(path, now).await?;
         let set_aside = store.take_set_aside().pop();
         Ok((Self::start(store)?, set_aside))
     }
 
-    /// Opens a file, as [`StoreHandle::open`], and leaves it to the caller.
+    /// Opens a file as [`StoreHandle::open`], and returns the store itself.
     ///
     /// # Errors
-    /// As there.
+    /// As [`StoreHandle::open`].
     pub async fn serve(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
         served(path, now).await
     }
@@ -132,10 +132,10 @@ impl StoreHandle {
         self.call(move |store| store.guarded(|store| store.jobs_after(after.as_ref(), limit))).await
     }
 
-    /// See [`Store::commit`]. The caller keeps the commit, to try it again.
+    /// See [`Store::commit`]. The caller keeps the commit for a retry.
     ///
     /// # Errors
-    /// Nothing was kept.
+    /// Nothing was stored.
     pub async fn commit(&self, commit: Arc<Commit>) -> Result<Committed, StoreError> {
         self.call(move |store| store.commit(&commit)).await
     }
@@ -156,7 +156,7 @@ impl StoreHandle {
         self.call(|store| store.guarded(Store::size_bytes)).await
     }
 
-    /// How the file is.
+    /// Condition of the file.
     ///
     /// # Errors
     /// The store is closed.
@@ -168,10 +168,10 @@ impl StoreHandle {
         .await
     }
 
-    /// Does anything else. A call that has begun ends, even if its caller goes away.
+    /// Runs any other call. A call that has begun runs to completion even if its caller is dropped.
     ///
     /// # Errors
-    /// What the call says, or [`StoreError::Closed`].
+    /// The call's error, or [`StoreError::Closed`].
     pub async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
@@ -183,7 +183,7 @@ impl StoreHandle {
                 Some(error) => Err(error),
             };
             let reply: Reply = Box::new(move |kept: Result<(), StoreError>| {
-                // A caller that went away does not want the answer.
+                // The result is dropped if the caller is gone.
                 let _ = answer.send(kept.and(done));
             });
             reply
@@ -193,12 +193,12 @@ impl StoreHandle {
     }
 }
 
-/// Does calls until nobody is left who makes some.
+/// Runs calls until all handles are dropped.
 async fn work(store: Store, queue: mpsc::Receiver<Call>) {
     let mut of_store = Ok((store, queue));
     while let Ok((store, mut queue)) = of_store {
         let Some(first) = queue.recv().await else {
-            // To close a file takes time, too.
+            // Closing a file blocks too.
             let _ = threads::run(move || drop(store)).await;
             return;
         };
@@ -211,7 +211,7 @@ async fn work(store: Store, queue: mpsc::Receiver<Call>) {
     }
 }
 
-/// A defect costs the call that has it: its transaction is rolled back, and its caller hears that there is no answer.
+/// Runs a call. If it panics, its transaction is rolled back and its caller gets no reply.
 fn answer(store: &mut Store, call: Call) {
     if catch_unwind(AssertUnwindSafe(|| (call.run)(store, None)(Ok(())))).is_err() {
         tracing::error!("a call of the store ended by a defect; the store goes on");

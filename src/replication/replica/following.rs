@@ -1,4 +1,4 @@
-//! A replica that follows: takes in record by record what others write, and takes over when nobody does.
+//! A follower: applies the records of others one by one, and takes over when there are none.
 
 use crate::objects::Storage;
 use crate::replication::LogError;
@@ -14,7 +14,7 @@ use crate::store::Changes;
 use crate::store::Store;
 
 impl<S: Storage + 'static> Replica<S> {
-    /// Looks for the next record, and takes it in or takes over.
+    /// Looks for the next record; applies it, or takes over.
     pub(super) async fn look(&mut self) {
         if self.has_diverged && !self.restore().await {
             return;
@@ -63,7 +63,7 @@ impl<S: Storage + 'static> Replica<S> {
         let position = self.after(&header);
         self.store.apply(&changes, &position).map_err(LogError::store)?;
         self.position = position;
-        // What this one tried to write and never heard of.
+        // A record that this replica tried to write, with unknown result.
         let own = self.outstanding.take().filter(|own| own.record.header.digest == header.digest);
         match own {
             Some(own) if header.purpose == Purpose::TakeOver => self.begin_to_lead(own.began),
@@ -76,7 +76,7 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     async fn take_over(&mut self) {
-        // That there is no next record may be because it is so old that it was removed.
+        // The next record may be missing because it is so old that it was removed.
         let later =
             within(self.patience(), self.storage.list(names::RECORDS, &names::record(self.position.number))).await;
         match later {
@@ -112,10 +112,10 @@ impl<S: Storage + 'static> Replica<S> {
                 }
                 self.position = position;
                 self.last = Some(outstanding.record.header);
-                // One that was tried before may have been there since then.
+                // An earlier attempt may have been written since then.
                 self.begin_to_lead(outstanding.began);
             }
-            // Somebody was faster, and is found now.
+            // Another replica was faster; its record is found next.
             Fate::Refused => {}
             Fate::Unknown(error) => {
                 self.outstanding = Some(outstanding);
@@ -133,7 +133,7 @@ impl<S: Storage + 'static> Replica<S> {
         tracing::info!(term = self.term, "this replica leads");
     }
 
-    /// Makes the store what the log says. Says whether it is.
+    /// Restores the store from the log. Returns whether it succeeded.
     async fn restore(&mut self) -> bool {
         self.unlogged = Changes::default();
         self.outstanding = None;

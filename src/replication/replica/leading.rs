@@ -1,4 +1,4 @@
-//! A replica that leads: what its store is asked to change becomes the next record.
+//! The leader: changes of its store become the next record.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -21,7 +21,7 @@ use crate::store::Reply;
 use crate::store::StoreError;
 
 impl<S: Storage + 'static> Replica<S> {
-    /// Runs calls, writes what they have changed to the log, and only then lets them answer.
+    /// Runs calls, writes their changes to the log, and only then sends the replies.
     pub(super) async fn run_batch(&mut self, calls: VecDeque<Call>) {
         self.store.rejoin_file(self.clock.now());
         let mut replies: Vec<Reply> = Vec::new();
@@ -30,7 +30,7 @@ impl<S: Storage + 'static> Replica<S> {
                 (call.run)(&mut self.store, Some(StoreError::NotLeading))(Ok(()));
                 continue;
             }
-            // A defect costs the call that has it: its changes are taken back, and its caller hears that there is no answer.
+            // If a call panics, its changes are rolled back, and its caller gets no reply.
             match catch_unwind(AssertUnwindSafe(|| (call.run)(&mut self.store, None))) {
                 Ok(reply) => replies.push(reply),
                 Err(_) => tracing::error!("a call of the store ended by a defect; the store goes on"),
@@ -44,14 +44,14 @@ impl<S: Storage + 'static> Replica<S> {
                 Err(error)
             }
         };
-        // Whoever hears that this one does not lead can see it, too.
+        // Publish the status first, so that callers who are refused can see why.
         self.show();
         for reply in replies {
             reply(done.clone());
         }
     }
 
-    /// Writes changes to the log, and keeps them if it takes them.
+    /// Writes changes to the log, and keeps them if it accepts them.
     async fn keep(&mut self, changes: Changes) -> Result<(), StoreError> {
         #[cfg(test)]
         if crate::replication::simulation::mutant::acts_before_it_appends() {
@@ -62,7 +62,7 @@ impl<S: Storage + 'static> Replica<S> {
             self.lease.write_soon(now);
             return Ok(());
         }
-        // Records are written one after the other. What the bucket does not take is kept here, until it does.
+        // Records are written one at a time. What the bucket does not accept is kept locally until it does.
         if self.outstanding.is_some() || !self.unlogged.is_empty() {
             return self.keep_for_later(changes);
         }
@@ -105,7 +105,7 @@ impl<S: Storage + 'static> Replica<S> {
         }
     }
 
-    /// Keeps changes here only, if the bucket fails for everybody; otherwise nothing: somebody else may lead.
+    /// Keeps changes locally if the bucket fails for everybody; otherwise discards them: another replica may lead.
     fn keep_for_later(&mut self, changes: Changes) -> Result<(), StoreError> {
         if !self.goes_on {
             self.has_diverged |= !self.store.drop_batch();
@@ -123,7 +123,7 @@ impl<S: Storage + 'static> Replica<S> {
         Err(StoreError::NotLeading)
     }
 
-    /// Notes why a record could not be written. Says whether the leader goes on without.
+    /// Records a failed write. Returns whether the leader continues without the log.
     fn could_not_write(&mut self, error: &StorageError, began: Mono) -> bool {
         let now = self.now();
         self.say(Some(format!("it cannot be written: {error}")));
@@ -131,7 +131,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.goes_on
     }
 
-    /// Writes what waits, or that there is nothing.
+    /// Writes pending changes, or an empty record.
     pub(super) async fn write(&mut self) {
         if self.outstanding.is_some() || !self.unlogged.is_empty() {
             return self.settle().await;
@@ -142,7 +142,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.write_unlogged().await;
     }
 
-    /// Finds out what became of the record that is outstanding, then writes what was changed since.
+    /// Resolves the outstanding record, then writes later changes.
     async fn settle(&mut self) {
         if let Some(mut outstanding) = self.outstanding.take() {
             let tried = self.now();
@@ -169,7 +169,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.write_unlogged().await;
     }
 
-    /// The changes of a record that turned out to be in the log.
+    /// Applies the changes of a record that turned out to be in the log.
     fn take_in_own(&mut self, changes: Changes, is_kept: bool, position: &Position) {
         let position = Position { is_ahead: !self.unlogged.is_empty(), ..position.clone() };
         let taken = if is_kept { self.store.write_position(&position) } else { self.store.apply(&changes, &position) };
@@ -205,7 +205,8 @@ impl<S: Storage + 'static> Replica<S> {
         }
     }
 
-    /// After a long time without a record: whether somebody else has written so many that the next number is free again.
+    /// After a long time without a confirmed record: checks whether another replica has written so many records
+    /// that the next number is free again.
     async fn check_place(&mut self) -> Fate {
         if !self.lease.is_long_ago(self.now()) {
             return Fate::Written;
@@ -231,7 +232,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.lease.lost(now);
     }
 
-    /// Says in the log that nobody leads. `for_good` if this replica never leads again.
+    /// Records in the log that nobody leads. `for_good` means that this replica never leads again.
     pub(super) async fn hand_over(&mut self, for_good: bool) {
         self.retired |= for_good;
         self.fence.open_until(None);
@@ -252,7 +253,7 @@ impl<S: Storage + 'static> Replica<S> {
                 tracing::info!("this replica has handed over");
             }
         }
-        // What the log did not take is gone with the term.
+        // Changes that the log did not accept are lost with the term.
         let is_kept = self.outstanding.take().is_some_and(|outstanding| outstanding.is_kept);
         self.has_diverged |= is_kept || !self.unlogged.is_empty();
         self.unlogged = Changes::default();

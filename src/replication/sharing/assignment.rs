@@ -1,19 +1,19 @@
-//! Who is to lead which target. PURE: replicas that see the same compute the same.
+//! Assigns targets to replicas. PURE: replicas with the same input compute the same result.
 //!
-//! - A target stays with the replica that leads it, if that lives.
-//! - One that nobody leads goes to the replica that has the fewest, of those that can lead it.
-//! - As long as a replica has two more than another one that can lead one of them, one goes over.
+//! - A target stays with the replica that leads it, if that is alive.
+//! - A target without a leader goes to the replica with the fewest targets, of those that can lead it.
+//! - While a replica has two more targets than another that can lead one of them, one is moved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The replicas that live, and which targets each can lead.
+/// Live replicas, with the targets each can lead.
 pub type Able = BTreeMap<Arc<str>, BTreeSet<Arc<str>>>;
 
-/// All targets, and which replica leads each; `None` if none does.
+/// All targets with their leaders; `None` without one.
 pub type Leaders = BTreeMap<Arc<str>, Option<Arc<str>>>;
 
-/// Who is to lead each target. Those that no replica that lives can lead are left out.
+/// Assigns each target. Targets that no live replica can lead are left out.
 pub fn assign(able: &Able, leaders: &Leaders) -> BTreeMap<Arc<str>, Arc<str>> {
     let mut led: BTreeMap<&Arc<str>, BTreeSet<&Arc<str>>> =
         able.keys().map(|replica| (replica, BTreeSet::new())).collect();
@@ -41,7 +41,7 @@ pub fn assign(able: &Able, leaders: &Leaders) -> BTreeMap<Arc<str>, Arc<str>> {
     led.into_iter().flat_map(pairs).collect()
 }
 
-/// A target that one replica has too many, and another one that can lead it has too few: from whom, to whom, which.
+/// A target to move from a replica with too many to one with too few that can lead it: from, to, target.
 fn surplus<'a>(
     able: &'a Able,
     led: &BTreeMap<&'a Arc<str>, BTreeSet<&'a Arc<str>>>,
@@ -68,7 +68,7 @@ mod tests {
     }
 
     prop_compose! {
-        /// Up to five replicas, each of which can lead all of up to forty targets, or only some.
+        /// Up to five replicas, each of which can lead all of up to forty targets, or some of them.
         fn worlds()(replicas in 1..6_usize, targets in 1..40_usize)
             (
                 able in prop::collection::vec(prop::option::weighted(0.3, prop::collection::vec(any::<bool>(), targets)), replicas),
@@ -99,7 +99,7 @@ mod tests {
                 let can = able.values().any(|targets| targets.contains(target));
                 let stays = leader.as_ref().is_some_and(|leader| able.contains_key(leader));
                 prop_assert!(of.is_some() || !(can || stays), "{} is nobody's", target);
-                // Only who leads it already need not be able to begin.
+                // Only the current leader need not be able to lead it.
                 prop_assert!(of.is_none_or(|of| able[of].contains(target) || leader.as_ref() == Some(of)));
             }
             if can_all {

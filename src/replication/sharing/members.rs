@@ -1,5 +1,5 @@
-//! The replicas that live: each writes an object of its own again and again, with a number that grows. Whoever sees it grow knows that it
-//! lives; no two machines' clocks are compared.
+//! Live replicas: each writes its own object repeatedly, with an increasing number. A replica whose number
+//! increases is alive; clocks of different machines are never compared.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -14,35 +14,35 @@ use crate::replication::append::within;
 use crate::replication::lease::{Mono, Terms};
 use crate::replication::sharing::assignment::Able;
 
-/// The folder of announcements, beside the log that was there first.
+/// Folder of announcements, beside the original log.
 const FOLDER: &str = "replicas";
 
-/// A replica announces itself at least this often.
+/// Maximum time between announcements.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
-/// Replicas that are looked at, at most; those beyond it take no part in the spreading.
+/// Maximum replicas considered; further ones get no targets assigned.
 const MAX_REPLICAS: usize = 64;
 
-/// An announcement that did not change for so many times what is taken for death is removed.
+/// An announcement unchanged for this many times the timeout is removed.
 const FORGOTTEN_AFTER: u32 = 10;
 
-/// What a replica says of itself.
+/// Announcement of a replica.
 #[derive(Debug, Deserialize, Serialize)]
 struct Announcement {
-    /// Grows.
+    /// Increases each time.
     number: u64,
-    /// The targets that it can lead.
+    /// The targets it can lead.
     targets: BTreeSet<String>,
 }
 
-/// Another replica, as it was seen last.
+/// Another replica, as last seen.
 #[derive(Debug)]
 struct Seen {
     number: u64,
     targets: BTreeSet<Arc<str>>,
-    /// When that was first seen, or changed last.
+    /// When it was first seen, or last changed.
     at: Mono,
-    /// Whether it was seen to change: what was there before may be of one that died long ago.
+    /// Whether it was seen to change: an announcement from before may be of a replica that died long ago.
     lives: bool,
     /// Why its announcement could not be removed.
     removing: LastProblem,
@@ -54,12 +54,12 @@ impl Seen {
     }
 }
 
-/// What went wrong last, so that it is logged when it changes and not each time.
+/// The last problem, so that it is logged when it changes and not each time.
 #[derive(Debug, Default)]
 struct LastProblem(Option<String>);
 
 impl LastProblem {
-    /// Takes in what is wrong now, if anything is: says whether that is new.
+    /// Sets the current problem, if any. Returns whether it is new.
     fn changes_to(&mut self, now: Option<String>) -> bool {
         let is_new = self.0 != now;
         self.0 = now;
@@ -75,33 +75,34 @@ pub struct Members<S> {
     terms: Terms,
     number: u64,
     others: BTreeMap<Arc<str>, Seen>,
-    /// When the others were looked for last.
+    /// When the others were last read.
     looked: Mono,
-    /// Replicas beyond the most that are looked at.
+    /// Number of replicas beyond the maximum.
     left_out: usize,
     announcing: LastProblem,
     looking: LastProblem,
 }
 
 impl<S: Storage> Members<S> {
-    /// Nobody is known yet.
+    /// Starts without known replicas.
     pub fn new(storage: S, own: Arc<str>, terms: Terms) -> Self {
         let (announcing, looking) = (LastProblem::default(), LastProblem::default());
         let (number, others, looked, left_out) = (0, BTreeMap::new(), Mono::ZERO, 0);
         Self { storage, own, terms, number, others, looked, left_out, announcing, looking }
     }
 
-    /// How often this replica announces itself and looks for others.
+    /// Interval between announcements.
     pub fn every(&self) -> Duration {
         (self.terms.lease / 6).min(MAX_PAUSE)
     }
 
-    /// Without a change for so long another one is taken for dead. It is less than a lease: who takes over is known when one ends.
+    /// Timeout after which a replica counts as dead. Less than a lease, so that the successor is known when a lease
+    /// ends.
     fn dead_after(&self) -> Duration {
         self.every() * 4
     }
 
-    /// Says that this replica lives, and which targets it can lead. What fails is tried again next time.
+    /// Announces this replica and the targets it can lead. Failures are retried next time.
     pub async fn announce(&mut self, targets: &BTreeSet<Arc<str>>) {
         self.number += 1;
         let targets = targets.iter().map(|target| target.to_string()).collect();
@@ -120,7 +121,7 @@ impl<S: Storage> Members<S> {
         }
     }
 
-    /// Looks who else lives.
+    /// Reads the announcements of others.
     pub async fn look(&mut self, began: Instant) {
         let before = self.looked;
         let done = self.try_to_look(began).await;
@@ -134,7 +135,7 @@ impl<S: Storage> Members<S> {
             if is_new {
                 tracing::warn!(error, "the other replicas cannot be looked for; those that lived are taken to live on");
             }
-            // The time in which it could not look does not count.
+            // The time in which reading failed does not count.
             let (dead_after, blind) = (self.dead_after(), self.looked.saturating_sub(before));
             self.others.values_mut().filter(|seen| seen.lives_at(before, dead_after)).for_each(|seen| seen.at += blind);
         }
@@ -178,18 +179,18 @@ impl<S: Storage> Members<S> {
         Ok(())
     }
 
-    /// The other replicas that live, and which targets each can lead.
+    /// The other live replicas, with the targets each can lead.
     pub fn living(&self) -> Able {
         let others = self.others.iter().filter(|(_, seen)| seen.lives_at(self.looked, self.dead_after()));
         others.map(|(replica, seen)| (replica.clone(), seen.targets.clone())).collect()
     }
 
-    /// How many replicas there are beyond the most that are looked at.
+    /// Number of replicas beyond the maximum.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Says that this replica is gone.
+    /// Removes the announcement of this replica.
     pub async fn leave(&self) {
         if let Err(error) = within(self.terms.request(), self.storage.delete(&object(&self.own))).await {
             tracing::debug!(%error, "the announcement of this replica stays, and is taken for one that died");
@@ -201,7 +202,7 @@ fn object(replica: &str) -> String {
     format!("{FOLDER}/{replica}")
 }
 
-/// The replica in the name of an announcement; `None` if it is none.
+/// The replica in an announcement's name, if it is one.
 fn replica_in(name: &str) -> Option<Arc<str>> {
     let replica = name.strip_prefix(FOLDER)?.strip_prefix('/')?;
     let is_name = !replica.is_empty() && replica.chars().all(|letter| letter.is_ascii_alphanumeric());

@@ -11,7 +11,7 @@ use crate::replication::names;
 use crate::replication::record;
 use crate::store::Store;
 
-/// What one replica sees of the bucket.
+/// The bucket as seen by one replica.
 #[derive(Clone)]
 pub(super) struct Bucket {
     pub(super) world: Shared,
@@ -27,7 +27,7 @@ struct Way {
 }
 
 impl Bucket {
-    /// How a request goes. `None` for one that never comes back.
+    /// How a request is delivered. `None` if it is lost.
     fn way(&self) -> Way {
         let mut world = self.world.lock().unwrap();
         let (lost_answers, slow) = (world.perils.lost_answers, world.perils.slow_puts);
@@ -45,7 +45,7 @@ impl Bucket {
         Way { there: Duration::from_millis(there), back: Duration::from_millis(back), is_lost, is_answer_lost }
     }
 
-    /// A request that goes on by itself once it has left, whatever becomes of who asked.
+    /// A request that completes once it has left, even if its caller is gone.
     async fn request<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut super::world::World) -> Result<T, StorageError> + Send + 'static,

@@ -1,26 +1,26 @@
-//! Faults that the simulation has to find: each is switched on for one thread.
+//! Mutants that the simulation must find: each is enabled for one thread.
 
 use std::cell::Cell;
 
-/// A way to be wrong.
+/// A mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replication) enum Mutant {
-    /// Callers hear that a change is kept before it is in the log.
+    /// Replies before a change is in the log.
     ActsBeforeItAppends,
-    /// Whoever led goes on to send, whatever became of its lease.
+    /// A former leader continues to send, regardless of its lease.
     SendsWithoutALease,
-    /// A record whose answer was lost is taken for written.
+    /// A record with a lost response counts as written.
     TrustsALostAnswer,
     /// A follower leads as soon as there is no new record, whoever leads.
     TakesOverTooEarly,
-    /// A notification is noted as delivered before it is sent.
+    /// A notification is recorded as delivered before it is sent.
     SettlesBeforeItSends,
-    /// Whoever begins to lead counts from zero.
+    /// A new leader counts from zero.
     ForgetsCounters,
 }
 
 impl Mutant {
-    /// Each, and a seed that is known to find it.
+    /// All mutants, each with a seed that finds it.
     pub(super) const ALL: [(Self, u64); 6] = [
         (Self::ActsBeforeItAppends, 153),
         (Self::SendsWithoutALease, 119),
@@ -35,7 +35,7 @@ thread_local! {
     static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
-/// From now on this thread is wrong in this way.
+/// Enables a mutant for this thread.
 pub(in crate::replication) fn switch(mutant: Option<Mutant>) {
     MUTANT.set(mutant);
 }

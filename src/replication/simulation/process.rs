@@ -1,4 +1,4 @@
-//! One process: a replica, and what a service does while it leads.
+//! A process: a replica, and the service's work while it leads.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 const TICK: Duration = Duration::from_secs(15);
 
-/// Copies are made this often.
+/// Number of records between snapshots.
 const RECORDS_PER_SNAPSHOT: u64 = 40;
 
 /// The counter.
@@ -52,7 +52,7 @@ impl Process {
         Self { replica, writer: format!("{replica}-{}", world.started) }
     }
 
-    /// Runs until it has handed over, which `stop` asks for.
+    /// Runs until it has handed over, as requested by `stop`.
     pub(super) async fn run(self, world: Shared, stop: CancellationToken) {
         let replica = self.replica;
         Pausable { inner: Box::pin(self.live(Arc::clone(&world), stop)), world, replica }.await;
@@ -112,7 +112,7 @@ impl Process {
     }
 }
 
-/// What a service does while it leads: evaluates, commits and sends. With `stop` it ends what it is about.
+/// The work of a leader: evaluates, commits and sends. With `stop` it finishes what it has begun.
 async fn lead(world: Shared, store: StoreHandle, writer: String, stop: CancellationToken) {
     let clock = world.lock().unwrap().clock;
     let Ok(saved) = store.load().await else { return std::future::pending().await };
@@ -166,7 +166,7 @@ async fn lead(world: Shared, store: StoreHandle, writer: String, stop: Cancellat
                 {
                     let mut world = world.lock().unwrap();
                     world.ticks.push(moment);
-                    // Until it is counted, what this tick has added may wait.
+                    // Until it is counted, notifications of this tick may be pending.
                     world.waiting = 1;
                 }
                 let waiting = store.backlog().await.map(|all| all.values().map(|of| of.pending).sum());
@@ -203,7 +203,7 @@ fn frame(now: Timestamp) -> Frame {
     Frame { at: now, sources: Source::ALL.map(fresh).to_vec(), samples: vec![sample], ..Frame::default() }
 }
 
-/// The way to a receiver.
+/// The connection to a receiver.
 struct Wire {
     receiver: &'static str,
     world: Shared,
@@ -229,7 +229,7 @@ impl Deliver for Wire {
             let refuses = world.happens(bad, 0.1) || world.refusing.contains(self.receiver);
             (there, refuses, world.happens(bad, 0.05), world.happens(bad, 0.1))
         };
-        // What has left arrives, whatever becomes of who sent it.
+        // A sent message arrives even if its sender is gone.
         let transition = message.transitions().next().cloned().unwrap();
         let (world, receiver, id) = (Arc::clone(&self.world), self.receiver, message.id.clone());
         let taking = tokio::spawn(async move {
@@ -264,7 +264,7 @@ impl Deliver for Wire {
     }
 }
 
-/// A process that stands still while it is paused; time goes on.
+/// A process that does not run while it is paused; time continues.
 struct Pausable {
     inner: Pin<Box<dyn Future<Output = ()>>>,
     world: Shared,

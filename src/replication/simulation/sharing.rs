@@ -1,7 +1,9 @@
-//! Three replicas and thirty targets in one thread, under virtual time: replicas die, stop, come and are cut off from the bucket. No target
-//! may ever be sent for by two; each is led again within the lease, and within a minute of a replica's coming or going each leads its part.
+//! Simulates three replicas and thirty targets in one thread, in virtual time: replicas die, stop, start and lose
+//! the bucket. Two replicas must never send for the same target; each target is led again within a lease, and
+//! within a minute after a replica starts or ends each leads its part.
 //!
-//! Logs, leases, announcements and assignments are the real ones. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` so many.
+//! Logs, leases, announcements and assignments are the real ones. `TRAINSPOTTER_SEED=N` runs one seed,
+//! `TRAINSPOTTER_SEEDS=N` that many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -29,12 +31,12 @@ use trainspotter_clock::Clock;
 const REPLICAS: usize = 3;
 const TARGETS: usize = 30;
 const LEASE: Duration = Duration::from_secs(45);
-/// What a take-over may take beyond the lease: requests that are slow or lost, and the pause between two looks.
+/// Time that a take-over may need beyond the lease: slow or lost requests, and the pause between two looks.
 const SLACK: Duration = Duration::from_secs(12);
 const MINUTE: Duration = Duration::from_secs(60);
-/// Things that happen in a run.
+/// Number of events per run.
 const EPISODES: usize = 3;
-/// Seeds of a usual run. A seed takes a second of CPU.
+/// Number of seeds of a normal run. A seed takes a second of CPU.
 const SEEDS: u64 = 6;
 
 type Shared = Arc<Mutex<World>>;
@@ -45,13 +47,13 @@ struct World {
     clock: Clock,
     objects: BTreeMap<String, Vec<u8>>,
     cut_off: BTreeSet<usize>,
-    /// Who may send, of those that live.
+    /// Fences of the live replicas.
     fences: BTreeMap<(usize, usize), Fence>,
     started: u64,
     violation: Option<String>,
 }
 
-/// What one replica sees of the bucket below a prefix.
+/// The bucket as seen by one replica below a prefix.
 #[derive(Clone)]
 struct Place {
     world: Shared,
@@ -68,7 +70,8 @@ impl Place {
     ) -> Result<T, StorageError> {
         let (there, back, is_lost, is_answer_lost) = {
             let mut world = self.world.lock().unwrap();
-            // Whoever could not look at a log waits for another lease: what is read of one arrives, unless its reader is cut off.
+            // A replica that cannot read a log waits for another lease, so reads of logs are lost only if the
+            // reader is cut off.
             let is_of_log = !self.prefix.is_empty();
             let chance = if is_of_log { 0.01 } else { 0.003 };
             let is_answer_lost = (may_be_lost || !is_of_log) && world.rng.random_bool(chance);
@@ -80,7 +83,7 @@ impl Place {
             return std::future::pending().await;
         }
         let (world, name, replica) = (Arc::clone(&self.world), format!("{}{name}", self.prefix), self.replica);
-        // What has left arrives, whatever becomes of who asked.
+        // A request that has left arrives even if its caller is gone.
         let acting = tokio::spawn(async move {
             tokio::time::sleep(there).await;
             let done = act(&mut world.lock().unwrap().objects, name);
@@ -132,7 +135,7 @@ impl Storage for Place {
     }
 }
 
-/// A process: all targets and what shares them. Dropped, it dies.
+/// A process with all targets. It dies when dropped.
 struct Process {
     replica: usize,
     world: Shared,
@@ -158,7 +161,7 @@ impl Process {
         Self { replica, world: Arc::clone(world), tasks, stop }
     }
 
-    /// Ends as a service does that is asked to.
+    /// Stops like a service that is asked to.
     async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
@@ -171,7 +174,7 @@ impl Drop for Process {
     }
 }
 
-/// One target of a process: follows, leads, and gives up what is another one's.
+/// One target of a process: follows, leads, and gives up targets of others.
 async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop: CancellationToken) {
     let (world, of) = (Arc::clone(&place.world), place.replica);
     let clock = world.lock().unwrap().clock;
@@ -209,7 +212,7 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
             shared.leads(gives_up.clone());
             let lost = standing.wait_for(|standing| standing.role != Role::Leading);
             if gives_up.run_until_cancelled(lost).await.is_none() {
-                // A last tick, and what is on its way to receivers.
+                // A last tick, and notifications in flight.
                 let last = world.lock().unwrap().rng.random_range(100..3_000);
                 tokio::time::sleep(Duration::from_millis(last)).await;
                 hand_over(stop.is_cancelled()).await;
@@ -224,7 +227,7 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
     }
 }
 
-/// How many targets each replica leads, and which targets nobody does. Two for one is a violation.
+/// Number of targets each replica leads, and targets without a leader. Two leaders of one target are a violation.
 fn led(world: &Shared) -> (Vec<usize>, Vec<usize>) {
     let mut world = world.lock().unwrap();
     let (mut counts, mut unled) = (vec![0; REPLICAS], Vec::new());
@@ -243,7 +246,8 @@ fn led(world: &Shared) -> (Vec<usize>, Vec<usize>) {
     (counts, unled)
 }
 
-/// Waits for so long. Says what two did at once, then whether each target is led, by one of these, and each has its part if `is_even`.
+/// Waits until a time. Reports targets with two leaders, then checks that each target is led by one of `healthy`,
+/// evenly if `is_even`.
 async fn wait(world: &Shared, until: Instant, healthy: &[usize], is_even: bool, after: &str) -> Result<(), String> {
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(250)).await;

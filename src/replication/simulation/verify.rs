@@ -1,4 +1,4 @@
-//! What has to be true of a run, whatever happened in it.
+//! Checks the invariants of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::replication::record;
 use crate::replication::record::Purpose;
 use crate::store::{Position, Store};
 
-/// Says what is not.
+/// Returns the violation, if any.
 pub(super) fn verify(world: &World) -> Result<(), String> {
     if let Some(violation) = &world.violation {
         return Err(violation.clone());
@@ -25,7 +25,7 @@ pub(super) fn verify(world: &World) -> Result<(), String> {
     RECEIVERS.into_iter().try_for_each(|receiver| hears_every_episode(world, &logged, receiver))
 }
 
-/// Each record follows the one before, and is of whoever leads.
+/// Each record follows the previous one, and was written by the leader.
 fn is_one_line(world: &World) -> Result<(), String> {
     let (mut before, mut leader) = (String::new(), None);
     for (header, number) in world.log.iter().zip(1..) {
@@ -45,7 +45,7 @@ fn is_one_line(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// At every record the counter is what it would be if nothing had ever gone wrong. Returns the ticks that are in the log; of several in one
+/// At every record the counter is as if no fault had occurred. Returns the ticks in the log; for several in one
 /// record, the last.
 fn counts_everything_once(world: &World) -> Result<Vec<Duration>, String> {
     let mut ticks = Vec::new();
@@ -75,7 +75,7 @@ fn counts_everything_once(world: &World) -> Result<Vec<Duration>, String> {
     Ok(ticks)
 }
 
-/// What is sent twice has the same id, and a reason.
+/// Duplicates have the same id, and a cause.
 fn nothing_is_doubled(world: &World) -> Result<(), String> {
     let mut first: BTreeMap<&str, &Taken> = BTreeMap::new();
     for taken in &world.taken {
@@ -93,7 +93,7 @@ fn nothing_is_doubled(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Every episode is heard of from beginning to end, in order, each end under one id.
+/// Every episode is delivered from beginning to end, in order, each transition under one id.
 fn hears_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Result<(), String> {
     let mut heard: Vec<(trainspotter_core::model::Timestamp, Kind, &str)> = Vec::new();
     for taken in world.taken.iter().filter(|taken| taken.receiver == receiver && !taken.is_trouble) {
@@ -105,7 +105,7 @@ fn hears_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Re
         }
     }
     if world.perils.may_double() {
-        // What was sent and is in no log has no end.
+        // An episode that was sent and is in no log has no end.
         let ended = |heard: &[(_, Kind, _)], of| {
             heard.iter().any(|(episode, kind, _)| *episode == of && *kind == Kind::Resolved)
         };
@@ -120,9 +120,9 @@ fn hears_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Re
         return Err(format!("{receiver} hears {kinds:?} {:?}", world.perils));
     }
     let episodes = heard.len() / 2;
-    // What a leader saw while the bucket was out may have died with it.
+    // What a leader observed while the bucket failed may have been lost with it.
     let kept: Vec<Duration> = if world.perils.may_double() { logged.to_vec() } else { [logged, &world.ticks].concat() };
-    // What is seen by a tick that is not committed is committed by the next one, if its leader gets so far.
+    // What is observed by a tick without a commit is committed by the next one, if the leader survives.
     let (least, most) = (episodes_seen(&kept), episodes_seen(&world.evaluated));
     if episodes < least || (episodes > most && !world.perils.may_double()) {
         return Err(format!("{receiver} hears of {episodes} episodes of {least} to {most} {:?}", world.perils));
@@ -130,7 +130,7 @@ fn hears_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Re
     Ok(())
 }
 
-/// How many episodes there are for somebody who looks at these moments.
+/// Number of episodes observed at these times.
 fn episodes_seen(moments: &[Duration]) -> usize {
     let is_seen = |from: u64, to: u64| moments.iter().any(|at| (from..to).contains(&at.as_secs()));
     let seen = HOLDS.iter().filter(|(from, to)| is_seen(*from, *to)).count();
@@ -139,7 +139,7 @@ fn episodes_seen(moments: &[Duration]) -> usize {
 }
 
 impl super::world::Perils {
-    /// While the bucket fails for everybody a leader goes on; if it dies then, what it has sent is in no log.
+    /// While the bucket fails for everybody a leader continues; if it dies then, what it has sent is in no log.
     pub(super) fn may_double(&self) -> bool {
         self.outages
             && (self.deaths || self.stops || self.pauses || self.partitions || self.lost_answers || self.slow_puts)

@@ -1,4 +1,4 @@
-//! What there is besides the replicas, and what goes wrong.
+//! The simulated world apart from the replicas, and its faults.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -22,18 +22,18 @@ use crate::replication::record::Purpose;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
-/// When the condition of the alert holds, in seconds.
+/// When the alert's condition holds, in seconds.
 pub(super) const HOLDS: [(u64, u64); 2] = [(30, 130), (210, 310)];
 
 pub(super) const RECEIVERS: [&str; 2] = ["oncall", "team"];
 
 pub(super) type Shared = Arc<Mutex<World>>;
 
-/// What can go wrong in a run. A run has some of these, and not the others.
+/// Possible faults of a run. Each run has some of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Perils {
     pub(super) deaths: bool,
-    /// Processes are stopped as a deployment does it.
+    /// Processes are stopped as in a deployment.
     pub(super) stops: bool,
     pub(super) pauses: bool,
     pub(super) partitions: bool,
@@ -46,16 +46,16 @@ pub(super) struct Perils {
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// At once, whatever it is about.
+    /// At once.
     Death,
-    /// It is asked to, and hands over.
+    /// By a stop request, with a hand-over.
     Stop,
 }
 
 /// Longer than a run.
 const FOREVER: Duration = Duration::from_secs(100_000);
 
-/// A message that a receiver took.
+/// A message that a receiver accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Taken {
     pub(super) at: Duration,
@@ -63,11 +63,11 @@ pub(super) struct Taken {
     pub(super) id: NotificationId,
     pub(super) episode: Timestamp,
     pub(super) kind: Kind,
-    /// It says that a receiver is in trouble.
+    /// Whether it reports a failing receiver.
     pub(super) is_trouble: bool,
 }
 
-/// Everything but the replicas themselves.
+/// The world, without the replicas.
 pub(super) struct World {
     pub(super) rng: ChaCha8Rng,
     pub(super) perils: Perils,
@@ -76,30 +76,30 @@ pub(super) struct World {
     began: Instant,
     /// The bucket.
     pub(super) objects: BTreeMap<String, Vec<u8>>,
-    /// The headers of all records, as they were created.
+    /// Headers of all records, as created.
     pub(super) log: Vec<Header>,
-    /// Who cannot reach the bucket now.
+    /// Replicas that cannot reach the bucket.
     pub(super) cut_off: BTreeSet<usize>,
-    /// The bucket answers everybody with an error.
+    /// Whether the bucket returns errors to everybody.
     pub(super) is_out: bool,
     pub(super) paused: BTreeSet<usize>,
-    /// Receivers that refuse everything now.
+    /// Receivers that refuse everything.
     pub(super) refusing: BTreeSet<&'static str>,
     pub(super) wakers: Vec<Waker>,
-    /// When something went wrong: a lost answer, a death, a pause, a bucket that was not reached.
+    /// Times of faults: a lost response, a death, a pause, an unreachable bucket.
     pub(super) faults: Vec<Duration>,
     pub(super) taken: Vec<Taken>,
-    /// Whose answer did not arrive.
+    /// Notifications whose response was lost.
     pub(super) unanswered: BTreeSet<NotificationId>,
-    /// What is in the outbox of the one who ticked last and has not been delivered.
+    /// Undelivered notifications in the outbox of the last leader.
     pub(super) waiting: u32,
-    /// When a leader looked at the condition, whether or not it could commit what it saw.
+    /// When a leader evaluated the condition, committed or not.
     pub(super) evaluated: Vec<Duration>,
-    /// Those of them whose commit was answered.
+    /// Those of them with a committed tick.
     pub(super) ticks: Vec<Duration>,
-    /// How many times a process was started.
+    /// Number of process starts.
     pub(super) started: u64,
-    /// When the events to be counted were.
+    /// Times of the events to count.
     pub(super) events: Vec<Duration>,
     pub(super) violation: Option<String>,
 }
@@ -158,7 +158,7 @@ impl World {
         self.rng.random_range(range)
     }
 
-    /// Whether something with this chance happens, while anything may go wrong.
+    /// Whether a fault with this chance occurs, while faults may occur.
     pub(super) fn happens(&mut self, peril: bool, chance: f64) -> bool {
         peril && !self.is_quiet() && self.rng.random_bool(chance)
     }
@@ -168,7 +168,7 @@ impl World {
         self.faults.push(at);
     }
 
-    /// How long the next process lives, and how it ends.
+    /// Lifetime of the next process, and how it ends.
     pub(super) fn lifetime(&mut self) -> (Duration, End) {
         let lives = Duration::from_millis(self.rng.random_range(5_000..250_000));
         let end = if self.rng.random_bool(0.5) { End::Death } else { End::Stop };
@@ -180,7 +180,7 @@ impl World {
         if happens && self.passed() + lives < QUIET { (lives, end) } else { (FOREVER, End::Death) }
     }
 
-    /// A process is gone. `is_fault` says that it could not end what it was about.
+    /// A process has ended. `is_fault` means that it could not finish.
     pub(super) fn ended(&mut self, replica: usize, is_fault: bool) {
         if is_fault {
             self.fault();
@@ -188,13 +188,13 @@ impl World {
         self.paused.remove(&replica);
     }
 
-    /// Who leads by the log.
+    /// The leader by the log.
     pub(super) fn leader(&self) -> Option<&str> {
         let last = self.log.iter().rev().find(|header| header.purpose != Purpose::Changes)?;
         (last.purpose == Purpose::TakeOver).then_some(last.writer.as_str())
     }
 
-    /// All that happened, a line each: records, messages that were taken, ticks and faults.
+    /// All events, one per line: records, accepted messages, ticks and faults.
     pub(super) fn events_of_run(&self) -> Vec<String> {
         let records = self.log.iter().map(|record| format!("{record:?}"));
         let taken = self.taken.iter().map(|taken| format!("{taken:?}"));
@@ -208,7 +208,7 @@ impl World {
         self.violation.get_or_insert(format!("at {at:?}: {what}"));
     }
 
-    /// Whether all that was to be sent has been.
+    /// Whether everything has been delivered.
     pub(super) fn is_delivered(&self) -> bool {
         self.waiting == 0 && self.ticks.last().is_some_and(|at| *at > QUIET + SETTLED)
     }
@@ -218,7 +218,7 @@ pub(super) fn start() -> Timestamp {
     Timestamp::from_millis(1_700_000_000_000)
 }
 
-/// Lets things go wrong.
+/// Injects faults.
 pub(super) async fn make_trouble(world: Shared) {
     loop {
         let wait = world.lock().unwrap().random(1_000..25_000);
@@ -229,10 +229,10 @@ pub(super) async fn make_trouble(world: Shared) {
         }
         let replicas = of.replicas as u64;
         let anybody = usize::try_from(of.random(0..replicas)).unwrap();
-        // What goes wrong with the leader is what matters most.
+        // Faults of the leader matter most.
         let leader = of.leader().and_then(|writer| writer.split_once('-')?.0.parse().ok());
         let replica = leader.filter(|_| of.rng.random_bool(0.5)).unwrap_or(anybody);
-        // Often just short, sometimes beyond a lease.
+        // Often short, sometimes longer than a lease.
         let lasts = if of.rng.random_bool(0.5) { of.random(200..15_000) } else { of.random(20_000..90_000) };
         let lasts = Duration::from_millis(lasts);
         let Perils { pauses, partitions, outages, bad_receivers, .. } = of.perils;

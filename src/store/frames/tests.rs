@@ -1,4 +1,4 @@
-//! Frames come back as they were, by step, and go by age and size.
+//! Frames are read back unchanged, by step, and removed by age and size.
 
 use super::*;
 use crate::store::Commit;
@@ -9,7 +9,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
 }
 
-/// A frame with a value of each kind; distributions without what is new, which is not kept.
+/// A frame with a value of each kind; distributions without fresh values, which are not stored.
 fn frame(seconds: i64, value: f64) -> Arc<Frame> {
     let of_share = || labels([("queue", "größe".into()), ("share", "".into())]);
     let recent = Some(Quantiles { count: 3, mean: 0.1 + 0.2, p50: 1.0, p90: 2.0, p95: 2.0, p99: 2.0, max: 1e-9 });

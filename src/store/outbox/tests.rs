@@ -1,4 +1,4 @@
-//! What the outbox on disk does with rows and verdicts.
+//! The outbox on disk, with rows and verdicts.
 
 use super::*;
 use crate::notify::outbox::Due;
@@ -104,7 +104,7 @@ fn a_commit_that_is_tried_again_doubles_nothing_and_revives_nothing() {
 fn a_receiver_hears_no_resolve_of_what_it_was_not_told() {
     let (fired, resolved) = (row("a", 1, FIRED), row("a", 1, RESOLVED));
     let dead = Verdict::Dead { at: at(5), error: "gone".to_owned() };
-    // The resolve is there when the firing dies, or comes after, or there never was a firing.
+    // The resolve exists when the firing dies, or comes later, or there never was a firing.
     let mut before = store_with(&[fired.clone(), resolved.clone()]);
     before.settle(&fired.id, &dead, &[]).unwrap();
     let mut after = store_with(std::slice::from_ref(&fired));
@@ -172,7 +172,7 @@ fn what_was_sent_alone_tells_nothing_else_under_its_id_and_what_was_sent_togethe
         rows.into_iter().map(|row| (row.id, row.together.len())).collect()
     };
     assert_eq!(together(&store), [(a.id.clone(), 0), (b.id.clone(), 1)], "and the resolve of b waits behind it");
-    // Also where alerts do not go together any more.
+    // Also if alerts are no longer grouped.
     assert_eq!(due(&store, 9), [a.id.clone(), b.id.clone()]);
     let apart =
         Verdict::Later { at: at(9), next_attempt_at: at(9), error: "large".to_owned(), trouble: false, apart: true };
@@ -188,13 +188,13 @@ fn what_was_written_while_the_clock_was_ahead_goes_out_when_it_is_right_again() 
         OutboxRow { created_at: at(day), next_attempt_at: at(day + next), ..row }
     };
     let (fresh, tried) = (ahead("a", 0), ahead("b", 300));
-    // An escalation is made for a time that is to come: no clock was wrong.
+    // An escalation is created for a later time; that is not a wrong clock.
     let escalation = OutboxRow { while_firing: true, ..ahead("c", 0) };
     let mut store = store_with(&[fresh.clone(), tried.clone(), escalation]);
     assert_eq!(due(&store, 60), [fresh.id.clone(), tried.id.clone()]);
     let together = store.due_together("oncall", at(60)).unwrap().rows;
     assert_eq!(together.into_iter().map(|row| row.id).collect::<Vec<_>>(), [fresh.id.clone(), tried.id.clone()]);
-    // A retry waits its time again: the row was still made in what is now the future.
+    // A retry waits for its time again: the row's creation is still in the future.
     later(&mut store, &fresh, 90);
     later(&mut store, &tried, 120);
     assert_eq!(due(&store, 60), []);

@@ -1,4 +1,4 @@
-//! Files that fail, vanish, are replaced, or hold rows that nobody can read.
+//! Files that fail, vanish, are replaced, or have unreadable rows.
 
 use std::os::unix::fs::symlink;
 
@@ -14,7 +14,7 @@ fn later(seconds: u64) -> Commit {
     Commit { at: now() + Duration::from_secs(seconds), ..tick(seconds as f64) }
 }
 
-/// What must be so while memory stands in: a commit works, and its notifications are there to be sent.
+/// Checks the in-memory fallback: a commit succeeds, and its notifications can be sent.
 #[track_caller]
 fn goes_on_in_memory(store: &mut Store, commit: &Commit, says: &str) {
     store.commit(commit).unwrap();
@@ -25,7 +25,7 @@ fn goes_on_in_memory(store: &mut Store, commit: &Commit, says: &str) {
     assert_eq!(due.rows.iter().map(|row| &row.id).collect::<Vec<_>>(), [&commit.outbox[0].id]);
 }
 
-/// What must be so once the file is back: it holds everything, under the same ids.
+/// Checks the recovered file: it has everything, under the same ids.
 #[track_caller]
 fn is_back(mut store: Store, path: &Path, commit: &Commit) {
     store.commit(commit).unwrap();
@@ -204,7 +204,7 @@ fn a_service_starts_without_a_file_and_takes_it_as_soon_as_it_can() {
     fs::create_dir_all(missing.parent().unwrap()).unwrap();
     is_back(store, &missing, &later(30));
 
-    // A folder in its place is not what root may read either.
+    // A folder in its place cannot be read, not even by root.
     let folder_in_its_place = folder.path().join("folder.db");
     fs::create_dir(&folder_in_its_place).unwrap();
     let mut store = serve(&folder_in_its_place);
@@ -246,7 +246,7 @@ fn one_service_has_a_file_by_whatever_name() {
     serve(&link);
 }
 
-/// Changes a row as a flipped bit does, past all checks.
+/// Changes a row without any checks, like a flipped bit.
 fn flip(path: &Path, sql: &str) {
     let connection = Connection::open(path).unwrap();
     connection.pragma_update(None, "ignore_check_constraints", true).unwrap();
@@ -300,7 +300,7 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
         assert_eq!(store.set_bad_rows_aside(now()).unwrap(), [], "nothing is wrong yet");
         drop(store);
         flip(&path, sql);
-        // Tools read on.
+        // Tools can still read.
         let tool = Store::open_as_is(&path).unwrap();
         tool.outbox().unwrap();
         tool.silences().unwrap();
@@ -321,7 +321,7 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
             ("outbox", store.outbox().unwrap() == first.outbox),
             ("silence", store.silences().unwrap().len() == 1),
         ];
-        // An alert that fires is in the outbox, too.
+        // A firing alert is in the outbox too.
         found.retain(|(name, is_whole)| *is_whole == (*name == table && table != "alert"));
         assert!(found.is_empty(), "{sql}: {found:?}");
         let kept: i64 = store.connection.query_row("SELECT count(*) FROM set_aside", [], |row| row.get(0)).unwrap();
@@ -331,7 +331,7 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
     }
 }
 
-/// Some jobs, and those that are no longer to be kept.
+/// Changed and removed jobs.
 fn changed<const N: usize>(changes: [(&str, Option<f64>); N]) -> SavedJobs {
     let mut changed = SavedJobs::default();
     for (id, seen) in changes {
