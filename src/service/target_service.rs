@@ -102,7 +102,7 @@ impl TargetService {
 
         let same_place = SamePlace::new(&target, shared.targets.subscribe());
         let (senders, inbox) = Inbox::new();
-        let (past, past_inbox) = mpsc::channel(MAX_HISTORY_QUERIES);
+        let (past, queries) = mpsc::channel(MAX_HISTORY_QUERIES);
         let (frames, frames_inbox) = mpsc::channel(FRAMES);
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
         let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
@@ -112,8 +112,7 @@ impl TargetService {
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
         let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
-        let (forecasting, forecasts) =
-            Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
+        let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -152,7 +151,7 @@ impl TargetService {
         parts.spawn("poller", polling.run(stop.child_token()));
         parts.spawn("events", listening);
         parts.spawn("rules", shared.clone().forward_rules(senders.rules, rest.clone()));
-        parts.spawn("forecasts", forecasts.run(rest.clone()));
+        parts.spawn("forecasts", task.run(rest.clone()));
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
@@ -162,10 +161,7 @@ impl TargetService {
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn(
-            "history",
-            history::answer(history::HistorySources::of(&shared, &config, latest), past_inbox, rest.clone()),
-        );
+        parts.spawn("history", history::answer(history::Sources::of(&shared, &config, latest), queries, rest.clone()));
         same_place.or_refused(parts.finish(stop, rest).await)
     }
 }
