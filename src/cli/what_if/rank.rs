@@ -222,7 +222,8 @@ fn halving_lines(tried: &[RankedChange]) -> Vec<String> {
     let Some(first) = tried.first() else { return Vec::new() };
     let waits = first.before.iter().filter(|share| share.p95.is_some_and(|p95| p95 >= SHORT_WAIT));
     let line = |share: &ShareWaits| {
-        let halves = |one: &&RankedChange| one.halves().any(|other| other.queue == share.queue && other.share == share.share);
+        let halves =
+            |one: &&RankedChange| one.halves().any(|other| other.queue == share.queue && other.share == share.share);
         let cheapest = tried.iter().filter(halves).min_by(|a, b| {
             a.instances.total_cmp(&b.instances).then_with(|| b.saved_hours().total_cmp(&a.saved_hours()))
         });
