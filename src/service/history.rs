@@ -27,7 +27,7 @@ const MAX_DOWNSAMPLED_FRAMES: u32 = 500;
 
 /// Data sources for history queries.
 #[derive(Clone, Debug)]
-pub(super) struct Sources {
+pub(super) struct History {
     /// State file of the target.
     store: PathBuf,
     latest: watch::Receiver<Snapshot>,
@@ -37,7 +37,7 @@ pub(super) struct Sources {
     clock: Clock,
 }
 
-impl Sources {
+impl History {
     pub(super) fn of(shared: &Shared, own: &Config, latest: watch::Receiver<Snapshot>) -> Self {
         let Shared { config, clock, rules, .. } = shared.clone();
         Self { store: own.store.clone(), latest, config, rules, clock }
@@ -45,7 +45,7 @@ impl Sources {
 }
 
 /// Answers history queries until `stop`. A query that fails is dropped, which its client notices.
-pub(super) async fn answer(past: Sources, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
+pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
             () = stop.cancelled() => return,
@@ -72,7 +72,7 @@ pub(super) async fn answer(past: Sources, mut questions: mpsc::Receiver<PastQuer
 
 /// Builds a report on a blocking thread: it takes long.
 async fn make_report(
-    past: &Sources,
+    past: &History,
     span: (Timestamp, Timestamp),
     by: &[String],
     reply: oneshot::Sender<Result<serde_json::Value, InvalidReport>>,

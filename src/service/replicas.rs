@@ -268,7 +268,7 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history::answer(history::Sources::of(shared, config, latest), questions, stop.clone()),
+        history::answer(history::History::of(shared, config, latest), questions, stop.clone()),
         following::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }

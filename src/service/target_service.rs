@@ -161,7 +161,7 @@ impl TargetService {
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn("history", history::answer(history::Sources::of(&shared, &config, latest), queries, rest.clone()));
+        parts.spawn("history", history::answer(history::History::of(&shared, &config, latest), queries, rest.clone()));
         same_place.or_refused(parts.finish(stop, rest).await)
     }
 }
