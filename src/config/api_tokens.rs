@@ -150,7 +150,7 @@ mod tests {
             ("{ name: a, token: s3cret-s3cret-s, may: read }", "has 15 characters", "token"),
             ("{ name: a, token: \"${SPACED}\", may: read }", "must not contain a space", "token"),
             ("{ name: a, token: \"${UMLAUT}\", may: read }", "letters, digits and -._~+/=", "token"),
-            ("{ name: a, token: \"${LONG}\", may: read }", "512 are the most", "token"),
+            ("{ name: a, token: \"${LONG}\", may: read }", "the maximum is 512", "token"),
             ("{ name: a, token: \"${UNSET}\", may: read }", "UNSET is not set", "token"),
             ("{ name: a, token: \"$GOOD\", may: read }", "write ${GOOD}", "token"),
             ("{ name: a, token: \"${file:/nowhere}\", may: read }", "cannot be read", "token"),
@@ -182,7 +182,8 @@ api:
 ";
         let shown = load("trainspotter.yaml", text, Path::new("."), &|_| None).unwrap_err().to_string();
         assert!(
-            shown.contains("has the name of api.tokens[0]") && shown.contains("is the token of api.tokens[0]"),
+            shown.contains("has the same name as api.tokens[0]")
+                && shown.contains("is the same token as api.tokens[0]"),
             "{shown}"
         );
         assert!(shown.contains("2 problems") && !shown.contains("s3cret") && shown.contains("name: bo"), "{shown}");

@@ -97,7 +97,7 @@ listen: everywhere
     6 |   - { name: chat, webhook: { url: "http://169.254.170.2/v2" } }
       |                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^
 
-    error: another receiver is called `chat` already
+    error: another receiver is already named `chat`
      --> trainspotter.yaml:7:13
       |
     7 |   - { name: chat, sns: { topic: alerts } }
@@ -295,7 +295,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("publish: { otlp: [{ endpoint: 'http://c/v1/metrics', headers: { 'my header': x } }] }", "name of a header"),
         ("external_url: 'https://ops.example/?a=b'", "no user, query or fragment"),
         ("external_url: '${UNSET}'", "UNSET is not set"),
-        ("store: state/", "the path of a file"),
+        ("store: state/", "a file path is required"),
         ("store: ':memory:'", "no state would be stored there"),
         ("store: 'file:state.db?mode=ro'", "no state would be stored there"),
         ("store: s3://bucket/state.db", "no state would be stored there"),
@@ -475,8 +475,8 @@ fn a_store_is_a_file_or_a_file_and_a_log() {
     assert_eq!((folder.log, folder.lease), (ObjectPlace::Folder("/var/lib/log".into()), Duration::from_secs(45)));
     for (text, message) in [
         ("s3://bucket/prefix", "A log is configured in addition to the file"),
-        ("{ file: \"\" }", "the path of a file"),
-        ("{ log: bucket }", "not the place of a log"),
+        ("{ file: \"\" }", "a file path is required"),
+        ("{ log: bucket }", "not a location for a log"),
         ("{ log: \"s3://B/prefix\" }", "not a bucket name"),
         ("{ log: \"s3:///prefix\" }", "not a bucket name"),
         ("{ log: \"s3://bucket/a//b\" }", "empty part"),

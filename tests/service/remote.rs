@@ -307,7 +307,7 @@ async fn commands_ask_a_running_service_and_say_what_is_wrong() {
 
     let silence = ["silence", "add", "--for", "2h", "--comment", "maintenance", "alertname=Polls"];
     let (code, _, reported) = site.command(Some(READ), &silence).await;
-    assert!(code == Some(1) && reported.contains("scraper may only read"), "{reported}");
+    assert!(code == Some(1) && reported.contains("scraper is read-only"), "{reported}");
     let (code, printed, reported) = site.command(Some(OPERATE), &silence).await;
     assert!(code == Some(0) && printed.starts_with("silence 1 until "), "{printed}{reported}");
     let (_, printed, _) = site.command(Some(READ), &["alerts"]).await;

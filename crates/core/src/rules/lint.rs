@@ -199,7 +199,7 @@ mod tests {
                 "by: [queue, share], all: [{{ metric: queue.wait.oldest, above: 1h }}, {{ metric: queue.wait.oldest, below: {below} }}]"
             )
         };
-        one(&two("30m"), "never holds: `queue.wait.oldest` cannot be above 1h and below 30m at a time");
+        one(&two("30m"), "never holds: `queue.wait.oldest` cannot be above 1h and below 30m at the same time");
         check(&rule("A", &two("2h")), &[]);
         check(&rule("A", &two("30m").replace("[queue, share]", "[queue]")), &[]);
         let nothing = "is shorter than the 30s between two evaluations, so it compares nothing";

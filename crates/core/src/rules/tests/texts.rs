@@ -64,7 +64,7 @@ fn several_conditions_and_objectives_are_checked_part_by_part() {
     check_refused("all: []", "from 1 to 10 conditions");
     check_refused("all: [{ metric: queue.wait.oldest }]", "exactly one of `above` and `below`");
     check_refused("any: [{ metric: gpu.capacity, above: 1, abov: 2 }]", "unknown field `abov`");
-    check_refused("above: 1, all: [{ metric: gpu.capacity, above: 1 }]", "a rule with `all` has no `above` beside it");
+    check_refused("above: 1, all: [{ metric: gpu.capacity, above: 1 }]", "`above` cannot be combined with `all`");
     check_refused("by: [share], any: [{ metric: gpu.capacity, above: 1 }]", "has no label `share`");
     let objective = |rest: &str| format!("objective: {{ metric: queue.wait, {rest} }}");
     check_refused(
@@ -127,7 +127,9 @@ fn a_rule_file_of_prometheus_is_called_one() {
         "{reported:?}"
     );
     let text = "rules: [{ alert: A, expr: up == 0, annotations: { summary: x } }]\n";
-    assert!(parse_rules("rules.yaml", text).unwrap_err().to_string().contains("there are no expressions"));
+    assert!(
+        parse_rules("rules.yaml", text).unwrap_err().to_string().contains("Prometheus expressions are not supported")
+    );
 }
 
 #[test]
@@ -184,7 +186,7 @@ rules:
     3 |   - { alert: B, metric: queue.wait, above: 30m, annotations: { summary: x } }
       |                         ^^^^^^^^^^
 
-    error: another rule is called `B` already
+    error: another rule is already named `B`
      --> rules.yaml:4:14
       |
     4 |   - { alert: B, metric: gpu.idle.ratio, stat: p95, below: lots, by: [share], annotations: { summary: x } }
@@ -220,7 +222,7 @@ rules:
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
       |                         ^^^^^^^^^^^^^^^
 
-    error: there is no `shard` here; a template may name threshold, value
+    error: there is no `shard` here; available: threshold, value
      --> rules.yaml:5:86
       |
     5 |   - { alert: C, metric: job.preemptions, above: 1, below: 2, annotations: { summary: '{{ shard }}' } }
