@@ -28,16 +28,17 @@ pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<Strin
     lines
 }
 
-/// A job that is no longer where it was, as far as lists show.
+/// A job that ended or left its state by the lists, and is not described yet.
 fn left(job: &Job, span: &Span) -> String {
-    let (phase, from) = (span.phase, span.from.latest);
-    match job.status() {
-        JobStatus::Succeeded => "It has succeeded; the rest is known once AWS Batch describes it.".to_owned(),
-        status if status.is_ended() => "It has failed; the rest is known once AWS Batch describes it.".to_owned(),
-        _ => format!(
-            "It was {phase} from {from} on, and AWS Batch no longer lists it there: where it is is known once AWS Batch describes it."
-        ),
+    let state = job.status();
+    if state.is_ended() {
+        let how = if *state == JobStatus::Succeeded { "succeeded" } else { "failed" };
+        return format!("It has {how}, by AWS Batch's list of jobs; details follow when AWS Batch describes it.");
     }
+    let (phase, from) = (span.phase, span.from.latest);
+    format!(
+        "It was {phase} since {from}, but AWS Batch no longer lists it so. Its present state is unknown until AWS Batch describes it."
+    )
 }
 
 fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
