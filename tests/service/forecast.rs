@@ -190,3 +190,45 @@ async fn a_ranking_whose_past_is_forgotten_goes_on_and_says_which_changes_are_of
     assert_eq!(table.lines().filter(marked).count(), 2, "{table}");
     assert!(table.lines().filter(|line| line.contains("capacity=+1")).all(|line| !marked(&line)), "{table}");
 }
+
+/// Jobs of firing alerts of a rule.
+async fn alerting(running: &Running, rule: &str) -> Vec<String> {
+    let alerts = running.api("/api/v1/alerts").await;
+    let is_of_rule = |alert: &&Value| alert["rule"] == rule && alert["state"] == "firing";
+    let of_rule = alerts.as_array().into_iter().flatten().filter(is_of_rule);
+    of_rule.filter_map(|alert| alert["labels"]["job"].as_str().map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_warn_of_jobs_that_will_start_late_before_and_after_a_takeover() {
+    let rules = Some(include_str!("../../alerts/queues.yaml"));
+    let setup =
+        Setup { trace: backlog(), forecast: 1.0, start_by: Some("1h"), rules, has_log: true, ..Setup::default() };
+    let running = Running::start(setup).await;
+    let is_warned = async |running: &Running| {
+        let late = alerting(running, "JobWillStartLate").await;
+        let long = alerting(running, "JobWillWaitLong").await;
+        late.iter().any(|job| long.contains(job))
+    };
+    running.until("a job is expected later than its tag start-by", is_warned).await;
+
+    let mut found = 0;
+    for id in alerting(&running, "JobWillStartLate").await {
+        let job = running.api(&format!("/api/v1/jobs/{id}")).await;
+        let (start_by, p50) = (job["start_by"].as_str().unwrap(), job["start"]["p50"].as_str());
+        // Some have started meanwhile.
+        found += u32::from(p50.is_some_and(|p50| start_by < p50));
+    }
+    assert!(found > 0);
+    let truths = async |running: &Running| {
+        let estimates = expected(running).await;
+        estimates.iter().filter_map(|start| start["truths"].as_u64()).max()
+    };
+    let before = truths(&running).await.unwrap();
+
+    let running = running.take_over().await;
+    running.until("the estimates are there again", async |running| !expected(running).await.is_empty()).await;
+    assert!(truths(&running).await.unwrap() >= before, "nothing that was learnt is lost");
+    running.until("a job is expected later than its tag start-by", is_warned).await;
+    running.stop().await;
+}

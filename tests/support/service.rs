@@ -11,11 +11,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::config::{
-    Archive, Channel, CloudWatch, Config, Endpoint, Every, Publish, Receiver, ScheduledReport, Secret,
+    Archive, Channel, CloudWatch, Config, Endpoint, Every, ObjectPlace, Publish, Receiver, Replication,
+    ScheduledReport, Secret,
 };
 use trainspotter::service::Service;
 use trainspotter_clock::Clock;
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{JobDetails, Timestamp};
 use trainspotter_core::rules::{Rule, parse_rules};
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::{Simulation, trace};
@@ -55,6 +56,12 @@ pub struct Setup {
     pub speed: Option<f64>,
     /// Poll interval, if not the default.
     pub poll_every: Option<Duration>,
+    /// The tag `start-by` of all jobs.
+    pub start_by: Option<&'static str>,
+    /// A rule file beside the pack that is shipped.
+    pub rules: Option<&'static str>,
+    /// Whether the state is in a log that another process can take over.
+    pub has_log: bool,
 }
 
 /// A running service.
@@ -63,6 +70,7 @@ pub struct Running {
     endpoint: SocketAddr,
     clock: Clock,
     config: Config,
+    rules: Vec<Rule>,
     stop: CancellationToken,
     service: JoinHandle<()>,
     simulation_stop: CancellationToken,
@@ -76,22 +84,41 @@ impl Running {
         std::fs::write(&trace, &setup.trace).unwrap();
         let clock = Clock::fast(setup.speed.unwrap_or(SPEED));
         let since = clock.now();
-        let simulation = Simulation::new(trace::load(&trace, clock.now()).unwrap(), 7, clock);
+        let mut workload = trace::load(&trace, clock.now()).unwrap();
+        let start_by = setup.start_by.map(|value| (JobDetails::START_BY_TAG.to_owned(), value.to_owned()));
+        workload.submissions.iter_mut().for_each(|job| job.tags.extend(start_by.clone()));
+        let simulation = Simulation::new(workload, 7, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap();
         let simulation_stop = CancellationToken::new();
         tokio::spawn(simulator::serve(listener, simulation, simulation_stop.clone()));
-        let config = config(&setup, endpoint, folder.path().join("state.db"));
-        let (page, stop, service) = serve(config.clone(), clock, since).await;
-        Self { page, endpoint, clock, config, stop, service, simulation_stop, _folder: folder }
+        let mut config = config(&setup, endpoint, folder.path().join("state.db"));
+        config.replication = setup.has_log.then(|| Replication {
+            log: ObjectPlace::Folder(folder.path().join("log")),
+            region: None,
+            endpoint: None,
+            role: None,
+            lease: Duration::from_secs(45),
+        });
+        let more = setup.rules.map(|text| parse_rules("more.yaml", text).unwrap());
+        let rules = [rules(), more.unwrap_or_default()].concat();
+        let (page, stop, service) = serve(config.clone(), rules.clone(), clock, since).await;
+        Self { page, endpoint, clock, config, rules, stop, service, simulation_stop, _folder: folder }
     }
 
     /// Stops the service and starts another one with the same state. The simulation continues meanwhile.
     pub async fn restart(mut self) -> Self {
         self.stop.cancel();
         self.service.await.unwrap();
-        (self.page, self.stop, self.service) = serve(self.config.clone(), self.clock, self.clock.now()).await;
+        let (config, rules) = (self.config.clone(), self.rules.clone());
+        (self.page, self.stop, self.service) = serve(config, rules, self.clock, self.clock.now()).await;
         self
+    }
+
+    /// Stops the service and starts another one that has only the log: it takes over.
+    pub async fn take_over(mut self) -> Self {
+        self.config.store = self.config.store.with_extension("other");
+        self.restart().await
     }
 
     pub async fn stop(self) {
@@ -153,11 +180,16 @@ impl Running {
     }
 }
 
-async fn serve(config: Config, clock: Clock, since: Timestamp) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+async fn serve(
+    config: Config,
+    rules: Vec<Rule>,
+    clock: Clock,
+    since: Timestamp,
+) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let page = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let service = Service { config, rules: rules(), clock, since, listener };
+    let service = Service { config, rules, clock, since, listener };
     let running = service.run(stop.clone());
     (page, stop, tokio::spawn(async { running.await.unwrap() }))
 }
