@@ -54,11 +54,11 @@ pub struct Comparison {
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     correction_millis: AtomicI64,
-    heard: Mutex<Heard>,
+    measurements: Mutex<Measurements>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Measurements {
     /// Intersection of the bounds since then.
     known: Option<(Timestamp, Bounds)>,
     /// The first measurements, until a difference is trusted.
@@ -84,7 +84,7 @@ impl Bounds {
         (both.least <= both.most).then_some(both)
     }
 
-    fn later_by(self, millis: i64) -> Self {
+    fn shifted_by(self, millis: i64) -> Self {
         Self { least: self.least.saturating_add(millis), most: self.most.saturating_add(millis) }
     }
 
@@ -99,11 +99,11 @@ impl Bounds {
     }
 }
 
-impl Heard {
+impl Measurements {
     /// The known bounds after one more measurement; `None` if it changes nothing. `moved` is the step of the time of
     /// day since the last one.
-    fn take_in(&mut self, bounds: Bounds, received: Timestamp, moved: i64) -> Option<(Timestamp, Bounds)> {
-        let Some((since, known)) = self.known else { return Some((received, self.settle(bounds, moved)?)) };
+    fn add(&mut self, bounds: Bounds, received: Timestamp, moved: i64) -> Option<(Timestamp, Bounds)> {
+        let Some((since, known)) = self.known else { return Some((received, self.first_bounds(bounds, moved)?)) };
         let is_recent = received.since(since).max(since.since(received)) <= MAX_AGE || moved != 0;
         if let Some(both) = known.with(bounds) {
             self.contradictions.clear();
@@ -118,7 +118,7 @@ impl Heard {
         }
         // The time of day was set: either this machine was suspended and the difference is unchanged, or it is a new
         // one.
-        let shifted = known.later_by(-moved).with(bounds);
+        let shifted = known.shifted_by(-moved).with(bounds);
         if shifted.is_none() {
             *self = Self { first: vec![bounds], moved_millis: self.moved_millis, ..Self::default() };
         }
@@ -126,9 +126,9 @@ impl Heard {
     }
 
     /// The bounds from the first measurements: two that agree are enough.
-    fn settle(&mut self, bounds: Bounds, moved: i64) -> Option<Bounds> {
+    fn first_bounds(&mut self, bounds: Bounds, moved: i64) -> Option<Bounds> {
         for earlier in &mut self.first {
-            *earlier = earlier.later_by(-moved);
+            *earlier = earlier.shifted_by(-moved);
         }
         if let [only] = self.first.as_slice()
             && let Some(both) = only.with(bounds)
@@ -153,7 +153,7 @@ impl Heard {
     }
 }
 
-impl Heard {
+impl Measurements {
     /// Relative speed of the server's clock, if contradicting measurements move away from ours steadily.
     fn speed(&self) -> Option<f64> {
         let (first, last) = (self.contradictions.front()?, self.contradictions.back()?);
@@ -182,13 +182,13 @@ impl Reference {
     pub(crate) fn hear(&self, sent: Timestamp, received: Timestamp, date: Timestamp, moved_millis: i64) {
         let bounds =
             Bounds { least: date.millis() - received.millis(), most: date.millis() + DATE_MILLIS - sent.millis() };
-        let mut heard = self.heard();
-        let moved = moved_millis - std::mem::replace(&mut heard.moved_millis, moved_millis);
-        if let Some((since, bounds)) = heard.take_in(bounds, received, moved) {
-            heard.known = Some((since, bounds));
-            heard.rival = None;
-            heard.first.clear();
-            heard.contradictions.clear();
+        let mut measurements = self.measurements();
+        let moved = moved_millis - std::mem::replace(&mut measurements.moved_millis, moved_millis);
+        if let Some((since, bounds)) = measurements.add(bounds, received, moved) {
+            measurements.known = Some((since, bounds));
+            measurements.rival = None;
+            measurements.first.clear();
+            measurements.contradictions.clear();
             let correction = bounds.correction(self.correction_millis());
             self.correction_millis.store(correction, Ordering::Relaxed);
         }
@@ -202,7 +202,7 @@ impl Reference {
             skew_seconds: seconds(-ahead),
             uncertain_seconds: seconds((bounds.most - ahead).max(ahead - bounds.least)),
             correction_seconds: seconds(self.correction_millis()),
-            speed: self.heard().speed(),
+            speed: self.measurements().speed(),
         })
     }
 
@@ -213,12 +213,12 @@ impl Reference {
     }
 
     fn bounds(&self) -> Option<Bounds> {
-        self.heard().known.map(|(_, bounds)| bounds)
+        self.measurements().known.map(|(_, bounds)| bounds)
     }
 
     /// The state stays valid if another thread panics.
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn measurements(&self) -> MutexGuard<'_, Measurements> {
+        self.measurements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

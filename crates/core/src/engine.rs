@@ -129,7 +129,7 @@ impl Engine {
             cadence,
             tags: Vec::new(),
             facts: Facts { ledger, ..Facts::default() },
-            sources: Sources::new(counted_until).begun_by_own_clock(saved.counted_until.is_none()),
+            sources: Sources::new(counted_until).began_by_local_clock(saved.counted_until.is_none()),
             unknown_values: BTreeMap::new(),
             corrections_counted: 0,
             forgotten_counted: 0,
@@ -282,7 +282,7 @@ impl Engine {
         }
         self.count_limits();
         self.count_unkept_estimates();
-        self.shares.look_again();
+        self.shares.reset_full();
 
         alert_series::take_in(&self.active_alerts, &mut self.service, &mut self.counting);
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);

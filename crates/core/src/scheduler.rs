@@ -141,11 +141,11 @@ impl Scheduler {
     /// Processes all events due up to and including `to`. Does nothing if `to` is in the past.
     pub fn advance(&mut self, to: Timestamp) {
         while let Some((at, _)) = self.event_queue.peek().filter(|(at, _)| *at <= to) {
-            self.happen(at);
+            self.process_due(at);
             self.serve();
         }
         self.now = self.now.max(to);
-        self.forget_void();
+        self.drop_void();
     }
 
     /// Time of the next event; `None` if there is none.

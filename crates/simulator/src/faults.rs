@@ -26,9 +26,9 @@ use trainspotter_core::yaml::HumanDuration;
 pub use arrangement::Arrangement;
 
 use arrangement::ANY;
+use arrangement::CallFault;
 use arrangement::Kind;
 use arrangement::Shift;
-use arrangement::Strike;
 use arrangement::Vanish;
 use shown::Disguise;
 
@@ -38,7 +38,7 @@ pub(super) struct Faults {
     /// Current time, set before each request.
     pub now: Timestamp,
     random: ChaCha8Rng,
-    arranged: Vec<Arranged>,
+    arranged: Vec<ActiveFault>,
     vanishing: Vec<Vanishing>,
     unknown_status: Option<Disguise>,
     unknown_instance_type: Option<Disguise>,
@@ -50,7 +50,7 @@ pub(super) struct Faults {
 
 /// A fault with its time window.
 #[derive(Clone, Debug)]
-struct Arranged {
+struct ActiveFault {
     kind: Kind,
     operation: String,
     page: Option<u32>,
@@ -85,7 +85,7 @@ pub(super) struct Refusals {
 
 /// Effects of faults on one call.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Struck {
+pub(super) struct CallEffects {
     /// Error returned in place of the response.
     pub refusal: Option<ApiError>,
     /// Delay of the response, in simulated time.
@@ -128,8 +128,8 @@ impl Faults {
     /// Adds faults; their times count from now.
     pub fn arrange(&mut self, arrangement: Arrangement) {
         let now = self.now;
-        for (kind, strikes) in arrangement.strikes() {
-            self.arranged.extend(strikes.0.iter().map(|strike| Arranged::new(kind, strike, now)));
+        for (kind, call_faults) in arrangement.call_faults() {
+            self.arranged.extend(call_faults.0.iter().map(|fault| ActiveFault::new(kind, fault, now)));
         }
         let vanishing = |vanish: Vanish| {
             let (from, until) = window(vanish.after, vanish.r#for, now);
@@ -148,7 +148,7 @@ impl Faults {
     }
 
     /// Effects on a call; `words` are the service's errors.
-    pub fn strike(&mut self, operation: &str, words: Refusals) -> Struck {
+    pub fn effects_on(&mut self, operation: &str, words: Refusals) -> CallEffects {
         let mut due = |kind| self.due(kind, operation, None);
         let late = due(Kind::Slow).map_or(Duration::ZERO, Shift::duration);
         let refusals = [
@@ -161,7 +161,7 @@ impl Faults {
         let damages =
             [(Kind::Cut, Damage::Cut), (Kind::Truncated, Damage::Truncated), (Kind::Malformed, Damage::Malformed)];
         let damage = damages.into_iter().find_map(|(kind, damage)| due(kind).map(|_| damage));
-        Struck { refusal, late, damage }
+        CallEffects { refusal, late, damage }
     }
 
     /// How far AWS's clock is ahead at `now`, in milliseconds.
@@ -193,7 +193,7 @@ impl Faults {
 
     /// The active faults as JSON.
     pub fn described(&self) -> Value {
-        let strike = |arranged: &Arranged| {
+        let described = |arranged: &ActiveFault| {
             json!({
                 "fault": arranged.kind.as_str(),
                 "operation": arranged.operation,
@@ -207,7 +207,7 @@ impl Faults {
         };
         let vanishing = |vanishing: &Vanishing| json!({"job": vanishing.job, "from": vanishing.from, "until": vanishing.until, "hidden": vanishing.hidden});
         json!({
-            "arranged": self.arranged.iter().map(strike).collect::<Vec<_>>(),
+            "arranged": self.arranged.iter().map(described).collect::<Vec<_>>(),
             "vanish": self.vanishing.iter().map(vanishing).collect::<Vec<_>>(),
             "unknown_status": self.unknown_status.as_ref().map(|disguise| &disguise.value),
             "unknown_instance_type": self.unknown_instance_type.as_ref().map(|disguise| &disguise.value),
@@ -232,19 +232,19 @@ impl Faults {
     }
 }
 
-impl Arranged {
-    fn new(kind: Kind, strike: &Strike, now: Timestamp) -> Self {
-        let (from, until) = window(strike.after, strike.r#for, now);
+impl ActiveFault {
+    fn new(kind: Kind, fault: &CallFault, now: Timestamp) -> Self {
+        let (from, until) = window(fault.after, fault.r#for, now);
         let once = (kind == Kind::FailPage && until.is_none()).then_some(1);
         Self {
             kind,
-            operation: strike.operation.clone(),
-            page: strike.page,
-            left: strike.count.or(once),
+            operation: fault.operation.clone(),
+            page: fault.page,
+            left: fault.count.or(once),
             from,
             until,
-            probability: strike.probability.unwrap_or(1.0),
-            by: strike.by.unwrap_or(Shift(0)),
+            probability: fault.probability.unwrap_or(1.0),
+            by: fault.by.unwrap_or(Shift(0)),
         }
     }
 

@@ -42,9 +42,9 @@ use crate::cloudwatch::otlp;
 use crate::control;
 use crate::control::Command;
 use crate::faults::Arrangement;
+use crate::faults::CallEffects;
 use crate::faults::Damage;
 use crate::faults::Refusals;
-use crate::faults::Struck;
 use crate::protocol::Protocol;
 use crate::query::Form;
 use crate::reply::ApiError;
@@ -107,14 +107,14 @@ async fn put_otlp(State(accounts): State<Accounts>, headers: HeaderMap, sent: By
         Ok((simulation, _)) => simulation.clone(),
         Err(error) => return Protocol::RestJson1.write_error(&error, "otlp"),
     };
-    let (response, struck) = {
+    let (response, effects) = {
         let mut world = simulation.world();
         let throttled = ApiError::new(429, "ThrottlingException", "Rate exceeded");
         let expired = ApiError::new(403, "ExpiredTokenException", EXPIRED);
         let denied =
             ApiError::new(403, "AccessDeniedException", "User is not authorized to perform: cloudwatch:PutMetricData");
-        let struck = world.faults.strike(otlp::OPERATION, Refusals { throttled, expired, denied });
-        let result = match &struck.refusal {
+        let effects = world.faults.effects_on(otlp::OPERATION, Refusals { throttled, expired, denied });
+        let result = match &effects.refusal {
             Some(error) => Err(error.clone()),
             None => decoded(&headers, &sent).and_then(|body| otlp::answer(&mut world, &headers, &sent, &body)),
         };
@@ -123,10 +123,10 @@ async fn put_otlp(State(accounts): State<Accounts>, headers: HeaderMap, sent: By
             |body| ([(CONTENT_TYPE, "application/x-protobuf")], body).into_response(),
         );
         response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
-        (response, struck)
+        (response, effects)
     };
-    simulation.clock.sleep(struck.late).await;
-    match struck.damage {
+    simulation.clock.sleep(effects.late).await;
+    match effects.damage {
         None => response,
         Some(damage) => damaged(response, damage).await,
     }
@@ -221,17 +221,17 @@ async fn call(State(accounts): State<Accounts>, method: Method, uri: Uri, header
         (Err(error), Some(first)) => (first.clone(), Err(error)),
         (Err(error), None) => return Protocol::RestJson1.write_error(&error, "nobody"),
     };
-    let (response, deliveries, struck) = {
+    let (response, deliveries, effects) = {
         let mut world = simulation.world();
-        let (mut response, struck) = answer(&accounts, &mut world, caller, path, &headers, &body);
+        let (mut response, effects) = answer(&accounts, &mut world, caller, path, &headers, &body);
         response.headers_mut().extend(date(world.now).map(|date| (DATE, date)));
-        (response, world.topics.take_due(), struck)
+        (response, world.topics.take_due(), effects)
     };
     simulation.postman.send(deliveries);
-    if let Some(late) = struck.as_ref().map(|struck| struck.late).filter(|late| !late.is_zero()) {
+    if let Some(late) = effects.as_ref().map(|effects| effects.late).filter(|late| !late.is_zero()) {
         simulation.clock.sleep(late).await;
     }
-    match struck.and_then(|struck| struck.damage) {
+    match effects.and_then(|effects| effects.damage) {
         None => response,
         Some(damage) => damaged(response, damage).await,
     }
@@ -268,7 +268,7 @@ fn answer(
     path: &str,
     headers: &HeaderMap,
     body: &Bytes,
-) -> (Response, Option<Struck>) {
+) -> (Response, Option<CallEffects>) {
     let request_id = world.next_id();
     let body = match decoded(headers, body) {
         Ok(body) => body,
@@ -282,10 +282,10 @@ fn answer(
         let protocol = if is_form { Protocol::AwsQuery(sns::NAMESPACE) } else { Protocol::RestJson1 };
         return (protocol.write_error(&error, &request_id), None);
     };
-    let struck = world.faults.strike(&call.operation, call.refusals());
-    let result = match (&struck.refusal, caller) {
+    let effects = world.faults.effects_on(&call.operation, call.refusals());
+    let result = match (&effects.refusal, caller) {
         (Some(error), _) => Err(error.clone()),
-        (None, Err(error)) => Err(call.in_its_words(error)),
+        (None, Err(error)) => Err(call.in_service_format(error)),
         (None, Ok(_)) if call.service != Service::Sts => perform(world, &call, &body),
         (None, Ok(account)) => {
             sts::answer(accounts, world, &account, &call.operation, &Form::parse(&body)).map(Payload::Xml)
@@ -294,7 +294,7 @@ fn answer(
     if let Err(error) = &result {
         tracing::debug!(service = ?call.service, operation = call.operation, %error, "refused");
     }
-    (call.protocol.write(&call.operation, result, &request_id), Some(struck))
+    (call.protocol.write(&call.operation, result, &request_id), Some(effects))
 }
 
 /// A time in the format of the `Date` header.

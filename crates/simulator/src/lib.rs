@@ -274,7 +274,7 @@ impl World {
     }
 
     /// The account as lists show it, if it differs from the current one.
-    fn shown_in_lists(&self) -> Option<Scheduler> {
+    fn listed_state(&self) -> Option<Scheduler> {
         let lag = self.faults.list_lag(self.faults.now);
         if lag.is_zero() { None } else { self.past.at(self.now - lag) }
     }

@@ -80,7 +80,7 @@ impl Shares {
     }
 
     /// Called after a tick: slots may be free again.
-    pub(super) fn look_again(&mut self) {
+    pub(super) fn reset_full(&mut self) {
         self.full.clear();
     }
 

@@ -44,7 +44,7 @@ impl Sources {
     }
 
     /// Sets whether `began_at` is from this process's clock rather than from an earlier run.
-    pub(super) fn begun_by_own_clock(self, is_so: bool) -> Self {
+    pub(super) fn began_by_local_clock(self, is_so: bool) -> Self {
         Self { began_by_own_clock: is_so, ..self }
     }
 
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_corrected_clock_makes_no_source_older() {
         for (seconds, now) in [(36_000.0, 36_400), (-36_000.0, -35_600)] {
-            let mut sources = Sources::new(second(0)).begun_by_own_clock(true);
+            let mut sources = Sources::new(second(0)).began_by_local_clock(true);
             sources.failed(Source::Topology, None, second(20), "denied".to_owned());
             sources.clock_corrected(seconds);
             for source in [Source::Topology, Source::Jobs] {

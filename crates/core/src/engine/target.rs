@@ -8,7 +8,7 @@ impl Engine {
     /// ids.
     #[must_use]
     pub fn of_target(mut self, place: Place, apart: bool) -> Self {
-        self.active_alerts.set_apart(apart.then(|| place.target.clone()));
+        self.active_alerts.set_id_target(apart.then(|| place.target.clone()));
         self.service.place = place;
         self
     }

@@ -16,7 +16,7 @@ use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 pub const JOBS_NAMED: usize = 3;
 
 /// Jobs examined per class of waiting jobs with a relevant reason: those that go next.
-const JOBS_LOOKED_AT: usize = 20;
+const JOBS_EXAMINED: usize = 20;
 
 /// Maximum age of a failure for the job to be named.
 const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
@@ -26,7 +26,7 @@ const FAILED_WITHIN: Duration = Duration::from_secs(3_600);
 pub struct Notes<'a> {
     inputs: Inputs<'a>,
     diagnosis: OnceCell<Vec<Diagnosis<'a>>>,
-    by_kind: OnceCell<BTreeMap<Kind<'a>, OfKind>>,
+    by_kind: OnceCell<BTreeMap<Kind<'a>, KindDiagnoses>>,
 }
 
 /// Queue, share and class of waiting jobs.
@@ -34,7 +34,7 @@ type Kind<'a> = (&'a QueueName, Option<&'a ShareName>, &'a Class);
 
 /// Indexes of the diagnoses of a class: that of the job that goes next in its share, and that of the others.
 #[derive(Debug, Default)]
-struct OfKind {
+struct KindDiagnoses {
     next: Option<usize>,
     others: Option<usize>,
 }
@@ -56,19 +56,19 @@ impl<'a> Notes<'a> {
 
     /// Why a job waits; `None` if it does not.
     pub fn wait(&self, id: &JobId) -> Option<WaitNote> {
-        let one = self.judged_as(self.inputs.ledger.job(id)?)?;
+        let one = self.diagnosis_of(self.inputs.ledger.job(id)?)?;
         Some(WaitNote { reason: one.reason, explanation: one.reason.explain(&one.evidence) })
     }
 
     /// The reason for which a job waits; `None` if it does not.
     pub fn reason(&self, job: &Job) -> Option<Reason> {
-        Some(self.judged_as(job)?.reason)
+        Some(self.diagnosis_of(job)?.reason)
     }
 
     /// Why a job waits, given its wait so far by reason; without its queue position.
     pub(super) fn why(&self, job: &Job, waited: BTreeMap<Reason, f64>) -> Option<Why> {
         let queue = self.inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
-        Some(self.judged_as(job)?.why(queue, None, waited))
+        Some(self.diagnosis_of(job)?.why(queue, None, waited))
     }
 
     /// The longest-waiting jobs of a queue or share, each with its reason; only those with a reason in `wanted`, if
@@ -96,7 +96,7 @@ impl<'a> Notes<'a> {
         let longest = lanes.flat_map(|(_, _, lane)| lane.longest_waiting(JOBS_NAMED));
         let with_reason = |(since, id): &(Timestamp, JobId)| {
             let job = ledger.job(id)?;
-            Some((*since, job, self.judged_as(job)?.reason))
+            Some((*since, job, self.diagnosis_of(job)?.reason))
         };
         longest.filter_map(with_reason).collect()
     }
@@ -115,7 +115,7 @@ impl<'a> Notes<'a> {
             let places = lane.and_then(|lane| lane.places(one.class)).into_iter().flatten();
             let jobs = places.filter_map(|place| ledger.job(&place.id));
             let from = jobs.skip_while(|job| job.latest.id != one.job.latest.id);
-            from.take(one.jobs.min(JOBS_LOOKED_AT)).collect()
+            from.take(one.jobs.min(JOBS_EXAMINED)).collect()
         };
         let waiting = diagnosis.filter(|one| wanted(one.reason)).flat_map(|one| {
             first(one).into_iter().filter_map(|job| Some((job.waiting_since()?, job, one.reason))).collect::<Vec<_>>()
@@ -166,9 +166,9 @@ impl<'a> Notes<'a> {
     }
 
     /// The diagnosis of a job. Computed for all classes in one pass, and reused for all jobs.
-    fn judged_as(&self, job: &Job) -> Option<&Diagnosis<'a>> {
-        let by_kind: &BTreeMap<Kind<'_>, OfKind> = self.by_kind.get_or_init(|| {
-            let mut by_kind = BTreeMap::<Kind<'a>, OfKind>::new();
+    fn diagnosis_of(&self, job: &Job) -> Option<&Diagnosis<'a>> {
+        let by_kind: &BTreeMap<Kind<'_>, KindDiagnoses> = self.by_kind.get_or_init(|| {
+            let mut by_kind = BTreeMap::<Kind<'a>, KindDiagnoses>::new();
             for (index, one) in self.diagnosis().iter().enumerate() {
                 let of_kind = by_kind.entry((one.job.queue(), one.job.share(), one.class)).or_default();
                 let place = if one.goes_next { &mut of_kind.next } else { &mut of_kind.others };

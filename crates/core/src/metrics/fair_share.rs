@@ -96,7 +96,7 @@ impl RecentUse {
             let decay = if decay.is_zero() { DEFAULT_DECAY } else { decay };
             let of_queue = due(queue, row.capacity_gpus, inputs);
             let with_jobs = of_queue.iter().map(|due| due.share.clone()).collect();
-            for Due { share, target, used } in of_queue {
+            for Entitlement { share, target, used } in of_queue {
                 let recent = self.look((queue.name.clone(), share.clone()), used, decay, inputs.now);
                 rows.push(FairShareFigures { queue: queue.name.clone(), share, target, used, recent });
             }
@@ -129,7 +129,7 @@ pub(super) fn starved<'a>(
 }
 
 /// Entitlement and current use of a share with jobs, in GPUs.
-struct Due {
+struct Entitlement {
     share: ShareName,
     target: f64,
     used: f64,
@@ -139,7 +139,7 @@ struct Due {
 ///
 /// A share with a quarter of the weight is entitled to four times as much. Nobody is entitled to the compute
 /// reservation.
-fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Due> {
+fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Entitlement> {
     let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
         return Vec::new();
     };
@@ -151,7 +151,7 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<Du
     let Some(parts) = with_jobs.iter().map(part).collect::<Option<Vec<f64>>>() else { return Vec::new() };
     let all: f64 = parts.iter().sum();
     let left = capacity * (1.0 - kept(queue, inputs));
-    let due = |((share, used), part)| Due { share, target: left * part / all, used };
+    let due = |((share, used), part)| Entitlement { share, target: left * part / all, used };
     with_jobs.into_iter().zip(parts).map(due).collect()
 }
 

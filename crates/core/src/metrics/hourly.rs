@@ -99,7 +99,7 @@ impl Hourly {
             None => None,
             // A clock that was ahead has been corrected.
             Some(begin) if hour <= begin.hour => {
-                begin.hour = not_made(hour, &begin.made);
+                begin.hour = first_incomplete(hour, &begin.made);
                 None
             }
             Some(begin) => Some(rows(begin, &before, &self.places)),
@@ -107,14 +107,14 @@ impl Hourly {
         if over.is_some() || self.begin.is_none() {
             let made = self.begin.take().map(|begin| begin.made_with(over.as_deref())).unwrap_or_default();
             let marks = before.iter().map(Mark::of).collect();
-            self.begin = Some(HourBegin { hour: not_made(hour, &made), marks, gone: Vec::new(), made });
+            self.begin = Some(HourBegin { hour: first_incomplete(hour, &made), marks, gone: Vec::new(), made });
         }
-        self.keep_what_is_gone(&before);
+        self.keep_dropped_series(&before);
         over.filter(|rows| !rows.is_empty())
     }
 
     /// Series are dropped with their share or queue: their counts in this hour are kept.
-    fn keep_what_is_gone(&mut self, before: &[SavedSeries]) {
+    fn keep_dropped_series(&mut self, before: &[SavedSeries]) {
         let same = |(a, b): (&SavedSeries, &SavedSeries)| a.metric == b.metric && Arc::ptr_eq(&a.labels, &b.labels);
         if before.len() <= self.last.len() && before.iter().zip(&self.last).all(same) {
             return;
@@ -149,7 +149,7 @@ impl HourBegin {
 }
 
 /// The hour, or the first one after it that is not completed: a second row for an hour would be lost.
-fn not_made(mut hour: Timestamp, made: &BTreeSet<Timestamp>) -> Timestamp {
+fn first_incomplete(mut hour: Timestamp, made: &BTreeSet<Timestamp>) -> Timestamp {
     while made.contains(&hour) {
         hour = Timestamp::from_millis(hour.millis() + HOUR);
     }

@@ -10,7 +10,7 @@ use crate::model::{InstanceType, JobId, JobStatus, Policy, Position, ShareName, 
 pub const MAX_NEIGHBOURS: usize = 20;
 
 /// Maximum jobs examined for similar ones: the latest of the share.
-const MAX_LOOKED_AT: usize = 2_000;
+const MAX_EXAMINED: usize = 2_000;
 
 /// Minimum number of similar jobs for their waits to be shown.
 const MIN_ALIKE: usize = 3;
@@ -197,7 +197,7 @@ fn alike(job: &Job, inputs: &Inputs<'_>) -> Option<Alike> {
     };
     let is_alike = |other: &Job| other.latest.demand == job.latest.demand && other.latest.id != job.latest.id;
     let wanted =
-        Wanted { newest_first: true, examine: MAX_LOOKED_AT, also: &is_alike, ..Wanted::of(&filter, MAX_LOOKED_AT) };
+        Wanted { newest_first: true, examine: MAX_EXAMINED, also: &is_alike, ..Wanted::of(&filter, MAX_EXAMINED) };
     let found = inputs.ledger.find(wanted).jobs;
     let waited = |other: &&Job| {
         let first = other.timeline.spans().first().filter(|span| span.phase == Phase::Waiting)?;

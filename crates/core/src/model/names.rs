@@ -11,7 +11,7 @@ const MAX_NAME: usize = 200;
 ///
 /// What is wrong with it, to be appended to the name of its key.
 pub fn check_name(name: &str) -> Result<(), String> {
-    if let Some(letter) = name.chars().find(|letter| is_unseen(*letter)) {
+    if let Some(letter) = name.chars().find(|letter| is_invisible(*letter)) {
         return Err(format!("holds U+{:04X}, which nobody sees", u32::from(letter)));
     }
     if name.trim() != name {
@@ -22,7 +22,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// Line feeds and other control characters, direction marks, and zero-width characters.
-fn is_unseen(letter: char) -> bool {
+fn is_invisible(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
@@ -30,12 +30,12 @@ fn is_unseen(letter: char) -> bool {
 /// External text that is safe to display: characters that a terminal interprets, or that change text direction, are
 /// replaced with U+FFFD. Line feeds and tabs stay.
 pub fn readable(text: &str) -> Cow<'_, str> {
-    replaced(text, |letter| is_command(letter) && !matches!(letter, '\n' | '\t'))
+    replaced(text, |letter| is_unsafe_to_display(letter) && !matches!(letter, '\n' | '\t'))
 }
 
 /// As [`readable`], on a single line.
 pub fn readable_line(text: &str) -> Cow<'_, str> {
-    replaced(text, is_command)
+    replaced(text, is_unsafe_to_display)
 }
 
 fn replaced(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
@@ -46,7 +46,7 @@ fn replaced(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Control characters, line and paragraph separators, direction marks, and noncharacters.
-fn is_command(letter: char) -> bool {
+fn is_unsafe_to_display(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
 }

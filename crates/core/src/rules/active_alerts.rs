@@ -11,7 +11,7 @@ use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::context::{Context, Finding, Values};
 use crate::rules::history::History;
 use crate::rules::index::{By, Index};
-use crate::rules::likely_reasons::{self, Surroundings};
+use crate::rules::likely_reasons::{self, QueueWaits};
 use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::verdict::{Verdict, value_of, verdict};
 use crate::rules::wording::MAX_FUEL_PER_RULE;
@@ -32,7 +32,7 @@ pub struct ActiveAlerts {
     /// Remaining template work for the current rule.
     fuel: u64,
     /// Queues of the current frame.
-    surroundings: Surroundings,
+    queues: QueueWaits,
     /// The target, if its alerts need ids of their own.
     apart: Option<Arc<str>>,
     /// Account and region of the current frame.
@@ -48,7 +48,7 @@ impl ActiveAlerts {
     }
 
     /// Makes alert ids unique to this target.
-    pub(crate) fn set_apart(&mut self, target: Option<Arc<str>>) {
+    pub(crate) fn set_id_target(&mut self, target: Option<Arc<str>>) {
         self.apart = target;
     }
 
@@ -84,7 +84,7 @@ impl ActiveAlerts {
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples, &frame.place);
         self.place = frame.place.clone();
-        self.surroundings = likely_reasons::of(frame);
+        self.queues = likely_reasons::of(frame);
         let mut reported = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {
@@ -178,12 +178,14 @@ impl ActiveAlerts {
         let id = self.id(rule, by);
         let firing = self.alerts.get(&id).is_some_and(|alert| alert.state.fired_at().is_some());
         match verdict(rule, findings, firing) {
-            Verdict::Holds { shown } => self.judge(rule, by, Found::Holds(shown), value_of(findings, shown), now),
-            Verdict::Rests { shown: deciding } => {
+            Verdict::Holds { shown } => {
+                self.advance_instance(rule, by, Evaluation::Holds(shown), value_of(findings, shown), now)
+            }
+            Verdict::DoesNotHold { shown: deciding } => {
                 // At the end, show the value of the condition whose unit and threshold the alert shows.
                 let shown = self.alerts.get(&id).map_or(deciding, |alert| alert.condition);
                 let has_data = value_of(findings, deciding).is_some();
-                self.judge(rule, by, Found::Rests { has_data }, value_of(findings, shown), now)
+                self.advance_instance(rule, by, Evaluation::DoesNotHold { has_data }, value_of(findings, shown), now)
             }
             Verdict::Gone => self.alerts.remove(&id)?.end(ResolveReason::Gone, now),
             // Unknown changes nothing, and the time does not count.
@@ -199,8 +201,9 @@ impl ActiveAlerts {
             return None;
         }
         let reported = {
-            let found = if left_out > 0 { Found::Holds(0) } else { Found::Rests { has_data: true } };
-            self.judge(rule, &by, found, Some(f64::from(left_out)), now)
+            let evaluation =
+                if left_out > 0 { Evaluation::Holds(0) } else { Evaluation::DoesNotHold { has_data: true } };
+            self.advance_instance(rule, &by, evaluation, Some(f64::from(left_out)), now)
         };
         if self.alerts.contains_key(&self.id(rule, &by)) {
             self.overflowing.insert(rule.name.clone());
@@ -211,20 +214,28 @@ impl ActiveAlerts {
     }
 
     /// Advances one instance by an evaluation with a result.
-    fn judge(&mut self, rule: &Rule, by: &By, found: Found, value: Option<f64>, now: Timestamp) -> Option<Transition> {
+    fn advance_instance(
+        &mut self,
+        rule: &Rule,
+        by: &By,
+        evaluation: Evaluation,
+        value: Option<f64>,
+        now: Timestamp,
+    ) -> Option<Transition> {
         let id = self.id(rule, by);
         let before = self.alerts.remove(&id).and_then(|alert| self.resume(alert, now));
         let mut recent = before.as_ref().map(|alert| alert.recent.clone()).unwrap_or_default();
         let state = before.as_ref().map(|alert| alert.state);
-        let (next, change) = advance(state, &mut recent, matches!(found, Found::Holds(_)), rule.hold_policy(), now);
+        let (next, change) =
+            advance(state, &mut recent, matches!(evaluation, Evaluation::Holds(_)), rule.hold_policy(), now);
         let ended = before.as_ref().filter(|_| change == Change::Ended).cloned().and_then(|mut alert| {
             alert.value = value;
-            alert.end(if found.has_data() { ResolveReason::Recovered } else { ResolveReason::NoData }, now)
+            alert.end(if evaluation.has_data() { ResolveReason::Recovered } else { ResolveReason::NoData }, now)
         });
         let Some(state) = next else { return ended };
         let mut alert = before.unwrap_or_else(|| Alert::begin(rule, id.clone(), by, &self.place, state, now));
         (alert.state, alert.recent, alert.evaluated_at) = (state, recent, now);
-        if let Found::Holds(index) = found
+        if let Evaluation::Holds(index) = evaluation
             && let Some(clause) = rule.clauses.get(index)
         {
             if alert.condition != index {
@@ -259,7 +270,7 @@ impl ActiveAlerts {
     fn describe(&mut self, rule: &Rule, clause: &Clause, alert: &mut Alert, value: Option<f64>) {
         alert.value = value;
         alert.labels = labels_of(rule, &alert.by, &self.place);
-        let queue = alert.by.get("queue").and_then(|queue| self.surroundings.get(queue.as_str()));
+        let queue = alert.by.get("queue").and_then(|queue| self.queues.get(queue.as_str()));
         alert.queue_arn = queue.map(|queue| queue.arn.clone()).filter(|arn| !arn.is_empty());
         if alert.is_overflow() {
             let left_out = value.unwrap_or_default();
@@ -302,19 +313,19 @@ impl ActiveAlerts {
 
 /// Result of evaluating an instance that has data.
 #[derive(Clone, Copy)]
-enum Found {
+enum Evaluation {
     /// The rule holds; the condition with this index decided it.
     Holds(usize),
     /// The rule does not hold.
-    Rests {
+    DoesNotHold {
         /// Whether the deciding condition has a value, rather than no data that the rule treats as ok.
         has_data: bool,
     },
 }
 
-impl Found {
+impl Evaluation {
     fn has_data(self) -> bool {
-        matches!(self, Self::Holds(_) | Self::Rests { has_data: true })
+        matches!(self, Self::Holds(_) | Self::DoesNotHold { has_data: true })
     }
 }
 

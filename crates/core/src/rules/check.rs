@@ -85,7 +85,7 @@ impl Check<'_> {
 
     /// The rules of one entry: one, or one per window for an objective. Problems are collected in either case.
     fn rules(&mut self, text: &RuleText) -> Vec<Rule> {
-        self.texts_for_people(text);
+        self.labels_and_annotations(text);
         self.spans(text);
         let kinds = [("all", text.all.is_some()), ("any", text.any.is_some()), ("objective", text.objective.is_some())];
         let given: Vec<&str> = kinds.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect();
@@ -156,7 +156,7 @@ impl Check<'_> {
     }
 
     /// Checks what does not depend on the metric: labels and annotations.
-    fn texts_for_people(&mut self, text: &RuleText) {
+    fn labels_and_annotations(&mut self, text: &RuleText) {
         if text.annotations.len() > MAX_ANNOTATIONS {
             self.problem("annotations", format!("there are more than {MAX_ANNOTATIONS}"));
         }

@@ -40,13 +40,13 @@ pub(super) struct Context<'a> {
     history: &'a History,
     index: &'a Index,
     samples: &'a [&'a Sample],
-    taken: RefCell<BTreeMap<(&'static str, Aggregation), Taken>>,
+    taken: RefCell<BTreeMap<(&'static str, Aggregation), Aggregated>>,
     present: RefCell<BTreeMap<&'a [Label], Rc<BTreeSet<By>>>>,
     stale_after: f64,
 }
 
 /// Aggregated value of each series of a metric, by rank.
-type Taken = Rc<[Option<f64>]>;
+type Aggregated = Rc<[Option<f64>]>;
 
 /// Instances of one clause, ordered by label values.
 pub(super) struct Values<'a> {
@@ -121,7 +121,7 @@ impl<'a> Context<'a> {
     }
 
     /// Aggregated value of each series of the clause's metric; cached, since many rules use the same.
-    fn taken(&self, clause: &Clause) -> Taken {
+    fn taken(&self, clause: &Clause) -> Aggregated {
         let take = || {
             let places = self.index.places(clause.metric.name).iter();
             places.map(|place| self.value(clause, self.samples.get(*place)?)).collect()

@@ -18,7 +18,7 @@ const POINTS_KEPT: u32 = 2_000;
 const GAP: u32 = 250;
 
 /// A distribution's fraction counts once this part of its window is covered: the short window of the same objective.
-const SEEN_OF_A_RATIO: u32 = 12;
+const COVERED_FOR_FRACTION: u32 = 12;
 
 /// Past values by metric and, for objectives, bucket bound; then by series.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl History {
     /// Whether history reaches back far enough to conclude that a clause does not hold.
     pub(super) fn covers(&self, clause: &Clause, now: Timestamp) -> bool {
         let Some(window) = clause.take.window() else { return true };
-        let needed = if clause.take.bound().is_some() { window / SEEN_OF_A_RATIO } else { window };
+        let needed = if clause.take.bound().is_some() { window / COVERED_FOR_FRACTION } else { window };
         self.metrics.get(&key_of(clause)).is_some_and(|past| now.since(past.began_at) >= needed)
     }
 

@@ -11,11 +11,11 @@ pub(super) const LIKELY_REASON: &str = "likely_reason";
 pub(super) const NEXT_STEP: &str = "next_step";
 
 /// Queues of one frame, by name.
-pub(super) type Surroundings = BTreeMap<String, Surrounding>;
+pub(super) type QueueWaits = BTreeMap<String, QueueWait>;
 
 /// A queue that an alert may be about.
 #[derive(Debug, Default)]
-pub(super) struct Surrounding {
+pub(super) struct QueueWait {
     /// Its ARN; empty if unknown.
     pub(super) arn: String,
     /// Waiting jobs by share and reason.
@@ -23,10 +23,9 @@ pub(super) struct Surrounding {
 }
 
 /// The queues of a frame.
-pub(super) fn of(frame: &Frame) -> Surroundings {
-    let surrounding = |arn: &String| Surrounding { arn: arn.clone(), waiting: Vec::new() };
-    let mut queues: Surroundings =
-        frame.queues.iter().map(|row| (row.queue.to_string(), surrounding(&row.arn))).collect();
+pub(super) fn of(frame: &Frame) -> QueueWaits {
+    let queue_wait = |arn: &String| QueueWait { arn: arn.clone(), waiting: Vec::new() };
+    let mut queues: QueueWaits = frame.queues.iter().map(|row| (row.queue.to_string(), queue_wait(&row.arn))).collect();
     for row in &frame.reasons {
         if let Some(queue) = queues.get_mut(row.queue.as_str()) {
             queue.waiting.push((row.share.clone(), row.reason, row.jobs));
@@ -35,7 +34,7 @@ pub(super) fn of(frame: &Frame) -> Surroundings {
     queues
 }
 
-impl Surrounding {
+impl QueueWait {
     /// Annotations for the wanted reason that most jobs of the queue, or of one of its shares, wait for: the reason
     /// and the recommended action.
     pub(super) fn likely(&self, share: Option<&String>, wanted: impl Fn(Reason) -> bool) -> BTreeMap<String, String> {

@@ -18,7 +18,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
     for rule in rules {
         let mut tell = |what: String| found.push(format!("{}: {what}", rule.name));
         for clause in &rule.clauses {
-            if let Some(what) = foregone(clause) {
+            if let Some(what) = always_or_never(clause) {
                 tell(what);
             }
         }
@@ -43,7 +43,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
                 tell(format!("`{key}` is {}: is more than a day meant?", units::duration(span.as_secs_f64())));
             }
         }
-        if let Some(key) = beside_an_objective(rule) {
+        if let Some(key) = delay_of_objective(rule) {
             tell(format!("`{key}` with `objective` only delays its alerts: its windows already smooth them"));
         }
         if flaps(rule) {
@@ -64,7 +64,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
 }
 
 /// A delay that a rule of an objective adds to its windows.
-fn beside_an_objective(rule: &Rule) -> Option<&'static str> {
+fn delay_of_objective(rule: &Rule) -> Option<&'static str> {
     let is_objective = rule.clauses.iter().all(|clause| matches!(clause.take, Aggregation::FractionAbove(..)));
     let delays = if rule.datapoints.is_some() { Some("datapoints") } else { (!rule.hold.is_zero()).then_some("for") };
     delays.filter(|_| is_objective)
@@ -124,7 +124,7 @@ fn contradiction(rule: &Rule) -> Option<String> {
 }
 
 /// A condition that always or never holds, given the metric's range.
-fn foregone(clause: &Clause) -> Option<String> {
+fn always_or_never(clause: &Clause) -> Option<String> {
     let (least, most) = range(clause)?;
     let words = |value| clause.in_words(value);
     let name = clause.metric.name;

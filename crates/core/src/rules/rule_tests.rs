@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::rules::{ActiveAlerts, AlertState, Rule, Transition, TransitionKind};
 use crate::yaml::{self, Problems, nearest};
 
-pub use file::{Ahead, Expected, Notified};
+pub use file::{Expected, NotificationKind, Notified};
 use fixture::Fixture;
 
 /// The tests of one file.

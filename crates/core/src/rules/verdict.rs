@@ -13,7 +13,7 @@ pub(super) enum Verdict {
         shown: usize,
     },
     /// The rule does not hold; messages show the value of this condition.
-    Rests {
+    DoesNotHold {
         /// Index of the condition.
         shown: usize,
     },
@@ -42,14 +42,14 @@ pub(super) fn verdict(rule: &Rule, findings: &[Finding], firing: bool) -> Verdic
     let first = |wanted| holds.iter().position(|holds| *holds == wanted);
     match rule.combine {
         Combine::All => match (first(Some(false)), first(None)) {
-            (Some(shown), _) => Verdict::Rests { shown },
+            (Some(shown), _) => Verdict::DoesNotHold { shown },
             (None, Some(_)) => Verdict::Unknown,
             (None, None) => Verdict::Holds { shown: 0 },
         },
         Combine::Any => match (first(Some(true)), first(None)) {
             (Some(shown), _) => Verdict::Holds { shown },
             (None, Some(_)) => Verdict::Unknown,
-            (None, None) => Verdict::Rests { shown: 0 },
+            (None, None) => Verdict::DoesNotHold { shown: 0 },
         },
     }
 }

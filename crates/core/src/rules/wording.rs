@@ -16,7 +16,7 @@ pub(super) const MAX_FUEL_PER_RULE: u64 = 1_000_000;
 
 /// Filters and functions that nest lists. Their results are not counted before they exist: see
 /// [`template_limits::check`].
-const MAKERS_OF_LISTS: [&str; 20] = [
+const LIST_BUILDERS: [&str; 20] = [
     "batch",
     "chain",
     "debug",
@@ -80,7 +80,7 @@ impl Templates {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(MAX_FUEL));
-        for name in MAKERS_OF_LISTS {
+        for name in LIST_BUILDERS {
             environment.remove_filter(name);
             environment.remove_global(name);
         }

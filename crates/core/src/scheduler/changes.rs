@@ -185,7 +185,7 @@ impl Scheduler {
 
     fn settle(&mut self) {
         self.serve();
-        self.forget_void();
+        self.drop_void();
     }
 }
 

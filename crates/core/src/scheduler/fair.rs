@@ -112,7 +112,7 @@ impl FairShare {
     fn mean(&self, share_state: &ShareState, now: Timestamp) -> f64 {
         let used = instances(share_state.used);
         let half_lives = now.seconds_since(share_state.past.at) * 2.0 / self.decay.as_secs_f64();
-        used + (share_state.past.mean - used) * halved(half_lives)
+        used + (share_state.past.mean - used) * exp2_neg(half_lives)
     }
 }
 
@@ -123,7 +123,7 @@ fn instances(amounts: Amounts) -> f64 {
 
 /// 2^-x for x >= 0 to within one per mille; 0 if the result would be smaller than that. The standard math library may
 /// differ between machines in the last bit, and one bit can change a history.
-fn halved(x: f64) -> f64 {
+fn exp2_neg(x: f64) -> f64 {
     if x >= 10.0 {
         return 0.0;
     }
@@ -145,7 +145,7 @@ mod tests {
         for (x, expected) in
             [(0.0, 1.0), (0.5, 0.5_f64.sqrt()), (1.0, 0.5), (2.5, 0.1768), (9.5, 0.001_381), (10.0, 0.0), (1e9, 0.0)]
         {
-            assert!((halved(x) - expected).abs() < 1e-3, "2^-{x} is {}", halved(x));
+            assert!((exp2_neg(x) - expected).abs() < 1e-3, "2^-{x} is {}", exp2_neg(x));
         }
         let fair = FairShare::new(&[], Duration::from_secs(3600), 0);
         let at = |seconds| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs(seconds);

@@ -9,7 +9,7 @@ use crate::model::InstanceType;
 use crate::scheduler::Terms;
 
 /// Maximum distinct values of one kind; further values are not shared.
-const MOST: usize = 10_000;
+const MAX_VALUES: usize = 10_000;
 
 type Tags = BTreeMap<String, String>;
 /// A demand as a comparable key: units and the bits of quantities.
@@ -31,7 +31,7 @@ impl Interner {
             return Arc::clone(known);
         }
         let new: Arc<[Capacity]> = demand.into();
-        if self.demands.len() < MOST {
+        if self.demands.len() < MAX_VALUES {
             self.demands.insert(key, Arc::clone(&new));
         }
         new
@@ -43,7 +43,7 @@ impl Interner {
             return Arc::clone(known);
         }
         let new = Arc::new(tags);
-        if self.tags.len() < MOST {
+        if self.tags.len() < MAX_VALUES {
             self.tags.insert(Arc::clone(&new));
         }
         new

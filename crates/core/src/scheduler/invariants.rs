@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::checker::judge_decision;
-use self::checker::judge_life;
-use self::checker::judge_state;
+use self::checker::check_decision;
+use self::checker::check_life;
+use self::checker::check_state;
 use super::*;
 use crate::model::Capacity;
 use crate::model::InstanceType;
@@ -242,7 +242,7 @@ impl Case {
         for (second, change) in &self.changes {
             advance(&mut scheduler, at(*second));
             self.make(change, &mut scheduler);
-            judge_state(&scheduler);
+            check_state(&scheduler);
         }
         advance(&mut scheduler, at(4000));
         let setup = self.setup();
@@ -289,12 +289,12 @@ impl Case {
 }
 
 /// As `Scheduler::advance`, and checks every decision before and after it is applied.
-fn advance_judged(scheduler: &mut Scheduler, to: Timestamp) {
+fn advance_checked(scheduler: &mut Scheduler, to: Timestamp) {
     while let Some(next) = scheduler.next_event().filter(|next| *next <= to) {
-        scheduler.happen(next);
-        scheduler.serve_watched(&mut judge_decision);
-        judge_state(scheduler);
-        scheduler.forget_void();
+        scheduler.process_due(next);
+        scheduler.serve_watched(&mut check_decision);
+        check_state(scheduler);
+        scheduler.drop_void();
     }
     scheduler.advance(to);
 }
@@ -304,9 +304,9 @@ proptest! {
 
     #[test]
     fn every_decision_is_lawful_and_every_job_that_can_run_ends(case in case()) {
-        let scheduler = case.play(1, advance_judged);
+        let scheduler = case.play(1, advance_checked);
         for job in scheduler.jobs() {
-            judge_life(&scheduler, job);
+            check_life(&scheduler, job);
         }
         prop_assert_eq!(scheduler.next_event(), None);
         // What still waits is behind a head that can never be dispatched, or can never be dispatched itself.
@@ -332,7 +332,7 @@ proptest! {
             }
             scheduler.advance(to);
         });
-        let judged = case.play(9, advance_judged);
+        let judged = case.play(9, advance_checked);
         prop_assert!(jumps.jobs().eq(steps.jobs()));
         prop_assert!(jumps.jobs().eq(judged.jobs()));
     }

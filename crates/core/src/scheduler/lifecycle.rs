@@ -105,7 +105,7 @@ impl Scheduler {
     }
 
     /// Processes all events of one instant, before any dispatch at that instant.
-    pub(super) fn happen(&mut self, at: Timestamp) {
+    pub(super) fn process_due(&mut self, at: Timestamp) {
         self.now = self.now.max(at);
         while let Some(event) = self.event_queue.pop(self.now) {
             if self.is_void(&event) {
@@ -114,7 +114,7 @@ impl Scheduler {
             match event {
                 Event::Arrival(arrival) => self.arrive(*arrival),
                 Event::Timer { job, .. } => self.step(job),
-                Event::Limit { job, .. } => self.stir(job),
+                Event::Limit { job, .. } => self.mark_pool_changed(job),
             }
         }
     }
@@ -137,10 +137,10 @@ impl Scheduler {
             JobStatus::Submitted => self.become_runnable(number),
             JobStatus::Runnable if self.jobs[number].held => {
                 self.jobs[number].held = false;
-                self.stir(number);
+                self.mark_pool_changed(number);
             }
             JobStatus::Runnable => self.follow_record(number),
-            JobStatus::Scheduled if self.finds_no_instances(number) => self.come_back_empty(number),
+            JobStatus::Scheduled if self.finds_no_instances(number) => self.requeue_without_instances(number),
             JobStatus::Scheduled => {
                 let dwell = self.dwell(number, Purpose::Starting, self.delays.starting);
                 let entry = &mut self.jobs[number];
@@ -322,7 +322,7 @@ impl Scheduler {
     }
 
     /// SageMaker had no instances: the job waits again, and retries after a delay.
-    fn come_back_empty(&mut self, number: usize) {
+    fn requeue_without_instances(&mut self, number: usize) {
         self.release(number);
         self.change(number, |job, now| job.set_back(Setback::NoInstances, NO_INSTANCES.into(), now));
         let entry = &mut self.jobs[number];
@@ -438,7 +438,7 @@ impl Scheduler {
         }
     }
 
-    fn stir(&mut self, number: usize) {
+    fn mark_pool_changed(&mut self, number: usize) {
         let pool = self.queues[self.jobs[number].queue].pool;
         self.pools[pool].changed = true;
     }
@@ -455,7 +455,7 @@ impl Scheduler {
     }
 
     /// Drops void events at the front, so that `next_event` returns real events only.
-    pub(super) fn forget_void(&mut self) {
+    pub(super) fn drop_void(&mut self) {
         while self.event_queue.peek().is_some_and(|(_, event)| self.is_void(event)) {
             self.event_queue.take_next();
         }

@@ -10,7 +10,7 @@ pub const UNITS: usize = 8;
 
 /// Maximum counted quantity of one unit: 16 million instances, so that sums over all shares of a queue do not
 /// overflow.
-pub const MOST: i32 = 1 << 24;
+pub const MAX_INSTANCES: i32 = 1 << 24;
 
 /// Instances per unit of one environment, in the order of its units; zero for unused slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +38,8 @@ pub struct Pool {
 impl Amounts {
     /// Zero of each unit.
     pub const ZERO: Self = Self([0; UNITS]);
-    /// No limit: more than any sum of [`MOST`].
-    pub const ENDLESS: Self = Self([i32::MAX / 2; UNITS]);
+    /// No limit: more than any sum of [`MAX_INSTANCES`].
+    pub const UNLIMITED: Self = Self([i32::MAX / 2; UNITS]);
 
     /// Sum per unit.
     pub fn plus(self, other: Self) -> Self {
@@ -156,5 +156,5 @@ impl Pool {
 fn whole(quantity: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "rounded by the caller, and `as` saturates")]
     let whole = quantity as i32;
-    whole.clamp(0, MOST)
+    whole.clamp(0, MAX_INSTANCES)
 }

@@ -10,7 +10,7 @@
 use crate::model::QuotaShare;
 use crate::model::Sharing;
 use crate::scheduler::pool::Amounts;
-use crate::scheduler::pool::MOST;
+use crate::scheduler::pool::MAX_INSTANCES;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
@@ -63,10 +63,10 @@ impl Quota {
         let (lends, borrows, most) = match share.sharing {
             Sharing::Reserve | Sharing::Unknown => (false, false, limit),
             Sharing::Lend => (true, false, limit),
-            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts::ENDLESS),
+            Sharing::LendAndBorrow { borrow_limit: None } => (true, true, Amounts::UNLIMITED),
             Sharing::LendAndBorrow { borrow_limit: Some(percent) } => {
                 let more = |own: i32| i64::from(own) * (100 + i64::from(percent)) / 100;
-                (true, true, Amounts(limit.0.map(|own| more(own).min(i64::from(MOST)) as i32)))
+                (true, true, Amounts(limit.0.map(|own| more(own).min(i64::from(MAX_INSTANCES)) as i32)))
             }
         };
         Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }

@@ -72,7 +72,7 @@ impl Outcome {
 }
 
 /// Collects the results of jobs.
-struct Books<'a> {
+struct Collector<'a> {
     past: &'a Past,
     waits: BTreeMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
     queues: BTreeMap<QueueName, Use>,
@@ -85,7 +85,7 @@ struct Use {
     lost: BTreeMap<InstanceType, f64>,
 }
 
-impl<'a> Books<'a> {
+impl<'a> Collector<'a> {
     fn of(past: &'a Past) -> Self {
         let mut waits: BTreeMap<_, (usize, Vec<f64>)> = BTreeMap::new();
         for job in &past.jobs {
@@ -175,17 +175,17 @@ pub(super) fn happened(past: &Past) -> Option<Outcome> {
     if past.jobs.iter().all(|job| job.seen.is_none()) {
         return None;
     }
-    let mut books = Books::of(past);
+    let mut collector = Collector::of(past);
     for (index, job) in past.jobs.iter().enumerate() {
         let held = job.seen.as_ref().map_or(&[][..], |seen| &seen.held);
         if let Some((first, ..)) = held.first() {
-            books.started(index, *first);
+            collector.started(index, *first);
         }
         for (from, to, preempted) in held {
-            books.held(index, *from, to.unwrap_or(past.until), *preempted);
+            collector.held(index, *from, to.unwrap_or(past.until), *preempted);
         }
     }
-    Some(books.outcome(&Prices::new()))
+    Some(collector.outcome(&Prices::new()))
 }
 
 /// Simulates the jobs on the given setup. `progress` receives a fraction from 0 to 1.
@@ -202,7 +202,7 @@ pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)
         }
     }
     scheduler.keep_transitions(begin);
-    let mut books = Books::of(past);
+    let mut collector = Collector::of(past);
     let mut dispatched: BTreeMap<usize, Timestamp> = BTreeMap::new();
     let mut started: BTreeSet<usize> = BTreeSet::new();
     // After the last submission the remaining jobs need time to start one after the other.
@@ -215,17 +215,17 @@ pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)
                 TransitionKind::Moved { to: JobStatus::Scheduled, .. } => {
                     dispatched.insert(job, transition.at);
                     if started.insert(job) {
-                        books.started(job, transition.at);
+                        collector.started(job, transition.at);
                     }
                 }
                 TransitionKind::Preempted => {
                     if let Some(since) = dispatched.remove(&job) {
-                        books.held(job, since, transition.at, true);
+                        collector.held(job, since, transition.at, true);
                     }
                 }
                 TransitionKind::Moved { to: JobStatus::Succeeded | JobStatus::Failed, .. } => {
                     if let Some(since) = dispatched.remove(&job) {
-                        books.held(job, since, transition.at, false);
+                        collector.held(job, since, transition.at, false);
                     }
                 }
                 TransitionKind::Submitted
@@ -240,7 +240,7 @@ pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)
         }
     }
     for (job, since) in dispatched {
-        books.held(job, since, past.until.max(since), false);
+        collector.held(job, since, past.until.max(since), false);
     }
-    books.outcome(prices)
+    collector.outcome(prices)
 }

@@ -17,13 +17,13 @@ const MAX_REPEATED_JOBS: usize = 20_000;
 
 /// Maximum variation of the time that a job holds its instances, in seconds: as long as AWS may take to find and
 /// start them.
-const MOST_SECONDS: f64 = 60.0;
+const MAX_VARIATION_SECONDS: f64 = 60.0;
 
 /// Maximum variation as a fraction of that time.
-const MOST_PART: f64 = 0.1;
+const MAX_VARIATION_FRACTION: f64 = 0.1;
 
 /// Factor on the largest observed deviation: a few replays do not show every possible result.
-const BEYOND: f64 = 1.5;
+const SPREAD_FACTOR: f64 = 1.5;
 
 /// Results of several replays of one past.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Re
         outcome::replay(&varied(past, number), prices, |part| progress((number as f64 + part) / times as f64))
     };
     let all: Vec<Outcome> = (0..times).map(one).collect();
-    Repeated { middle: middle_of(&all), all }
+    Repeated { middle: medians_of(&all), all }
 }
 
 /// A note for a past that is replayed once, so that its spread is unknown.
@@ -64,22 +64,22 @@ fn varied(past: &Past, number: u64) -> Cow<'_, Past> {
         let mut hasher = DefaultHasher::new();
         (number, index).hash(&mut hasher);
         let part = (hasher.finish() % 2_001) as f64 / 1_000.0 - 1.0;
-        job.seconds += part * MOST_SECONDS.min(job.seconds * MOST_PART);
+        job.seconds += part * MAX_VARIATION_SECONDS.min(job.seconds * MAX_VARIATION_FRACTION);
     }
     Cow::Owned(past)
 }
 
 impl Repeated {
-    /// Uncertainty of a share's wait, in seconds: the largest deviation from the median, times [`BEYOND`].
+    /// Uncertainty of a share's wait, in seconds: the largest deviation from the median, times [`SPREAD_FACTOR`].
     pub fn spread(&self, share: &ShareOutcome, wait: impl Fn(&ShareOutcome) -> Option<f64>) -> f64 {
         let find = |outcome: &Outcome| outcome.share(&share.queue, share.share.as_ref()).and_then(&wait);
         let Some(middle) = find(&self.middle) else { return 0.0 };
-        self.all.iter().filter_map(find).map(|one| (one - middle).abs()).fold(0.0, f64::max) * BEYOND
+        self.all.iter().filter_map(find).map(|one| (one - middle).abs()).fold(0.0, f64::max) * SPREAD_FACTOR
     }
 }
 
 /// Medians. All replays have the same shares and queues in the same order.
-fn middle_of(all: &[Outcome]) -> Outcome {
+fn medians_of(all: &[Outcome]) -> Outcome {
     let Some(first) = all.first() else {
         let (from, to) = (Timestamp::default(), Timestamp::default());
         return Outcome { from, to, shares: Vec::new(), queues: Vec::new() };

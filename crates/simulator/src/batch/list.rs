@@ -74,7 +74,7 @@ pub(super) fn list_service_jobs(world: &mut World, input: &List) -> Result<Value
     world.faults.fail_page("ListServiceJobs", page)?;
 
     let last = token.and_then(|token| usize::try_from(token.order).ok());
-    let past = world.shown_in_lists();
+    let past = world.listed_state();
     let scheduler = past.as_ref().unwrap_or(&world.scheduler);
     let mut jobs = selection.jobs(scheduler, &world.quirks, &queue, last, size + 1);
     let more = jobs.len() > size;

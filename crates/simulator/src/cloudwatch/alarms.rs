@@ -44,7 +44,7 @@ pub(super) struct Alarm {
 /// Input of the validation rules of an alarm.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Judged {
+struct AlarmInput {
     alarm_name: String,
     #[serde(rename = "OKActions", default)]
     ok_actions: Vec<String>,
@@ -80,7 +80,7 @@ struct Query {
 
 /// Creates or replaces an alarm; a replaced alarm keeps its state.
 pub(super) fn put_metric_alarm(world: &mut World, input: Value) -> Result<(), ApiError> {
-    let judged: Judged = crate::cbor::input(&input)?;
+    let judged: AlarmInput = crate::cbor::input(&input)?;
     judged.check(&input)?;
     let Value::Map(members) = input else { return Ok(()) };
     let tags = |(name, _): &(Value, Value)| name.as_text() != Some("Tags");
@@ -93,7 +93,7 @@ pub(super) fn put_metric_alarm(world: &mut World, input: Value) -> Result<(), Ap
     Ok(())
 }
 
-impl Judged {
+impl AlarmInput {
     fn check(&self, input: &Value) -> Result<(), ApiError> {
         let given = |name: &str| has(input, name);
         let forms = [self.metric_name.is_some(), self.metrics.is_some(), self.evaluation_criteria.is_some()];
@@ -351,7 +351,7 @@ mod tests {
             }
             alarm.as_object_mut().unwrap().retain(|_, value| !value.is_null());
             let input = Value::serialized(&alarm).unwrap();
-            let judged: Judged = crate::cbor::input(&input).unwrap();
+            let judged: AlarmInput = crate::cbor::input(&input).unwrap();
             assert_eq!(judged.check(&input).map_err(|error| error.code), expected, "{alarm}");
         };
         check(metric(), json!({}), Ok(()));

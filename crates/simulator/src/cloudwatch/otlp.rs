@@ -41,7 +41,7 @@ const MAX_SERIES: usize = 20_000;
 
 /// Metrics that the endpoint accepted.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct Accepted {
     requests: u64,
     points: u64,
     refused_points: u64,
@@ -64,7 +64,7 @@ struct Point {
     points: u64,
 }
 
-impl Taken {
+impl Accepted {
     /// The whole state as JSON.
     pub(crate) fn shown(&self) -> Value {
         let series = self.series.iter().map(|((name, labels), point)| {

@@ -23,7 +23,7 @@ pub(crate) struct Metrics {
     pub(super) dashboards: Dashboards,
     pub(super) alarms: Alarms,
     /// Metrics from the OTLP endpoint, which are separate from all others.
-    pub(crate) otlp: otlp::Taken,
+    pub(crate) otlp: otlp::Accepted,
 }
 
 /// A metric's minutes. In AWS, metrics with different units are different; here the last unit applies to all.

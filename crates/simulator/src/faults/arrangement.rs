@@ -25,29 +25,29 @@ pub(super) const ANY: &str = "*";
 #[serde(deny_unknown_fields, default)]
 pub struct Arrangement {
     /// Calls are throttled.
-    pub(super) throttle: Many<Strike>,
+    pub(super) throttle: Many<CallFault>,
     /// Calls are answered 500.
-    pub(super) server_error: Many<Strike>,
+    pub(super) server_error: Many<CallFault>,
     /// Calls are rejected because their security token has expired.
-    pub(super) expired_credentials: Many<Strike>,
+    pub(super) expired_credentials: Many<CallFault>,
     /// Calls are rejected because access is denied.
-    pub(super) access_denied: Many<Strike>,
+    pub(super) access_denied: Many<CallFault>,
     /// Responses are delayed by this much simulated time (`by`).
-    pub(super) slow: Many<Strike>,
+    pub(super) slow: Many<CallFault>,
     /// The connection closes before the body.
-    pub(super) cut: Many<Strike>,
+    pub(super) cut: Many<CallFault>,
     /// Only half of the body is sent.
-    pub(super) truncated: Many<Strike>,
+    pub(super) truncated: Many<CallFault>,
     /// The body is a proxy's HTML.
-    pub(super) malformed: Many<Strike>,
+    pub(super) malformed: Many<CallFault>,
     /// One `page` of a list fails with 500.
-    pub(super) fail_page: Many<Strike>,
+    pub(super) fail_page: Many<CallFault>,
     /// GetJobQueueSnapshot keeps returning its first response.
-    pub(super) stale_snapshot: Many<Strike>,
+    pub(super) stale_snapshot: Many<CallFault>,
     /// AWS's clock, in all times and `Date` headers, is ahead by this much (`by`); behind, if negative.
-    pub(super) clock_skew: Many<Strike>,
+    pub(super) clock_skew: Many<CallFault>,
     /// ListServiceJobs shows the account as of this much earlier (`by`); descriptions are current.
-    pub(super) list_lag: Many<Strike>,
+    pub(super) list_lag: Many<CallFault>,
     /// Jobs that AWS no longer returns.
     pub(super) vanish: Many<Vanish>,
     /// A status that the first returned job shows from now on.
@@ -62,7 +62,7 @@ pub struct Arrangement {
 /// `probability`. Absent members do not limit.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Strike {
+pub(super) struct CallFault {
     /// An operation's name, or `*`.
     #[serde(default = "any")]
     pub operation: String,
@@ -118,19 +118,19 @@ impl Arrangement {
     /// Semantic errors, by the path of the member within it.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for (kind, strikes) in self.strikes() {
-            for (place, strike) in strikes.0.iter().enumerate() {
+        for (kind, call_faults) in self.call_faults() {
+            for (place, fault) in call_faults.0.iter().enumerate() {
                 // A single item has no index; the path of the member is close enough.
                 let path =
-                    if strikes.0.len() > 1 { format!("{}[{place}]", kind.as_str()) } else { kind.as_str().into() };
-                findings.extend(strike.finding(kind).map(|(member, message)| (format!("{path}.{member}"), message)));
+                    if call_faults.0.len() > 1 { format!("{}[{place}]", kind.as_str()) } else { kind.as_str().into() };
+                findings.extend(fault.finding(kind).map(|(member, message)| (format!("{path}.{member}"), message)));
             }
         }
         findings
     }
 
     /// All faults on calls, by kind.
-    pub(super) fn strikes(&self) -> [(Kind, &Many<Strike>); 12] {
+    pub(super) fn call_faults(&self) -> [(Kind, &Many<CallFault>); 12] {
         [
             (Kind::Throttle, &self.throttle),
             (Kind::ServerError, &self.server_error),
@@ -148,7 +148,7 @@ impl Arrangement {
     }
 }
 
-impl Strike {
+impl CallFault {
     fn finding(&self, kind: Kind) -> Option<(&'static str, String)> {
         if self.probability.is_some_and(|probability| !(0.0..=1.0).contains(&probability)) {
             return Some(("probability", "a probability lies between 0 and 1".to_owned()));

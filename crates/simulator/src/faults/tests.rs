@@ -17,16 +17,16 @@ fn at(seconds: u64) -> Timestamp {
     NOW + Duration::from_secs(seconds)
 }
 
-fn strike(faults: &mut Faults, operation: &str, now: Timestamp) -> Struck {
+fn effects(faults: &mut Faults, operation: &str, now: Timestamp) -> CallEffects {
     let throttled = ApiError::new(429, "TooManyRequestsException", "slow down");
     let expired = ApiError::new(403, "ExpiredTokenException", "expired");
     faults.now = now;
     let denied = ApiError::new(403, "AccessDeniedException", "not you");
-    faults.strike(operation, Refusals { throttled, expired, denied })
+    faults.effects_on(operation, Refusals { throttled, expired, denied })
 }
 
 fn status(faults: &mut Faults, operation: &str, now: Timestamp) -> u16 {
-    strike(faults, operation, now).refusal.map_or(200, |error| error.status)
+    effects(faults, operation, now).refusal.map_or(200, |error| error.status)
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn answers_are_late_and_damaged() {
         "truncated": {"operation": "A", "count": 1},
         "malformed": {"operation": "A", "count": 1},
     }));
-    let first = strike(&mut faults, "A", NOW);
+    let first = effects(&mut faults, "A", NOW);
     assert_eq!((first.late, first.damage), (Duration::from_secs(5), Some(Damage::Cut)));
-    assert_eq!(strike(&mut faults, "A", NOW).damage, Some(Damage::Truncated));
-    assert_eq!(strike(&mut faults, "A", NOW).damage, Some(Damage::Malformed));
-    assert_eq!(strike(&mut faults, "A", NOW), Struck { refusal: None, late: Duration::ZERO, damage: None });
+    assert_eq!(effects(&mut faults, "A", NOW).damage, Some(Damage::Truncated));
+    assert_eq!(effects(&mut faults, "A", NOW).damage, Some(Damage::Malformed));
+    assert_eq!(effects(&mut faults, "A", NOW), CallEffects { refusal: None, late: Duration::ZERO, damage: None });
 }
 
 #[test]

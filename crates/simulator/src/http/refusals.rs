@@ -33,7 +33,7 @@ impl Call {
     }
 
     /// Converts a client error to the service's code.
-    pub(super) fn in_its_words(&self, error: ApiError) -> ApiError {
+    pub(super) fn in_service_format(&self, error: ApiError) -> ApiError {
         match (error.code, self.service) {
             ("ExpiredToken", _) => self.expired(),
             ("InvalidSignatureException", Service::Sns | Service::Sts) => {

@@ -88,7 +88,7 @@ pub struct Notified {
     /// Name of the rule.
     alert: String,
     /// Whether it fires or is resolved.
-    kind: Ahead,
+    kind: NotificationKind,
     /// Labels that it must have; others are ignored.
     #[serde(default)]
     labels: BTreeMap<String, String>,
@@ -101,7 +101,7 @@ pub struct Notified {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Ahead {
+pub enum NotificationKind {
     Fired,
     Resolved,
 }
@@ -113,8 +113,8 @@ impl Notified {
             at: HumanDuration(Duration::from_millis(u64::try_from(transition.at.millis()).unwrap_or_default())),
             alert: alert.rule.clone(),
             kind: match transition.kind {
-                TransitionKind::Fired => Ahead::Fired,
-                TransitionKind::Resolved(_) => Ahead::Resolved,
+                TransitionKind::Fired => NotificationKind::Fired,
+                TransitionKind::Resolved(_) => NotificationKind::Resolved,
             },
             labels: alert.labels.clone(),
             annotations: alert.annotations.clone(),
@@ -136,8 +136,8 @@ impl Notified {
 impl fmt::Display for Notified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Ahead::Fired => "fired",
-            Ahead::Resolved => "resolved",
+            NotificationKind::Fired => "fired",
+            NotificationKind::Resolved => "resolved",
         };
         write!(f, "after {} {} {kind} {:?}", humantime::format_duration(self.at.0), self.alert, self.labels)?;
         self.annotations.iter().try_for_each(|(name, text)| write!(f, "\n             {name}: {text}"))

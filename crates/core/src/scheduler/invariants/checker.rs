@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::*;
 
 /// Checks the state; holds at any time.
-pub(super) fn judge_state(scheduler: &Scheduler) {
+pub(super) fn check_state(scheduler: &Scheduler) {
     for (index, pool) in scheduler.pools.iter().enumerate() {
         let in_flight = scheduler.jobs.iter().filter(|entry| entry.job.status.is_in_flight());
         let needs = in_flight.filter(|entry| scheduler.queues[entry.queue].pool == index);
@@ -39,16 +39,16 @@ pub(super) fn judge_state(scheduler: &Scheduler) {
 }
 
 /// Checks a decision before it is applied.
-pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
+pub(super) fn check_decision(scheduler: &Scheduler, queue: usize, decision: &Decision) {
     let queue_state = &scheduler.queues[queue];
     let pool = &scheduler.pools[queue_state.pool];
     assert!(pool.environment.enabled || *decision == Decision::Wait, "a disabled environment is left alone");
     match (decision, &queue_state.sharing_policy) {
         (Decision::Start(number), sharing_policy) => {
             let chosen = &scheduler.jobs[*number];
-            judge_start(scheduler, chosen, pool);
+            check_start(scheduler, chosen, pool);
             if let SharingPolicy::Quotas(quotas) = sharing_policy {
-                Ledger::of(scheduler, quotas, queue).judge_start(chosen);
+                Ledger::of(scheduler, quotas, queue).check_start(chosen);
             }
         }
         (Decision::Preempt(victims, preemption, promised), SharingPolicy::Quotas(quotas)) => {
@@ -58,8 +58,8 @@ pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Dec
                 assert!(job.stopping.is_none() && job.job.status.is_in_flight() && job.queue == queue);
             }
             match (preemption, promised) {
-                (Preemption::CrossShare, None) => ledger.judge_reclaim(victims),
-                (Preemption::InShare, Some(head)) => ledger.judge_within(victims, *head),
+                (Preemption::CrossShare, None) => ledger.check_reclaim(victims),
+                (Preemption::InShare, Some(head)) => ledger.check_within(victims, *head),
                 _ => panic!("a promise belongs to in-share preemption"),
             }
         }
@@ -71,7 +71,7 @@ pub(super) fn judge_decision(scheduler: &Scheduler, queue: usize, decision: &Dec
 }
 
 /// Checks a job at the end of a history.
-pub(super) fn judge_life(scheduler: &Scheduler, job: &Job) {
+pub(super) fn check_life(scheduler: &Scheduler, job: &Job) {
     let mut until = job.created_at;
     for (index, span) in job.spans.iter().enumerate() {
         assert_eq!(span.from, until, "a gap or an overlap in {:?}", job.spans);
@@ -96,7 +96,7 @@ pub(super) fn judge_life(scheduler: &Scheduler, job: &Job) {
     }
 }
 
-fn judge_start(scheduler: &Scheduler, chosen: &Entry, pool: &Pool) {
+fn check_start(scheduler: &Scheduler, chosen: &Entry, pool: &Pool) {
     assert!(!chosen.held && chosen.job.status == JobStatus::Runnable);
     let job = &chosen.job;
     let passed_over = scheduler
@@ -156,7 +156,7 @@ impl<'a> Ledger<'a> {
         idle.minus(over).least(self.free.minus(self.kept))
     }
 
-    fn judge_start(&self, chosen: &Entry) {
+    fn check_start(&self, chosen: &Entry) {
         let (quota, share_state) = (&self.quotas[chosen.share_state], &self.share_states[chosen.share_state]);
         assert!(chosen.fits_beside(&share_state.used, &quota.most), "over its borrow limit");
         if chosen.fits_beside(&share_state.used, &quota.limit) {
@@ -177,7 +177,7 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    fn judge_reclaim(&self, victims: &[usize]) {
+    fn check_reclaim(&self, victims: &[usize]) {
         let coming = sum(self.share_states.iter().map(|share_state| share_state.stopping));
         let freed = sum(victims.iter().map(|job| need(&self.jobs[*job]))).plus(coming);
         let minimal = |claims: [Amounts; 2]| {
@@ -209,7 +209,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn judge_within(&self, victims: &[usize], head: usize) {
+    fn check_within(&self, victims: &[usize], head: usize) {
         let job = &self.jobs[head];
         let (quota, share_state) = (&self.quotas[job.share_state], &self.share_states[job.share_state]);
         assert!(quota.preempts_within && share_state.head() == Some(head));
