@@ -43,10 +43,10 @@ pub enum RulesError {
         /// What it is instead, with an article.
         kind: &'static str,
     },
-    /// A file above [`MAX_BYTES`].
+    /// A file above `MAX_BYTES`.
     #[error("{} is larger than {MAX_BYTES} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// More than [`MAX_FILES`] in one set of rules.
+    /// More than `MAX_FILES` in one set of rules.
     #[error("more than {MAX_FILES} files")]
     TooManyFiles,
     /// A folder without a file of the wanted kind.
