@@ -18,6 +18,7 @@
 //! [`crate::objects`] stores it.
 
 mod append;
+mod blocking;
 mod error;
 pub mod lease;
 mod names;
@@ -35,6 +36,3 @@ pub use error::LogError;
 pub use open::{Replicas, open, watches};
 pub use replica::Identity;
 pub use standing::Standing;
-
-#[cfg(test)]
-pub(crate) use simulation::mutant::{sends_without_a_lease, settles_before_it_sends};

@@ -332,12 +332,6 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             self.paused_until = self.clock.now() + self.clock.of_wall(FENCED_RECHECK);
             return false;
         }
-        #[cfg(test)]
-        if crate::replication::settles_before_it_sends()
-            && !self.record(row, Verdict::Delivered { at: self.clock.now(), reference: None }, stop).await
-        {
-            return false;
-        }
         let result = tokio::select! {
             biased;
             result = self.integration.deliver(&message, &self.clock).instrument(trace::of_delivery(row)) => result,

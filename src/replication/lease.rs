@@ -60,7 +60,7 @@ impl Terms {
     }
 
     fn retry(&self) -> Duration {
-        RETRY.min(self.lease / 10)
+        RETRY.min(self.lease / 20)
     }
 }
 
@@ -333,6 +333,21 @@ mod tests {
         assert!(lease.may_send_until() < Some(s(320)));
         lease.lost(s(321));
         assert_eq!((lease.may_send_until(), lease.role()), (None, Role::Following));
+    }
+
+    #[test]
+    fn a_bucket_that_refuses_every_attempt_does_not_stop_a_leader_with_a_short_lease() {
+        for lease in [3, 4, 10, 45, 600] {
+            let mut lease = Lease::new(Terms::of(s(lease)), false, s(100));
+            lease.wrote(s(100));
+            // All attempts and their pauses take half of the time that one request may.
+            let (request, mut now) = (lease.terms().request(), s(100));
+            while now < s(3_000) {
+                let Step::Wait(next) = lease.step(now) else { panic!("it writes at {now:?}") };
+                now = next + request / 2;
+                assert!(lease.could_not_write(Trouble::Answered, next, now), "{lease:?} at {now:?}");
+            }
+        }
     }
 
     #[test]

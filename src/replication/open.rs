@@ -14,6 +14,7 @@ use crate::replication::Identity;
 use crate::replication::LogError;
 use crate::replication::Standing;
 use crate::replication::append::within;
+use crate::replication::blocking::Blocking;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Terms;
 use crate::replication::names;
@@ -71,6 +72,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     identity: Identity,
     terms: Terms,
     clock: Clock,
+    blocking: Blocking,
 ) -> Result<Opened<S>, LogError> {
     let began = Instant::now();
     let contents = Contents::of(&*storage, terms.request()).await?;
@@ -106,6 +108,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
         last,
         fence: fence_of_it,
         file,
+        blocking,
         newest_copy,
     };
     let (replica, standing) = Replica::new(beginning);
@@ -115,7 +118,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
 /// Opens a log for a service, and runs the replica on a separate thread.
 ///
 /// # Errors
-/// The log cannot be read, is broken, of a newer version or of another service.
+/// The log cannot be read or written, is broken, of a newer version or of another service.
 pub async fn open<S: Storage + 'static>(
     store: Store,
     file: &Path,
@@ -124,17 +127,46 @@ pub async fn open<S: Storage + 'static>(
     terms: Terms,
     clock: Clock,
 ) -> Result<Replicas, LogError> {
-    let opened = prepare(store, Some(file), Arc::new(storage), identity, terms, clock).await?;
-    let Opened { replica, standing, fence } = opened;
+    let (file, storage) = (file.to_owned(), Arc::new(storage));
+    let (opened, is_open) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    // Making a large state from the log takes seconds, in which other tasks go on.
+    let work = move || {
+        let opening = async {
+            let opening = prepare(store, Some(&file), storage, identity, terms, clock, Blocking::Thread).await?;
+            opening.replica.check_right_to_write().await?;
+            Ok(opening)
+        };
+        runtime.block_on(run_opened(opening, opened));
+    };
+    let started = std::thread::Builder::new().name("store".to_owned()).spawn(work);
+    started.map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
+    is_open.await.unwrap_or_else(|_| Err(LogError::Local("the store's thread ended by a defect".to_owned())))
+}
+
+/// Runs a replica once it is open, if somebody still waits for that.
+async fn run_opened<S: Storage + 'static>(
+    opening: impl Future<Output = Result<Opened<S>, LogError>>,
+    mut opened: oneshot::Sender<Result<Replicas, LogError>>,
+) {
+    let opening = tokio::select! {
+        () = opened.closed() => return,
+        opening = opening => opening,
+    };
+    let Opened { replica, standing, fence } = match opening {
+        Ok(opening) => opening,
+        Err(error) => {
+            // Nobody may be left who hears it.
+            let _ = opened.send(Err(error));
+            return;
+        }
+    };
     let (orders, ordered) = mpsc::channel(1);
     let is_assigned = replica.is_assigned();
-    let (handle, calls) = StoreHandle::behind(fence);
-    let runtime = tokio::runtime::Handle::current();
-    std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn(move || runtime.block_on(replica.run(calls, ordered)))
-        .map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
-    Ok(Replicas { store: handle, standing, is_assigned, orders })
+    let (store, calls) = StoreHandle::behind(fence);
+    if opened.send(Ok(Replicas { store, standing, is_assigned, orders })).is_ok() {
+        replica.run(calls, ordered).await;
+    }
 }
 
 /// Targets of the service that owns the log; `None` if there is no log yet. A log with a snapshot only belongs to

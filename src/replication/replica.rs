@@ -21,10 +21,13 @@ use crate::replication::LogError;
 use crate::replication::Standing;
 use crate::replication::append::Fate;
 use crate::replication::append::append;
+use crate::replication::append::within;
+use crate::replication::blocking::Blocking;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;
 use crate::replication::lease::Step;
+use crate::replication::names;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
 use crate::replication::record::Record;
@@ -92,6 +95,8 @@ pub(super) struct Replica<S> {
     is_assigned: Arc<AtomicBool>,
     /// The store has changes that will never be in the log: it must be restored.
     has_diverged: bool,
+    /// The last attempt to take over failed, and nothing was read or written since.
+    failed_to_take_over: bool,
     trouble: Option<String>,
     /// While the bucket fails: whether it returns errors, to everybody.
     goes_on: bool,
@@ -99,6 +104,7 @@ pub(super) struct Replica<S> {
     standing: watch::Sender<Standing>,
     /// The state file, if there is one: snapshots are made of it beside the store.
     file: Option<PathBuf>,
+    blocking: Blocking,
     snapshot_at: u64,
     snapshots: Snapshots,
 }
@@ -122,14 +128,15 @@ pub(super) struct Beginning<S> {
     pub(super) last: Option<Header>,
     pub(super) fence: Fence,
     pub(super) file: Option<PathBuf>,
-    /// The last record included in a snapshot.
+    pub(super) blocking: Blocking,
+    /// The last record that is in a copy.
     pub(super) newest_copy: u64,
 }
 
 impl<S: Storage + 'static> Replica<S> {
     pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<Standing>) {
-        let Beginning { store, storage, identity, clock, began, lease, position, last, fence, file, newest_copy } =
-            beginning;
+        let Beginning { store, storage, identity, clock, began, lease, position, last, .. } = beginning;
+        let Beginning { fence, file, blocking, newest_copy, .. } = beginning;
         let is_assigned = Arc::new(AtomicBool::new(true));
         let standing = Standing {
             role: Role::Following,
@@ -158,11 +165,13 @@ impl<S: Storage + 'static> Replica<S> {
             retired: false,
             is_assigned,
             has_diverged: false,
+            failed_to_take_over: false,
             trouble: None,
             goes_on: true,
             fence,
             standing,
             file,
+            blocking,
             snapshot_at: newest_copy + super::snapshot::RECORDS_PER_SNAPSHOT,
             snapshots: Snapshots::default(),
         };
@@ -174,7 +183,17 @@ impl<S: Storage + 'static> Replica<S> {
         Arc::clone(&self.is_assigned)
     }
 
-    /// Makes more frequent snapshots, for tests.
+    /// Whether this replica could lead: the last record is created again, which a bucket refuses because it is there, or because nobody here
+    /// may write.
+    pub(super) async fn check_right_to_write(&self) -> Result<(), LogError> {
+        let (name, patience) = (names::record(self.position.number), self.patience());
+        if let Some(same) = within(patience, self.storage.get(&name)).await? {
+            within(patience, self.storage.create(&name, same)).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes copies more often, for tests.
     #[cfg(test)]
     pub(super) fn with_snapshots_every(mut self, records: u64) -> Self {
         self.snapshots.every = Some(records);
@@ -308,30 +327,34 @@ impl<S: Storage + 'static> Replica<S> {
         let every = self.snapshots.every.unwrap_or(super::snapshot::RECORDS_PER_SNAPSHOT);
         self.snapshot_at = self.position.number + every;
         let Ok(folder) = Folder::new() else { return };
-        let (storage, patience) = (Arc::clone(&self.storage), self.patience());
-        let write = async move |folder: Folder| match super::snapshot::write(&*storage, &folder.copy(), patience).await
+        let file = self.file.clone().filter(|_| self.store.trouble().is_none());
+        if file.is_none()
+            && let Err(error) = self.store.copy_to(&folder.copy())
         {
-            Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
-            Err(error) => {
-                tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
+            return tracing::warn!(%error, "the state could not be copied");
+        }
+        // Until it is done the folder stays.
+        let prepare = move || {
+            if let Some(file) = file {
+                Store::copy_file(&file, &folder.copy()).map_err(LogError::store)?;
             }
+            super::snapshot::prepare(&folder.copy())
         };
-        // The leader continues meanwhile, however long the bucket takes.
-        let running = match self.file.clone().filter(|_| self.store.trouble().is_none()) {
-            Some(file) => tokio::spawn(async move {
-                // A copy runs to completion even if nobody waits for it: the folder must exist until then.
-                let copying = move || (Store::copy_file(&file, &folder.copy()), folder);
-                match tokio::task::spawn_blocking(copying).await {
-                    Ok((Ok(()), folder)) => write(folder).await,
-                    Ok((Err(error), _)) => tracing::warn!(%error, "the state file could not be copied"),
-                    Err(_) => {}
+        let (storage, patience, blocking) = (Arc::clone(&self.storage), self.patience(), self.blocking);
+        // The leader goes on meanwhile, however long the bucket takes.
+        let running = tokio::spawn(async move {
+            let written = match blocking.run(prepare).await {
+                Some(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, patience).await,
+                Some(Ok(None)) | None => return,
+                Some(Err(error)) => Err(error),
+            };
+            match written {
+                Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
+                Err(error) => {
+                    tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
                 }
-            }),
-            None => match self.store.copy_to(&folder.copy()) {
-                Ok(()) => tokio::spawn(async move { write(folder).await }),
-                Err(error) => return tracing::warn!(%error, "the state could not be copied"),
-            },
-        };
+            }
+        });
         self.snapshots.running = Some(AbortOnDropHandle::new(running));
     }
 }

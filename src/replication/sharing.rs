@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::objects::Storage;
+use crate::objects::{Storage, StorageError};
 use crate::replication::Standing;
 use crate::replication::lease::{Role, Terms};
 use assignment::{Able, Leaders, assign};
@@ -111,6 +111,14 @@ impl Sharing {
         SharedTarget { sharing: self.clone(), target, start }
     }
 
+    /// Checks that announcements can be written, listed and read.
+    ///
+    /// # Errors
+    /// One of these failed.
+    pub async fn check_permissions(&self, storage: &impl Storage, terms: Terms) -> Result<(), StorageError> {
+        members::check_permissions(storage, &self.0.own, terms).await
+    }
+
     /// Announces this replica and assigns targets, until `stop`.
     pub async fn run<S: Storage>(self, storage: S, terms: Terms, stop: CancellationToken) {
         let began = Instant::now();
@@ -159,7 +167,7 @@ impl Sharing {
         if !self.is_shared() {
             return shards.values().for_each(|shard| shard.is_assigned.store(true, Ordering::SeqCst));
         }
-        let mut able: Able = members.living();
+        let mut able: Able = members.present();
         able.insert(self.0.own.clone(), able_of(&shards));
         let leader = |shard: &Shard| shard.standing.borrow().leader.as_deref().map(|leader| replica_of(leader).into());
         let leaders: Leaders = shards.iter().map(|(target, shard)| (target.clone(), leader(shard))).collect();

@@ -6,6 +6,7 @@
 
 mod bucket;
 pub(super) mod mutant;
+mod outbox;
 mod process;
 mod sharing;
 mod verify;
@@ -51,7 +52,7 @@ fn world_after(seed: u64) -> Shared {
         let world = World::new(seed);
         let replicas = world.lock().unwrap().replicas;
         for replica in 0..replicas {
-            tokio::task::spawn_local(live(Arc::clone(&world), replica));
+            tokio::task::spawn_local(run_replica(Arc::clone(&world), replica));
         }
         tokio::task::spawn_local(world::make_trouble(Arc::clone(&world)));
         until_quiet(&world).await;
@@ -76,12 +77,12 @@ async fn until_quiet(world: &Shared) {
 /// How long a process may take to stop.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Runs a replica that dies or is stopped now and then, and restarts with an empty disk.
-async fn live(world: Shared, replica: usize) {
+/// A replica that dies or is stopped now and then, and starts again with an empty disk.
+async fn run_replica(world: Shared, replica: usize) {
     let begins = world.lock().unwrap().random(0..15_000);
     tokio::time::sleep(Duration::from_millis(begins)).await;
     loop {
-        let (process, (lives, end)) = {
+        let (process, (lasts, end)) = {
             let mut world = world.lock().unwrap();
             let lifetime = world.lifetime();
             (Process::new(&mut world, replica), lifetime)
@@ -91,7 +92,7 @@ async fn live(world: Shared, replica: usize) {
         tokio::pin!(running);
         let has_ended = tokio::select! {
             biased;
-            () = tokio::time::sleep(lives) => false,
+            () = tokio::time::sleep(lasts) => false,
             () = &mut running => true,
         };
         let is_fault = match end {
@@ -167,15 +168,20 @@ fn a_seed_runs_the_same_each_time() {
     }
 }
 
+/// A seed that finds a mutant no more is replaced in [`Mutant::ALL`]: what is found by a search alone takes minutes, and is seen by nobody.
 #[test]
-#[expect(clippy::print_stderr, reason = "which seeds find something is what is to be noted")]
-fn what_is_wrong_is_found() {
-    for (mutant, known) in Mutant::ALL {
-        let mut found = failures(known..known + 1, Some(mutant), 1);
-        if found.is_empty() {
-            found = failures(0..MAX_SEEDS_TO_FIND, Some(mutant), 1);
-            eprintln!("{mutant:?} is no longer found by seed {known}, but: {found:?}");
+fn what_is_wrong_is_found_by_the_seed_that_is_known_to_find_it() {
+    let stale = Mutant::ALL.into_iter().filter_map(|(mutant, known)| {
+        let found = failures(known..known + 1, Some(mutant), 1);
+        if !found.is_empty() {
+            return None;
         }
-        assert!(!found.is_empty(), "{mutant:?} is not found by {MAX_SEEDS_TO_FIND} seeds");
-    }
+        let found = failures(0..MAX_SEEDS_TO_FIND, Some(mutant), 1);
+        Some(match found.first() {
+            Some(found) => format!("{mutant:?} is no longer found by seed {known}, but by another: {found}"),
+            None => format!("{mutant:?} is found neither by seed {known} nor by {MAX_SEEDS_TO_FIND} others"),
+        })
+    });
+    let stale: Vec<String> = stale.collect();
+    assert!(stale.is_empty(), "{}", stale.join("\n"));
 }

@@ -35,16 +35,31 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// Maximum decompressed size of a snapshot; a larger one counts as broken.
 const MAX_SNAPSHOT_BYTES: u64 = 8 << 30;
 
-/// Writes a snapshot of a state file to the log, and removes what it makes obsolete. `patience` is the timeout of a
-/// small request. Returns the last record included.
-pub(super) async fn write<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<u64, LogError> {
+/// A copy of the state, ready to be written.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// The last record in it.
+    number: u64,
+    /// The digest of that record.
+    digest: String,
+    bytes: Vec<u8>,
+}
+
+/// Squeezes a copy of a state file; `None` of one that is not what the log says. It blocks, for seconds if the state is large.
+pub(super) fn prepare(copy: &Path) -> Result<Option<Prepared>, LogError> {
     let position = Store::open_as_is(copy).and_then(|store| store.position()).map_err(LogError::store)?;
-    let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(0) };
-    let bytes = squeezed(copy, MAX_OBJECT_BYTES)?;
+    let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(None) };
     let digest = String::from_utf8_lossy(&position.digest).into_owned();
-    within(patience * LARGE, storage.create(&names::snapshot(position.number, &digest), bytes)).await?;
-    prune(storage, position.number, patience).await?;
-    Ok(position.number)
+    Ok(Some(Prepared { number: position.number, digest, bytes: squeezed(copy, MAX_OBJECT_BYTES)? }))
+}
+
+/// Writes a copy of the state to the log, and removes what it makes superfluous. `patience` is for a small request. Says up to which record
+/// the copy goes.
+pub(super) async fn write<S: Storage>(storage: &S, copy: Prepared, patience: Duration) -> Result<u64, LogError> {
+    let Prepared { number, digest, bytes } = copy;
+    within(patience * LARGE, storage.create(&names::snapshot(number, &digest), bytes)).await?;
+    prune(storage, number, patience).await?;
+    Ok(number)
 }
 
 /// Writes the snapshot that a log begins with. Returns its digest.

@@ -157,13 +157,23 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
     let below = replication.log.below(&watching.target.name);
     let own = log_identity(&watching.config);
     let Shared { config: whole, clock, .. } = &watching.shared;
-    let apart = match watches(whole, replication, &replication.log, *clock).await? {
-        Some(root) => root != own,
+    let root = watches(whole, replication, &replication.log, *clock).await?;
+    let apart = match &root {
+        Some(root) => *root != own,
         None if !watching.is_alone => true,
         None => watches(whole, replication, &below, *clock).await?.is_some(),
     };
     let log = if apart { below } else { replication.log.clone() };
-    let store = if apart { watching.files.beside.clone() } else { watching.files.first.clone() };
+    if let Some(root) = root.as_ref().filter(|_| apart && watching.is_alone) {
+        tracing::warn!(
+            "{} is the log of a service that watches {root}; this service watches {own} and has its own log at {log}: give \
+             each a prefix of its own in `store.log`",
+            replication.log
+        );
+    }
+    // If no target has the first log, the first file remains that of its target.
+    let is_first = !apart || (root.is_none() && watching.config.store == watching.files.first);
+    let store = if is_first { watching.files.first.clone() } else { watching.files.beside.clone() };
     let replication = Some(Replication { log, ..replication.clone() });
     Ok(TargetService { config: Config { store, replication, ..watching.config }, apart, ..watching })
 }
@@ -192,6 +202,24 @@ async fn storage(
     let setting = Setting { place: "store.log", region: "store.region", rights: Rights::Keep };
     let opened = objects::open(log, access.or_target_defaults(whole), setting, clock).await;
     opened.map_err(|error| Failed::Lasting(StartError::new("opening the log", error)))
+}
+
+/// Whether several targets can be shared with other replicas. A missing permission applies to all targets, and a deployment that starts
+/// with it must fail rather than wait. With one target, opening its log checks this.
+pub(super) async fn check_permissions(shared: &Shared) -> Result<(), StartError> {
+    let Some(replication) = shared.config.replication.as_ref().filter(|_| shared.config.targets.len() > 1) else {
+        return Ok(());
+    };
+    let checking = async {
+        let storage = storage(&shared.config, replication, &replication.log, shared.clock).await?;
+        let checked = shared.sharing.check_permissions(&storage, Terms::of(replication.lease)).await;
+        checked.map_err(|error| of_log(error.into(), &replication.log))
+    };
+    match checking.await {
+        Err(Failed::Lasting(error)) => Err(error),
+        // Each target waits for its log and reports that.
+        Err(Failed::ForNow(_)) | Ok(()) => Ok(()),
+    }
 }
 
 /// Why a log could not be opened.
@@ -294,14 +322,18 @@ async fn show(
             snapshot.send_modify(|snapshot| {
                 snapshot.place = frame.as_ref().map_or_else(|| place.clone(), |frame| frame.place.clone());
                 snapshot.ready = frame.is_some();
-                snapshot.not_ready = frame.is_none().then(|| "the log has no figures yet".to_owned());
+                snapshot.not_ready = None;
                 snapshot.ticked_at = frame.as_ref().map(|frame| frame.at);
                 snapshot.frame = frame.map(Arc::new).unwrap_or_default();
                 snapshot.alerts = alerts.into();
             });
         }
+        let trouble = now.trouble.as_ref().map(|trouble| format!("the log of the replicas: {trouble}"));
         snapshot.send_modify(|snapshot| {
-            snapshot.store_error = now.trouble.as_ref().map(|trouble| format!("the log of the replicas: {trouble}"));
+            if !snapshot.ready {
+                snapshot.not_ready = Some(trouble.clone().unwrap_or_else(|| "the log has no figures yet".to_owned()));
+            }
+            snapshot.store_error = trouble;
             snapshot.replica = Some(replica_view::of(&now));
         });
         tokio::select! {

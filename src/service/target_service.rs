@@ -35,7 +35,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::{Place, Timestamp};
-use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
+use trainspotter_core::rules::{Alert, AlertId, Rule, Transition, TransitionKind};
 
 /// Frames queued for the sinks. A slow sink drops frames beyond it, which is counted; it never delays a tick.
 const FRAMES: usize = 64;
@@ -102,15 +102,14 @@ impl TargetService {
 
         let same_place = SamePlace::new(&target, shared.targets.subscribe());
         let (senders, inbox) = Inbox::new();
-        let (past, queries) = mpsc::channel(MAX_HISTORY_QUERIES);
-        let (frames, frames_inbox) = mpsc::channel(FRAMES);
+        let ((past, queries), (frames, frames_inbox)) = (mpsc::channel(MAX_HISTORY_QUERIES), mpsc::channel(FRAMES));
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
         let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
 
         let acting = OperatorActions::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
-        let engine = begin(&config, rules, saved, since, set_aside, clock).await.of_target(place.clone(), apart);
+        let engine = begin(&config, rules, saved, since, set_aside, clock, (place.clone(), apart)).await;
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
         let event_loop = EventLoop {
@@ -218,7 +217,9 @@ async fn begin(
     since: Timestamp,
     set_aside: bool,
     clock: Clock,
+    (place, apart): (Place, bool),
 ) -> Engine {
+    let apart = apart && !has_plain_ids(&saved.alerts);
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
     let mut engine = Engine::new(rules, cadence, saved, since)
         .priced(config.prices.clone())
@@ -226,7 +227,12 @@ async fn begin(
         .banded(config.priority_bands.clone())
         .tagged(config.tags.clone());
     engine.service().store_set_aside = set_aside;
-    history::replay_history(engine, config.store.clone(), clock.now()).await
+    history::replay_history(engine, config.store.clone(), clock.now()).await.of_target(place, apart)
+}
+
+/// Whether alerts began while this target had the state of the whole service. They keep their ids until they end.
+fn has_plain_ids(alerts: &[Alert]) -> bool {
+    alerts.iter().any(|alert| alert.id == AlertId::of(&alert.rule, &alert.by))
 }
 
 /// Outbox rows for alerts that are firing, as created when they began to fire.

@@ -39,6 +39,7 @@ pub(super) async fn run(service: Service, following: ConfigUpdates, stop: Cancel
     let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
     let access = access(&config);
     let shared = Shared::new(&config, rules, access.clone(), clock, since).await?;
+    replicas::check_permissions(&shared).await?;
     let pages = Pages {
         targets: shared.hub.targets(),
         access,

@@ -24,6 +24,7 @@ mod support {
     pub mod python;
     pub mod ready;
     pub mod recorded_trace;
+    pub mod s3;
     pub mod service;
     pub mod still;
 }

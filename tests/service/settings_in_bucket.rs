@@ -141,6 +141,9 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
             && problems.contains("s3://settings/rules/a.yaml:1:")
     };
     until(&page, "/readyz", "both mistakes", named).await;
+    // A task that starts has nothing to go on with.
+    let refused = world.refused().await;
+    assert!(refused.contains("config/trainspotter.yaml:1:") && refused.contains("regoin"), "{refused}");
     until(&page, "/api/v1/health", "still two targets", two).await;
     until(&page, "/api/v1/alerts", "still the second rule", fires("Second")).await;
 

@@ -5,7 +5,7 @@ use crate::support;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use trainspotter_clock::Clock;
 use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
 
+use support::hook::{Received, hook};
 use support::http;
 use support::process::{listening, trainspotter};
 
@@ -54,17 +55,23 @@ impl World {
     }
 
     async fn replica(&self, name: &str) -> Replica {
+        self.replica_with(name, |_| {}).await
+    }
+
+    /// One with another configuration.
+    async fn replica_with(&self, name: &str, change: impl FnOnce(&mut Value)) -> Replica {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let targets = REGIONS.map(|region| json!({ "region": region, "endpoint": self.endpoint }));
-        let text = json!({
+        let mut settings = json!({
             "targets": targets,
             "poll": { "every": "5s", "calls_per_second": 50.0 },
             "listen": "127.0.0.1:0",
             "store": { "file": "state.db", "log": format!("file://{}", self.log().display()), "lease": "6s" },
         });
+        change(&mut settings);
         let config = folder.join("trainspotter.yaml");
-        std::fs::write(&config, text.to_string()).unwrap();
+        std::fs::write(&config, settings.to_string()).unwrap();
         let process = trainspotter(&["run", "--config", config.to_str().unwrap()])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -76,6 +83,26 @@ impl World {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// Waits until each target is led by one of these.
+    async fn until_all_are_led(&self, replicas: &[&Replica]) {
+        let waiting = async {
+            loop {
+                let mut led = 0;
+                let mut count = 0;
+                for replica in replicas {
+                    let health = replica.health().await;
+                    led += leaders(&health).filter(|(_, leads, _)| *leads).count();
+                    count = leaders(&health).filter(|(.., leader)| !leader.is_null()).count();
+                }
+                if led == count && count > 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("all targets are led");
     }
 
     /// Waits until these replicas lead this many targets each, no target has two leaders, and all replicas agree on
@@ -128,6 +155,30 @@ impl Replica {
         self.get("/api/v1/health").await.1
     }
 
+    /// Waits until it leads so many targets, and has figures of its own of each.
+    async fn until_it_leads(&self, count: usize) {
+        let waiting = async {
+            loop {
+                let health = self.health().await;
+                let sources = health["sources"].as_array().map_or(0, Vec::len);
+                let led = leaders(&health).filter(|(_, leads, _)| *leads).count();
+                if led == count && health["ready"] == true && health["status"] == "ok" && sources > 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it leads");
+    }
+
+    async fn ids_of_alerts(&self) -> Vec<String> {
+        let alerts = self.get("/api/v1/alerts").await.1;
+        let firing = alerts["alerts"].as_array().or(alerts.as_array()).unwrap().iter();
+        let mut ids: Vec<String> = firing.map(|alert| alert["id"].as_str().unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    }
+
     /// It answers for all targets at all times.
     async fn answers_for_all(&self) {
         let (status, ready) = self.get("/readyz").await;
@@ -176,6 +227,63 @@ async fn replicas_that_come_and_go_share_the_targets_and_each_answers_for_all() 
     for region in REGIONS {
         is_one_line(&world.log().join(region).join("records"));
     }
+}
+
+/// The first targets of all, with a receiver and a rule that fires for each; without a log unless `has_log`.
+fn few(settings: &mut Value, targets: usize, has_log: bool, url: &str, rules: &Path) {
+    settings["targets"].as_array_mut().unwrap().truncate(targets);
+    settings["rules"] = json!([rules]);
+    settings["receivers"] = json!([{ "name": "hook", "webhook": { "url": url, "allow_loopback": true } }]);
+    if !has_log {
+        settings["store"] = settings["store"]["file"].take();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_switched_on_goes_on_with_the_state_files_of_all_targets() {
+    let world = World::start().await;
+    let (first_hook, second_hook) = (hook().await, hook().await);
+    let rules = world.folder.path().join("rules.yaml");
+    std::fs::write(
+        &rules,
+        "rules: [{ alert: Jobs, metric: queue.jobs, by: [region, queue], above: 0, annotations: { summary: x } }]",
+    )
+    .unwrap();
+    let stopped = async |mut replica: Replica| {
+        replica.signal("-TERM");
+        assert!(replica.process.wait().await.unwrap().success());
+    };
+    let fires = |count: usize| move |received: &Received| received.len() >= count;
+
+    // One target has the file that is named, and the second one a file beside it; each has an alert that fires.
+    let first = world.replica_with("first", |settings| few(settings, 1, false, &first_hook.url, &rules)).await;
+    first_hook.until(fires(1)).await;
+    stopped(first).await;
+    let first = world.replica_with("first", |settings| few(settings, 2, false, &first_hook.url, &rules)).await;
+    let before = first_hook.until(fires(2)).await;
+    let alerts = first.ids_of_alerts().await;
+    stopped(first).await;
+    // Another service, with a state of its own.
+    let second = world.replica_with("second", |settings| few(settings, 2, false, &second_hook.url, &rules)).await;
+    second_hook.until(fires(2)).await;
+    stopped(second).await;
+
+    let first = world.replica_with("first", |settings| few(settings, 2, true, &first_hook.url, &rules)).await;
+    first.until_it_leads(2).await;
+    assert_eq!(first.ids_of_alerts().await, alerts, "the alerts go on");
+    for region in &REGIONS[..2] {
+        let snapshots = std::fs::read_dir(world.log().join(region).join("snapshots")).unwrap();
+        assert_eq!(snapshots.count(), 1, "the log of {region} begins with its state");
+    }
+    let second = world.replica_with("second", |settings| few(settings, 2, true, &first_hook.url, &rules)).await;
+    world.until_all_are_led(&[&first, &second]).await;
+    let aside = std::fs::read_dir(world.folder.path().join("second")).unwrap();
+    let aside = aside.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".before-log-"));
+    assert_eq!(aside.count(), 2, "what the other service had is kept beside");
+    stopped(first).await;
+    second.until_it_leads(2).await;
+    assert_eq!(second.ids_of_alerts().await, alerts, "the alerts go on");
+    assert_eq!(first_hook.until(fires(2)).await, before, "nothing is sent again");
 }
 
 /// The log of a target: every record was written by the leader according to the log.

@@ -34,7 +34,7 @@ impl<S: Storage + 'static> Replica<S> {
                 let takes_over = self.lease.found_nothing(asked, self.now());
                 #[cfg(test)]
                 let takes_over = takes_over || crate::replication::simulation::mutant::takes_over_too_early();
-                if self.trouble.is_some() && self.lease.is_unbarred() {
+                if self.trouble.is_some() && self.lease.is_unbarred() && !self.failed_to_take_over {
                     self.say(None);
                 }
                 if takes_over {
@@ -63,7 +63,8 @@ impl<S: Storage + 'static> Replica<S> {
         let position = self.after(&header);
         self.store.apply(&changes, &position).map_err(LogError::store)?;
         self.position = position;
-        // A record that this replica tried to write, with unknown result.
+        self.failed_to_take_over = false;
+        // What this one tried to write and never heard of.
         let own = self.outstanding.take().filter(|own| own.record.header.digest == header.digest);
         match own {
             Some(own) if header.purpose == Purpose::TakeOver => self.begin_to_lead(own.began),
@@ -93,6 +94,7 @@ impl<S: Storage + 'static> Replica<S> {
             }
             Err(error) => {
                 self.say(Some(format!("it cannot be read: {error}")));
+                self.failed_to_take_over = true;
                 return self.lease.could_not_look(self.now());
             }
         }
@@ -119,6 +121,7 @@ impl<S: Storage + 'static> Replica<S> {
             Fate::Refused => {}
             Fate::Unknown(error) => {
                 self.outstanding = Some(outstanding);
+                self.failed_to_take_over = true;
                 self.say(Some(format!("it cannot be written: {error}")));
                 self.lease.could_not_look(self.now());
             }
@@ -127,6 +130,7 @@ impl<S: Storage + 'static> Replica<S> {
 
     fn begin_to_lead(&mut self, began: std::time::Duration) {
         self.lease.wrote(began);
+        self.failed_to_take_over = false;
         self.term = self.position.number;
         self.store.lead(true);
         self.say(None);

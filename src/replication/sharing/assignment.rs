@@ -92,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_target_that_can_be_led_is_led_by_one_that_lives((able, leaders, can_all) in worlds()) {
+        fn each_target_that_can_be_led_is_led_by_one_that_is_there((able, leaders, can_all) in worlds()) {
             let assigned = assign(&able, &leaders);
             for (target, leader) in &leaders {
                 let of = assigned.get(target);

@@ -42,15 +42,15 @@ struct Seen {
     targets: BTreeSet<Arc<str>>,
     /// When it was first seen, or last changed.
     at: Mono,
-    /// Whether it was seen to change: an announcement from before may be of a replica that died long ago.
-    lives: bool,
+    /// Whether it was seen to change: what was there before may be of one that ended long ago.
+    has_changed: bool,
     /// Why its announcement could not be removed.
     removing: LastProblem,
 }
 
 impl Seen {
-    fn lives_at(&self, moment: Mono, dead_after: Duration) -> bool {
-        self.lives && moment.saturating_sub(self.at) < dead_after
+    fn is_present(&self, moment: Mono, gone_after: Duration) -> bool {
+        self.has_changed && moment.saturating_sub(self.at) < gone_after
     }
 }
 
@@ -96,9 +96,8 @@ impl<S: Storage> Members<S> {
         (self.terms.lease / 6).min(MAX_PAUSE)
     }
 
-    /// Timeout after which a replica counts as dead. Less than a lease, so that the successor is known when a lease
-    /// ends.
-    fn dead_after(&self) -> Duration {
+    /// Without a change for so long another one is taken to be gone. It is less than a lease: who takes over is known when one ends.
+    fn gone_after(&self) -> Duration {
         self.every() * 4
     }
 
@@ -133,11 +132,17 @@ impl<S: Storage> Members<S> {
         }
         if let Some(error) = problem {
             if is_new {
-                tracing::warn!(error, "the other replicas cannot be looked for; those that lived are taken to live on");
+                tracing::warn!(
+                    error,
+                    "the other replicas cannot be looked for; those that were there are taken to be there still"
+                );
             }
-            // The time in which reading failed does not count.
-            let (dead_after, blind) = (self.dead_after(), self.looked.saturating_sub(before));
-            self.others.values_mut().filter(|seen| seen.lives_at(before, dead_after)).for_each(|seen| seen.at += blind);
+            // The time in which it could not look does not count.
+            let (gone_after, blind) = (self.gone_after(), self.looked.saturating_sub(before));
+            self.others
+                .values_mut()
+                .filter(|seen| seen.is_present(before, gone_after))
+                .for_each(|seen| seen.at += blind);
         }
     }
 
@@ -169,9 +174,9 @@ impl<S: Storage> Members<S> {
                         tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
                     }
                 }
-                Some(seen) => *seen = Seen { number, targets, at, lives: true, removing: LastProblem::default() },
+                Some(seen) => *seen = Seen { number, targets, at, has_changed: true, removing: LastProblem::default() },
                 None => {
-                    let seen = Seen { number, targets, at, lives: false, removing: LastProblem::default() };
+                    let seen = Seen { number, targets, at, has_changed: false, removing: LastProblem::default() };
                     self.others.insert(replica, seen);
                 }
             }
@@ -179,9 +184,9 @@ impl<S: Storage> Members<S> {
         Ok(())
     }
 
-    /// The other live replicas, with the targets each can lead.
-    pub fn living(&self) -> Able {
-        let others = self.others.iter().filter(|(_, seen)| seen.lives_at(self.looked, self.dead_after()));
+    /// The other replicas that are present, and which targets each can lead.
+    pub fn present(&self) -> Able {
+        let others = self.others.iter().filter(|(_, seen)| seen.is_present(self.looked, self.gone_after()));
         others.map(|(replica, seen)| (replica.clone(), seen.targets.clone())).collect()
     }
 
@@ -193,9 +198,20 @@ impl<S: Storage> Members<S> {
     /// Removes the announcement of this replica.
     pub async fn leave(&self) {
         if let Err(error) = within(self.terms.request(), self.storage.delete(&object(&self.own))).await {
-            tracing::debug!(%error, "the announcement of this replica stays, and is taken for one that died");
+            tracing::debug!(%error, "the announcement of this replica stays, and is taken for one that ended");
         }
     }
+}
+
+/// Checks that an announcement can be written, listed and read. It announces a replica that can lead no target yet.
+pub(super) async fn check_permissions(storage: &impl Storage, own: &str, terms: Terms) -> Result<(), StorageError> {
+    let (name, patience) = (object(own), terms.request());
+    let nothing = Announcement { number: 0, targets: BTreeSet::new() };
+    let bytes = serde_json::to_vec(&nothing).unwrap_or_default();
+    within(patience, storage.list(FOLDER, "")).await?;
+    within(patience, storage.put(&name, bytes)).await?;
+    within(patience, storage.get(&name)).await?;
+    Ok(())
 }
 
 fn object(replica: &str) -> String {
@@ -217,7 +233,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(45);
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_seen_to_change_lives_until_it_leaves_or_stands_still() {
+    async fn who_is_seen_to_change_is_present_until_it_leaves_or_stands_still() {
         let folder = tempfile::tempdir().unwrap();
         let targets: BTreeSet<Arc<str>> = ["one".into(), "two".into()].into();
         let began = Instant::now();
@@ -227,47 +243,47 @@ mod tests {
         third.announce(&targets).await;
         std::fs::write(folder.path().join("replicas/broken"), "{").unwrap();
         first.look(began).await;
-        assert!(first.living().is_empty(), "it may have died long ago");
+        assert!(first.present().is_empty(), "it may have ended long ago");
         second.announce(&targets).await;
         third.announce(&targets).await;
         first.look(began).await;
-        assert_eq!(first.living(), [("b".into(), targets.clone()), ("c".into(), targets.clone())].into());
+        assert_eq!(first.present(), [("b".into(), targets.clone()), ("c".into(), targets.clone())].into());
         second.leave().await;
         first.look(began).await;
-        assert_eq!(first.living(), [("c".into(), targets.clone())].into());
-        tokio::time::advance(first.dead_after()).await;
-        assert!(first.dead_after() < LEASE);
+        assert_eq!(first.present(), [("c".into(), targets.clone())].into());
+        tokio::time::advance(first.gone_after()).await;
+        assert!(first.gone_after() < LEASE);
         first.look(began).await;
-        assert!(first.living().is_empty());
+        assert!(first.present().is_empty());
         tokio::time::advance(LEASE * (FORGOTTEN_AFTER + 1)).await;
         first.look(began).await;
         assert!(!folder.path().join("replicas/c").exists());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bucket_that_cannot_be_read_kills_nobody() {
+    async fn a_bucket_that_cannot_be_read_makes_nobody_absent() {
         let folder = tempfile::tempdir().unwrap();
         let began = Instant::now();
         let root = folder.path().join("log");
         let members = |own: &str| Members::new(Folder::new(root.clone()), own.into(), Terms::of(LEASE));
         let (mut first, mut second) = (members("a"), members("b"));
-        let mut dead = members("c");
+        let mut gone = members("c");
         for _ in 0..2 {
-            dead.announce(&BTreeSet::new()).await;
+            gone.announce(&BTreeSet::new()).await;
             first.look(began).await;
         }
-        tokio::time::advance(first.dead_after()).await;
+        tokio::time::advance(first.gone_after()).await;
         for _ in 0..2 {
             second.announce(&BTreeSet::new()).await;
             first.look(began).await;
         }
-        assert_eq!(first.living().len(), 1, "one has died");
+        assert_eq!(first.present().len(), 1, "one is gone");
         let aside = folder.path().join("aside");
         std::fs::rename(root.join("replicas"), &aside).unwrap();
         std::fs::write(root.join("replicas"), "").unwrap();
         tokio::time::advance(LEASE * 2).await;
         first.look(began).await;
-        assert_eq!(first.living().into_keys().collect::<Vec<_>>(), ["b".into()], "and stays dead");
+        assert_eq!(first.present().into_keys().collect::<Vec<_>>(), ["b".into()], "and stays gone");
     }
 
     #[tokio::test(start_paused = true)]

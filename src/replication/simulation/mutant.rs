@@ -24,7 +24,7 @@ impl Mutant {
     pub(super) const ALL: [(Self, u64); 6] = [
         (Self::ActsBeforeItAppends, 153),
         (Self::SendsWithoutALease, 119),
-        (Self::TrustsALostAnswer, 0),
+        (Self::TrustsALostAnswer, 4),
         (Self::TakesOverTooEarly, 1),
         (Self::SettlesBeforeItSends, 2),
         (Self::ForgetsCounters, 0),
@@ -44,11 +44,11 @@ pub(in crate::replication) fn acts_before_it_appends() -> bool {
     MUTANT.get() == Some(Mutant::ActsBeforeItAppends)
 }
 
-pub(crate) fn sends_without_a_lease() -> bool {
+pub(super) fn sends_without_a_lease() -> bool {
     MUTANT.get() == Some(Mutant::SendsWithoutALease)
 }
 
-pub(in crate::replication) fn trusts_a_lost_answer() -> bool {
+pub(super) fn trusts_a_lost_answer() -> bool {
     MUTANT.get() == Some(Mutant::TrustsALostAnswer)
 }
 
@@ -56,7 +56,7 @@ pub(in crate::replication) fn takes_over_too_early() -> bool {
     MUTANT.get() == Some(Mutant::TakesOverTooEarly)
 }
 
-pub(crate) fn settles_before_it_sends() -> bool {
+pub(super) fn settles_before_it_sends() -> bool {
     MUTANT.get() == Some(Mutant::SettlesBeforeItSends)
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::Bucket;
 use super::mutant;
+use super::outbox::SimulatedOutbox;
 use super::world::RECEIVERS;
 use super::world::{HOLDS, Shared, Taken, World, start};
 use crate::config::{Channel, Receiver};
@@ -19,6 +20,7 @@ use crate::notify::message::Message;
 use crate::notify::outbox;
 use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
 use crate::replication::Identity;
+use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::open::{Opened, prepare};
 use crate::replication::replica::Order;
@@ -73,7 +75,8 @@ impl Process {
             }
             let store = Store::reused().unwrap();
             let terms = Terms { poll: LEASE / 10, ..Terms::of(LEASE) };
-            match prepare(store, None, Arc::new(bucket.clone()), identity.clone(), terms, clock).await {
+            let storage = Arc::new(bucket.clone());
+            match prepare(store, None, storage, identity.clone(), terms, clock, Blocking::Inline).await {
                 Ok(opened) => break opened,
                 Err(error) if error.is_lasting() => return world.lock().unwrap().violated(error.to_string()),
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -127,7 +130,7 @@ async fn lead(world: Shared, store: StoreHandle, writer: String, stop: Cancellat
     let wires = receivers.iter().zip(RECEIVERS).map(|(receiver, name)| {
         (receiver.clone(), Wire { receiver: name, world: Arc::clone(&world), writer: writer.clone() })
     });
-    let (notifiers, tasks) = Notifiers::new(wires.collect(), None, &store, clock);
+    let (notifiers, tasks) = Notifiers::new(wires.collect(), None, &SimulatedOutbox(store.clone()), clock);
     let attempt = Terms::of(LEASE).attempt();
     let tasks = tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone()));
     let ticking = async {

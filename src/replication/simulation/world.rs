@@ -170,14 +170,14 @@ impl World {
 
     /// Lifetime of the next process, and how it ends.
     pub(super) fn lifetime(&mut self) -> (Duration, End) {
-        let lives = Duration::from_millis(self.rng.random_range(5_000..250_000));
+        let lasts = Duration::from_millis(self.rng.random_range(5_000..250_000));
         let end = if self.rng.random_bool(0.5) { End::Death } else { End::Stop };
         let Perils { deaths, stops, .. } = self.perils;
         let happens = match end {
             End::Death => deaths,
             End::Stop => stops,
         };
-        if happens && self.passed() + lives < QUIET { (lives, end) } else { (FOREVER, End::Death) }
+        if happens && self.passed() + lasts < QUIET { (lasts, end) } else { (FOREVER, End::Death) }
     }
 
     /// A process has ended. `is_fault` means that it could not finish.
