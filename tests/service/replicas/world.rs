@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Child;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trainspotter_clock::Clock;
 use trainspotter_simulator as simulator;
