@@ -33,3 +33,40 @@ impl Engine {
         self.forecaster.set_room(room.forecasts);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::jobs::Ledger;
+    use crate::model::{JobSeen, JobStatus, Timestamp};
+
+    fn ended(number: i64) -> (JobSeen, Timestamp) {
+        let at = Timestamp::from_millis(number * 60_000);
+        (JobSeen { stopped_at: Some(at), ..JobSeen::new(format!("job-{number}"), "q", JobStatus::Succeeded, at) }, at)
+    }
+
+    #[test]
+    fn ended_jobs_beyond_the_room_are_dropped_oldest_first_and_do_not_come_back() {
+        let mut ledger = Ledger::default();
+        let observe = |ledger: &mut Ledger, number| {
+            let (seen, at) = ended(number);
+            ledger.observe(seen, at).events.len()
+        };
+        (0..10).for_each(|number| assert!(observe(&mut ledger, number) > 0));
+        let kept = |ledger: &Ledger| {
+            let mut ids: Vec<String> = ledger.jobs().map(|job| job.latest.id.to_string()).collect();
+            ids.sort();
+            ids
+        };
+        ledger.set_room(4);
+        assert_eq!(kept(&ledger), ["job-6", "job-7", "job-8", "job-9"]);
+        assert_eq!((ledger.ended_count(), ledger.forgotten_early()), (4, 6));
+        assert!(observe(&mut ledger, 10) > 0);
+        assert_eq!(kept(&ledger), ["job-10", "job-7", "job-8", "job-9"]);
+        // A list that returns a dropped job adds nothing.
+        assert_eq!(observe(&mut ledger, 0), 0);
+        assert_eq!(ledger.len(), 4);
+        ledger.set_room(usize::MAX);
+        assert!(observe(&mut ledger, 11) > 0);
+        assert_eq!(ledger.ended_count(), 5);
+    }
+}

@@ -26,6 +26,9 @@ const FIRST_TRUTHS: &str = "first_truth";
 /// Time of the latest forecast.
 const LATEST: &str = "latest";
 
+/// Jobs of which estimates are kept, for each waiting job that forecasts include: a job that others overtake keeps its estimates.
+const KEPT_PER_WAITING: usize = 2;
+
 /// Jobs whose usual runtimes the sentence under an estimate is made from, at most.
 const MAX_NAMED: usize = 50;
 
@@ -47,7 +50,7 @@ pub struct Forecaster {
     left_out: usize,
     /// How often there was no room to keep an estimate.
     not_kept: u64,
-    /// Waiting jobs that forecasts look at and keep estimates of, if not [`MAX_WAITING`].
+    /// Waiting jobs that forecasts include, if not [`MAX_WAITING`].
     room: Option<usize>,
 }
 
@@ -193,12 +196,12 @@ impl Forecaster {
         self.kept.len()
     }
 
-    /// Waiting jobs that forecasts look at and keep estimates of, at most.
+    /// Waiting jobs that forecasts include, at most.
     pub fn room(&self) -> usize {
         self.room.unwrap_or(MAX_WAITING).min(MAX_WAITING)
     }
 
-    /// Looks at no more waiting jobs than this from now on. Estimates that are kept stay until they have come true.
+    /// Includes no more waiting jobs than this from now on. Estimates already kept stay until they are resolved.
     pub fn set_room(&mut self, jobs: usize) {
         self.room = Some(jobs);
     }
@@ -239,7 +242,7 @@ impl Forecaster {
                 let raw = interval(seconds);
                 let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
                 let (queue, share) = (&job.queue, job.share.as_ref());
-                let has_room = self.kept.len() < self.room() || self.kept.contains(&job.id);
+                let has_room = self.kept.len() < KEPT_PER_WAITING * self.room() || self.kept.contains(&job.id);
                 let is_kept = has_room && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
                 self.not_kept += u64::from(!is_kept);
             }

@@ -127,3 +127,25 @@ fn plus(mut a: Seconds, b: Seconds, sign: f64) -> Seconds {
     a.iter_mut().zip(b).for_each(|(a, b)| *a += sign * b);
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_are_shared_as_long_as_few_others_come_between() {
+        let value = |number: usize| {
+            let mut seconds = Seconds::default();
+            seconds[0] = number as f64;
+            seconds
+        };
+        let mut latest = Latest::default();
+        let first = latest.shared(value(0));
+        (1..Latest::KEPT).for_each(|number| assert_eq!(*latest.shared(value(number)), value(number)));
+        assert!(Arc::ptr_eq(&first, &latest.shared(value(0))));
+        latest.shared(value(Latest::KEPT));
+        let again = latest.shared(value(0));
+        assert!(!Arc::ptr_eq(&first, &again) && first == again);
+        assert_eq!(latest.0.len(), Latest::KEPT);
+    }
+}
