@@ -35,7 +35,7 @@ Keys:
   tab, shift-tab, 1 2 3               jobs, queues, alerts
   arrows, j k, page up and down, g G  move
   s                                   change the sort order of jobs
-  /                                   filter lines; enter keeps the filter, esc clears it
+  /                                   filter; enter keeps it, esc clears it
   enter                               details of the job, queue or alert; esc goes back
   ? h                                 these keys
   q, ctrl-c                           quit")]

@@ -153,7 +153,7 @@ mod tests {
             ("{ name: a, token: \"${LONG}\", may: read }", "the maximum is 512", "token"),
             ("{ name: a, token: \"${UNSET}\", may: read }", "UNSET is not set", "token"),
             ("{ name: a, token: \"$GOOD\", may: read }", "write ${GOOD}", "token"),
-            ("{ name: a, token: \"${file:/nowhere}\", may: read }", "cannot be read", "token"),
+            ("{ name: a, token: \"${file:/nowhere}\", may: read }", "cannot read the file", "token"),
             ("{ name: a, token: \"${GOOD}\", may: write }", "unknown variant `write`", "may"),
             ("{ name: a, token: \"${GOOD}\" }", "`may` is missing", "name"),
             ("{ name: a, tokn: s3cret-s3cret-s3cret, may: read }", "did you mean `token`?", "tokn"),

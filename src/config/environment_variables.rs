@@ -140,7 +140,7 @@ mod tests {
             ("${EMPTY}", "EMPTY is empty"),
             ("${file:/dev/zero}", "it is not a file"),
             ("${file:/}", "it is not a file"),
-            ("${file:/nowhere}", "cannot be read"),
+            ("${file:/nowhere}", "cannot read the file"),
         ] {
             let reported = filled(text).unwrap_err();
             assert!(reported.contains(why) && !reported.contains("s3cret"), "{text}: {reported}");

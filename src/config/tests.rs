@@ -341,7 +341,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ),
         ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/triggers/T/1/x' } }]", "incoming webhook"),
         ("receivers: [{ name: a, slack: { url: 'https://hooks.slack.com/' } }]", "incoming webhook"),
-        ("receivers: [{ name: a, slack: { token: xoxp-1, channel: C1 } }]", "a user's; a bot's"),
+        ("receivers: [{ name: a, slack: { token: xoxp-1, channel: C1 } }]", "a user's; use a bot token"),
         ("receivers: [{ name: a, slack: { token: xapp-1, channel: C1 } }]", "for an app's sockets"),
         ("receivers: [{ name: a, slack: { token: t, channel: 'https://x.slack.com/archives/C1' } }]", "not a channel"),
         ("receivers: [{ name: a, slack: { token: t, channel: '#' } }]", "not a channel"),

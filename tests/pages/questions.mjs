@@ -182,7 +182,7 @@ async function byHand(browser, paths, check) {
   open = false;
   await behind.until("globalThis.before === undefined", "the page anew");
   loads = behind.requests.filter((url) => url === `${base}/alerts`).length;
-  await behind.until("document.getElementById('banner')?.textContent.includes('asks for a login')", "why it cannot go on");
+  await behind.until("document.getElementById('banner')?.textContent.includes('requires a login')", "why it cannot go on");
   check(behind.requests.filter((url) => url === `${base}/alerts`).length === loads, "the page loads itself again and again");
   await behind.close();
 

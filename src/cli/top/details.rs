@@ -12,7 +12,7 @@ const KEYS: [&str; 8] = [
     "enter                               details of the job, queue or alert",
     "esc                                 back; without details, clears the filter",
     "s                                   change the sort order of jobs",
-    "/                                   filter lines; enter keeps the filter, esc clears it",
+    "/                                   filter; enter keeps it, esc clears it",
     "? h                                 these keys",
     "q, ctrl-c                           quit",
 ];

@@ -38,7 +38,7 @@ fn an_archive_is_a_bucket_or_a_folder_and_tags_and_reports_are_checked() {
             format!("reports: [{{ every: daily, to: hook, by: [shore] }}]\n{hook}"),
             "unknown key `shore`; known keys are queue, share",
         ),
-        (format!("reports: [{{ every: daily, to: hook }}, {{ every: daily, to: hook }}]\n{hook}"), "twice"),
+        (format!("reports: [{{ every: daily, to: hook }}, {{ every: daily, to: hook }}]\n{hook}"), "is a duplicate"),
     ] {
         let problems = with(&text).unwrap_err();
         let found: Vec<_> = problems.iter().collect();

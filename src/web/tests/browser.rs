@@ -97,7 +97,7 @@ async fn the_token_of_a_tab_opens_the_page() {
     }
     let address = with_a_token(server.address, "a-token-of-nobody-0001").await;
     let Some((dom, _)) = open(&format!("http://{address}/test/")).await else { return };
-    assert!(dom.contains("does not know this token") && !dom.contains("research"), "{dom}");
+    assert!(dom.contains("Unknown token") && !dom.contains("research"), "{dom}");
 }
 
 /// A proxy to the server at another port, where a page below `/test` stores a token in the tab and continues to the

@@ -267,7 +267,7 @@ async fn a_page_of_another_site_does_nothing_for_anybody() {
 
 /// Invalid acting requests: path, body, status, and part of the message.
 const MISTAKES: &[(&str, &str, u16, &str)] = &[
-    ("silences", "{", 400, "no JSON"),
+    ("silences", "{", 400, "not JSON"),
     ("silences", "[]", 422, "must be a JSON object"),
     ("silences", "{}", 422, "missing field `matchers`"),
     ("silences", r#"{"matchers":[],"duration_seconds":60,"comment":"c"}"#, 422, "at least one is required"),
