@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobs::{Filter, Phase, Wanted};
+use crate::jobs::{Cadence, Filter, Phase, Wanted};
 use crate::model::{Capacity, JobDetails, JobStatus};
 
 const QUEUE: &str = "research";
@@ -131,7 +131,7 @@ proptest! {
                 prop_assert!(ended(&ledger).iter().all(|(status, count)| all_ended.get(status) >= Some(count)));
             }
             // Descriptions say what was so when they were asked for; until all are there nothing is said to be in order.
-            let cadence = crate::engine::cadence(Duration::from_secs(900), Duration::from_secs(30));
+            let cadence = Cadence { reconcile_every: Duration::from_secs(900), verify_every: Duration::from_secs(60) };
             let asked = ledger.questions([queue()].iter(), cadence, second(at)).jobs;
             let answers = asked.iter().zip(answered).filter(|(_, comes)| *comes);
             let answers = answers.filter_map(|(id, _)| world.iter().find(|job| job.id == *id));
