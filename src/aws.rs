@@ -16,7 +16,6 @@
 mod answer_body;
 mod call_counter;
 mod clients;
-mod completeness;
 mod credentials;
 mod describe;
 mod eventbridge;
@@ -24,6 +23,7 @@ mod failure;
 #[cfg(test)]
 mod fake;
 mod identity;
+mod incomplete_answers;
 mod job_summary;
 mod listing;
 mod odd_numbers;

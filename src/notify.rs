@@ -6,7 +6,6 @@
 //! committed.
 
 mod alertmanager;
-mod digest;
 mod error;
 mod grouping;
 mod http;
@@ -14,6 +13,7 @@ pub mod message;
 mod notifier;
 pub mod outbox;
 mod pagerduty;
+mod report_notification;
 mod retry;
 pub mod routing;
 pub mod routing_table;
@@ -21,7 +21,7 @@ pub mod sample;
 pub mod silence;
 mod slack;
 mod sns;
-pub mod trace;
+pub mod telemetry;
 mod webhook;
 
 use std::fmt;
@@ -34,12 +34,12 @@ use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
-pub use digest::{Digest, notification};
 pub use error::IntegrationError;
 pub use http::judge;
 pub use notifier::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};
 pub use outbox::{OutboxRow, rows};
 pub use pagerduty::PagerDuty;
+pub use report_notification::{Digest, notification};
 pub use slack::Slack;
 pub use sns::Sns;
 pub use webhook::Webhook;

@@ -1,7 +1,7 @@
 //! Object storage for logs and archives: an S3 bucket or a folder, behind the few operations that every object
 //! store has.
 
-mod anywhere;
+mod any_storage;
 #[cfg(test)]
 pub(crate) mod fake_s3;
 pub mod folder;
@@ -10,7 +10,7 @@ pub mod s3;
 mod texts;
 
 pub use crate::aws::BucketAccess;
-pub use anywhere::AnyStorage;
+pub use any_storage::AnyStorage;
 pub use open::{OpenError, open};
 pub(crate) use s3::MAX_OBJECT_BYTES;
 pub use texts::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};

@@ -21,18 +21,18 @@ mod append;
 mod blocking;
 mod error;
 pub mod lease;
-mod names;
+mod object_names;
 mod open;
 pub mod record;
 mod replica;
 mod restore;
+mod role;
 pub mod sharing;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
-mod standing;
 
 pub use error::LogError;
 pub use open::{Replicas, open, watches};
 pub use replica::Identity;
-pub use standing::Standing;
+pub use role::Standing;

@@ -4,7 +4,6 @@
 
 mod archive;
 mod clock_watch;
-mod digest;
 mod event_loop;
 mod following;
 mod forecasting;
@@ -17,15 +16,16 @@ mod operations;
 mod own_cost;
 mod polling;
 mod problems;
+mod process_limits;
 mod removed_targets;
 mod replica_view;
 mod replicas;
 pub mod report;
 mod restore;
-mod rooms;
 mod rule_files;
 mod rule_reload;
 mod same_place;
+mod scheduled_reports;
 mod senders;
 mod shared;
 mod signals;

@@ -10,35 +10,35 @@
 //!
 //! [`StoreHandle`] owns the store, and calls it without blocking async tasks.
 
-mod batch;
 mod changes;
 mod error;
 mod events;
 mod fence;
 mod forecast;
+mod frame_tables;
 mod frames;
 mod jobs;
 mod kept_past;
 mod keyed_rows;
-mod latest_tables;
-mod marks;
 mod memory_fallback;
+#[cfg(test)]
+mod memory_stores;
 mod notified;
 mod operator;
 mod outbox;
 mod outbox_list;
 mod outbox_query;
 mod past_alerts;
-#[cfg(test)]
-mod reused;
 mod rows;
 mod schema;
 mod sent_report;
 mod series;
 mod state_file;
+mod state_file_identity;
 mod threads;
 mod unarchived;
 mod worker;
+mod write_batch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,10 +49,10 @@ use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 
 use crate::notify::outbox::OutboxRow;
-use crate::store::batch::Batch;
 use crate::store::memory_fallback::MemoryFallback;
 use crate::store::state_file::Place;
 use crate::store::state_file::StateFile;
+use crate::store::write_batch::Batch;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::SavedForecast;
@@ -64,22 +64,22 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
-pub use batch::Position;
 pub use changes::Changes;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use fence::Fence;
+pub use frame_tables::latest_with_tables;
 pub use frames::{Frames, Recording};
 pub use kept_past::kept_past;
-pub use latest_tables::latest_with_tables;
-pub use marks::{latest_mark, regions_in};
 pub use operator::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
 pub use rows::{BadRow, MAX_BAD_ROWS};
+pub use state_file_identity::{latest_mark, regions_in};
 pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
 pub use worker::{Call, Condition, Reply, StoreHandle};
+pub use write_batch::Position;
 
 /// How long to wait for a lock held by another process, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ pub struct Store {
 #[cfg(test)]
 impl Drop for Store {
     fn drop(&mut self) {
-        reused::give_back(self);
+        memory_stores::give_back(self);
     }
 }
 
@@ -327,7 +327,7 @@ impl Store {
                     keyed_rows::JOBS.save(transaction, &commit.jobs)?;
                 }
                 if let Some(recording) = commit.frame.as_ref().filter(|_| has_log) {
-                    latest_tables::record(transaction, &recording.frame)?;
+                    frame_tables::record(transaction, &recording.frame)?;
                 }
                 keep(transaction, commit, &known)
             })?,

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::aws::completeness::{self, Incomplete};
+use crate::aws::incomplete_answers::{self, Incomplete};
 use crate::aws::listing::EndlessListing;
 
 /// Description of a response that is not from AWS.
@@ -118,7 +118,7 @@ fn unmodelled(error: &(dyn Error + 'static), response: Option<&HttpResponse>) ->
     match response {
         Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
         // The SDK's parse error is of no use to operators.
-        Some(response) => completeness::foreign(response.body().bytes().unwrap_or_default()).to_string(),
+        Some(response) => incomplete_answers::foreign(response.body().bytes().unwrap_or_default()).to_string(),
         None => causes(error),
     }
 }

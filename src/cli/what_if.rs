@@ -13,7 +13,7 @@ use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::store;
 use trainspotter_core::model::{Prices, Timestamp};
-use trainspotter_core::whatif::{self, Change, Past, Report};
+use trainspotter_core::what_if::{self, Change, Past, Report};
 use trainspotter_simulator::trace;
 
 /// Fraction of progress between two progress lines if stderr is not a terminal.
@@ -61,7 +61,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let changes = arguments.changes.iter().map(|text| whatif::parse(text)).collect::<Result<Vec<Change>, _>>();
+    let changes = arguments.changes.iter().map(|text| what_if::parse(text)).collect::<Result<Vec<Change>, _>>();
     let changes = changes.map_err(Failure::usage)?;
     let is_local = arguments.config.is_some() || arguments.recorded.is_some() || arguments.trace.is_some();
     if is_local {
@@ -111,12 +111,12 @@ async fn replay(arguments: &Arguments, changes: &[Change]) -> Result<(), Failure
         return Err(Failure::failed("there are no jobs to replay"));
     }
     // Report invalid changes before the long replay.
-    whatif::with_changes(&past, changes).map_err(Failure::usage)?;
+    what_if::with_changes(&past, changes).map_err(Failure::usage)?;
     if arguments.rank {
         return rank::of_past(&past, &prices, arguments.json);
     }
     let mut progress = Progress::default();
-    let answer = whatif::answer(&past, changes, &prices, |replay, part| progress.show((replay as f64 + part) / 2.0));
+    let answer = what_if::answer(&past, changes, &prices, |replay, part| progress.show((replay as f64 + part) / 2.0));
     progress.end();
     let answer = answer.map_err(Failure::usage)?;
     let report = serde_json::to_value(Report::of(&past, changes, &answer)).map_err(Failure::failed)?;

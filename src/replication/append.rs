@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::objects::Created;
 use crate::objects::Storage;
 use crate::objects::StorageError;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record::Record;
 
 /// Attempts in a row per record.
@@ -30,7 +30,7 @@ pub(super) enum Fate {
 
 /// Tries to write a record. `patience` is the timeout of each request.
 pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: Duration) -> Fate {
-    let name = names::record(record.header.number);
+    let name = object_names::record(record.header.number);
     let mut pause = PAUSE.min(patience / PAUSES_PER_REQUEST);
     let mut last = StorageError::silent("no answer");
     for attempt in 0..ATTEMPTS {

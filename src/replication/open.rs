@@ -17,7 +17,7 @@ use crate::replication::append::within;
 use crate::replication::blocking::Blocking;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Terms;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
@@ -177,7 +177,7 @@ async fn run_opened<S: Storage + 'static>(
 pub async fn watches<S: Storage>(storage: &S, terms: Terms) -> Result<Option<String>, LogError> {
     let contents = Contents::of(storage, terms.request()).await?;
     let Some(number) = contents.first_record() else { return Ok(None) };
-    let name = names::record(number);
+    let name = object_names::record(number);
     let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { return Ok(None) };
     Ok(Some(record::decode(&name, &bytes, number, Store::schema_version())?.0.watches))
 }
@@ -208,7 +208,7 @@ async fn has<S: Storage>(storage: &S, position: &Position, terms: Terms) -> Resu
     if position.is_ahead || position.number == 0 {
         return Ok(false);
     }
-    let name = names::record(position.number);
+    let name = object_names::record(position.number);
     let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { return Ok(false) };
     let (header, _) = record::decode(&name, &bytes, position.number, Store::schema_version())?;
     Ok(header.digest.as_bytes() == position.digest)
@@ -237,14 +237,14 @@ async fn follow<S: Storage>(
 ) -> Result<(Position, Option<Header>), LogError> {
     let mut last = None;
     if position.number > 0 {
-        let name = names::record(position.number);
+        let name = object_names::record(position.number);
         if let Some(bytes) = within(terms.request(), storage.get(&name)).await? {
             last = Some(record::decode(&name, &bytes, position.number, Store::schema_version())?.0);
         }
     }
     loop {
         let number = position.number + 1;
-        let name = names::record(number);
+        let name = object_names::record(number);
         let Some(bytes) = within(terms.request(), storage.get(&name)).await? else { break };
         let (header, body) = record::decode(&name, &bytes, number, Store::schema_version())?;
         if header.watches != identity.watches {

@@ -27,7 +27,7 @@ use crate::replication::lease::Lease;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;
 use crate::replication::lease::Step;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
 use crate::replication::record::Record;
@@ -186,7 +186,7 @@ impl<S: Storage + 'static> Replica<S> {
     /// Whether this replica could lead: the last record is created again, which a bucket refuses because it is there, or because nobody here
     /// may write.
     pub(super) async fn check_right_to_write(&self) -> Result<(), LogError> {
-        let (name, patience) = (names::record(self.position.number), self.patience());
+        let (name, patience) = (object_names::record(self.position.number), self.patience());
         if let Some(same) = within(patience, self.storage.get(&name)).await? {
             within(patience, self.storage.create(&name, same)).await?;
         }

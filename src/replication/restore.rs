@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::within;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::snapshot;
 use crate::store::Position;
@@ -24,16 +24,16 @@ pub(super) struct Contents {
 impl Contents {
     /// Lists the contents.
     pub(super) async fn of<S: Storage>(storage: &S, patience: Duration) -> Result<Self, LogError> {
-        let copies = within(patience, storage.list(names::SNAPSHOTS, "")).await?;
-        let mut copies: Vec<_> = copies.iter().filter_map(|name| names::snapshot_of(name)).collect();
+        let copies = within(patience, storage.list(object_names::SNAPSHOTS, "")).await?;
+        let mut copies: Vec<_> = copies.iter().filter_map(|name| object_names::snapshot_of(name)).collect();
         copies.reverse();
-        let records = within(patience, storage.list(names::RECORDS, "")).await?;
-        let odd = records.iter().find(|name| names::record_number(name).is_none());
-        if let (Some(name), true) = (odd, records.iter().all(|name| names::record_number(name).is_none())) {
+        let records = within(patience, storage.list(object_names::RECORDS, "")).await?;
+        let odd = records.iter().find(|name| object_names::record_number(name).is_none());
+        if let (Some(name), true) = (odd, records.iter().all(|name| object_names::record_number(name).is_none())) {
             let problem = "it is no record of Trainspotter: give `store.log` a prefix of its own".to_owned();
             return Err(LogError::Unreadable { name: name.clone(), problem });
         }
-        let first = records.iter().find_map(|name| names::record_number(name));
+        let first = records.iter().find_map(|name| object_names::record_number(name));
         Ok(Self { copies, first })
     }
 
@@ -72,7 +72,7 @@ pub(super) async fn restore<S: Storage>(
         if !goes_on(storage, *number, digest, patience).await? {
             continue;
         }
-        let name = names::snapshot(*number, digest);
+        let name = object_names::snapshot(*number, digest);
         let Some(bytes) = within(patience * snapshot::LARGE, storage.get(&name)).await? else { continue };
         take_in(store, &name, &bytes)?;
         let position = position(*number, digest);
@@ -80,7 +80,7 @@ pub(super) async fn restore<S: Storage>(
         return Ok(position);
     }
     if contents.first.is_some_and(|first| first > 1) {
-        let name = names::record(1);
+        let name = object_names::record(1);
         let problem = "it is not there, and neither is a copy of the state after it: the log is not whole".to_owned();
         return Err(LogError::Unreadable { name, problem });
     }
@@ -92,7 +92,7 @@ pub(super) async fn restore<S: Storage>(
 
 /// Whether the record after a snapshot, if there is one, follows it.
 async fn goes_on<S: Storage>(storage: &S, number: u64, digest: &str, patience: Duration) -> Result<bool, LogError> {
-    let name = names::record(number + 1);
+    let name = object_names::record(number + 1);
     match within(patience, storage.get(&name)).await? {
         Some(bytes) => {
             let (header, _) = record::decode(&name, &bytes, number + 1, Store::schema_version())?;

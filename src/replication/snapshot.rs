@@ -15,7 +15,7 @@ use crate::objects::MAX_OBJECT_BYTES;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::within;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record::hex;
 use crate::store::Store;
 
@@ -57,7 +57,7 @@ pub(super) fn prepare(copy: &Path) -> Result<Option<Prepared>, LogError> {
 /// the copy goes.
 pub(super) async fn write<S: Storage>(storage: &S, copy: Prepared, patience: Duration) -> Result<u64, LogError> {
     let Prepared { number, digest, bytes } = copy;
-    within(patience * LARGE, storage.create(&names::snapshot(number, &digest), bytes)).await?;
+    within(patience * LARGE, storage.create(&object_names::snapshot(number, &digest), bytes)).await?;
     prune(storage, number, patience).await?;
     Ok(number)
 }
@@ -66,7 +66,7 @@ pub(super) async fn write<S: Storage>(storage: &S, copy: Prepared, patience: Dur
 pub(super) async fn write_first<S: Storage>(storage: &S, copy: &Path, patience: Duration) -> Result<String, LogError> {
     let bytes = squeezed(copy, MAX_OBJECT_BYTES)?;
     let digest = hex(&Sha256::digest(&bytes));
-    within(patience * LARGE, storage.create(&names::snapshot(0, &digest), bytes)).await?;
+    within(patience * LARGE, storage.create(&object_names::snapshot(0, &digest), bytes)).await?;
     Ok(digest)
 }
 
@@ -99,17 +99,18 @@ fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
 
 /// Removes old records and snapshots.
 async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Result<(), LogError> {
-    let mut copies = within(patience, storage.list(names::SNAPSHOTS, "")).await?;
-    copies.retain(|name| names::snapshot_of(name).is_some());
+    let mut copies = within(patience, storage.list(object_names::SNAPSHOTS, "")).await?;
+    copies.retain(|name| object_names::snapshot_of(name).is_some());
     let superfluous = copies.len().saturating_sub(SNAPSHOTS_KEPT);
     for name in copies.iter().take(superfluous) {
         within(patience, storage.delete(name)).await?;
     }
     // Records after the oldest snapshot are needed to start from it.
-    let oldest = copies.get(superfluous).and_then(|name| names::snapshot_of(name)).map_or(0, |(number, _)| number);
+    let oldest =
+        copies.get(superfluous).and_then(|name| object_names::snapshot_of(name)).map_or(0, |(number, _)| number);
     let last = oldest.min(number.saturating_sub(RECORDS_KEPT));
-    for name in within(patience, storage.list(names::RECORDS, "")).await? {
-        if names::record_number(&name).is_some_and(|number| number <= last) {
+    for name in within(patience, storage.list(object_names::RECORDS, "")).await? {
+        if object_names::record_number(&name).is_some_and(|number| number <= last) {
             within(patience, storage.delete(&name)).await?;
         }
     }

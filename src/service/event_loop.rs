@@ -14,7 +14,7 @@ use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
-use crate::notify::trace;
+use crate::notify::telemetry;
 use crate::publish::{Report, SinkError};
 use crate::replication::Standing;
 use crate::replication::sharing::Sharing;
@@ -25,9 +25,9 @@ use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
+use crate::service::process_limits::RoomOfTarget;
 use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
-use crate::service::rooms::RoomOfTarget;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
@@ -313,7 +313,7 @@ impl EventLoop {
     fn log_transitions(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
-            let _way = trace::of_transition(transition).entered();
+            let _way = telemetry::of_transition(transition).entered();
             match transition.kind {
                 TransitionKind::Fired => {
                     tracing::warn!(alert = %alert.rule, id = %alert.id, by = %by(alert), "alert fired")

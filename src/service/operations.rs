@@ -3,7 +3,7 @@
 
 mod outbox;
 mod silences;
-mod tests_sent;
+mod test_notifications;
 
 use std::sync::Arc;
 use std::time::Duration;

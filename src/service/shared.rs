@@ -13,7 +13,7 @@ use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::sharing::Sharing;
 use crate::service::forecasting::ForecastScheduler;
-use crate::service::rooms::Rooms;
+use crate::service::process_limits::Rooms;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::{StartError, senders};

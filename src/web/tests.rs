@@ -1,14 +1,14 @@
 //! The routes over real sockets, against a fixture: response shapes, documentation, refusals, headers, limits.
 
-mod around;
 mod browser;
+mod busy_service;
 mod connections;
 mod contract;
 mod fixture;
 mod fixture_jobs;
 mod hosts;
+mod job_surroundings;
 mod limits;
-mod lively;
 mod past;
 mod questions;
 mod roles;
@@ -66,9 +66,9 @@ impl Server {
         let (jobs, questions) = mpsc::channel(4);
         tokio::spawn(fixture::answer(questions));
         let (history, asked) = mpsc::channel(4);
-        tokio::spawn(past::answer_with(asked, lively::frame));
+        tokio::spawn(past::answer_with(asked, busy_service::frame));
         let access = Access::new([Token::new("ann", roles::OPERATE, true)]);
-        Self::serving_all(lively::snapshot(), jobs, history, None, access).await
+        Self::serving_all(busy_service::snapshot(), jobs, history, None, access).await
     }
 
     /// Serves the fixture with an external URL.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use trainspotter_core::model::{Place, Prices, QueueName, ShareName, Timestamp};
-use trainspotter_core::whatif::{self, Before, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
+use trainspotter_core::what_if::{self, Before, Change, Past, QueueReport, Report, ShareReport, UseReport, Waits};
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
@@ -201,8 +201,8 @@ enum Asked {
 /// Replays a recording with changes, and without them unless that replay is given.
 fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Before>) -> Result<WhatIfBody, ApiError> {
     let answer = match before {
-        Some(before) => whatif::answer_beside(past, before, changes, prices, |_| {}),
-        None => whatif::answer(past, changes, prices, |_, _| {}),
+        Some(before) => what_if::answer_beside(past, before, changes, prices, |_| {}),
+        None => what_if::answer(past, changes, prices, |_, _| {}),
     };
     let answer = answer.map_err(|error| ApiError::bad_request(error.to_string()))?;
     Ok(WhatIfBody::from(Report::of(past, changes, &answer)))
@@ -261,11 +261,11 @@ pub(super) async fn candidates(
             // A target that is stopping counts nothing any more.
             let _ = target.jobs.try_send(JobQuery::LimitHit { limit: "kept_pasts", times: displaced });
         }
-        let view = |candidate: whatif::Candidate| CandidateView {
+        let view = |candidate: what_if::Candidate| CandidateView {
             changes: candidate.changes.into_iter().map(|change| change.text).collect(),
             instances: candidate.instances,
         };
-        let candidates = whatif::candidates(&kept.past, None).into_iter().map(view).collect();
+        let candidates = what_if::candidates(&kept.past, None).into_iter().map(view).collect();
         Ok(CandidatesBody { past: kept.id.clone(), candidates })
     });
     reading.await.map_err(|_| failed())?.map(Json)
@@ -302,7 +302,7 @@ impl Question {
                 (Some(is_second), _) => is_second,
                 (None, "past") => question.past.replace(value.to_string()).is_some(),
                 (None, "set") => {
-                    let change = whatif::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?;
+                    let change = what_if::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?;
                     question.changes.push(change);
                     false
                 }

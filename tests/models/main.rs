@@ -15,8 +15,8 @@ mod support {
 mod cluster;
 mod corpora;
 mod figures;
-mod headline;
 mod ledger;
 mod oracle;
 mod restart;
 mod survival;
+mod utilisation;

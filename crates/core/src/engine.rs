@@ -13,7 +13,7 @@ mod job_tests;
 mod outside_jobs;
 mod pages;
 mod plausible_amounts;
-mod room;
+mod process_limits;
 mod saved;
 mod shares;
 mod sources;
@@ -31,10 +31,10 @@ use crate::model::{
     SavedForecast, SavedJobs, SavedQueue, SavedSeries, ShareName, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
-use crate::whatif;
+use crate::what_if;
 use facts::Facts;
 use outside_jobs::Outside;
-pub use room::Room;
+pub use process_limits::Room;
 pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;
@@ -434,7 +434,7 @@ impl Engine {
         self.find_account(&queues);
         if self.facts.queues != queues {
             self.changes += 1;
-            self.forecaster.keep_queues(&whatif::of_queues(&queues));
+            self.forecaster.keep_queues(&what_if::of_queues(&queues));
         }
         self.facts.queues = queues;
     }

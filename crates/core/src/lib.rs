@@ -22,5 +22,5 @@ pub mod metrics;
 pub mod model;
 pub mod rules;
 pub mod scheduler;
-pub mod whatif;
+pub mod what_if;
 pub mod yaml;

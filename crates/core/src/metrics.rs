@@ -7,8 +7,8 @@ mod alert_notes;
 pub mod catalogue;
 mod closed_labels;
 mod compute_reservation;
-mod count;
 mod counters;
+mod counting;
 mod ended_job;
 mod failures;
 mod fair_share;
@@ -25,11 +25,11 @@ pub mod lending;
 pub mod misconfiguration;
 mod outcomes;
 mod reasons;
-mod reserved;
+mod reserved_capacity;
 mod shares;
 pub mod single_jobs;
 mod subjects;
-mod unallocated;
+mod unallocated_gpus;
 mod wait_by_reason;
 mod wait_estimates;
 mod wait_quantiles;
@@ -40,8 +40,8 @@ use std::time::Duration;
 
 pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
 pub use closed_labels::closed_values;
-pub use count::Counting;
 pub use counters::Counters;
+pub use counting::Counting;
 pub use ended_job::EndedJob;
 pub use frame::{
     CAUGHT_UP_WITHIN, CatchUp, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan,
@@ -196,7 +196,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     gauges.setup(inputs.queues, &setup);
     gauges.waterfall(&waterfall);
     gauges.fair_shares(&fair_shares);
-    let reserved = reserved::states(inputs);
+    let reserved = reserved_capacity::states(inputs);
     gauges.utilisation(&subjects, inputs);
     gauges.service(service, inputs);
     for (queue, share, ratio) in counting.failure_ratios(inputs.now) {

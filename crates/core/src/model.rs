@@ -5,7 +5,7 @@
 //! never an error or a guess.
 
 mod accelerators;
-mod account;
+mod account_limits;
 mod duration;
 mod glob;
 mod ids;
@@ -16,14 +16,14 @@ mod observation;
 mod place;
 mod poll_questions;
 mod priority_bands;
-mod reserved;
+mod reserved_capacity;
 mod saved_state;
 mod time;
 mod topology;
 pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of};
-pub use account::{Account, OutsideUse};
+pub use account_limits::{Account, OutsideUse};
 pub use duration::parse_duration;
 pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
@@ -36,7 +36,7 @@ pub use observation::{
 pub use place::{PLACE_LABELS, Place};
 pub use poll_questions::Questions;
 pub use priority_bands::PriorityBands;
-pub use reserved::{Reserved, ReservedKind};
+pub use reserved_capacity::{Reserved, ReservedKind};
 pub use saved_state::{SavedEvent, SavedForecast, SavedJob, SavedJobs, SavedQueue, SavedRows, SavedSeries};
 pub use time::Timestamp;
 pub use topology::{

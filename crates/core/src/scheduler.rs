@@ -13,7 +13,7 @@ mod bit_set;
 mod changes;
 mod decision;
 mod event_queue;
-mod fair;
+mod fair_share_policy;
 mod ids;
 mod interner;
 #[cfg(test)]

@@ -14,9 +14,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
-use crate::exponential::ExponentialHistograms;
+use crate::exponential_histogram::ExponentialHistograms;
 use crate::families::{buckets_of, families};
-use crate::origin::Origin;
+use crate::resource::Origin;
 use crate::unchanged::Unchanged;
 use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
 use trainspotter_core::metrics::CatchUp;

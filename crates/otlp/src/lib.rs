@@ -7,16 +7,16 @@
 //! A separate crate, so that the cost of a push is measured without building an AWS SDK:
 //! `cargo bench -p trainspotter-otlp`.
 
-mod charge;
+mod billed_size;
 mod encode;
-mod exponential;
+mod exponential_histogram;
 mod families;
-mod origin;
+mod resource;
 mod unchanged;
 
-pub use charge::charged_bytes;
+pub use billed_size::charged_bytes;
 pub use encode::{Form, LATE_AFTER, MAX_POINTS_PER_REQUEST, otlp_requests, reported_by, requests_in};
-pub use exponential::{ExponentialHistograms, MAX_HISTOGRAMS};
+pub use exponential_histogram::{ExponentialHistograms, MAX_HISTOGRAMS};
 pub use families::{buckets_of, families};
-pub use origin::{Origin, uuid_of};
+pub use resource::{Origin, uuid_of};
 pub use unchanged::Unchanged;

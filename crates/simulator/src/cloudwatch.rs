@@ -4,7 +4,7 @@
 //! ([`inputs`]) before an operation reads it. Limits, codes and messages are those of the API reference.
 
 mod alarms;
-pub(super) mod batch;
+pub(super) mod batch_metrics;
 mod dashboards;
 mod gpu;
 mod inputs;

@@ -17,6 +17,7 @@ mod control;
 mod faults;
 mod gpu;
 mod http;
+mod input_types;
 mod page_token;
 mod past;
 mod protocol;
@@ -26,7 +27,6 @@ mod reply;
 mod sagemaker;
 pub mod scenario;
 mod servicequotas;
-mod shape;
 mod signature;
 mod sns;
 mod sts;
@@ -268,9 +268,9 @@ impl World {
         self.faults.now = plain;
         self.now = self.now.max(Timestamp::from_millis(plain.millis() + self.faults.skew_millis(plain)));
         self.past.keep(&self.scheduler, self.faults.list_lag(plain));
-        self.scheduler.keep_transitions(cloudwatch::batch::kept_from(self.now));
+        self.scheduler.keep_transitions(cloudwatch::batch_metrics::kept_from(self.now));
         self.over_time.advance(&mut self.scheduler, self.now);
-        cloudwatch::batch::publish(self);
+        cloudwatch::batch_metrics::publish(self);
     }
 
     /// The account as lists show it, if it differs from the current one.

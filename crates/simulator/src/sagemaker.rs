@@ -3,7 +3,7 @@
 pub(crate) mod direct;
 mod inputs;
 mod listed;
-mod plans;
+mod training_plans;
 
 use std::time::Duration;
 
@@ -65,10 +65,10 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     let answer = match operation {
         "CreateTrainingJob" => direct::create(world, body)?,
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
-        "DescribeTrainingPlan" => plans::describe(world, &input(body)?)?,
+        "DescribeTrainingPlan" => training_plans::describe(world, &input(body)?)?,
         "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
         "ListTags" => list_tags(world, &input(body)?)?,
-        "ListTrainingPlans" => plans::list(world, &input(body)?)?,
+        "ListTrainingPlans" => training_plans::list(world, &input(body)?)?,
         "StopTrainingJob" => direct::stop(world, &input(body)?)?,
         _ => return Err(not_served(operation)),
     };
@@ -85,7 +85,7 @@ struct Tagged {
 /// Tags of a training job, from its `CreateTrainingJob` request.
 fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
-    plans::only_page(input.next_token.as_deref())?;
+    training_plans::only_page(input.next_token.as_deref())?;
     let name = input.resource_arn.strip_prefix(&arn::training_job("")).ok_or_else(missing)?;
     if let Some(job) = world.direct_jobs.get(name) {
         return Ok(json!({"Tags": job.tags()}));

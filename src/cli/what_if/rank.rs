@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use trainspotter_core::model::Prices;
-use trainspotter_core::whatif::{self, Outcome, Past};
+use trainspotter_core::what_if::{self, Outcome, Past};
 
 use crate::cli::figures::seconds;
 use crate::cli::remote::Client;
@@ -39,7 +39,7 @@ struct ShareWaits {
 
 impl ShareWaits {
     fn of_outcome(outcome: &Outcome) -> Vec<Self> {
-        let share = |one: &whatif::ShareOutcome| Self {
+        let share = |one: &what_if::ShareOutcome| Self {
             queue: one.queue.as_str().to_owned(),
             share: one.share.as_ref().map(|share| share.as_str().to_owned()),
             started: one.started as f64,
@@ -107,7 +107,7 @@ impl RankedChange {
 
 /// Tries single changes on a local recording.
 pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(), Failure> {
-    if let Some(note) = whatif::note_of_replays(past) {
+    if let Some(note) = what_if::note_of_replays(past) {
         say(format_args!("{note}"));
     }
     let mut progress = Progress::default();
@@ -119,13 +119,13 @@ pub(super) fn of_past(past: &Past, prices: &Prices, is_json: bool) -> Result<(),
 /// Replays a recording without changes and once with each change, with as many runs as `what-if`. `progress` is
 /// called with a fraction from 0 to 1.
 fn try_all(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Result<Vec<RankedChange>, Failure> {
-    let before = ShareWaits::of_outcome(&whatif::replay(past, prices));
-    let candidates = whatif::candidates(past, None);
+    let before = ShareWaits::of_outcome(&what_if::replay(past, prices));
+    let candidates = what_if::candidates(past, None);
     let all = candidates.len().max(1) as f64;
     let mut tried = Vec::new();
     for (index, candidate) in candidates.into_iter().enumerate() {
-        let changed = whatif::with_changes(past, &candidate.changes).map_err(Failure::usage)?;
-        let after = ShareWaits::of_outcome(&whatif::replay(&changed, prices));
+        let changed = what_if::with_changes(past, &candidate.changes).map_err(Failure::usage)?;
+        let after = ShareWaits::of_outcome(&what_if::replay(&changed, prices));
         let texts: Vec<&str> = candidate.changes.iter().map(|change| change.text.as_str()).collect();
         let (changes, instances) = (texts.join(" "), candidate.instances);
         tried.push(RankedChange { changes, instances, is_of_first_past: true, before: before.clone(), after });
@@ -247,7 +247,7 @@ mod tests {
 
     use trainspotter_core::model::{Capacity, Policy, ServiceEnvironment, Timestamp};
     use trainspotter_core::scheduler::{QueueSetup, Setup};
-    use trainspotter_core::whatif::PastJob;
+    use trainspotter_core::what_if::PastJob;
 
     use super::*;
 
@@ -289,8 +289,8 @@ mod tests {
         assert_eq!(names, expected.each_ref().map(|(change, more)| (change.as_str(), *more)));
         assert_eq!((parts.len(), parts.last()), (3, Some(&1.0)));
         for one in &tried {
-            let change = whatif::parse(&one.changes).unwrap();
-            let alone = whatif::answer(&past, &[change], &Prices::new(), |_, _| {}).unwrap();
+            let change = what_if::parse(&one.changes).unwrap();
+            let alone = what_if::answer(&past, &[change], &Prices::new(), |_, _| {}).unwrap();
             for (ranked, alone) in [(&one.before, &alone.before), (&one.after, &alone.after)] {
                 let of = |share: &ShareWaits| (share.p95, share.mean);
                 let alone: Vec<_> = ShareWaits::of_outcome(alone).iter().map(of).collect();

@@ -4,7 +4,7 @@ use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::Fate;
 use crate::replication::append::within;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
@@ -21,7 +21,7 @@ impl<S: Storage + 'static> Replica<S> {
         }
         self.store.rejoin_file(self.clock.now());
         let asked = self.now();
-        let name = names::record(self.position.number + 1);
+        let name = object_names::record(self.position.number + 1);
         match within(self.patience(), self.storage.get(&name)).await {
             Ok(Some(bytes)) => match self.take_in(&name, &bytes) {
                 Ok(()) => self.say(None),
@@ -78,11 +78,14 @@ impl<S: Storage + 'static> Replica<S> {
 
     async fn take_over(&mut self) {
         // The next record may be missing because it is so old that it was removed.
-        let later =
-            within(self.patience(), self.storage.list(names::RECORDS, &names::record(self.position.number))).await;
+        let later = within(
+            self.patience(),
+            self.storage.list(object_names::RECORDS, &object_names::record(self.position.number)),
+        )
+        .await;
         match later {
             Ok(later) => {
-                let mut numbers = later.iter().filter_map(|name| names::record_number(name));
+                let mut numbers = later.iter().filter_map(|name| object_names::record_number(name));
                 match numbers.next() {
                     None => {}
                     Some(next) if next == self.position.number + 1 => return,

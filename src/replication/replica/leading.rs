@@ -10,7 +10,7 @@ use crate::replication::append::Fate;
 use crate::replication::append::within;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
@@ -211,10 +211,10 @@ impl<S: Storage + 'static> Replica<S> {
         if !self.lease.is_long_ago(self.now()) {
             return Fate::Written;
         }
-        let name = names::record(self.position.number);
-        let listed = self.storage.list(names::RECORDS, &name);
+        let name = object_names::record(self.position.number);
+        let listed = self.storage.list(object_names::RECORDS, &name);
         match within(self.patience(), listed).await {
-            Ok(later) if later.iter().any(|name| names::record_number(name).is_some()) => Fate::Refused,
+            Ok(later) if later.iter().any(|name| object_names::record_number(name).is_some()) => Fate::Refused,
             Ok(_) => Fate::Written,
             Err(error) => Fate::Unknown(error),
         }

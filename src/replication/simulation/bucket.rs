@@ -9,7 +9,7 @@ use crate::objects::Created;
 use crate::objects::Storage;
 use crate::objects::StorageError;
 use crate::objects::Trouble;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record;
 use crate::store::Store;
 
@@ -96,7 +96,7 @@ impl Bucket {
             if world.objects.contains_key(&name) {
                 return Ok(Created::Exists);
             }
-            if let Some(number) = names::record_number(&name) {
+            if let Some(number) = object_names::record_number(&name) {
                 match record::decode(&name, &bytes, number, Store::schema_version()) {
                     Ok((header, _)) => {
                         let at = world.passed();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::process::{COUNTED_UNTIL, COUNTER, LEASE};
 use super::world::{HOLDS, RECEIVERS, Taken, World, start};
 use crate::notify::outbox::Kind;
-use crate::replication::names;
+use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::record::Purpose;
 use crate::store::{Position, Store};
@@ -52,7 +52,7 @@ fn counts_everything_once(world: &World) -> Result<Vec<Duration>, String> {
     let mut store = Store::reused().map_err(|error| error.to_string())?;
     store.follow_log().map_err(|error| error.to_string())?;
     for header in &world.log {
-        let name = names::record(header.number);
+        let name = object_names::record(header.number);
         let bytes = world.objects.get(&name).ok_or("a record is gone")?;
         let (header, body) =
             record::decode(&name, bytes, header.number, Store::schema_version()).map_err(|error| error.to_string())?;

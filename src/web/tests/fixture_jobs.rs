@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::web::{Demand, EvidenceView, JobView, Span, StartView, WhyView};
 use trainspotter_core::forecast::{Forecaster, JobTraits};
 use trainspotter_core::model::{Capacity, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, Sharing};
-use trainspotter_core::whatif;
+use trainspotter_core::what_if;
 
 /// Twelve waiting jobs of `research`, and two of `production`: one that was preempted once and runs again, and one
 /// that failed.
@@ -210,7 +210,7 @@ pub(super) fn past() -> BTreeMap<String, String> {
         ..Queue::new("research", Policy::QuotaShares(vec![share("language"), share("vision")]), Some(environment))
     };
     let mut forecaster = Forecaster::default();
-    forecaster.keep_queues(&whatif::of_queues(&[queue]));
+    forecaster.keep_queues(&what_if::of_queues(&[queue]));
     for number in 0..40_u64 {
         let (id, at) = (format!("past-{number}"), ago(90_000 - 1_500 * number));
         let of = JobTraits {

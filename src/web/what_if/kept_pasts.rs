@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use trainspotter_clock::{Clock, Mark};
 use trainspotter_core::model::{Place, Prices};
-use trainspotter_core::whatif::{self, Before, Past};
+use trainspotter_core::what_if::{self, Before, Past};
 
 /// Maximum cached recordings, each of at most the 10,000 jobs of a state file. The least recently used one is
 /// evicted, which `limit.hits` counts as `kept_pasts`, and requests for it get an error that it is no longer cached.
@@ -34,7 +34,7 @@ pub(super) struct CachedRecording {
 impl CachedRecording {
     /// The replay without changes, computed once.
     pub(super) fn before(&self) -> &Before {
-        self.before.get_or_init(|| whatif::before(&self.past, &self.prices, |_| {}))
+        self.before.get_or_init(|| what_if::before(&self.past, &self.prices, |_| {}))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::jobs::listing::{Place, place_of};
-use crate::jobs::plan::Urgency;
+use crate::jobs::poll_plan::Urgency;
+use crate::jobs::sort_orders::{Place, place_of};
 use crate::jobs::{Class, Job, ShareJobs};
 use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName};
 

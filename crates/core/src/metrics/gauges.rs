@@ -12,7 +12,7 @@ use crate::metrics::frame::{
 use crate::metrics::gpu_parts::Part;
 use crate::metrics::kaplan_meier::QUANTILES;
 use crate::metrics::reasons::Reason;
-use crate::metrics::reserved::{States, labels_of};
+use crate::metrics::reserved_capacity::{States, labels_of};
 use crate::metrics::shares::Unused;
 use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::wait_estimates::BandEstimate;

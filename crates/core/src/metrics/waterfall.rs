@@ -9,7 +9,7 @@ use crate::metrics::frame::Waterfall;
 use crate::metrics::gpu_parts::Part;
 use crate::metrics::hosts::{self, Host};
 use crate::metrics::reasons::Diagnosis;
-use crate::metrics::unallocated;
+use crate::metrics::unallocated_gpus;
 use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
 
 /// A host is idle below this mean GPU utilisation.
@@ -57,7 +57,7 @@ pub(super) fn of_queue(queue: &Queue, inputs: &Inputs<'_>, diagnosis: &[Diagnosi
         parts,
         dollars_per_hour: dollars,
         unallocated: unallocated
-            .map(|gpus| unallocated::by_cause(gpus, queue, inputs.queues, diagnosis))
+            .map(|gpus| unallocated_gpus::by_cause(gpus, queue, inputs.queues, diagnosis))
             .unwrap_or_default(),
     }
 }

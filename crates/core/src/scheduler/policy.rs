@@ -8,7 +8,7 @@ use crate::model::Timestamp;
 use crate::scheduler::Blocked;
 use crate::scheduler::decision::Decision;
 use crate::scheduler::decision::Misfit;
-use crate::scheduler::fair::FairShare;
+use crate::scheduler::fair_share_policy::FairShare;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;

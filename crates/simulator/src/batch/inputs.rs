@@ -1,11 +1,11 @@
 //! Inputs of the supported operations: types and enums from the model of botocore 1.44.5, lengths and ranges from the
 //! text of the API reference.
 
-use crate::shape::Member;
-use crate::shape::Shape;
-use crate::shape::optional;
-use crate::shape::required;
-use crate::shape::text;
+use crate::input_types::Member;
+use crate::input_types::Shape;
+use crate::input_types::optional;
+use crate::input_types::required;
+use crate::input_types::text;
 
 /// The supported operations by name, with their inputs. A path is `/v1/` and the name in lower case.
 pub(super) const SERVED: [(&str, Shape); 28] = [

@@ -1,10 +1,10 @@
 //! Inputs of the supported operations, with the constraints of CloudWatch's model (botocore 1.44.5).
 
-use crate::shape::Member;
-use crate::shape::Shape;
-use crate::shape::optional;
-use crate::shape::required;
-use crate::shape::text;
+use crate::input_types::Member;
+use crate::input_types::Shape;
+use crate::input_types::optional;
+use crate::input_types::required;
+use crate::input_types::text;
 
 /// The input of an operation; `None` if it is not supported.
 pub(super) fn of(operation: &str) -> Option<&'static Shape> {

@@ -2,11 +2,11 @@
 
 mod training_job;
 
-use crate::shape::Member;
-use crate::shape::Shape;
-use crate::shape::optional;
-use crate::shape::required;
-use crate::shape::text;
+use crate::input_types::Member;
+use crate::input_types::Shape;
+use crate::input_types::optional;
+use crate::input_types::required;
+use crate::input_types::text;
 
 /// The supported operations by name, with their inputs.
 pub(super) const SERVED: [(&str, Shape); 7] = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::jobs::plan::Urgency;
+use crate::jobs::poll_plan::Urgency;
 use crate::jobs::{Cadence, LISTS_MAY_LAG, Span};
 use crate::model::StoppedAttempt;
 

@@ -1,10 +1,10 @@
 //! Input of `CreateTrainingJob`.
 
-use crate::shape::Member;
-use crate::shape::Shape;
-use crate::shape::optional;
-use crate::shape::required;
-use crate::shape::text;
+use crate::input_types::Member;
+use crate::input_types::Shape;
+use crate::input_types::optional;
+use crate::input_types::required;
+use crate::input_types::text;
 
 /// The validated members; others are accepted unchecked.
 pub(super) const INPUT: Shape = Shape::Structure(&[

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::model::{QueueName, ShareName, Timestamp};
-use crate::whatif::Answer;
-use crate::whatif::change::Change;
-use crate::whatif::outcome::{Outcome, QueueOutcome, ShareOutcome};
-use crate::whatif::past::Past;
-use crate::whatif::repeated;
+use crate::what_if::Answer;
+use crate::what_if::change::Change;
+use crate::what_if::outcome::{Outcome, QueueOutcome, ShareOutcome};
+use crate::what_if::past::Past;
+use crate::what_if::repeated;
 
 /// Effect of a change.
 #[derive(Clone, Debug, Serialize)]

@@ -1,8 +1,8 @@
 //! Candidate changes to be ranked by their effect.
 
 use crate::model::{Capacity, Policy, QueueName, Sharing};
-use crate::whatif::change::{Change, parse};
-use crate::whatif::past::Past;
+use crate::what_if::change::{Change, parse};
+use crate::what_if::past::Past;
 
 /// Maximum candidates: each takes a replay.
 const MAX_CANDIDATES: usize = 40;

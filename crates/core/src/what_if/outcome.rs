@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{Capacity, InstanceType, JobStatus, Policy, Prices, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Scheduler, Setup, TransitionKind};
-use crate::whatif::past::{Past, submission};
+use crate::what_if::past::{Past, submission};
 
 /// Waits of one share.
 #[derive(Clone, Debug, PartialEq)]

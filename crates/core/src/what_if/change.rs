@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::model::{Capacity, InstanceType, Policy, QueueName, QuotaShare, ShareName, Sharing, WeightedShare};
-use crate::whatif::past::Past;
+use crate::what_if::past::Past;
 
 /// Supported keys, for messages.
 pub const KEYS: &str = "queue.Q.capacity, queue.Q.capacity.TYPE, queue.Q.policy, queue.Q.share.S.quota, queue.Q.share.S.quota.TYPE, \
@@ -226,7 +226,7 @@ impl Change {
         }
         if let OfShare::Priority(priority) = what {
             let of_share =
-                |job: &&mut crate::whatif::PastJob| job.queue == self.queue && job.share.as_ref() == Some(share);
+                |job: &&mut crate::what_if::PastJob| job.queue == self.queue && job.share.as_ref() == Some(share);
             past.jobs.iter_mut().filter(of_share).for_each(|job| job.priority = *priority);
             return Ok(());
         }

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{Prices, Timestamp};
-use crate::whatif::outcome::{self, Outcome, QueueOutcome, ShareOutcome};
-use crate::whatif::past::Past;
+use crate::what_if::outcome::{self, Outcome, QueueOutcome, ShareOutcome};
+use crate::what_if::past::Past;
 
 /// Number of replays.
 const REPLAYS: u64 = 5;
