@@ -6,7 +6,7 @@
 //! ```text
 //!  model ──► jobs ──► metrics ──► rules        one tick: `engine`
 //!            scheduler                         a model of AWS Batch in virtual time
-//!            forecast, whatif                  when jobs start, and the effect of changes
+//!            forecast, what_if                  when jobs start, and the effect of changes
 //!            backtest                          rules over a simulated or recorded past
 //!            yaml                              user-written files, with a caret on each error
 //! ```
