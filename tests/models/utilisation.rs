@@ -1,7 +1,7 @@
 //! One workload on the same hundred instances, divided in two ways: five FIFO queues with a fifth each, and one queue
-//! with five quota shares that lend. `docs/HEADLINE.md` shows Trainspotter's figures of both.
+//! with five quota shares that lend. `docs/UTILISATION.md` shows Trainspotter's figures of both.
 //!
-//! `UPDATE_DOCS=1 cargo test --test models headline` regenerates the page and its picture. Everything runs in virtual
+//! `UPDATE_DOCS=1 cargo test --test models utilisation` regenerates the page and its picture. Everything runs in virtual
 //! time from one seed, so the page is the same on every machine.
 
 #![expect(
@@ -32,7 +32,7 @@ fn lending_shares_use_what_fixed_parts_leave_idle() {
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for (file, text) in
-        [("HEADLINE.md", page::markdown(&parts, &shares)), ("headline.svg", page::picture(&parts, &shares))]
+        [("UTILISATION.md", page::markdown(&parts, &shares)), ("utilisation.svg", page::picture(&parts, &shares))]
     {
         let path = folder.join(file);
         if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -41,7 +41,7 @@ fn lending_shares_use_what_fixed_parts_leave_idle() {
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             written == text,
-            "docs/{file} is not what comes out; run: UPDATE_DOCS=1 cargo test --test models headline"
+            "docs/{file} is not what comes out; run: UPDATE_DOCS=1 cargo test --test models utilisation"
         );
     }
 }

@@ -18,7 +18,7 @@ Five teams share a hundred `ml.p4d.24xlarge` (800 GPUs). Each team submits a few
 first run every team has its own FIFO queue with a service environment of twenty instances. In the second all teams have quota shares of twenty
 instances in one queue, which lend unused capacity (`LEND_AND_BORROW`). The jobs are identical. Trainspotter monitors both runs until all jobs have ended.
 
-![GPUs busy by hour](headline.svg)
+![GPUs busy by hour](utilisation.svg)
 
 | | fixed partitions | lending shares |
 |---|---|---|
@@ -45,7 +45,7 @@ that reclaims its capacity stops borrowing jobs, which repeat their work from th
 A GPU counts as utilised if its host reports at least 10 %, polled every two minutes. The first ten minutes of a job do not count,
 so even a full cluster shows less than 100 %.
 
-Measured by `tests/models/utilisation.rs`; `UPDATE_DOCS=1 cargo test --test models headline` regenerates this page.
+Measured by `tests/models/utilisation.rs`; `UPDATE_DOCS=1 cargo test --test models utilisation` regenerates this page.
 ";
     page
 }
