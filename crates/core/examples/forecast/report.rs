@@ -83,7 +83,8 @@ running or waiting jobs is a submission, a decrease is an end. A seed decides ev
 spread of runtimes (the standard deviation of their logarithm).
 
 The step of the levels and the weight of a share against its queue were chosen on other workloads: seeds 21 to 25, later parts of Philly and of Helios, and, in a
-first round, Philly, openb and Helios by FIFO and fair share as below. Seeds 11 to 14 and Helios by quota shares were not used for that choice.
+first round, Philly, openb and Helios by FIFO and fair share as below. Before the last choice of the weight, results of seeds 11 to 14 and of Helios by
+quota shares had been seen, too: no workload below is fully apart from the choice.
 ";
 
 pub fn head(out: &mut impl Write, results: &[Case]) -> Result<()> {
