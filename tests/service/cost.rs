@@ -139,7 +139,7 @@ async fn a_look_a_state_file_and_a_running_service_say_what_their_series_cost() 
     let config = configured(folder.path(), &endpoint, publish);
     let config = config.to_str().unwrap().to_owned();
     let live = bill(&["--config", &config, "--live"]).await;
-    assert!(live["notes"].to_string().contains("now"), "{live:#}");
+    assert!(live["notes"].to_string().contains("2 current queues"), "{live:#}");
     assert!(quantity(&live, "custom metrics") > 10.0, "{live:#}");
 
     let (service, page, _) = ready_service(folder.path(), &endpoint, publish).await;

@@ -205,7 +205,7 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
     let health = third.follows().await;
     assert_eq!(health["replica"]["same_config"], false, "{health}");
     let ready: Value = http::get(format!("{}/readyz", third.page)).await.unwrap().json().await.unwrap();
-    assert!(ready["problems"].to_string().contains("another configuration than this one"), "{ready}");
+    assert!(ready["problems"].to_string().contains("the leader has a different configuration"), "{ready}");
     first.leads().await;
     is_one_line(&world.records().await);
 }
