@@ -26,7 +26,11 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/otlp", "resource", &["core::model"]),
     ("crates/otlp", "exponential_histogram", &["core::metrics", "core::model"]),
     ("crates/otlp", "unchanged", &["core::metrics", "core::model"]),
-    ("crates/otlp", "encode", &["core::metrics", "core::model", "exponential_histogram", "families", "resource", "unchanged"]),
+    (
+        "crates/otlp",
+        "encode",
+        &["core::metrics", "core::model", "exponential_histogram", "families", "resource", "unchanged"],
+    ),
     (".", "runbooks", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "cost", &["config", "core::metrics", "core::model", "core::yaml"]),
