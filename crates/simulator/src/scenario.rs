@@ -232,7 +232,7 @@ faults:
             ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "means nothing"),
             ("faults:\n  cut: {for: soon}", 2, "not a duration"),
             ("quirks:\n  after_requeue: gone", 2, "is cleared or kept"),
-            ("workload:\n  failures: 2", 2, "between 0 and 1"),
+            ("workload:\n  failures: 2", 2, "a fraction from 0 to 1"),
         ];
         for (text, line, message) in cases {
             let problems = parse("world.yaml", text).unwrap_err();
