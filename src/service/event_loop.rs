@@ -25,7 +25,7 @@ use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
-use crate::service::process_limits::RoomOfTarget;
+use crate::service::process_limits::TargetLimits;
 use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
 use crate::service::rule_reload::RulesUpdate;
@@ -86,7 +86,7 @@ pub(super) struct EventLoop {
     pub(super) standing: Option<watch::Receiver<Standing>>,
     /// Where the current state is offered for forecasting.
     pub(super) forecasting: Forecasting,
-    pub(super) room: RoomOfTarget,
+    pub(super) limits: TargetLimits,
 }
 
 /// Logs where a broken file was moved.
@@ -210,7 +210,7 @@ impl EventLoop {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
-        self.engine.set_room(self.room.allowance(self.engine.kept()));
+        self.engine.set_limits(self.limits.allowance(self.engine.kept()));
         let mut output = self.engine.tick(now);
         if self.removed.is_cancelled() {
             output.transitions = output.transitions.into_iter().map(as_target_removed).collect();

@@ -139,7 +139,7 @@ fn channel(endpoint: &str) -> Result<Channel, ExportError> {
 }
 
 fn resource() -> Resource {
-    // Unique per process, so that telemetry of two replicas is told apart.
+    // Unique per process, to distinguish the telemetry of two replicas.
     let instance =
         format!("{} {} {:?}", std::process::id(), Clock::real().now().millis(), std::env::var_os("HOSTNAME"));
     Resource::builder()

@@ -137,7 +137,7 @@ impl TargetService {
             place: place.clone(),
             standing: term.as_ref().map(|term| term.replicas.standing.clone()),
             forecasting,
-            room: shared.rooms.of(&place.target),
+            limits: shared.process_limits.of(&place.target),
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
 

@@ -1,4 +1,4 @@
-//! A real Alertmanager accepts our posts, shows the alert while it fires, and resolves it when told to.
+//! A real Alertmanager accepts our posts, shows the alert while it fires, and resolves it on our resolve.
 //!
 //! The binary is `prometheus-alertmanager` on the path, or the one named by `TRAINSPOTTER_ALERTMANAGER`. Without one
 //! this test is skipped with a message, unless `TRAINSPOTTER_PEERS` requires peers.

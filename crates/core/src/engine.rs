@@ -34,7 +34,7 @@ use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use crate::what_if;
 use facts::Facts;
 use outside_jobs::Outside;
-pub use process_limits::Room;
+pub use process_limits::JobCounts;
 pub use saved::Saved;
 use shares::{Series, Shares};
 use sources::Sources;

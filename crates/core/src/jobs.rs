@@ -92,7 +92,7 @@ pub struct Ledger {
     corrections: u64,
     forgotten_early: u64,
     /// Maximum ended jobs kept in full, if not [`ENDED_KEPT`].
-    room: Option<usize>,
+    max_ended: Option<usize>,
 }
 
 /// Maximum by which AWS's clock may be ahead of ours: a job's end may lie after the time at which it was seen.
@@ -239,19 +239,19 @@ impl Ledger {
             coverage.found(&id);
         }
         self.ended.push_back((at, id));
-        if self.ended.len() > self.room() {
+        if self.ended.len() > self.max_ended() {
             self.forget_oldest_early();
         }
     }
 
-    fn room(&self) -> usize {
-        self.room.unwrap_or(ENDED_KEPT).min(ENDED_KEPT)
+    fn max_ended(&self) -> usize {
+        self.max_ended.unwrap_or(ENDED_KEPT).min(ENDED_KEPT)
     }
 
     /// Changes the maximum number of ended jobs kept in full.
-    pub fn set_room(&mut self, ended: usize) {
-        self.room = Some(ended);
-        while self.ended.len() > self.room() {
+    pub fn set_max_ended(&mut self, ended: usize) {
+        self.max_ended = Some(ended);
+        while self.ended.len() > self.max_ended() {
             self.forget_oldest_early();
         }
     }

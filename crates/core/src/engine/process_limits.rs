@@ -6,14 +6,14 @@ use crate::jobs::ENDED_KEPT;
 
 /// Numbers of jobs, kept or allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct JobCounts {
     /// Ended jobs kept in full.
     pub ended: usize,
     /// Waiting jobs with stored forecast estimates.
     pub forecasts: usize,
 }
 
-impl Room {
+impl JobCounts {
     /// Maximum of all engines of a process together.
     pub const MAX: Self = Self { ended: ENDED_KEPT, forecasts: MAX_WAITING };
 
@@ -23,14 +23,14 @@ impl Room {
 
 impl Engine {
     /// Current numbers.
-    pub fn kept(&self) -> Room {
-        Room { ended: self.facts.ledger.ended_count(), forecasts: self.forecaster.kept_count() }
+    pub fn kept(&self) -> JobCounts {
+        JobCounts { ended: self.facts.ledger.ended_count(), forecasts: self.forecaster.kept_count() }
     }
 
     /// Sets the maximum from now on; the oldest entries beyond it are dropped and counted in `limit.hits`.
-    pub fn set_room(&mut self, room: Room) {
-        self.facts.ledger.set_room(room.ended);
-        self.forecaster.set_room(room.forecasts);
+    pub fn set_limits(&mut self, limits: JobCounts) {
+        self.facts.ledger.set_max_ended(limits.ended);
+        self.forecaster.set_max_waiting(limits.forecasts);
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn ended_jobs_beyond_the_room_are_dropped_oldest_first_and_do_not_come_back() {
+    fn ended_jobs_beyond_the_limit_are_dropped_oldest_first_and_do_not_come_back() {
         let mut ledger = Ledger::default();
         let observe = |ledger: &mut Ledger, number| {
             let (seen, at) = ended(number);
@@ -57,7 +57,7 @@ mod tests {
             ids.sort();
             ids
         };
-        ledger.set_room(4);
+        ledger.set_max_ended(4);
         assert_eq!(kept(&ledger), ["job-6", "job-7", "job-8", "job-9"]);
         assert_eq!((ledger.ended_count(), ledger.forgotten_early()), (4, 6));
         assert!(observe(&mut ledger, 10) > 0);
@@ -65,7 +65,7 @@ mod tests {
         // A list that returns a dropped job adds nothing.
         assert_eq!(observe(&mut ledger, 0), 0);
         assert_eq!(ledger.len(), 4);
-        ledger.set_room(usize::MAX);
+        ledger.set_max_ended(usize::MAX);
         assert!(observe(&mut ledger, 11) > 0);
         assert_eq!(ledger.ended_count(), 5);
     }

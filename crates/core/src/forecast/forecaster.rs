@@ -51,7 +51,7 @@ pub struct Forecaster {
     /// How often there was no room to keep an estimate.
     not_kept: u64,
     /// Waiting jobs that forecasts include, if not [`MAX_WAITING`].
-    room: Option<usize>,
+    max_waiting: Option<usize>,
 }
 
 impl Forecaster {
@@ -197,13 +197,13 @@ impl Forecaster {
     }
 
     /// Waiting jobs that forecasts include, at most.
-    pub fn room(&self) -> usize {
-        self.room.unwrap_or(MAX_WAITING).min(MAX_WAITING)
+    pub fn max_waiting(&self) -> usize {
+        self.max_waiting.unwrap_or(MAX_WAITING).min(MAX_WAITING)
     }
 
     /// Includes no more waiting jobs than this from now on. Estimates already kept stay until they are resolved.
-    pub fn set_room(&mut self, jobs: usize) {
-        self.room = Some(jobs);
+    pub fn set_max_waiting(&mut self, jobs: usize) {
+        self.max_waiting = Some(jobs);
     }
 
     /// What is known of how long jobs of a kind hold their instances.
@@ -242,8 +242,8 @@ impl Forecaster {
                 let raw = interval(seconds);
                 let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
                 let (queue, share) = (&job.queue, job.share.as_ref());
-                let has_room = self.kept.len() < KEPT_PER_WAITING * self.room() || self.kept.contains(&job.id);
-                let is_kept = has_room && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
+                let may_keep = self.kept.len() < KEPT_PER_WAITING * self.max_waiting() || self.kept.contains(&job.id);
+                let is_kept = may_keep && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
                 self.not_kept += u64::from(!is_kept);
             }
             outlooks.insert(job.id.clone(), outlook);

@@ -127,7 +127,7 @@ pub fn world(
     let mut in_flight: Vec<OpenJob> =
         ledger.in_flight().take(MAX_IN_FLIGHT).map(|job| open_job(forecaster, job)).collect();
     in_flight.retain(|job| job.dispatched_at.is_some());
-    let (places, left_out) = first_places(ledger, forecaster.room());
+    let (places, left_out) = first_places(ledger, forecaster.max_waiting());
     let waiting = places.into_iter().filter_map(|place| ledger.job(&place.id));
     let mut waiting: Vec<OpenJob> = waiting.map(|job| open_job(forecaster, job)).collect();
     waiting.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));

@@ -161,7 +161,7 @@ impl Counting {
         let events = events
             .into_iter()
             .filter(|event| event.is_news || self.remembered_until.is_none_or(|until| event.at > until));
-        // A listed job is described before it is counted, so the ledger may know its priority by now.
+        // A listed job is described before it is counted, so the ledger may already know its priority.
         let events =
             events.map(|event| Event { priority: event.priority.or_else(|| priority_of(&event, ledger)), ..event });
         let events: Vec<Event> = events.collect();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Maximum length: names are used as labels, titles and columns.
 const MAX_NAME: usize = 200;
 
-/// Checks that a name can be told apart wherever it is displayed.
+/// Checks that a name is distinguishable wherever it is displayed.
 ///
 /// # Errors
 ///
