@@ -27,6 +27,7 @@ mod support {
     pub mod s3;
     pub mod service;
     pub mod still;
+    pub mod ticks;
 }
 mod account;
 mod archive;
