@@ -48,7 +48,8 @@ const USED_OF_WIDTH = 0.9;
 const MAX_STOPS = 150;
 
 /** What is on the first screen of a phone, without scrolling. */
-const FIRST_SCREEN = { overview: ["2 alerts firing on research", "ShareWaitsTooLong"], alert: ["Firing", "ShareWaitsTooLong", "waits 3h 45m"], waiting: ["Runnable", "language-pretrain"] };
+const FIRST_SCREEN = { overview: ["2 alerts firing on research", "ShareWaitsTooLong"], alert: ["Firing", "ShareWaitsTooLong", "waits 3h 45m"], waiting: ["Runnable", "language-pretrain", "It waits because", "Likely to start in 3h (P50)"],
+  failed: ["its own code failed"], mine: ["language-pretrain-0", "language-pretrain-2"] };
 
 /** Pictures of the documents: name, page, device, dark or not, and whether all of it is shown. */
 const PICTURES = [
@@ -86,11 +87,34 @@ await test(async (browser, check) => {
       await page.close();
     }
   }
+  await gapsAreEmpty(browser, paths, check);
   await fromMessages(browser, paths, check);
   await onTheWall(browser, paths, check);
   await byHand(browser, paths, check);
   if (folder) await pictures(browser, paths);
 });
+
+/** Where nothing was recorded, between 4.6 and 4.1 hours ago, a chart of the last 6 hours is empty; around it, it is filled. */
+async function gapsAreEmpty(browser, paths, check) {
+  const page = await browser.open(DESKTOP);
+  await page.go(base + paths.queue);
+  await page.until("document.querySelector('.canvas .u-over')", "a chart");
+  const columns = await page.evaluate(`(() => {
+    const figure = [...document.querySelectorAll(".chart")].find((one) => one.textContent.startsWith("GPUs by part"));
+    const [canvas, over] = [figure.querySelector("canvas"), figure.querySelector(".u-over")];
+    const [whole, plot] = [canvas.getBoundingClientRect(), over.getBoundingClientRect()];
+    const scale = canvas.width / whole.width;
+    const filled = (hoursAgo) => {
+      const x = Math.round((plot.x - whole.x + plot.width * (1 - hoursAgo / 6)) * scale);
+      const pixels = canvas.getContext("2d").getImageData(x, Math.round((plot.y - whole.y) * scale), 1, Math.round(plot.height * scale)).data;
+      return [...pixels].filter((value, index) => index % 4 === 3 && value === 255).length / (plot.height * scale);
+    };
+    return { before: filled(5), within: filled(4.35), after: filled(3) };
+  })()`);
+  check(columns.before > 0.5 && columns.after > 0.5, `the chart is filled before and after the gap: ${JSON.stringify(columns)}`);
+  check(columns.within < 0.1, `the chart is empty in the gap: ${JSON.stringify(columns)}`);
+  await page.close();
+}
 
 /** Whoever comes by a notification's link finds the way on from there. */
 async function fromMessages(browser, paths, check) {

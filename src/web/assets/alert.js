@@ -187,7 +187,7 @@ function runbookPart(name, annotations) {
 
 function episodes(all, unit, now) {
   if (all.length === 0) return empty("It has not fired in the last 30 days.");
-  return el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": "When it fired" }, table("When it fired in the last 30 days", [
+  return el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": "Times it fired" }, table("When it fired in the last 30 days", [
     { title: "Fired", cell: (row) => moment(row.fired_at, now) },
     { title: "Lasted", cell: (row) => (row.resolved_at ? duration((Date.parse(row.resolved_at) - Date.parse(row.fired_at)) / 1000) : "still fires") },
     { title: "Ended because", cell: (row) => (row.ending ? endingWords(row.ending) : "") },

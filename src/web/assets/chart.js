@@ -72,7 +72,7 @@ export function chart(host, spec) {
     values.forEach((node, column) => { node.textContent = place === null ? "" : measure(columns[column][place], unit); });
   };
   showValues(null);
-  draw(canvas, { ...spec, range, moments, columns, colours, showValues }).catch((reason) => canvas.append(el("p", { class: "empty" }, reason.message)));
+  draw(canvas, { ...spec, series: shown, range, moments, columns, colours, showValues }).catch((reason) => canvas.append(el("p", { class: "empty" }, reason.message)));
 }
 
 async function draw(canvas, spec) {
@@ -94,7 +94,7 @@ async function draw(canvas, spec) {
     axes: [{ ...axis, size: 30 * scale(), space: 64 * scale(), values: (_, ticks, __, ___, step) => ticks.map((tick) => tickWords(tick, step)) },
       { ...axis, size: 54 * scale(), ...steps(unit), values: (_, ticks) => ticks.map((tick) => (COUNTED.includes(unit) ? amount(tick) : measure(tick, unit))) }],
     series: [{}, ...order.map((index) => ({
-      stroke: () => colour(colours[index]), width: (stacked ? 1 : 1.75) * scale(), dash: spec.series[index]?.dash, spanGaps: false,
+      stroke: () => colour(colours[index]), width: (stacked ? 1 : 1.75) * scale(), dash: spec.series[index].dash, spanGaps: false,
       fill: stacked ? () => colour(colours[index]) : undefined, points: { show: alone(data[index]), size: 4 * scale() },
     }))],
     hooks: {

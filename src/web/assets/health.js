@@ -14,7 +14,7 @@ const STATUS = {
 /** What is paid for, in words. */
 const DESTINATIONS = {
   classic: "CloudWatch metrics (PutMetricData)", otlp: "Metrics by OTLP", gpu_metrics: "Reading GPU metrics from CloudWatch", alarms: "CloudWatch alarms",
-  dashboards: "CloudWatch dashboards", log: "The log of replicas", compute: "Running the service", total: "Total",
+  dashboards: "CloudWatch dashboards", log: "The log of replicas", archive: "Archive", compute: "Running the service", total: "Total",
 };
 
 async function load() {
@@ -26,14 +26,14 @@ function draw({ health, service }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   layOut(el("h1", {}, "Health"), spot("state"),
-    columns([scrolling("sources", "Sources", "age of the data in use"), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"), scrolling("sinks", "Sinks"),
+    columns([scrolling("sources", "Sources", ageNote(health.clock_speed)), scrolling("targets", "Targets"), scrolling("receivers", "Receivers"), scrolling("sinks", "Sinks"),
       scrolling("costs", "Cost of the service", "per month at current usage, excluding its tasks"), scrolling("replicas", "Replicas"), scrolling("limits", "Limits reached")],
     [scrolling("calls", "AWS API calls", "since counting began"), scrolling("unknown", "Unknown values from AWS"), scrolling("rules", "Rules")]));
   const show = (id, rows, make) => {
     document.getElementById(`${id}-section`).hidden = rows === null;
     if (rows !== null) fill(id, [rows, minute], make);
   };
-  fill("state", [health.status, service, tick.problems, minute], () => state(health, service, now));
+  fill("state", [health.status, service, tick.problems, minute], () => state(health, service, tick.problems, now));
   show("sources", health.sources, () => sources(health.sources));
   show("targets", service.targets, () => targets(service.targets, health.targets));
   show("receivers", service.receivers, () => receivers(service.receivers));
@@ -46,10 +46,13 @@ function draw({ health, service }, tick) {
   show("rules", service.rules, () => rules(service));
 }
 
-function state(health, service, now) {
+/** On a fast clock a stall of a second makes the data old by minutes or hours. */
+const ageNote = (speed) => `age of the data in use${speed === 1 ? "" : `, in simulated time: a real second is ${duration(speed)}`}`;
+
+function state(health, service, problems, now) {
   const [mood, words] = STATUS[health.status] ?? ["not-ok", health.status];
   const skew = health.clock_skew_seconds;
-  return el("div", { class: "panel inset" }, el("p", { class: mood }, words), health.store_error ? el("p", { class: "not-ok" }, `State file: ${health.store_error}`) : null,
+  return el("div", { class: "panel inset" }, el("p", { class: mood }, words), problems.length ? el("p", {}, problems.join(" · ")) : null, health.store_error ? el("p", { class: "not-ok" }, `State file: ${health.store_error}`) : null,
     health.not_ready ? el("p", {}, health.not_ready) : null,
     facts([
       ["Version", health.version], ["Started", moment(health.started_at, now)],

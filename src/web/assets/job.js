@@ -29,7 +29,7 @@ function draw({ job, context, estimates, past, unknown, several }, tick) {
   const now = Date.parse(tick.now);
   const minute = Math.floor(now / 60000);
   nameAs(job.name || job.id);
-  layOut(spot("head"), spot("story"), section("timeline", "Timeline"),
+  layOut(spot("head"), section("timeline", "Timeline"),
     columns([section("why", "Why it waits"), section("start", "When it starts"), scrolling("ahead", "Who goes before it"), section("failure", "Why it failed"),
       scrolling("hosts", "Utilisation by host", "of the last minutes"), section("waits", "What it waited for", "while the service was watching")],
     [scrolling("holders", "Who holds what it needs"), section("meanwhile", "Its share while it waited"), section("alike", "What jobs like it waited"),
@@ -39,7 +39,6 @@ function draw({ job, context, estimates, past, unknown, several }, tick) {
     if (isShown) fill(id, from, make);
   };
   fill("head", [job, minute], () => head(job, now));
-  fill("story", [job.story], () => (job.story.length ? el("div", { class: "panel story" }, ...job.story.map((line) => el("p", {}, readable(line)))) : null));
   fill("timeline", [job.spans, minute, roomFor()], () => timeline(job.spans, now));
   show("why", job.why !== null, [job.why], () => why(job.why));
   const waits = waitsOf(job);
@@ -84,6 +83,7 @@ function head(job, now) {
   const isOver = job.state === "succeeded" || job.state === "failed";
   return [
     el("div", { class: "headline" }, el("p", { class: `pill ${MOODS[job.state] ?? "warn"}` }, job.state.replace(/^./, (first) => first.toUpperCase())), el("h1", {}, job.name || job.id)),
+    story(job),
     facts([
       ["Share", place(job.queue, job.share, job)],
       ["Owner", job.owner ? withParametersLink("jobs", { owner: job.owner }, job.owner) : "not known"],
@@ -96,13 +96,21 @@ function head(job, now) {
       ["Attempts", job.attempts ? amount(job.attempts) : null],
       ["Preempted", job.preemptions === null ? "not known" : count(job.preemptions, "time")],
       ["Retries left", isOver ? null : left(job.retries_left, "not known")],
-      ["Preemptions left", isOver ? null : left(job.preemptions_left, "without end")],
+      ["Preemptions left", isOver ? null : left(job.preemptions_left, "unlimited")],
       ["Attempt ends at its time limit", ends ? moment(ends, now) : null],
       ["Ended by the queue's time limit", job.time_limit_at ? moment(job.time_limit_at, now) : null],
       ["AWS says", job.status_reason],
       ["Id", el("code", {}, job.id)],
     ]),
   ];
+}
+
+/** Why it waits and when it starts, or how it ended: what most people open the page for. */
+function story({ story: lines, start }) {
+  const [first, ...rest] = lines;
+  const estimate = start !== null && start.made_at !== null ? [start.sentence] : [];
+  const shown = [first, ...estimate, ...rest].filter(Boolean);
+  return shown.length ? el("div", { class: "panel story" }, ...shown.map((line) => el("p", {}, readable(line)))) : null;
 }
 
 const EVIDENCE = [["needs", "It needs"], ["free", "Free in the queue"], ["share_uses", "Its share uses"], ["share_quota", "Its share's quota"], ["share_most", "Maximum for its share"],
@@ -121,7 +129,7 @@ function starts({ sentence, p10, p50, p90, rests_on: rests, would_change: change
   const at = (time) => (time === null ? "more than 30 days from now" : moment(time, now));
   const known = made !== null;
   return el("div", { class: "panel inset" },
-    el("p", {}, known ? el("strong", {}, readable(sentence)) : readable(sentence)),
+    known ? null : el("p", {}, readable(sentence)),
     facts([
       ["One in ten starts by (P10)", known ? at(p10) : null],
       ["Half start by (P50)", known ? at(p50) : null],

@@ -34,7 +34,7 @@ async function load() {
 function draw({ queues, shares, page, wrong }) {
   layOut(el("h1", {}, "Jobs"), finder(), place("filters"), place("found"));
   const now = given();
-  fill("filters", [queues.map(({ queue }) => queue), shares.map(({ queue, share }) => [queue, share]), now], () => form(queues, shares, now));
+  fill("filters", [queues.map(({ queue }) => queue), shares.map(({ queue, share }) => [queue, share]), now], () => foldable(form(queues, shares, now), now));
   if (wrong) return fill("found", [wrong], () => el("p", { class: "banner" }, wrong));
   return fill("found", [page, now], () => [
     el("div", { class: "panel scroll tall", tabindex: "0", role: "region", "aria-label": "Jobs found" }, jobRows(page.jobs, none(page, now))),
@@ -113,6 +113,19 @@ function form(queues, shares, now) {
   });
   for (const select of made.querySelectorAll("select")) select.addEventListener("change", () => made.requestSubmit());
   return made;
+}
+
+function valueWords(key, value) {
+  if (key === "reason") return reasonWords(value);
+  return key === "state" ? value.toLowerCase() : value || "none";
+}
+
+/** On a phone the filters are folded, so that the first screen shows jobs. */
+function foldable(filters, now) {
+  const words = FILTERS.filter((key) => now[key] !== null).map((key) => `${key} ${valueWords(key, now[key])}`);
+  const fold = el("details", { class: "fold" }, el("summary", {}, words.length ? `Filters: ${words.join(", ")}` : "Filters"), filters);
+  fold.open = !matchMedia("(max-width: 760px)").matches;
+  return fold;
 }
 
 function clear() {

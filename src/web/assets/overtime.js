@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { el } from "./format.js";
 import { PARTS } from "./gpus.js";
 import { zoom } from "./range.js";
-import { categoryWords, causeWords, reasonWords } from "./words.js";
+import { categoryWords, causeWords, reasonColour, reasonWords } from "./words.js";
 
 /** What is asked for, in one pass over what was recorded. */
 export const METRICS = ["queue.wait.oldest", "queue.wait:p50", "queue.wait:p95", "queue.wait.estimate", "queue.waiting", "gpu.part", "gpu.unallocated", "share.quota",
@@ -58,7 +58,8 @@ function drawer(host, { views, chosen, alerts, onZoom }) {
   return { of, put };
 }
 
-const byReason = (of) => ["Waiting jobs by reason, mean of a step", "count", lines(of("queue.waiting"), ({ reason }) => reasonWords(reason)), { stacked: true }];
+const byReason = (of) => ["Waiting jobs by reason, mean of a step", "count", lines(of("queue.waiting"), by("reason")).map(ofReason), { stacked: true }];
+const ofReason = ({ label: code, values }) => ({ label: reasonWords(code), colour: reasonColour(code), values });
 const unallocated = (of) => ["Unallocated GPUs by cause, mean of a step", "gpus", lines(of("gpu.unallocated"), ({ cause }) => causeWords(cause)), { stacked: true }];
 
 function putQuotas(of, put, share) {

@@ -3,7 +3,7 @@
 import { askMaybe, withParameters } from "./api.js";
 import { duration, el, empty, percent, sharePath, queuePath, link, utc } from "./format.js";
 import { duringAWait } from "./overtime.js";
-import { reasonWords } from "./words.js";
+import { reasonColour, reasonWords } from "./words.js";
 
 /** Figures over time are asked for anew when so much of their time has gone by. */
 const STEPS = 200;
@@ -24,18 +24,16 @@ export function waitsOf(job) {
   });
 }
 
-/** One bar a wait, with its reasons in one set of colours for all of them. */
+/** One bar a wait, by reason. */
 export function waitBars(waits, now) {
-  const codes = [...new Set(waits.flatMap(({ reasons }) => reasons.map(([code]) => code)))];
-  if (codes.length === 0) return empty("None of its waits was observed: they ended before the service saw the job, or were shorter than a poll.");
-  const colour = (code) => `var(--series-${(codes.indexOf(code) % 8) + 1})`;
-  return el("div", { class: "panel inset waits" }, ...waits.map((wait) => oneWait(wait, waits.length, colour, now)));
+  if (waits.every(({ reasons }) => reasons.length === 0)) return empty("None of its waits was observed: they ended before the service saw the job, or were shorter than a poll.");
+  return el("div", { class: "panel inset waits" }, ...waits.map((wait) => oneWait(wait, waits.length, now)));
 }
 
-function oneWait({ attempt, from, to, reasons }, count, colour, now) {
+function oneWait({ attempt, from, to, reasons }, count, now) {
   const seconds = ((to === null ? now : Date.parse(to)) - Date.parse(from)) / 1000;
   const unwatched = seconds - reasons.reduce((sum, [, part]) => sum + part, 0);
-  const parts = reasons.map(([code, part]) => [reasonWords(code), part, colour(code)]);
+  const parts = reasons.map(([code, part]) => [reasonWords(code), part, `var(${reasonColour(code)})`]);
   if (unwatched > Math.max(SHORTEST_UNWATCHED, UNWATCHED_PART * seconds)) parts.push(["Not watched", unwatched, "var(--unallocated)"]);
   const all = parts.reduce((sum, [, part]) => sum + part, 0);
   const words = parts.map(([name, part]) => `${name} ${duration(part)}`).join(", ");

@@ -1,17 +1,18 @@
 // What the service's codes are called on pages.
 
+/** Words, and a colour that is the same in all charts: a variable of the style sheet. */
 const REASONS = {
-  misconfigured: "Misconfigured",
-  disabled: "Queue or share disabled",
-  exceeds_share: "Larger than its share can ever get",
-  share_at_limit: "Share at its limit",
-  borrow_limit: "Share at its borrow limit",
-  reclaiming: "Lent capacity being reclaimed",
-  no_capacity: "AWS has no instances",
-  capacity_in_use: "All capacity in use",
-  reserved: "Free capacity reserved for other shares",
-  behind: "Behind others",
-  evaluating: "Next to be placed",
+  misconfigured: ["Misconfigured", "--bad"],
+  disabled: ["Queue or share disabled", "--unknown"],
+  exceeds_share: ["Larger than its share can ever get", "--warn"],
+  share_at_limit: ["Share at its limit", "--series-1"],
+  borrow_limit: ["Share at its borrow limit", "--series-6"],
+  reclaiming: ["Lent capacity being reclaimed", "--series-2"],
+  no_capacity: ["AWS has no instances", "--series-3"],
+  capacity_in_use: ["All capacity in use", "--series-4"],
+  reserved: ["Free capacity reserved for other shares", "--series-7"],
+  behind: ["Behind others", "--series-8"],
+  evaluating: ["Next to be placed", "--series-5"],
 };
 
 const CAUSES = {
@@ -49,7 +50,8 @@ export const REASON_CODES = Object.keys(REASONS);
 
 const plain = (code) => code.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
 
-export const reasonWords = (code) => REASONS[code] ?? plain(code);
+export const reasonWords = (code) => REASONS[code]?.[0] ?? plain(code);
+export const reasonColour = (code) => REASONS[code]?.[1] ?? "--unallocated";
 export const causeWords = (code) => CAUSES[code] ?? code.replaceAll("_", " ");
 export const categoryWords = (code) => CATEGORIES[code]?.[0] ?? plain(code);
 export const whoCanFix = (code) => CATEGORIES[code]?.[1] ?? "Not known";
