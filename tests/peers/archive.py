@@ -66,7 +66,8 @@ truth = {job["id"]: job for job in expected["jobs"]}
 rows = {row[0]: row for row in db.execute("SELECT id, gpu_seconds, wait_seconds, outcome, owner, ended_at FROM jobs").fetchall()}
 assert one("SELECT count(*) FROM jobs") == len(rows), "each job is in one row"
 # What ended before the service began to watch is not its own.
-watched_since = expected["watched_since"]
+polled = expected["polled"]
+watched_since = polled[0]
 truth = {job_id: job for job_id, job in truth.items() if job_id in rows or job["stopped_at"] >= watched_since}
 missing = [job for job_id, job in truth.items() if job_id not in rows]
 others = [row for job_id, row in rows.items() if job_id not in truth]
@@ -92,7 +93,10 @@ for job_id, job in truth.items():
     assert rows[job_id][3] == outcome, (job, rows[job_id])
     # A job that ended before it was described has no owner.
     assert rows[job_id][4] in (job["tags"].get("owner"), None), (job, rows[job_id])
-with_owner = [job_id for job_id, job in truth.items() if job["tags"].get("owner")]
+# On a busy machine polls are late: a job that few of them saw may have ended before it was described.
+polls_of = lambda job: sum(job["spans"][0]["from"] <= at <= job["stopped_at"] for at in polled)
+with_owner = [job_id for job_id, job in truth.items() if job["tags"].get("owner") and polls_of(job) > 2]
+assert len(with_owner) > 100, len(with_owner)
 known = [job_id for job_id in with_owner if rows[job_id][4]]
 assert len(known) >= 0.95 * len(with_owner), (len(known), len(with_owner))
 

@@ -16,6 +16,7 @@ use trainspotter_simulator::workload::Synthetic;
 use crate::support::demo::{Demo, PATIENCE};
 use crate::support::http;
 use crate::support::python;
+use crate::support::ticks::ticks;
 
 const SEED: u64 = 11;
 
@@ -64,8 +65,8 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
     };
     let over: Vec<&Value> = truth["jobs"].as_array().unwrap().iter().filter(is_over).collect();
     assert!(over.len() > 100, "seed {SEED}: {}", over.len());
-    let (watched_since, _) = Frames::open(&store).unwrap().span().unwrap().unwrap();
-    let expected = json!({ "counters": counters(&store, end), "jobs": over, "watched_since": watched_since, "poll_seconds": POLL_EVERY.as_secs_f64() });
+    let polled: Vec<Timestamp> = ticks(&store).iter().map(|tick| tick.at).collect();
+    let expected = json!({ "counters": counters(&store, end), "jobs": over, "polled": polled, "poll_seconds": POLL_EVERY.as_secs_f64() });
     let file = folder.path().join("expected.json");
     std::fs::write(&file, expected.to_string()).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -20,6 +20,7 @@ mod support {
     pub mod python;
     pub mod receivers;
     pub mod remote_write;
+    pub mod ticks;
 }
 mod archive;
 mod archive_month;

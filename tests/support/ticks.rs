@@ -1,4 +1,4 @@
-//! The ticks that a service has stored.
+//! The ticks that a service has stored. On a busy machine there are few of them.
 
 use std::path::Path;
 
@@ -13,10 +13,4 @@ pub fn ticks(state: &Path) -> Vec<Frame> {
     let unreadable = frames.each(first, last, None, |frame| ticks.push(frame)).unwrap();
     assert_eq!(unreadable, 0, "{state:?}");
     ticks
-}
-
-/// The longest time between two ticks, in seconds; 0 with less than two. On a busy machine polls are late.
-pub fn longest_gap(state: &Path) -> f64 {
-    let ticks = ticks(state);
-    ticks.windows(2).map(|pair| pair[1].at.seconds_since(pair[0].at)).fold(0.0, f64::max)
 }
