@@ -40,6 +40,8 @@ mod translate;
 mod unreadable_entries;
 
 pub use call_counter::CallCounter;
+#[cfg(test)]
+pub(crate) use clients::{CONNECT_TIMEOUT, READ_TIMEOUT};
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{JobEvent, JobEvents, Received};
 pub(crate) use failure::Failure;

@@ -33,6 +33,8 @@ pub mod replication;
 pub mod report;
 pub mod runbooks;
 pub mod service;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod web;
 

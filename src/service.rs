@@ -167,6 +167,8 @@ impl Service {
 }
 
 async fn serve(listener: TcpListener, router: axum::Router, external_url: Option<String>, stop: CancellationToken) {
+    #[cfg(test)]
+    let Some(router) = crate::simulation::show(&listener, router) else { return stop.cancelled().await };
     if let Err(error) = web::serve(listener, router, external_url.as_deref(), stop).await {
         tracing::error!(%error, "the pages cannot be served any more");
     }

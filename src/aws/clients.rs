@@ -28,9 +28,9 @@ use crate::outbound::{Guard, OutboundError, credentials_client, sdk_client};
 use trainspotter_clock::Clock;
 
 /// Wall time limit to establish a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Wall time limit until the first byte of a response.
-const READ_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Attempts per call, including the first. Backoff is jittered.
 const MAX_ATTEMPTS: u32 = 3;
 /// Endpoint for all services, unless the target sets one.
@@ -183,6 +183,8 @@ pub(super) async fn with_credentials(
     let endpoint = access.endpoint.map(str::to_owned).or_else(|| variable(ENDPOINT_VARIABLE));
     let url = endpoint.as_deref().map(parse_endpoint).transpose()?;
     let http = http_client(url.as_ref())?;
+    #[cfg(test)]
+    let http = crate::simulation::network_of(clock).unwrap_or(http);
     let credentials = credentials_client(is_plain(url.as_ref())).map_err(ConnectError::Outbound)?;
     let mut loader = defaults(access.region, clock).http_client(credentials);
     if let Some(endpoint) = &endpoint {
@@ -228,11 +230,14 @@ fn defaults(region: &str, clock: Clock) -> ConfigLoader {
         .connect_timeout(clock.of_wall(CONNECT_TIMEOUT))
         .read_timeout(clock.of_wall(READ_TIMEOUT))
         .build();
+    let retries = RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS);
+    #[cfg(test)]
+    let retries = crate::simulation::without_jitter(retries);
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region.to_owned()))
         .sleep_impl(clock)
         .time_source(clock)
-        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS))
+        .retry_config(retries)
         .timeout_config(timeouts)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .identity_cache(IdentityCache::no_cache())

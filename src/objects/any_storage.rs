@@ -11,6 +11,9 @@ pub enum AnyStorage {
     Folder(Folder),
     /// An S3 bucket.
     Bucket(Box<Bucket>),
+    /// One of the simulation of the whole service.
+    #[cfg(test)]
+    Simulated(crate::simulation::Bucket),
 }
 
 impl Storage for AnyStorage {
@@ -18,6 +21,8 @@ impl Storage for AnyStorage {
         match self {
             Self::Folder(folder) => folder.get(name).await,
             Self::Bucket(bucket) => bucket.get(name).await,
+            #[cfg(test)]
+            Self::Simulated(bucket) => bucket.get(name).await,
         }
     }
 
@@ -25,6 +30,8 @@ impl Storage for AnyStorage {
         match self {
             Self::Folder(folder) => folder.create(name, bytes).await,
             Self::Bucket(bucket) => bucket.create(name, bytes).await,
+            #[cfg(test)]
+            Self::Simulated(bucket) => bucket.create(name, bytes).await,
         }
     }
 
@@ -32,6 +39,8 @@ impl Storage for AnyStorage {
         match self {
             Self::Folder(folder) => folder.put(name, bytes).await,
             Self::Bucket(bucket) => bucket.put(name, bytes).await,
+            #[cfg(test)]
+            Self::Simulated(bucket) => bucket.put(name, bytes).await,
         }
     }
 
@@ -39,6 +48,8 @@ impl Storage for AnyStorage {
         match self {
             Self::Folder(of) => of.list(folder, after).await,
             Self::Bucket(of) => of.list(folder, after).await,
+            #[cfg(test)]
+            Self::Simulated(of) => of.list(folder, after).await,
         }
     }
 
@@ -46,6 +57,8 @@ impl Storage for AnyStorage {
         match self {
             Self::Folder(folder) => folder.delete(name).await,
             Self::Bucket(bucket) => bucket.delete(name).await,
+            #[cfg(test)]
+            Self::Simulated(bucket) => bucket.delete(name).await,
         }
     }
 }

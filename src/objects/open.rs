@@ -29,6 +29,10 @@ pub async fn open(
     setting: Setting,
     clock: Clock,
 ) -> Result<AnyStorage, OpenError> {
+    #[cfg(test)]
+    if let Some(bucket) = crate::simulation::bucket_at(place, clock) {
+        return Ok(AnyStorage::Simulated(bucket));
+    }
     match place {
         ObjectPlace::Folder(folder) => Ok(AnyStorage::Folder(Folder::new(folder.clone()))),
         ObjectPlace::Bucket { bucket: name, prefix } => {

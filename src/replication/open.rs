@@ -129,19 +129,25 @@ pub async fn open<S: Storage + 'static>(
 ) -> Result<Replicas, LogError> {
     let (file, storage) = (file.to_owned(), Arc::new(storage));
     let (opened, is_open) = oneshot::channel();
-    let runtime = tokio::runtime::Handle::current();
-    // Making a large state from the log takes seconds, in which other tasks go on.
-    let work = move || {
+    let blocking = Blocking::Thread;
+    #[cfg(test)]
+    let blocking = if crate::simulation::is_running() { Blocking::Inline } else { blocking };
+    let running = move || async move {
         let opening = async {
-            let opening = prepare(store, Some(&file), storage, identity, terms, clock, Blocking::Thread).await?;
+            let opening = prepare(store, Some(&file), storage, identity, terms, clock, blocking).await?;
             opening.replica.check_right_to_write().await?;
             Ok(opening)
         };
-        runtime.block_on(run_opened(opening, opened));
+        run_opened(opening, opened).await;
     };
-    let started = std::thread::Builder::new().name("store".to_owned()).spawn(work);
+    let ended = |_| Err(LogError::Local("the store's thread ended by a defect".to_owned()));
+    #[cfg(test)]
+    let Some(running) = crate::simulation::run_here(running) else { return is_open.await.unwrap_or_else(ended) };
+    let runtime = tokio::runtime::Handle::current();
+    // Making a large state from the log takes seconds, in which other tasks go on.
+    let started = std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(running()));
     started.map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
-    is_open.await.unwrap_or_else(|_| Err(LogError::Local("the store's thread ended by a defect".to_owned())))
+    is_open.await.unwrap_or_else(ended)
 }
 
 /// Runs a replica once it is open, if somebody still waits for that.
@@ -150,6 +156,7 @@ async fn run_opened<S: Storage + 'static>(
     mut opened: oneshot::Sender<Result<Replicas, LogError>>,
 ) {
     let opening = tokio::select! {
+        biased;
         () = opened.closed() => return,
         opening = opening => opening,
     };

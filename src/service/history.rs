@@ -48,6 +48,7 @@ impl History {
 pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
     loop {
         let question = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             question = questions.recv() => question,
         };

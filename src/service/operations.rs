@@ -102,6 +102,7 @@ impl Operations {
         self.publish_silences().await;
         loop {
             let operation = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 operation = inbox.recv() => operation,
                 () = tokio::time::sleep(READ_INTERVAL) => {

@@ -53,6 +53,7 @@ impl Polling {
     /// at once by the next: polls never overlap or pile up.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             _gone = self.poll_loop() => {}
         }
@@ -66,6 +67,7 @@ impl Polling {
             self.poll_once(began, turn).instrument(tracing::debug_span!(parent: None, "poll")).await?;
             loop {
                 tokio::select! {
+                    biased;
                     () = self.clock.sleep_from(began, turn) => break,
                     Some(hints) = self.hinted.recv() => {
                         let began_at = self.clock.at(began);
@@ -147,6 +149,7 @@ pub(super) async fn listen(
         }
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = listening => stop.cancelled().await,
     }

@@ -38,6 +38,7 @@ pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
             std::future::pending::<()>().await;
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             changed = targets.changed() => if changed.is_err() { return },
             () = ending => {}
@@ -89,6 +90,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
         Ok::<(), StoreError>(())
     };
     tokio::select! {
+        biased;
         sent = sent => sent,
         _ = sending => Ok(()),
         () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(()),

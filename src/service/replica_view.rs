@@ -1,9 +1,12 @@
 //! Replication status for the API.
 
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
 use crate::replication::Standing;
 use crate::replication::lease::Role;
 use crate::replication::sharing::replica_of;
-use crate::web::ReplicaView;
+use crate::web::{ReplicaView, Snapshot};
 
 /// Converts the status of a replica to its API form.
 pub(super) fn of(standing: &Standing) -> ReplicaView {
@@ -16,5 +19,69 @@ pub(super) fn of(standing: &Standing) -> ReplicaView {
         same_config: standing.same_config,
         trouble: standing.trouble.clone(),
         is_ahead: standing.is_ahead,
+    }
+}
+
+/// Keeps the replication status of a leader's snapshot current between ticks, until `stop`. A poll of a leader without a network takes
+/// minutes; meanwhile another replica may lead.
+pub(super) async fn follow(
+    mut standing: watch::Receiver<Standing>,
+    snapshot: watch::Sender<Snapshot>,
+    stop: CancellationToken,
+) {
+    let following = async {
+        let parts = |standing: &Standing| (standing.role, standing.trouble.clone(), standing.is_ahead);
+        let mut shown = parts(&standing.borrow_and_update());
+        while standing.changed().await.is_ok() {
+            let now = standing.borrow_and_update().clone();
+            // A tick shows the other fields, which change with every record.
+            if shown != parts(&now) {
+                shown = parts(&now);
+                snapshot.send_modify(|snapshot| snapshot.replica = Some(of(&now)));
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = following => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_shows_between_two_ticks_that_it_has_lost_the_log() {
+        let leading = Standing {
+            role: Role::Leading,
+            term: 1,
+            own: "one-1".to_owned(),
+            leader: Some("one-1".to_owned()),
+            number: 1,
+            written_at: None,
+            same_config: true,
+            trouble: None,
+            is_ahead: false,
+        };
+        let (standing, follows) = watch::channel(leading.clone());
+        let (snapshot, mut shown) = watch::channel(Snapshot { replica: Some(of(&leading)), ..Snapshot::default() });
+        let stop = CancellationToken::new();
+        let following = tokio::spawn(follow(follows, snapshot, stop.clone()));
+        tokio::task::yield_now().await;
+        let cut_off = Standing { trouble: Some("no answer within 5s".to_owned()), ..leading.clone() };
+        for status in [cut_off, Standing { role: Role::Following, ..leading }] {
+            standing.send_replace(status.clone());
+            shown.changed().await.unwrap();
+            assert_eq!(shown.borrow_and_update().replica, Some(of(&status)));
+        }
+        // The replica's thread may end before this task, which ends only when it is stopped.
+        drop(standing);
+        tokio::task::yield_now().await;
+        assert!(!following.is_finished());
+        stop.cancel();
+        following.await.unwrap();
     }
 }

@@ -337,6 +337,7 @@ async fn show(
             snapshot.replica = Some(replica_view::of(&now));
         });
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(SHOW_EVERY) => {}
         }

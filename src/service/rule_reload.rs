@@ -37,6 +37,7 @@ pub(super) async fn follow(sources: RuleSources, news: mpsc::Sender<RulesUpdate>
         }
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = looking => {}
     }

@@ -77,7 +77,10 @@ impl Shared {
         let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
         let target_count = Arc::<AtomicUsize>::default();
         let forecasts = ForecastScheduler::new(Arc::clone(&target_count));
-        let sharing = Sharing::new(&format!("{:016x}", RandomState::new().build_hasher().finish()));
+        let process_id = format!("{:016x}", RandomState::new().build_hasher().finish());
+        #[cfg(test)]
+        let process_id = crate::simulation::process_id().unwrap_or(process_id);
+        let sharing = Sharing::new(&process_id);
         Ok(Self {
             config,
             targets,
@@ -105,6 +108,7 @@ impl Shared {
         }
         loop {
             let changed = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 changed = self.rules.changed() => changed,
             };

@@ -27,7 +27,8 @@ use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history, polling, restore, target_senders,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history, polling, replica_view, restore,
+    target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -112,6 +113,8 @@ impl TargetService {
         let engine = begin(&config, rules, saved, since, set_aside, clock, (place.clone(), apart)).await;
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
+        let standing = term.as_ref().map(|term| term.replicas.standing.clone());
+        let showing = standing.clone().map(|standing| (standing, snapshot.clone()));
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -135,7 +138,7 @@ impl TargetService {
             same_place: same_place.clone(),
             span: span.clone(),
             place: place.clone(),
-            standing: term.as_ref().map(|term| term.replicas.standing.clone()),
+            standing,
             forecasting,
             limits: shared.process_limits.of(&place.target),
         };
@@ -154,6 +157,9 @@ impl TargetService {
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
+        if let Some((standing, snapshot)) = showing {
+            parts.spawn("replica_view", replica_view::follow(standing, snapshot, rest.clone()));
+        }
         if let Some(term) = term {
             parts.spawn("hand_over", hand_over(term, notifying, rest.clone()));
         }

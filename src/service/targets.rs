@@ -51,16 +51,18 @@ pub(super) async fn run(service: Service, following: ConfigUpdates, stop: Cancel
         configuration: problem,
         recordings: CachedRecordings::default(),
     };
-    let becoming_ready = tokio::spawn(pages.clone().until_ready());
+    // They end with this service, whatever ends it.
+    let mut tasks = JoinSet::new();
+    let becoming_ready = tasks.spawn(pages.clone().until_ready());
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
-    let serving = tokio::spawn(serve(listener, web::router(pages), external_url, last.clone()));
-    let following = tokio::spawn(follow_rules(RuleSources::of(&config, clock), rules_now, last.clone()));
-    let sharing = tokio::spawn(replicas::share(shared.clone(), stop.clone()));
-    let removed = tokio::spawn(removed_targets::end_alerts(shared.clone(), stop.clone()));
+    tasks.spawn(serve(listener, web::router(pages), external_url, last.clone()));
+    tasks.spawn(follow_rules(RuleSources::of(&config, clock), rules_now, last.clone()));
+    tasks.spawn(replicas::share(shared.clone(), stop.clone()));
+    tasks.spawn(removed_targets::end_alerts(shared.clone(), stop.clone()));
     let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
     becoming_ready.abort();
     last.cancel();
-    let _ = tokio::join!(serving, following, sharing, removed);
+    while tasks.join_next().await.is_some() {}
     ended
 }
 

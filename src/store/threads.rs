@@ -44,6 +44,10 @@ struct Threads {
 /// # Errors
 /// The system cannot create a thread, or the closure panicked.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    #[cfg(test)]
+    if crate::simulation::is_running() {
+        return Ok(work());
+    }
     let (reply, answer) = oneshot::channel();
     let work = Box::new(move || {
         // The result is dropped if the caller is gone.

@@ -204,9 +204,9 @@ fn every_file_says_what_it_is_for() {
     }
 }
 
-/// Whether a file is part of a simulation inside a module, which is compiled for tests only and may use anything.
+/// Whether a file is part of a simulation, of the whole service or inside a module: compiled for tests only, it may use anything.
 fn is_of_simulation(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "simulation")
+    path.components().any(|part| part.as_os_str() == "simulation" || part.as_os_str() == "simulation.rs")
 }
 
 /// The modules that code names: those of its own crate as they are, those of the core as `core::NAME`, other crates

@@ -55,6 +55,18 @@ impl Clock {
         Self { wall: Some(Wall::from_now(time_of_day)), ..Self::starting_at(timestamp(time_of_day()), 1.0) }
     }
 
+    /// Returns this clock, set forward by the milliseconds that `moved_millis` returns at any moment: the time of day of a simulated
+    /// machine.
+    #[must_use]
+    pub fn set_by(self, moved_millis: fn() -> i64) -> Self {
+        Self { wall: Some(Wall::Simulated(moved_millis)), ..self }
+    }
+
+    /// Whether this is a copy of `other`, compared with a server's clock or not.
+    pub fn is_copy_of(&self, other: &Self) -> bool {
+        (self.began, self.began_at) == (other.began, other.began_at)
+    }
+
     /// Starts at the time of day and runs `speed` times as fast as real time. `speed` must be positive and finite.
     pub fn fast(speed: f64) -> Self {
         Self::starting_at(timestamp(time_of_day()), speed)

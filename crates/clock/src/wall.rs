@@ -13,29 +13,34 @@ const MAX_BETWEEN_READINGS: Duration = Duration::from_millis(10);
 /// Maximum tries, on a machine that is too busy to read both clocks together.
 const MAX_READINGS: usize = 5;
 
-/// The time of day and the monotonic clock at their first common reading.
+/// By what the time of day has moved apart from the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wall {
-    time_of_day: fn() -> SystemTime,
-    began: Reading,
+pub(crate) enum Wall {
+    /// By the difference since the first common reading of both clocks.
+    Read { time_of_day: fn() -> SystemTime, began: Reading },
+    /// By the milliseconds that this returns, in a simulation.
+    Simulated(fn() -> i64),
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+pub(crate) struct Reading {
     of_day: SystemTime,
     monotonic: Instant,
 }
 
 impl Wall {
     pub(crate) fn from_now(time_of_day: fn() -> SystemTime) -> Self {
-        Self { time_of_day, began: read(time_of_day) }
+        Self::Read { time_of_day, began: read(time_of_day) }
     }
 
     /// Milliseconds by which the time of day was set forward, in whole steps; negative if it was set back.
     pub(crate) fn moved_millis(&self) -> i64 {
-        let now = read(self.time_of_day);
-        let passed = millis(now.monotonic.saturating_duration_since(self.began.monotonic));
-        let of_day = match now.of_day.duration_since(self.began.of_day) {
+        let (now, began) = match self {
+            Self::Read { time_of_day, began } => (read(*time_of_day), began),
+            Self::Simulated(moved_millis) => return moved_millis(),
+        };
+        let passed = millis(now.monotonic.saturating_duration_since(began.monotonic));
+        let of_day = match now.of_day.duration_since(began.of_day) {
             Ok(later) => millis(later),
             Err(earlier) => -millis(earlier.duration()),
         };

@@ -1,0 +1,76 @@
+//! What is wrong is found: the world misleads the service, or loses what it sent, and a check has to fail.
+
+use super::scenario::Scenario;
+use super::{run, run_distorted};
+
+/// A way in which the world is wrong, for the whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Distortion {
+    /// Lists of jobs end after their first page.
+    DroppedPage,
+    /// Jobs are listed in the other share.
+    SwappedShare,
+    /// A receiver gets no message about an end.
+    LostEnd,
+    /// A receiver gets each message twice.
+    Doubled,
+    /// Messages arrive although the alert is silenced or pending: all times of beginnings are earlier.
+    Early,
+}
+
+impl Distortion {
+    /// The answer to a request for jobs, as the service gets it.
+    pub(super) fn of_jobs(self, answer: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8_lossy(answer).into_owned();
+        match self {
+            Self::DroppedPage => text.replace("\"nextToken\"", "\"noToken\"").into_bytes(),
+            Self::SwappedShare => {
+                let (a, b) = ("\"shareIdentifier\":\"a\"", "\"shareIdentifier\":\"b\"");
+                let (quota_a, quota_b) = ("\"quotaShareName\":\"a\"", "\"quotaShareName\":\"b\"");
+                let swapped = text.replace(a, "\u{1}").replace(b, a).replace('\u{1}', b);
+                swapped.replace(quota_a, "\u{1}").replace(quota_b, quota_a).replace('\u{1}', quota_b).into_bytes()
+            }
+            Self::LostEnd | Self::Doubled | Self::Early => text.into_bytes(),
+        }
+    }
+
+    /// How often a receiver gets a message.
+    pub(super) fn copies(self, is_resolved: bool) -> usize {
+        match self {
+            Self::LostEnd if is_resolved => 0,
+            Self::Doubled => 2,
+            _ => 1,
+        }
+    }
+
+    /// By how many seconds a message is received too early.
+    pub(super) fn early_by(self) -> f64 {
+        if self == Self::Early { 200.0 } else { 0.0 }
+    }
+}
+
+/// Nothing goes wrong, and jobs wait.
+const QUIET: &str = "world: seed 1 lasts 420 replicas 1 policy quota instances 3
+    job: at 20 share a instances 1 lasts 200 failing 0 attempts 1
+    job: at 30 share b instances 2 lasts 260 failing 0 attempts 1
+    job: at 40 share b instances 2 lasts 60 failing 0 attempts 1
+    job: at 40 share a instances 1 lasts 60 failing 1 attempts 2
+    job: at 40 share b instances 1 lasts 60 failing 0 attempts 1
+    job: at 310 share a instances 1 lasts 60 failing 0 attempts 1";
+
+#[test]
+fn what_is_wrong_is_found() {
+    let scenario: Scenario = QUIET.parse().unwrap();
+    run(&scenario).unwrap_or_else(|failure| panic!("{failure}"));
+    let broken = [
+        (Distortion::DroppedPage, "states are true"),
+        (Distortion::SwappedShare, "states are true"),
+        (Distortion::LostEnd, "each end follows its beginning"),
+        (Distortion::Doubled, "no message is doubled"),
+        (Distortion::Early, "no message is false"),
+    ];
+    for (distortion, broken) in broken {
+        let found = run_distorted(&scenario, distortion).map_err(|failure| failure.broken);
+        assert_eq!(found, Err(broken), "{distortion:?}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Events of a run: faults of AWS, clocks that are set, rules that change, silences. And the reading of the pages meanwhile.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::aws;
+use super::network::{ask, get, post};
+use super::scenario::{Fault, FaultKind};
+use super::world::{self, Look, Page, Shared, Silenced};
+
+/// Seconds between two looks at the pages.
+pub(super) const LOOK_EVERY: u64 = 30;
+
+/// The rule whose truth is simple enough to be judged at every moment.
+pub(super) const WAITS: &str = "Waits";
+
+const RULES: &str = r#"rules:
+  - alert: Waits
+    metric: queue.jobs
+    by: [queue]
+    where: { state: runnable }
+    fold: sum
+    above: 0
+    for: 1m
+    labels: { severity: page }
+    annotations: { summary: "{{ value }} jobs wait" }
+  - alert: Ended
+    metric: job.ended
+    increase: 5m
+    by: [queue]
+    fold: sum
+    above: 1
+    labels: { severity: info }
+    annotations: { summary: "{{ value }} jobs ended" }
+"#;
+
+const ANOTHER: &str = r#"  - alert: Another
+    metric: queue.jobs
+    by: [queue]
+    where: { state: running }
+    fold: sum
+    above: 100
+    annotations: { summary: "never" }
+"#;
+
+fn rules_file(world: &Shared) -> PathBuf {
+    world.lock().unwrap().folder.path().join("rules.yaml")
+}
+
+/// Writes the rules that everybody begins with.
+pub(super) fn write_rules(world: &Shared) {
+    std::fs::write(rules_file(world), RULES).unwrap();
+}
+
+/// Lets a fault begin when its time has come, and end.
+pub(super) async fn begin_fault(world: Shared, fault: Fault) {
+    tokio::time::sleep(Duration::from_secs(fault.at)).await;
+    tracing::debug!(fault = fault.kind.as_str(), "begins");
+    let aws = world.lock().unwrap().aws.clone();
+    match fault.kind {
+        kind if kind.is_of_aws() => {
+            let (status, text) = ask(aws, post("/_sim/faults", &aws::arrangement(&fault))).await;
+            assert_eq!(status, 200, "{text}");
+        }
+        FaultKind::ClockStep => {
+            world::step(fault.replica, fault.by);
+            tokio::time::sleep(Duration::from_secs(fault.lasts)).await;
+            world::step(fault.replica, -fault.by);
+        }
+        FaultKind::RulesChanged => std::fs::write(rules_file(&world), format!("{RULES}{ANOTHER}")).unwrap(),
+        FaultKind::RulesBroken => {
+            let file = rules_file(&world);
+            let before = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, "rules: [{ alert: ").unwrap();
+            tokio::time::sleep(Duration::from_secs(fault.lasts)).await;
+            std::fs::write(&file, before).unwrap();
+        }
+        FaultKind::Silence => silence(&world, fault.lasts).await,
+        _ => {}
+    }
+}
+
+/// Silences the rule about waits, as soon as anybody takes it.
+async fn silence(world: &Shared, lasts: u64) {
+    let wanted =
+        json!({ "matchers": [format!("alertname={WAITS}")], "duration_seconds": lasts, "comment": "simulated" });
+    for _ in 0..60 {
+        let pages = world.lock().unwrap().pages.clone();
+        for page in pages {
+            let asked = world.lock().unwrap().passed();
+            let (status, _) = ask(page.router, post("/api/v1/silences", &wanted)).await;
+            if status == 201 {
+                // It begins when the service gets the request, which waits for the disk.
+                let mut world = world.lock().unwrap();
+                let from = world.passed();
+                world.silenced.push(Silenced { from, to: asked + lasts as f64 });
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Looks at all pages again and again.
+pub(super) async fn look(world: Shared) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(LOOK_EVERY)).await;
+        let pages = world.lock().unwrap().pages.clone();
+        for page in pages {
+            look_at(&world, &page).await;
+        }
+    }
+}
+
+async fn look_at(world: &Shared, page: &Page) {
+    let refused = Mutex::new(None);
+    let text = async |path: &str| -> String {
+        let (status, text) = ask(page.router.clone(), get(path)).await;
+        if status != 200 {
+            refused.lock().unwrap().get_or_insert(format!("{path} answers {status}: {text}"));
+        }
+        text
+    };
+    let json = async |path: &str| -> Value { serde_json::from_str(&text(path).await).unwrap_or_default() };
+    let is_ready = async || ask(page.router.clone(), get("/readyz")).await.0 == 200;
+    let began_ready = is_ready().await;
+    let jobs = json("/api/v1/jobs?limit=500").await;
+    let (shares, waterfall) = (json("/api/v1/shares").await, json("/api/v1/waterfall").await);
+    let metrics = text("/metrics").await;
+    let health = json("/api/v1/health").await;
+    let replica = &health["replica"];
+    let (leads, has_log) = (replica["leads"].as_bool().unwrap_or(true), replica["trouble"].is_null());
+    let (leads, is_cut_off) = (leads && has_log, leads && !has_log);
+    let is_ready = began_ready && is_ready().await;
+    let mut world = world.lock().unwrap();
+    let at = world.passed();
+    let jobs = jobs["jobs"].as_array().cloned().unwrap_or_default();
+    let refused = refused.into_inner().unwrap().filter(|_| is_ready);
+    let look = Look { at, port: page.port, is_ready, leads, is_cut_off, refused, jobs, shares, waterfall, metrics };
+    world.looks.push(look);
+}

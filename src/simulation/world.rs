@@ -1,0 +1,293 @@
+//! Everything outside the processes: AWS, the bucket, the machines' clocks and disks, and a record of what was received and shown.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use rand::RngExt as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::aws;
+use super::distortion::Distortion;
+use super::scenario::{Fault, FaultKind, Scenario};
+use crate::store::StoreError;
+use trainspotter_clock::Clock;
+use trainspotter_core::model::Timestamp;
+
+pub(super) type Shared = Arc<Mutex<World>>;
+
+/// When the simulated time begins.
+const BEGIN: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+/// What the network does with a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) there: Duration,
+    /// It never arrives.
+    pub(super) is_cut_off: bool,
+    /// It arrives, and its answer does not.
+    pub(super) is_answer_lost: bool,
+}
+
+/// Makes a future that stays on this thread.
+pub(super) type Local = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
+
+/// Pages of a process, by the port that it believes to listen on.
+#[derive(Clone)]
+pub(super) struct Page {
+    pub(super) port: u16,
+    pub(super) router: Router,
+}
+
+/// What the disk does with a call of a store.
+pub(super) struct Disk {
+    pub(super) delay: Duration,
+    pub(super) error: Option<StoreError>,
+}
+
+/// One alert in a message that a receiver took.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    pub(super) at: f64,
+    pub(super) topic: String,
+    pub(super) rule: String,
+    /// The alert and when it began to fire.
+    pub(super) episode: String,
+    pub(super) is_resolved: bool,
+    pub(super) because: String,
+    /// Whether the sender got no answer.
+    pub(super) is_answer_lost: bool,
+}
+
+/// What the pages of a process said.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) at: f64,
+    pub(super) port: u16,
+    pub(super) is_ready: bool,
+    /// Whether this replica leads and can write the log, or there is no other.
+    pub(super) leads: bool,
+    /// Whether it leads, as far as it knows, and cannot write the log.
+    pub(super) is_cut_off: bool,
+    /// A page that was not answered although the process was ready.
+    pub(super) refused: Option<String>,
+    pub(super) jobs: Vec<Value>,
+    pub(super) shares: Value,
+    pub(super) waterfall: Value,
+    pub(super) metrics: String,
+}
+
+/// A silence that the service has confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silenced {
+    pub(super) from: f64,
+    pub(super) to: f64,
+}
+
+/// Random numbers for one purpose.
+pub(super) struct Draw(ChaCha8Rng);
+
+impl Draw {
+    pub(super) fn millis(&mut self, range: Range<u64>) -> u64 {
+        self.0.random_range(range)
+    }
+
+    pub(super) fn one_in(&mut self, sides: u64) -> bool {
+        self.0.random_range(0..sides) == 0
+    }
+}
+
+/// FNV-1a: the same with every toolchain.
+fn fingerprint(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Everything but the processes themselves.
+pub(super) struct World {
+    pub(super) scenario: Scenario,
+    /// How the world is wrong, if it is.
+    pub(super) distortion: Option<Distortion>,
+    /// How often each purpose has been asked for random numbers.
+    draws: BTreeMap<(usize, u64), u64>,
+    began: Instant,
+    pub(super) aws: Router,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) locals: mpsc::UnboundedSender<Local>,
+    clocks: Vec<(Clock, usize)>,
+    pub(super) pages: Vec<Page>,
+    /// Processes that were started.
+    pub(super) processes: u64,
+    pub(super) objects: BTreeMap<String, Vec<u8>>,
+    /// The replica that wrote the last record of the log.
+    pub(super) writer: Option<usize>,
+    pub(super) received: Vec<Received>,
+    pub(super) looks: Vec<Look>,
+    pub(super) silenced: Vec<Silenced>,
+    /// When the processes were asked to end.
+    pub(super) ended: Option<f64>,
+    pub(super) violation: Option<String>,
+}
+
+impl World {
+    pub(super) fn new(
+        scenario: Scenario,
+        distortion: Option<Distortion>,
+        locals: mpsc::UnboundedSender<Local>,
+    ) -> Shared {
+        clear_steps();
+        let simulation = aws::simulation(&scenario, Clock::starting_at(BEGIN, 1.0));
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Arc::new(Mutex::new(Self {
+            draws: BTreeMap::new(),
+            scenario,
+            distortion,
+            began: Instant::now(),
+            aws: simulation.router(),
+            folder: folder.unwrap(),
+            locals,
+            clocks: Vec::new(),
+            pages: Vec::new(),
+            processes: 0,
+            objects: BTreeMap::new(),
+            writer: None,
+            received: Vec::new(),
+            looks: Vec::new(),
+            silenced: Vec::new(),
+            ended: None,
+            violation: None,
+        }))
+    }
+
+    /// Seconds since the beginning.
+    pub(super) fn passed(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    /// Random numbers for one request of a replica, by what it asks for and how often it did before. The order of requests at one moment makes
+    /// no difference to them.
+    pub(super) fn draw(&mut self, replica: usize, purpose: &[&[u8]]) -> Draw {
+        let purpose = fingerprint(purpose);
+        let count = self.draws.entry((replica, purpose)).or_default();
+        *count += 1;
+        let own = fingerprint(&[&self.scenario.seed.to_le_bytes(), &replica.to_le_bytes(), &count.to_le_bytes()]);
+        Draw(ChaCha8Rng::seed_from_u64(own ^ purpose))
+    }
+
+    pub(super) fn violated(&mut self, what: impl Into<String>) {
+        let at = self.passed();
+        self.violation.get_or_insert(format!("at {at:.0} s: {}", what.into()));
+    }
+
+    /// What goes wrong now, of a kind, for a replica.
+    fn fault(&self, kind: FaultKind, replica: usize) -> Option<&Fault> {
+        let now = self.passed();
+        let covers = |fault: &&Fault| {
+            let (from, to) = (fault.at as f64, (fault.at + fault.lasts) as f64);
+            fault.kind == kind && fault.replica == replica && (from..to).contains(&now)
+        };
+        self.scenario.faults.iter().find(covers)
+    }
+
+    pub(super) fn has(&self, kind: FaultKind, replica: usize) -> bool {
+        self.fault(kind, replica).is_some()
+    }
+
+    /// How a request of a replica to AWS goes.
+    pub(super) fn way(&mut self, replica: usize, request: &[&[u8]]) -> Way {
+        let mut draw = self.draw(replica, request);
+        let there = Duration::from_millis(draw.millis(5..60));
+        let is_cut_off = self.has(FaultKind::Partition, replica);
+        let is_answer_lost = self.has(FaultKind::LostAnswers, replica) && draw.one_in(4);
+        Way { there, is_cut_off, is_answer_lost }
+    }
+
+    /// A replica sends a notification: no other may have written to the log since it did. A bucket that refuses one replica and not the others
+    /// is the exception: replicas take errors of the bucket for errors that all get.
+    pub(super) fn sends(&mut self, replica: usize) {
+        let refuses_one = self.scenario.faults.iter().any(|fault| fault.kind == FaultKind::BucketOutage);
+        if let Some(writer) = self.writer.filter(|writer| *writer != replica && !refuses_one) {
+            self.violated(format!("replica {replica} sends a notification after replica {writer} has taken over"));
+        }
+    }
+
+    /// What becomes of a call of a store. A disk is of all replicas: which one it is does not matter to any promise.
+    pub(super) fn disk(&mut self) -> Disk {
+        let any = |world: &Self, what| (0..world.scenario.replicas).any(|replica| world.has(what, replica));
+        let delay = if any(self, FaultKind::SlowDisk) { self.draw(0, &[b"disk"]).millis(100..4_000) } else { 0 };
+        let error = any(self, FaultKind::FailingDisk).then(|| StoreError::Sqlite("disk I/O error".to_owned()));
+        Disk { delay: Duration::from_millis(delay), error }
+    }
+
+    /// The clock of a replica's machine, for a process that begins.
+    pub(super) fn clock(&mut self, replica: usize) -> Clock {
+        // Machines' clocks differ a little, so that they can be distinguished.
+        let apart = Duration::from_millis(replica as u64);
+        let clock = Clock::starting_at(BEGIN + self.began.elapsed() + apart, 1.0).set_by(MOVED[replica]);
+        self.clocks.push((clock, replica));
+        clock
+    }
+
+    pub(super) fn replica_of(&self, clock: &Clock) -> usize {
+        self.clocks.iter().find(|(own, _)| own.is_copy_of(clock)).map_or(0, |(_, replica)| *replica)
+    }
+
+    /// Takes in what a topic took.
+    pub(super) fn took(&mut self, form: &[u8], is_answer_lost: bool) {
+        let pairs: BTreeMap<String, String> = form_urlencoded::parse(form).into_owned().collect();
+        if pairs.get("Action").is_none_or(|action| action != "Publish") {
+            return;
+        }
+        let texts: Value = serde_json::from_str(&pairs["Message"]).unwrap_or_default();
+        let body: Value = serde_json::from_str(texts["http"].as_str().unwrap_or_default()).unwrap_or_default();
+        for alert in body["alerts"].as_array().into_iter().flatten() {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let received = Received {
+                at: self.passed() - self.distortion.map_or(0.0, Distortion::early_by),
+                topic: pairs["TopicArn"].clone(),
+                rule: text(&alert["labels"]["alertname"]),
+                episode: format!("{} {}", text(&alert["fingerprint"]), text(&alert["startsAt"])),
+                is_resolved: text(&alert["status"]) == "resolved",
+                because: text(&alert["endedBecause"]),
+                is_answer_lost,
+            };
+            let copies = self.distortion.map_or(1, |distortion| distortion.copies(received.is_resolved));
+            self.received.extend(std::iter::repeat_n(received, copies));
+        }
+    }
+}
+
+/// Seconds since the beginning of a time of AWS.
+pub(super) fn seconds(at: &Value) -> Option<f64> {
+    let at: Timestamp = serde_json::from_value(at.clone()).ok()?;
+    Some(at.seconds_since(BEGIN))
+}
+
+thread_local! {
+    /// By how many seconds each machine's clock is set forward.
+    static STEPS: [std::cell::Cell<i64>; 3] = const { [const { std::cell::Cell::new(0) }; 3] };
+}
+
+/// The same in milliseconds, by machine.
+const MOVED: [fn() -> i64; 3] = [|| moved_millis(0), || moved_millis(1), || moved_millis(2)];
+
+fn moved_millis(replica: usize) -> i64 {
+    STEPS.with(|steps| steps[replica].get()) * 1_000
+}
+
+/// Sets a machine's clock.
+pub(super) fn step(replica: usize, seconds: i64) {
+    STEPS.with(|steps| steps[replica].set(steps[replica].get() + seconds));
+}
+
+fn clear_steps() {
+    STEPS.with(|steps| steps.iter().for_each(|step| step.set(0)));
+}
