@@ -25,7 +25,7 @@ const QUESTIONS = [
   ["unknown", "where is it", ["deleted 7 days after they end", "monitored targets"]],
   ["queue", "how was this queue", ["Oldest wait by share", "GPUs by part", "Waiting jobs by reason", "Preemptions per step", "alerts fired in this time"]],
   ["share", "how was my share", ["Kaplan–Meier", "Quota and use, ml.p5.48xlarge", "95 % of jobs start within", "Oldest wait", "4h 10m"]],
-  ["health", "can I trust these figures", ["rate exceeded (throttled)", "ShareWaitsTooLong", "2 notifications wait", "eu-west-1", "shares"]],
+  ["health", "can I trust these figures", ["rate exceeded (throttled)", "ShareWaitsTooLong", "2 notifications wait", "eu-west-1", "shares", "CloudWatch metrics (PutMetricData)", "Archive", "28.75"]],
   ["whatIf", "what would four more instances have done", ["Changed: queue.research.capacity=+4", "p95 after", "Utilisation", "May be off by"]],
   ["runbook", "what do I do", ["What it means"]],
 ];

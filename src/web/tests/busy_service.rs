@@ -60,6 +60,8 @@ pub(super) fn snapshot() -> Snapshot {
         ),
         service(&catalogue::LIMIT_HITS, &[("limit", "shares")], Value::Counter(3.0)),
         service(&catalogue::STORE_SIZE, &[], Value::Gauge(41_000_000.0)),
+        service(&catalogue::SERVICE_COST, &[("destination", "classic")], Value::Gauge(28.5)),
+        service(&catalogue::SERVICE_COST, &[("destination", "archive")], Value::Gauge(0.25)),
     ]);
     let advised = |alert: &Alert| {
         let mut alert = alert.clone();
