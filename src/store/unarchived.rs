@@ -100,17 +100,18 @@ pub(super) fn save(transaction: &Connection, unarchived: &Unarchived, at: Timest
             .execute([expired, PRUNE_BATCH])?;
     }
     // The total size is computed once per hour only.
-    if unarchived.hour.is_some() { cut(transaction) } else { Ok(0) }
+    if unarchived.hour.is_some() { cut(transaction, MAX_UNARCHIVED_BYTES) } else { Ok(0) }
 }
 
-fn cut(transaction: &Connection) -> Result<u64, StoreError> {
+/// Removes the oldest rows beyond so many bytes, and returns how many.
+fn cut(transaction: &Connection, most: i64) -> Result<u64, StoreError> {
     let mut sizes =
         transaction.prepare("SELECT source, day, at, rows, length(body) FROM unarchived ORDER BY day DESC, at DESC")?;
     let mut found = sizes.query([])?;
     let (mut bytes, mut over) = (0_i64, Vec::new());
     while let Some(row) = found.next()? {
         bytes = bytes.saturating_add(row.get(4)?);
-        if bytes > MAX_UNARCHIVED_BYTES {
+        if bytes > most {
             over.push((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?));
         }
     }
@@ -262,5 +263,33 @@ impl UnarchivedFile {
         limit: u32,
     ) -> Result<Vec<UnarchivedRows>, StoreError> {
         read(&self.connection, table, day, after, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn of_rows_that_wait_too_long_the_oldest_go_and_are_counted() {
+        let store = Store::in_memory().unwrap();
+        // Four ticks of two days, 100 bytes and three rows each.
+        for tick in 0..4 {
+            let (day, at) = (Timestamp::from_millis(tick / 2 * DAY), Timestamp::from_millis(tick * DAY / 2));
+            let rows = UnarchivedRows { table: ArchiveTable::Jobs, day, at, rows: 3, body: vec![0; 100] };
+            let unarchived = Unarchived { rows: vec![rows], hour: Some(Vec::new()), keep: None };
+            assert_eq!(save(&store.connection, &unarchived, at).unwrap(), 0, "all fit");
+        }
+        let left = || -> Vec<i64> {
+            let of = |day| store.unarchived(ArchiveTable::Jobs, day, Timestamp::from_millis(-1), 10).unwrap();
+            let days = store.unarchived_days().unwrap();
+            days.iter().flat_map(|day| of(day.day)).map(|rows| rows.at.millis() * 2 / DAY).collect()
+        };
+        for (most, removed, expected) in [(400, 0, vec![0, 1, 2, 3]), (399, 3, vec![1, 2, 3]), (150, 6, vec![3])] {
+            assert_eq!(cut(&store.connection, most).unwrap(), removed, "at most {most} bytes");
+            assert_eq!(left(), expected, "at most {most} bytes");
+        }
     }
 }
