@@ -102,11 +102,13 @@ async fn every_figure_arrives_under_its_name_with_its_labels_and_total() {
 #[tokio::test]
 async fn who_may_not_publish_loses_nothing() {
     let cloudwatch = CloudWatch::start().await;
-    let slow = Clock::starting_at(AT - Duration::from_secs(600), 1.0);
+    let [slow, fast] =
+        [AT - Duration::from_secs(600), AT + Duration::from_secs(600)].map(|at| Clock::starting_at(at, 1.0));
     for (mut sink, part) in [
         (cloudwatch.sink("wrong", "us-east-1", cloudwatch.clock), "does not match"),
         (cloudwatch.sink("simulated", "eu-west-1", cloudwatch.clock), "scoped"),
         (cloudwatch.sink("simulated", "us-east-1", slow), "expired"),
+        (cloudwatch.sink("simulated", "us-east-1", fast), "not yet current"),
     ] {
         let error = sink.publish(&frame(0, &[5.0])).await.unwrap_err();
         let SinkError::Unavailable { reason, .. } = &error else { panic!("{error}") };

@@ -15,6 +15,7 @@ mod support {
     pub mod fakecloud;
     pub mod frames;
     pub mod http;
+    pub mod paced_clock;
     pub mod process;
     pub mod prometheus;
     pub mod python;
