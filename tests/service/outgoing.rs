@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -61,20 +62,34 @@ async fn proxy() -> (String, Noted) {
     (format!("http://{address}"), noted)
 }
 
-/// A server that records path and `Authorization` of each request, and responds like SNS.
+/// A server that records path and `Authorization` of each request, and responds like SNS, or like STS with the role's
+/// name as the access key.
 async fn recorder() -> (String, Noted) {
     let noted = Noted::default();
     let asked = noted.clone();
-    let take = async move |uri: Uri, headers: HeaderMap| {
+    let take = async move |uri: Uri, headers: HeaderMap, body: Bytes| {
         let authorization = headers.get("authorization").map_or("", |value| value.to_str().unwrap_or_default());
         asked.note(format!("{uri} {authorization}"));
-        "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult><MessageId>m</MessageId>\
-         </PublishResult></PublishResponse>"
+        let body = String::from_utf8_lossy(&body);
+        match body.contains("Action=AssumeRole").then(|| body.split_once("role%2F")).flatten() {
+            Some((_, role)) => assumed(role.split('&').next().unwrap_or_default()),
+            None => "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
+                     <MessageId>m</MessageId></PublishResult></PublishResponse>"
+                .to_owned(),
+        }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let root = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(take)).await.unwrap() });
     (root, noted)
+}
+
+fn assumed(role: &str) -> String {
+    format!(
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+         <AccessKeyId>{role}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey><SessionToken>token</SessionToken>\
+         <Expiration>2126-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    )
 }
 
 #[tokio::test]
@@ -138,4 +153,29 @@ receivers: [{{ name: far, sns: {{ topic: \"arn:aws:sns:eu-west-1:222222222222:al
     let lines = published.lines();
     assert!(lines.len() >= 5 && lines.iter().all(|line| line.contains("/eu-west-1/sns/aws4_request")), "{lines:?}");
     assert_eq!(asked.lines(), [""; 0], "neither a role of the target's nor its endpoint has to do with it");
+}
+
+#[tokio::test]
+async fn metrics_go_to_cloudwatch_in_its_own_region_and_as_its_own_role() {
+    let (endpoint, asked) = recorder().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("trainspotter.yaml");
+    let text = format!(
+        "targets: [{{ region: us-east-1, endpoint: \"{endpoint}\", role: \"arn:aws:iam::333333333333:role/Watched\" }}]
+poll: {{ every: 5s }}
+publish: {{ cloudwatch: {{ metrics: both, every: 10s, region: eu-west-1, role: \"arn:aws:iam::222222222222:role/Publisher\" }} }}
+"
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    let (_service, _) = listening(service.stderr(Stdio::piped()).spawn().unwrap()).await;
+    let sent = ["/v1/metrics ", "/operation/PutMetricData "];
+    for wanted in sent.into_iter().chain(["Credential=Watched/"]) {
+        asked.until(wanted).await;
+    }
+    for line in asked.lines() {
+        let is_sent = sent.iter().any(|path| line.contains(path));
+        assert_eq!(line.contains("Credential=Publisher/"), is_sent, "{line}");
+        assert_eq!(line.contains("/eu-west-1/monitoring/aws4_request"), is_sent, "{line}");
+    }
 }
