@@ -47,7 +47,7 @@ const CAPACITY: &str = "GPU-seconds of capacity";
 type Totals = BTreeMap<String, f64>;
 
 #[tokio::test(start_paused = true)]
-#[ignore = "takes 20 minutes"]
+#[ignore = "takes 20 to 45 minutes"]
 async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     let clock = PacedClock::hold();
     let folder = tempfile::tempdir().unwrap();
