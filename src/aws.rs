@@ -45,6 +45,7 @@ pub(crate) use clients::{CONNECT_TIMEOUT, READ_TIMEOUT};
 pub use clients::{Clients, ConnectError, connect};
 pub use eventbridge::{JobEvent, JobEvents, Received};
 pub(crate) use failure::Failure;
+pub use identity::account_of;
 pub use listing::Limits;
 pub use poller::Poller;
 pub use publishing::{BucketAccess, cloudwatch, cloudwatch_otlp, s3, sns};

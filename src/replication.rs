@@ -19,6 +19,7 @@
 
 mod append;
 mod blocking;
+mod damaged_copies;
 mod error;
 pub mod lease;
 mod object_names;

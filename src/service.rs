@@ -31,6 +31,7 @@ mod shared;
 mod signals;
 mod source_log;
 mod state_files;
+mod state_trouble;
 mod target_senders;
 mod target_service;
 mod targets;

@@ -76,7 +76,7 @@ pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
 pub use rows::{BadRow, MAX_BAD_ROWS};
-pub use state_file_identity::{latest_mark, regions_in};
+pub use state_file_identity::{account_mark, latest_mark, marked_account, regions_in};
 pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
 pub use worker::{Call, Condition, Reply, StoreHandle};
 pub use write_batch::Position;

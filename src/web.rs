@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub not_ready: Option<String>,
     /// Time of the last tick; `None` before the first.
     pub ticked_at: Option<Timestamp>,
-    /// Why state is kept in memory only; `None` if the store works.
+    /// Why the state file, or the log of the replicas, does not accept the state; `None` if it does.
     pub store_error: Option<String>,
     /// Other problems, one line each: with rule files, account limits, and sinks.
     pub problems: Arc<[String]>,
@@ -132,6 +132,8 @@ pub struct ReplicaView {
     pub trouble: Option<String>,
     /// Whether this replica has changes that the log does not have yet.
     pub is_ahead: bool,
+    /// Copies of the state in the log that are damaged, and what was used instead; null without any.
+    pub damaged_copy: Option<String>,
 }
 
 /// State of all routes.

@@ -2,13 +2,42 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::aws::Clients;
 use crate::aws::failure::Failure;
+use crate::aws::{Clients, connect};
+use crate::config::Target;
+use trainspotter_clock::Clock;
 use trainspotter_core::model::{Observation, Place, Queue};
+
+/// How long a starting replica waits for STS, in wall time.
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls per second of that request, which is outside the budget.
+const CALLS_PER_SECOND: f64 = 1.0;
+
+/// Account of a target's credentials, by its role or STS; `None` if STS does not respond in time or refuses.
+pub async fn account_of(target: &Target, clock: Clock) -> Option<String> {
+    if let Some(account) = target.role.as_deref().and_then(Place::account_of) {
+        return Some(account.to_owned());
+    }
+    let clients = connect(target, CALLS_PER_SECOND, clock).await.ok()?;
+    match tokio::time::timeout(ACCOUNT_TIMEOUT, clients.sts.get_caller_identity().send()).await {
+        Ok(Ok(identity)) => identity.account,
+        Ok(Err(error)) => {
+            let error = Failure::new("GetCallerIdentity", &error);
+            tracing::debug!(%error, "STS does not say which account this is");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("STS does not respond in time, so the account is not known yet");
+            None
+        }
+    }
+}
 
 /// Queries STS in the background until the account is known. Polls never wait for it.
 #[derive(Debug, Default)]

@@ -26,6 +26,7 @@ use crate::replication::replica::Order;
 use crate::replication::replica::Replica;
 use crate::replication::restore::Contents;
 use crate::replication::restore::Folder;
+use crate::replication::restore::Restored;
 use crate::replication::restore::restore;
 use crate::replication::snapshot;
 use crate::store::Fence;
@@ -78,9 +79,10 @@ pub(super) async fn prepare<S: Storage + 'static>(
     let contents = Contents::of(&*storage, terms.request()).await?;
     store.follow_log().map_err(LogError::store)?;
     let before = store.position().map_err(LogError::store)?;
-    let position = match &before {
-        _ if contents.is_empty() => first(&mut store, &*storage, &identity, terms).await?,
-        Some(position) if has(&*storage, position, terms).await? => position.clone(),
+    let as_it_is = |position| Restored { position, damaged: None };
+    let Restored { position, damaged } = match &before {
+        _ if contents.is_empty() => as_it_is(first(&mut store, &*storage, &identity, terms).await?),
+        Some(position) if has(&*storage, position, terms).await? => as_it_is(position.clone()),
         Some(_) | None => {
             set_aside(&store, file, before.is_some(), clock)?;
             restore(&*storage, &mut store, &identity.writer, terms.request()).await?
@@ -88,6 +90,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     };
     let known = before.map(|before| before.writer);
     let (position, last) = follow(&mut store, &*storage, position, &identity, terms).await?;
+    identity.check_account(&store)?;
     let is_vacant = last.as_ref().is_none_or(|last| {
         // The last writer used this very file and is gone: nobody else has the file now.
         last.purpose == Purpose::HandOver || (file.is_some() && known.as_ref() == Some(&last.writer))
@@ -110,6 +113,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
         file,
         blocking,
         newest_copy,
+        damaged,
     };
     let (replica, standing) = Replica::new(beginning);
     Ok(Opened { replica, standing, fence })

@@ -23,6 +23,7 @@ use crate::replication::append::Fate;
 use crate::replication::append::append;
 use crate::replication::append::within;
 use crate::replication::blocking::Blocking;
+use crate::replication::damaged_copies::DamagedCopies;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;
@@ -49,10 +50,25 @@ pub struct Identity {
     pub writer: String,
     /// Targets of the service: a log belongs to one service.
     pub watches: String,
+    /// AWS account of the credentials, as far as known: a log belongs to one account.
+    pub account: Option<String>,
     /// Digest of the configuration.
     pub config: String,
     /// Version of the program.
     pub version: String,
+}
+
+impl Identity {
+    /// Refuses the state of a service in another account.
+    pub(super) fn check_account(&self, store: &Store) -> Result<(), LogError> {
+        let Some(own) = &self.account else { return Ok(()) };
+        let found = store.account().map_err(LogError::store)?;
+        let of = |account: &String| format!("{} in account {account}", self.watches);
+        match found.filter(|found| found != own) {
+            Some(found) => Err(LogError::OfAnother { found: of(&found), own: of(own) }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A request to a replica besides store calls.
@@ -107,6 +123,10 @@ pub(super) struct Replica<S> {
     blocking: Blocking,
     snapshot_at: u64,
     snapshots: Snapshots,
+    /// Snapshots that could not be used, until they are removed from the log.
+    damaged: Option<DamagedCopies>,
+    /// When to look next whether they are still there.
+    look_for_damaged_at: Mono,
 }
 
 /// Settings of snapshots.
@@ -131,12 +151,14 @@ pub(super) struct Beginning<S> {
     pub(super) blocking: Blocking,
     /// The last record that is in a copy.
     pub(super) newest_copy: u64,
+    /// Copies that could not be used.
+    pub(super) damaged: Option<DamagedCopies>,
 }
 
 impl<S: Storage + 'static> Replica<S> {
     pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<Standing>) {
         let Beginning { store, storage, identity, clock, began, lease, position, last, .. } = beginning;
-        let Beginning { fence, file, blocking, newest_copy, .. } = beginning;
+        let Beginning { fence, file, blocking, newest_copy, damaged, .. } = beginning;
         let is_assigned = Arc::new(AtomicBool::new(true));
         let standing = Standing {
             role: Role::Following,
@@ -148,8 +170,11 @@ impl<S: Storage + 'static> Replica<S> {
             same_config: true,
             trouble: None,
             is_ahead: false,
+            damaged_copy: damaged.as_ref().map(DamagedCopies::report),
         };
         let (standing, seen) = watch::channel(standing);
+        // In place of a damaged copy a new one is written soon.
+        let snapshot_at = if damaged.is_some() { 0 } else { newest_copy + super::snapshot::RECORDS_PER_SNAPSHOT };
         let replica = Self {
             store,
             storage,
@@ -172,8 +197,10 @@ impl<S: Storage + 'static> Replica<S> {
             standing,
             file,
             blocking,
-            snapshot_at: newest_copy + super::snapshot::RECORDS_PER_SNAPSHOT,
+            snapshot_at,
             snapshots: Snapshots::default(),
+            damaged,
+            look_for_damaged_at: Mono::ZERO,
         };
         (replica, seen)
     }
@@ -218,6 +245,7 @@ impl<S: Storage + 'static> Replica<S> {
                 }
             };
             self.make_snapshot();
+            self.look_for_damaged_copies().await;
             self.show();
             let call = tokio::select! {
                 biased;
@@ -260,6 +288,7 @@ impl<S: Storage + 'static> Replica<S> {
             same_config: self.last.as_ref().is_none_or(|last| last.config == self.identity.config),
             trouble: self.trouble.clone(),
             is_ahead: !self.unlogged.is_empty(),
+            damaged_copy: self.damaged.as_ref().map(DamagedCopies::report),
         };
         self.standing.send_if_modified(|shown| {
             let is_new = *shown != standing;
@@ -341,10 +370,11 @@ impl<S: Storage + 'static> Replica<S> {
             super::snapshot::prepare(&folder.copy())
         };
         let (storage, patience, blocking) = (Arc::clone(&self.storage), self.patience(), self.blocking);
+        let damaged = self.damaged.as_ref().map_or_else(Vec::new, |damaged| damaged.names.clone());
         // The leader goes on meanwhile, however long the bucket takes.
         let running = tokio::spawn(async move {
             let written = match blocking.run(prepare).await {
-                Some(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, patience).await,
+                Some(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, &damaged, patience).await,
                 Some(Ok(None)) | None => return,
                 Some(Err(error)) => Err(error),
             };
@@ -356,5 +386,16 @@ impl<S: Storage + 'static> Replica<S> {
             }
         });
         self.snapshots.running = Some(AbortOnDropHandle::new(running));
+    }
+
+    /// Once per lease: whether the damaged snapshots are still in the log.
+    async fn look_for_damaged_copies(&mut self) {
+        let (now, patience) = (self.now(), self.patience());
+        let Some(damaged) = self.damaged.as_mut().filter(|_| now >= self.look_for_damaged_at) else { return };
+        if !damaged.are_still_there(&*self.storage, patience).await {
+            tracing::info!("the damaged copies of the state are removed from the log");
+            self.damaged = None;
+        }
+        self.look_for_damaged_at = self.now() + self.lease.terms().lease;
     }
 }

@@ -1,4 +1,5 @@
-//! Restores a state from the log: the newest valid snapshot. The records after it are applied as usual.
+//! Restores a state from the log: the newest valid snapshot, or an older one if that is damaged. The records after
+//! it are applied as usual.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,11 +7,13 @@ use std::time::Duration;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::append::within;
+use crate::replication::damaged_copies::DamagedCopies;
 use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::snapshot;
 use crate::store::Position;
 use crate::store::Store;
+use crate::store::StoreError;
 
 /// Contents of a log, without reading it completely.
 #[derive(Debug)]
@@ -54,13 +57,23 @@ impl Contents {
     }
 }
 
-/// Restores the store from the newest snapshot that the log continues from. Returns its position.
+/// A restored state.
+#[derive(Debug)]
+pub(super) struct Restored {
+    /// Its position in the log.
+    pub(super) position: Position,
+    /// Newer snapshots that could not be used.
+    pub(super) damaged: Option<DamagedCopies>,
+}
+
+/// Restores the store from the newest snapshot that the log continues from. A damaged snapshot is passed over if an
+/// older one, or the beginning of the log, and all records after it are there.
 pub(super) async fn restore<S: Storage>(
     storage: &S,
     store: &mut Store,
     writer: &str,
     patience: Duration,
-) -> Result<Position, LogError> {
+) -> Result<Restored, LogError> {
     let contents = Contents::of(storage, patience).await?;
     let position = |number, digest: &str| Position {
         number,
@@ -68,26 +81,72 @@ pub(super) async fn restore<S: Storage>(
         writer: writer.to_owned(),
         is_ahead: false,
     };
+    let mut damaged: Option<DamagedCopies> = None;
     for (number, digest) in &contents.copies {
-        if !goes_on(storage, *number, digest, patience).await? {
+        if !goes_on(storage, *number, digest, patience).await?
+            || !reaches(storage, *number, damaged.as_ref(), patience).await?
+        {
             continue;
         }
         let name = object_names::snapshot(*number, digest);
         let Some(bytes) = within(patience * snapshot::LARGE, storage.get(&name)).await? else { continue };
-        take_in(store, &name, &bytes)?;
-        let position = position(*number, digest);
-        store.write_position(&position).map_err(LogError::store)?;
-        return Ok(position);
+        match take_in(store, &name, (*number, digest), &bytes) {
+            Ok(()) => {
+                let position = position(*number, digest);
+                store.write_position(&position).map_err(LogError::store)?;
+                return Ok(Restored { position, damaged });
+            }
+            Err(error @ LogError::Unreadable { .. }) => {
+                tracing::error!(%error, "a copy of the state in the log is damaged; an older one is tried");
+                match &mut damaged {
+                    Some(damaged) => damaged.names.push(name),
+                    None => damaged = Some(DamagedCopies { names: vec![name], until: *number, error }),
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
-    if contents.first.is_some_and(|first| first > 1) {
+    if contents.first.is_some_and(|first| first > 1) || !reaches(storage, 0, damaged.as_ref(), patience).await? {
         let name = object_names::record(1);
         let problem = "it is not there, and neither is a copy of the state after it: the log is not whole".to_owned();
-        return Err(LogError::Unreadable { name, problem });
+        return Err(damaged.map_or(LogError::Unreadable { name, problem }, |damaged| damaged.error));
+    }
+    // A log that began with a state cannot be restored without it.
+    if let Some(damaged) = &damaged
+        && !goes_on(storage, 0, "", patience).await?
+    {
+        return Err(damaged.error.clone());
     }
     store.replace(None).map_err(LogError::store)?;
     let position = position(0, "");
     store.write_position(&position).map_err(LogError::store)?;
-    Ok(position)
+    Ok(Restored { position, damaged })
+}
+
+/// Whether all records from this one to the newest damaged snapshot are there. Without a damaged snapshot they need
+/// not be looked for: the log ends where the next record is missing.
+async fn reaches<S: Storage>(
+    storage: &S,
+    number: u64,
+    damaged: Option<&DamagedCopies>,
+    patience: Duration,
+) -> Result<bool, LogError> {
+    let until = damaged.map_or(number, |damaged| damaged.until);
+    let mut last = number;
+    while last < until {
+        let listed = within(patience, storage.list(object_names::RECORDS, &object_names::record(last))).await?;
+        let before = last;
+        for found in listed.iter().filter_map(|name| object_names::record_number(name)) {
+            if found != last + 1 {
+                return Ok(last >= until);
+            }
+            last = found;
+        }
+        if last == before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the record after a snapshot, if there is one, follows it.
@@ -102,14 +161,42 @@ async fn goes_on<S: Storage>(storage: &S, number: u64, digest: &str, patience: D
     }
 }
 
-fn take_in(store: &mut Store, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+/// Replaces the store by a snapshot of this record.
+fn take_in(store: &mut Store, name: &str, of: (u64, &str), bytes: &[u8]) -> Result<(), LogError> {
     let folder = Folder::new()?;
     let copy = folder.copy();
     snapshot::unsqueeze(name, bytes, &copy)?;
-    store.replace(Some(&copy)).map_err(|error| {
-        let problem = format!("the copy of the state cannot be used: {error}");
-        LogError::Unreadable { name: name.to_owned(), problem }
-    })
+    if !snapshot::is_of(&copy, bytes, of).map_err(|error| unusable(name, error))? {
+        let problem = "it is the copy of another state than its name says".to_owned();
+        return Err(LogError::Unreadable { name: name.to_owned(), problem });
+    }
+    store.replace(Some(&copy)).map_err(|error| unusable(name, error))
+}
+
+/// Whether a snapshot is damaged, or of a newer version, or this machine fails.
+fn unusable(name: &str, error: StoreError) -> LogError {
+    match error {
+        StoreError::FromTheFuture { found, known } => LogError::Newer {
+            name: name.to_owned(),
+            found: format!("tables of version {found}"),
+            known: format!("version {known}"),
+        },
+        StoreError::Corrupt(_)
+        | StoreError::NotOurs
+        | StoreError::Foreign
+        | StoreError::Value(_)
+        | StoreError::Sqlite(_) => {
+            let problem = format!("it is cut off, damaged or no copy of a state: {error}");
+            LogError::Unreadable { name: name.to_owned(), problem }
+        }
+        StoreError::At { error, .. } => unusable(name, *error),
+        StoreError::Unwritable(_)
+        | StoreError::Replaced(_)
+        | StoreError::Overwritten(_)
+        | StoreError::InUse
+        | StoreError::NotLeading
+        | StoreError::Closed => LogError::store(error),
+    }
 }
 
 /// A temporary folder, removed on drop.
@@ -141,3 +228,6 @@ fn unique() -> u64 {
     static MADE: AtomicU64 = AtomicU64::new(0);
     MADE.fetch_add(1, Ordering::Relaxed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,4 +24,6 @@ pub struct Standing {
     pub trouble: Option<String>,
     /// Whether it has changes in its own file only, because the bucket does not accept them.
     pub is_ahead: bool,
+    /// The snapshots in the log that could not be used, and what was done about it; `None` without any.
+    pub damaged_copy: Option<String>,
 }

@@ -2,12 +2,15 @@
 //! off, slow or lost, and in any order: the promises of `docs/NOTIFICATIONS.md` hold, and the log has one order.
 //!
 //! Replicas, stores, rules, outboxes and notifiers are the real ones; network and disk are simulated. A seed
-//! determines all events. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` that many.
+//! determines all events. `TRAINSPOTTER_SEED=N` runs one seed, `TRAINSPOTTER_SEEDS=N` the first N, and
+//! `TRAINSPOTTER_SEEDS=M..N` a part of them.
 
 mod bucket;
+mod hand_over;
 pub(super) mod mutant;
 mod outbox;
 mod process;
+mod seeds;
 mod sharing;
 mod verify;
 mod world;
@@ -23,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use mutant::Mutant;
 use process::Process;
+use seeds::Progress;
 use world::{End, Shared, World};
 
 /// Virtual time after which no more faults occur.
@@ -115,20 +119,13 @@ async fn run_replica(world: Shared, replica: usize) {
 /// Maximum seeds for a mutant to be found.
 const MAX_SEEDS_TO_FIND: u64 = 1_000;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
 #[test]
 #[expect(clippy::print_stderr, reason = "how many seeds there were is what this test is about")]
 fn whatever_happens_to_replicas_nothing_is_lost_and_nothing_doubled() {
-    if number("TRAINSPOTTER_SEED").is_some() {
+    let seeds = seeds::selected(SEEDS);
+    if std::env::var_os("TRAINSPOTTER_SEED").is_some() {
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
     }
-    let seeds = match number("TRAINSPOTTER_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS),
-    };
     let failed = failures(seeds.clone(), None, 5);
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     eprintln!("{} seeds, each delivered in full and in order", seeds.count());
@@ -137,6 +134,7 @@ fn whatever_happens_to_replicas_nothing_is_lost_and_nothing_doubled() {
 /// Runs seeds on one thread per core. Returns the first violations, and stops once there are `enough`.
 fn failures(seeds: Range<u64>, mutant: Option<Mutant>, enough: usize) -> Vec<String> {
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
+    let progress = Progress::of(seeds.clone());
     let work = || {
         mutant::switch(mutant);
         loop {
@@ -147,6 +145,7 @@ fn failures(seeds: Range<u64>, mutant: Option<Mutant>, enough: usize) -> Vec<Str
             if let Err(problem) = run(seed) {
                 failed.lock().unwrap().push(format!("TRAINSPOTTER_SEED={seed}: {problem}"));
             }
+            progress.done();
         }
     };
     std::thread::scope(|threads| {

@@ -1,5 +1,6 @@
 //! Snapshots of the state in the log, so that records need not be kept forever.
 
+use std::io::ErrorKind;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::replication::append::within;
 use crate::replication::object_names;
 use crate::replication::record::hex;
 use crate::store::Store;
+use crate::store::StoreError;
 
 /// Number of records between snapshots.
 pub(super) const RECORDS_PER_SNAPSHOT: u64 = 500;
@@ -53,12 +55,26 @@ pub(super) fn prepare(copy: &Path) -> Result<Option<Prepared>, LogError> {
     Ok(Some(Prepared { number: position.number, digest, bytes: squeezed(copy, MAX_OBJECT_BYTES)? }))
 }
 
+/// Whether a decompressed snapshot is the state after the record in its name, or the one that the log begins with.
+pub(super) fn is_of(copy: &Path, bytes: &[u8], (number, digest): (u64, &str)) -> Result<bool, StoreError> {
+    if number == 0 {
+        return Ok(hex(&Sha256::digest(bytes)) == digest);
+    }
+    let position = Store::open_as_is(copy)?.position()?;
+    Ok(position.is_some_and(|position| position.number == number && position.digest == digest.as_bytes()))
+}
+
 /// Writes a copy of the state to the log, and removes what it makes superfluous. `patience` is for a small request. Says up to which record
 /// the copy goes.
-pub(super) async fn write<S: Storage>(storage: &S, copy: Prepared, patience: Duration) -> Result<u64, LogError> {
+pub(super) async fn write<S: Storage>(
+    storage: &S,
+    copy: Prepared,
+    damaged: &[String],
+    patience: Duration,
+) -> Result<u64, LogError> {
     let Prepared { number, digest, bytes } = copy;
     within(patience * LARGE, storage.create(&object_names::snapshot(number, &digest), bytes)).await?;
-    prune(storage, number, patience).await?;
+    prune(storage, number, damaged, patience).await?;
     Ok(number)
 }
 
@@ -75,8 +91,14 @@ pub(super) fn unsqueeze(name: &str, bytes: &[u8], to: &Path) -> Result<(), LogEr
     let broken = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
     let mut file = std::fs::File::create(to).map_err(|error| LogError::Local(error.to_string()))?;
     let mut decoder = GzDecoder::new(bytes).take(MAX_SNAPSHOT_BYTES);
-    std::io::copy(&mut decoder, &mut file)
-        .map_err(|error| broken(format!("it is cut off, damaged or no copy of a state: {error}")))?;
+    let of_the_bytes = [ErrorKind::InvalidInput, ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
+    std::io::copy(&mut decoder, &mut file).map_err(|error| {
+        if of_the_bytes.contains(&error.kind()) {
+            broken(format!("it is cut off, damaged or no copy of a state: {error}"))
+        } else {
+            LogError::Local(format!("{}: {error}", to.display()))
+        }
+    })?;
     file.sync_all().map_err(|error| LogError::Local(error.to_string()))
 }
 
@@ -97,17 +119,16 @@ fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
     Ok(bytes)
 }
 
-/// Removes old records and snapshots.
-async fn prune<S: Storage>(storage: &S, number: u64, patience: Duration) -> Result<(), LogError> {
+/// Removes old records and snapshots. Snapshots known to be damaged do not count as kept.
+async fn prune<S: Storage>(storage: &S, number: u64, damaged: &[String], patience: Duration) -> Result<(), LogError> {
     let mut copies = within(patience, storage.list(object_names::SNAPSHOTS, "")).await?;
     copies.retain(|name| object_names::snapshot_of(name).is_some());
-    let superfluous = copies.len().saturating_sub(SNAPSHOTS_KEPT);
-    for name in copies.iter().take(superfluous) {
+    let kept = copies.iter().rev().filter(|name| !damaged.contains(name)).nth(SNAPSHOTS_KEPT - 1).cloned();
+    for name in copies.iter().filter(|name| kept.as_ref().is_some_and(|kept| *name < kept)) {
         within(patience, storage.delete(name)).await?;
     }
     // Records after the oldest snapshot are needed to start from it.
-    let oldest =
-        copies.get(superfluous).and_then(|name| object_names::snapshot_of(name)).map_or(0, |(number, _)| number);
+    let oldest = kept.and_then(|name| object_names::snapshot_of(&name)).map_or(0, |(number, _)| number);
     let last = oldest.min(number.saturating_sub(RECORDS_KEPT));
     for name in within(patience, storage.list(object_names::RECORDS, "")).await? {
         if object_names::record_number(&name).is_some_and(|number| number <= last) {

@@ -32,6 +32,7 @@ use crate::service::rule_reload::RulesUpdate;
 use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
+use crate::service::state_trouble::StateTrouble;
 use crate::service::{COUNTED_UNTIL, OPEN_SINCE};
 use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
 use crate::web::{Access, Snapshot};
@@ -130,6 +131,8 @@ pub(super) struct Memory {
     is_replaced: bool,
     clock: ClockWatch,
     problems: Problems,
+    /// What does not accept the state.
+    state_trouble: Option<StateTrouble>,
 }
 
 impl Memory {
@@ -297,16 +300,11 @@ impl EventLoop {
             self.engine.service().store_set_aside = true;
         }
         let of_log = self.standing.as_ref().and_then(|standing| standing.borrow().trouble.clone());
-        let trouble = trouble.or_else(|| of_log.map(|trouble| format!("the log of the replicas: {trouble}")));
-        let trouble = trouble.or_else(|| self.memory.failed_because.clone());
-        let before = std::mem::replace(&mut self.engine.service().store_error, trouble.clone());
-        match (before, trouble) {
-            (before, Some(error)) if before.as_ref() != Some(&error) => {
-                tracing::error!(%error, "the state is kept in memory only until its file can be used again; alerts go on");
-            }
-            (Some(_), None) => tracing::info!("the state is kept in its file again"),
-            (_, None | Some(_)) => {}
-        }
+        let of_commit = self.memory.failed_because.clone().filter(|_| !self.memory.is_replaced);
+        let trouble = StateTrouble::of(trouble, of_log, of_commit, self.standing.is_some());
+        self.engine.service().store_error = trouble.as_ref().map(ToString::to_string);
+        StateTrouble::log_change(self.memory.state_trouble.as_ref(), trouble.as_ref());
+        self.memory.state_trouble = trouble;
     }
 
     /// Logs alert transitions, and keeps resolved alerts for the page.
@@ -354,7 +352,9 @@ impl EventLoop {
                 (OPEN_SINCE.to_owned(), output.open_since),
                 (state_files::owner_mark(&self.place), now),
             ]
-            .into(),
+            .into_iter()
+            .chain(self.same_place.account_mark(&self.place, now))
+            .collect(),
             frame: (!self.history.keep.is_zero()).then(|| Recording {
                 frame: Arc::clone(frame),
                 keep: self.history.keep,

@@ -19,6 +19,7 @@ pub(super) fn of(standing: &Standing) -> ReplicaView {
         same_config: standing.same_config,
         trouble: standing.trouble.clone(),
         is_ahead: standing.is_ahead,
+        damaged_copy: standing.damaged_copy.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::aws::BucketAccess;
+use crate::aws::{self, BucketAccess};
 use crate::config::{Config, ObjectPlace, Replication};
 use crate::notify::Notifiers;
 use crate::objects::{self, AnyStorage, Rights, Setting};
@@ -102,10 +102,12 @@ async fn join(
     stop: &CancellationToken,
 ) -> Result<Option<(TargetService, Replicas)>, StartError> {
     let mut waiting: Option<(DropGuard, watch::Sender<Snapshot>)> = None;
+    let account = aws::account_of(&watching.target, watching.shared.clock);
+    let Some(account) = stop.run_until_cancelled(account).await else { return Ok(None) };
     loop {
         let opening = async {
             let watching = with_log(watching.clone(), replication).await?;
-            let replicas = open(&watching.config, &watching.shared).await?;
+            let replicas = open(&watching.config, &watching.shared, account.clone()).await?;
             Ok((watching, replicas))
         };
         let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(None) };
@@ -236,7 +238,7 @@ fn of_log(error: LogError, log: &ObjectPlace) -> Failed {
     }
 }
 
-async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
+async fn open(config: &Config, shared: &Shared, account: Option<String>) -> Result<Replicas, Failed> {
     let clock = shared.clock;
     let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the state file", error));
     let no_log = || Failed::Lasting(StartError::new("opening the log", "there is none"));
@@ -248,9 +250,8 @@ async fn open(config: &Config, shared: &Shared) -> Result<Replicas, Failed> {
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
-    replication::open(store, file, storage, identity(config, shared.sharing.writer()), terms, clock)
-        .await
-        .map_err(of_log)
+    let identity = Identity { account, ..identity(config, shared.sharing.writer()) };
+    replication::open(store, file, storage, identity, terms, clock).await.map_err(of_log)
 }
 
 /// Identity of a log's target: region, role and endpoint.
@@ -270,7 +271,8 @@ fn identity(config: &Config, writer: String) -> Identity {
     let listen = ([127, 0, 0, 1], 0).into();
     let same = Config { store: Default::default(), listen, ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Identity { writer, watches: log_identity(config), config: digest, version: env!("CARGO_PKG_VERSION").to_owned() }
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Identity { writer, watches: log_identity(config), account: None, config: digest, version }
 }
 
 /// Shares the targets among the replicas, until `stop`.

@@ -1,13 +1,15 @@
-//! Detects two targets with the same account and region. With a role of the service's own account this is unknown
-//! until AWS has returned the account id.
+//! Detects two targets with the same account and region, and a log of another account. With a role of the service's
+//! own account, and where STS does not respond, this is unknown until AWS has returned the account id.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
 use crate::config::Target;
 use crate::service::StartError;
-use trainspotter_core::model::Place;
+use crate::store;
+use trainspotter_core::model::{Place, Timestamp};
 
 /// What a target is compared with. Clones share the result.
 #[derive(Clone, Debug)]
@@ -16,21 +18,46 @@ pub(super) struct SamePlace {
     /// The current targets.
     targets: watch::Receiver<Arc<[Target]>>,
     refusal: Arc<OnceLock<String>>,
+    /// Account that the restored state names.
+    account: Option<Arc<str>>,
+    /// Whether the state is in a log, which other services can reach.
+    has_log: bool,
 }
 
 impl SamePlace {
     pub(super) fn new(own: &Target, mut targets: watch::Receiver<Arc<[Target]>>) -> Self {
         targets.mark_changed();
-        Self { own: Arc::new(own.clone()), targets, refusal: Arc::default() }
+        Self { own: Arc::new(own.clone()), targets, refusal: Arc::default(), account: None, has_log: false }
+    }
+
+    /// Compares with the account that the restored state names, too.
+    #[must_use]
+    pub(super) fn with_state_of(mut self, watermarks: &BTreeMap<String, Timestamp>, has_log: bool) -> Self {
+        let latest = watermarks.iter().filter_map(|(name, at)| Some((at, store::marked_account(name)?))).max();
+        (self.account, self.has_log) = (latest.map(|(_, account)| account.into()), has_log);
+        self
+    }
+
+    /// The watermark that names the account in the state: the target's or, until that is known, the one before.
+    pub(super) fn account_mark(&self, place: &Place, now: Timestamp) -> Option<(String, Timestamp)> {
+        let account = place.account.as_ref().or(self.account.as_ref())?;
+        Some((store::account_mark(account), now))
     }
 
     /// Whether another target has the same account and region, as far as the account is known. Includes targets
-    /// added later.
+    /// added later. The same goes for a log of another account.
     pub(super) fn is_refused(&mut self, account: Option<&str>) -> bool {
         if let Some(account) = account
             && self.targets.has_changed().unwrap_or(false)
         {
             self.compare(account);
+        }
+        if let (Some(account), Some(of_log)) = (account, self.account.as_deref().filter(|_| self.has_log))
+            && account != of_log
+        {
+            let _ = self.refusal.set(format!(
+                "the log is of a service in account {of_log}, and this service is in account {account}: give each a prefix of its own in `store.log`"
+            ));
         }
         self.refusal.get().is_some()
     }
@@ -93,6 +120,18 @@ mod tests {
         assert_eq!(twin(&by_role, "111122223333", &all), None);
 
         let (targets, now) = watch::channel(Arc::from([own.clone()]));
+        let marks =
+            [(store::account_mark("111122223333"), Timestamp::default()), ("other".to_owned(), Timestamp::default())];
+        let mut with_log = SamePlace::new(&own, now.clone()).with_state_of(&marks.clone().into(), true);
+        assert!(!with_log.is_refused(None) && !with_log.is_refused(Some("111122223333")));
+        let mark = |place: &Place| with_log.account_mark(place, Timestamp::default());
+        let unknown = Place::new("own", "us-east-1");
+        assert_eq!(mark(&unknown), Some(marks[0].clone()), "the account before is kept until it is known");
+        let known = Place { account: Some("444455556666".into()), ..unknown };
+        assert_eq!(mark(&known).unwrap().0, store::account_mark("444455556666"));
+        assert!(with_log.clone().is_refused(Some("444455556666")), "the log is of another account");
+        let file = SamePlace::new(&own, now.clone()).with_state_of(&marks.into(), false);
+        assert!(!file.clone().is_refused(Some("444455556666")), "a file belongs to one service");
         let mut of_own = SamePlace::new(&own, now.clone());
         assert!(!of_own.is_refused(None) && !of_own.is_refused(Some("111122223333")));
         targets.send_replace(all.into());

@@ -1,5 +1,6 @@
 //! One target: its sources, state and notifications, until it is stopped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,11 +98,11 @@ impl TargetService {
         let Self { shared, target, config, apart, span, removed, is_alone, files: _ } = self;
         let Shared { clock, since, .. } = shared;
         let rules = shared.rules.borrow().rules.to_vec();
-        let Opened { store, saved, began, set_aside, unsent } = opened;
+        let Opened { store, saved, watermarks, began, set_aside, unsent } = opened;
         let clients = connect(&target, &config, clock).await?;
         let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
-        let same_place = SamePlace::new(&target, shared.targets.subscribe());
+        let same_place = SamePlace::new(&target, shared.targets.subscribe()).with_state_of(&watermarks, term.is_some());
         let (senders, inbox) = Inbox::new();
         let ((past, queries), (frames, frames_inbox)) = (mpsc::channel(MAX_HISTORY_QUERIES), mpsc::channel(FRAMES));
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
@@ -255,6 +256,8 @@ fn firing(alerts: &[Alert], receivers: &[Receiver]) -> Vec<OutboxRow> {
 pub(super) struct Opened {
     store: StoreHandle,
     saved: Saved,
+    /// Watermarks of the last commit.
+    watermarks: BTreeMap<String, Timestamp>,
     /// Start of counting.
     began: Timestamp,
     /// Whether the file, or rows of it, were broken and moved aside.
@@ -300,10 +303,11 @@ pub(super) async fn state(
     }
     let saved = store.load().await.map_err(failed)?;
     let began = saved.since.map_or(since, |at| at.min(clock.now()));
+    let watermarks = saved.watermarks.clone();
     let saved = restore::without_jobs(saved);
     let is_incomplete = bad.iter().any(|row| row.table == "outbox");
     let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
-    Ok(Opened { store, saved, began, set_aside: set_aside || !bad.is_empty(), unsent })
+    Ok(Opened { store, saved, watermarks, began, set_aside: set_aside || !bad.is_empty(), unsent })
 }
 
 /// Resolved alerts of an earlier run, latest first.

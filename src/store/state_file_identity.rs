@@ -3,12 +3,40 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+
+use crate::store::{Store, StoreError};
 
 /// How long to wait for a writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum alerts examined.
 const MAX_LOOKED_AT: u32 = 1_000;
+
+/// Prefix of the watermark that names the AWS account of a state; its id follows.
+const ACCOUNT: &str = "account ";
+
+/// Name of the watermark that names the AWS account of a state.
+pub fn account_mark(account: &str) -> String {
+    format!("{ACCOUNT}{account}")
+}
+
+/// The account in the name of a watermark, if it names one.
+pub fn marked_account(name: &str) -> Option<&str> {
+    name.strip_prefix(ACCOUNT)
+}
+
+impl Store {
+    /// The AWS account of the state; `None` while unknown.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn account(&self) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT name FROM watermark WHERE substr(name, 1, length(?1)) = ?1 ORDER BY at DESC LIMIT 1";
+        let name =
+            self.connection.prepare_cached(sql)?.query_row([ACCOUNT], |row| row.get::<_, String>(0)).optional()?;
+        Ok(name.as_deref().and_then(marked_account).map(str::to_owned))
+    }
+}
 
 /// Name of the most recently written watermark with a prefix; `None` if there is none, or if the file cannot be
 /// read.

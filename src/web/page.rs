@@ -34,7 +34,7 @@ macro_rules! file {
 }
 
 /// Pages rendered by a script: path, script and title.
-const SCRIPTED_PAGES: [(&str, &str, &str); 9] = [
+pub(super) const SCRIPTED_PAGES: [(&str, &str, &str); 9] = [
     ("/", "overview", "Overview"),
     ("/alerts", "alerts", "Alerts"),
     ("/alerts/{id}", "alert", "Alert"),

@@ -77,7 +77,7 @@ pub(super) struct HealthBody {
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
-    /// Why state is kept in memory only, so that a restart would lose it; null if the store works.
+    /// Why the state file, or the log of the replicas, does not accept the state; null if it does.
     store_error: Option<String>,
     /// Status of the replica that answers; null for a single service.
     replica: Option<ReplicaView>,
@@ -129,7 +129,7 @@ pub(super) struct TickBody {
     firing: BTreeMap<String, u64>,
     /// Problems with sources and the state file, one line each.
     problems: Vec<String>,
-    /// Why state is kept in memory only; null if the store works.
+    /// Why the state file, or the log of the replicas, does not accept the state; null if it does.
     store_error: Option<String>,
     /// Number of watched accounts and regions.
     targets: usize,
@@ -317,6 +317,7 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
     } else if snapshot.store_error.is_some()
         || !snapshot.problems.is_empty()
         || snapshot.frame.sources.iter().any(|source| source.error.is_some())
+        || snapshot.replica.as_ref().is_some_and(|replica| replica.damaged_copy.is_some())
     {
         Status::Degraded
     } else {
@@ -401,8 +402,10 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     let replicas = other.map(|_| {
         "replicas: the leader has a different configuration; this replica would use its own after a takeover".to_owned()
     });
+    let damaged = snapshot.replica.iter().filter_map(|replica| replica.damaged_copy.as_ref());
+    let damaged = damaged.map(|damaged| format!("the log of the replicas: {damaged}"));
     let mut problems: Vec<String> =
-        sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).collect();
+        sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).chain(damaged).collect();
     // Do not repeat a source's error that is also the reason for not being ready.
     let waiting = snapshot.not_ready.clone().filter(|_| !snapshot.ready);
     let failures: Vec<&String> = snapshot.frame.sources.iter().filter_map(|health| health.error.as_ref()).collect();

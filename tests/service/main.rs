@@ -10,6 +10,7 @@
 #[path = "../support"]
 mod support {
     pub mod archived;
+    pub mod aws_proxy;
     pub mod bucket;
     pub mod config;
     pub mod config_file;

@@ -3,6 +3,7 @@
 //!
 //! `TRAINSPOTTER_SEED=N` selects other times, `TRAINSPOTTER_KILLS=N` more or fewer of them.
 
+mod accounts;
 mod clocks;
 mod log_trouble;
 mod world;

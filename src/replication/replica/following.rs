@@ -9,6 +9,7 @@ use crate::replication::record;
 use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
+use crate::replication::restore::Restored;
 use crate::replication::restore::restore;
 use crate::store::Changes;
 use crate::store::Store;
@@ -73,7 +74,7 @@ impl<S: Storage + 'static> Replica<S> {
             }
         }
         self.last = Some(header);
-        Ok(())
+        self.identity.check_account(&self.store)
     }
 
     async fn take_over(&mut self) {
@@ -146,9 +147,10 @@ impl<S: Storage + 'static> Replica<S> {
         self.outstanding = None;
         let (writer, patience) = (self.identity.writer.clone(), self.patience());
         match restore(&*self.storage, &mut self.store, &writer, patience).await {
-            Ok(position) => {
+            Ok(Restored { position, damaged }) => {
                 tracing::info!(number = position.number, "the state is restored from the log");
                 self.position = position;
+                self.damaged = damaged;
                 self.has_diverged = false;
                 self.say(None);
                 true

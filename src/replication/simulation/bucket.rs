@@ -32,12 +32,12 @@ impl Bucket {
     /// How a request is delivered. `None` if it is lost.
     fn way(&self) -> Way {
         let mut world = self.world.lock().unwrap();
-        let (lost_answers, slow) = (world.perils.lost_answers, world.perils.slow_puts);
-        let mut there = world.random(1..60);
+        let (lost_answers, slow, slowest) = (world.perils.lost_answers, world.perils.slow_puts, world.slowest);
+        let mut there = world.random(1..slowest);
         if world.happens(slow, 0.02) {
             there += world.random(1_000..30_000);
         }
-        let back = world.random(1..60);
+        let back = world.random(1..slowest);
         let is_cut_off = world.cut_off.contains(&self.replica);
         let is_lost = is_cut_off || world.happens(lost_answers, 0.02);
         let is_answer_lost = world.happens(lost_answers, 0.04);

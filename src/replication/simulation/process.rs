@@ -65,6 +65,7 @@ impl Process {
         let identity = Identity {
             writer: self.writer.clone(),
             watches: "us-east-1".to_owned(),
+            account: None,
             config: String::new(),
             version: String::new(),
         };

@@ -17,7 +17,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::number;
+use super::seeds;
 use super::world::start;
 use crate::objects::{Created, Storage, StorageError};
 use crate::replication::Identity;
@@ -180,7 +180,7 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
     let (world, of) = (Arc::clone(&place.world), place.replica);
     let clock = world.lock().unwrap().clock;
     let (watches, config, version) = (format!("t{target:02}"), String::new(), String::new());
-    let identity = Identity { writer: sharing.writer(), watches, config, version };
+    let identity = Identity { writer: sharing.writer(), watches, account: None, config, version };
     let opened = loop {
         let (store, storage) = (Store::reused().unwrap(), Arc::new(place.clone()));
         let opening = prepare(store, None, storage, identity.clone(), terms, clock, Blocking::Inline);
@@ -325,11 +325,7 @@ fn simulate(seed: u64) -> Result<BTreeMap<String, Vec<u8>>, String> {
 
 #[test]
 fn thirty_targets_are_led_by_one_replica_each_and_spread_whatever_happens_to_them() {
-    let seeds = match number("TRAINSPOTTER_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
+    for seed in seeds::selected(SEEDS) {
         if let Err(problem) = simulate(seed) {
             panic!("TRAINSPOTTER_SEED={seed}: {problem}");
         }
@@ -338,7 +334,7 @@ fn thirty_targets_are_led_by_one_replica_each_and_spread_whatever_happens_to_the
 
 #[test]
 fn a_seed_of_shared_targets_runs_the_same_each_time() {
-    let seed = number("TRAINSPOTTER_SEED").unwrap_or(0);
+    let seed = seeds::selected(SEEDS).start;
     let [first, again] = [simulate(seed), simulate(seed)].map(Result::unwrap);
     assert!(first.len() > TARGETS * EPISODES, "each target has a log");
     let differs = first.iter().zip(&again).find(|(first, again)| first != again);

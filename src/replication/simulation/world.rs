@@ -30,7 +30,7 @@ pub(super) const RECEIVERS: [&str; 2] = ["oncall", "team"];
 pub(super) type Shared = Arc<Mutex<World>>;
 
 /// Possible faults of a run. Each run has some of them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Perils {
     pub(super) deaths: bool,
     /// Processes are stopped as in a deployment.
@@ -74,6 +74,8 @@ pub(super) struct World {
     pub(super) replicas: usize,
     pub(super) clock: Clock,
     began: Instant,
+    /// Maximum time of a request to the bucket, and of its response, in milliseconds, without faults.
+    pub(super) slowest: u64,
     /// The bucket.
     pub(super) objects: BTreeMap<String, Vec<u8>>,
     /// Headers of all records, as created.
@@ -127,6 +129,7 @@ impl World {
             replicas,
             clock: Clock::starting_at(start(), 1.0),
             began: Instant::now(),
+            slowest: 60,
             objects: BTreeMap::new(),
             log: Vec::new(),
             cut_off: BTreeSet::new(),

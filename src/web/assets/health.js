@@ -117,9 +117,10 @@ function costs(rows) {
 }
 
 /** Which of several replicas answers, who leads, and as of when. */
-function replicaFacts({ leads, replica, leader, record, written_at: at, same_config: same, trouble, is_ahead: ahead }, now) {
+function replicaFacts({ leads, replica, leader, record, written_at: at, same_config: same, trouble, is_ahead: ahead, damaged_copy: damaged }, now) {
   return el("div", { class: "inset" }, trouble ? el("p", { class: "not-ok" }, `Its log: ${trouble}`) : null,
     ahead ? el("p", { class: "not-ok" }, "Changes are kept by this replica only, until the log takes them.") : null,
+    damaged ? el("p", { class: "not-ok" }, `A copy of the state in its log is damaged: ${damaged}`) : null,
     facts([
       ["This replica", `${replica}, ${leads ? "which leads" : "which follows"}`], ["Leads", leader ?? "nobody"], ["Last record of its log", amount(record)],
       ["Written", at ? moment(at, now) : "not yet"], ["Configuration", same ? "the same as the leader's" : el("span", { class: "not-ok" }, "another than the leader's")],

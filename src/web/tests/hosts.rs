@@ -1,6 +1,6 @@
 //! Host names and paths of requests.
 
-use crate::web::tests::Server;
+use crate::web::tests::{Server, roles};
 
 #[tokio::test]
 async fn a_name_that_may_be_pointed_here_by_anybody_is_refused() {
@@ -14,6 +14,10 @@ async fn a_name_that_may_be_pointed_here_by_anybody_is_refused() {
         }
         let absolute = server.send_to("localhost", "GET", &format!("http://{host}/healthz"), "").await;
         assert_eq!(absolute.status, 403, "{host}");
+    }
+    for (method, path, body, _) in roles::pages().into_iter().chain(roles::routes()) {
+        let answer = server.send_with("evil.example", &method, &path, "content-type: application/json\r\n", body).await;
+        assert_eq!((answer.status, &*answer.error_code()), (403, "forbidden_host"), "{method} {path}");
     }
     for host in ["localhost:9464", "127.0.0.1", "[::1]:1", "10.1.2.3:9464", ""] {
         assert_eq!(server.send_to(host, "GET", "/healthz", "").await.status, 200, "{host}");

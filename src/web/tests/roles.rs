@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::notify::outbox::{OutboxRow, RowState};
 use crate::notify::sample;
+use crate::web::page::SCRIPTED_PAGES;
 use crate::web::tests::{Answer, Server, fixture};
 use crate::web::{Access, NotificationPage, Operation, Refusal, TestResult, Token, openapi_document};
 use trainspotter_core::rules::TransitionKind;
@@ -68,7 +69,7 @@ fn access(tokens: &[Known<'_>]) -> Access {
 }
 
 /// Every documented route: method, an existing path, a valid body, and whether it acts.
-fn routes() -> Vec<(String, String, &'static str, bool)> {
+pub(super) fn routes() -> Vec<(String, String, &'static str, bool)> {
     let document: Value = serde_json::from_str(openapi_document()).unwrap();
     let mut found = Vec::new();
     for (template, methods) in document["paths"].as_object().unwrap() {
@@ -96,6 +97,15 @@ fn routes() -> Vec<(String, String, &'static str, bool)> {
     }
     assert!(found.len() >= 27 && found.iter().filter(|(.., acts)| *acts).count() >= 5, "{found:?}");
     found
+}
+
+/// Every page, as a route.
+pub(super) fn pages() -> Vec<(String, String, &'static str, bool)> {
+    let scripted = SCRIPTED_PAGES.map(|(path, ..)| path);
+    let paths = scripted.iter().chain(&["/runbooks", "/runbooks/LongWait"]);
+    let fill =
+        |path: &str| ["{id}", "{queue}", "{share}"].iter().fold(path.to_owned(), |path, name| path.replace(name, "a"));
+    paths.map(|path| ("GET".to_owned(), fill(path), "", false)).collect()
 }
 
 async fn asked(server: &Server, route: &(String, String, &'static str, bool), token: Option<&str>) -> Answer {
@@ -153,10 +163,7 @@ async fn every_route_answers_those_who_may_and_nobody_else() {
             ],
         ),
     ];
-    let mut pages: Vec<_> =
-        ["/", "/alerts", "/jobs", "/jobs/a", "/queues/a", "/what-if", "/health", "/runbooks", "/runbooks/LongWait"]
-            .map(|path| ("GET".to_owned(), path.to_owned(), "", false))
-            .into();
+    let mut pages = pages();
     pages.extend(routes());
     for (tokens, rows) in table {
         for (token, [probes, reads, acts]) in rows {
@@ -259,6 +266,13 @@ async fn a_page_of_another_site_does_nothing_for_anybody() {
         }
     }
     assert_eq!(act("evil.example", "origin: http://evil.example\r\n").await.error_code(), "forbidden_host");
+    for (method, path, body, _) in pages().into_iter().chain(routes()) {
+        let headers = format!(
+            "authorization: Bearer {OPERATE}\r\ncontent-type: application/json\r\norigin: http://evil.example\r\n"
+        );
+        let answer = server.send_with("localhost:9464", &method, &path, &headers, body).await;
+        assert_eq!((answer.status, &*answer.error_code()), (403, "forbidden_origin"), "{method} {path}");
+    }
     assert_eq!(act("ops.example.com", "origin: https://ops.example.com\r\n").await.status, 200);
     let preflight = "origin: http://evil.example\r\naccess-control-request-method: POST\r\n";
     let answer = server.send_to("localhost", "OPTIONS", "/api/v1/silences", preflight).await;

@@ -105,9 +105,12 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
     world.hook.until(|received| received.len() > heard).await;
     let health = first.health().await.unwrap();
     assert_eq!((&health["replica"]["leads"], &health["replica"]["is_ahead"]), (&json!(true), &json!(true)));
+    first.until_logged("the state is kept in this replica's file only until the log accepts it").await;
+    assert!(!first.logged().contains("in memory"), "{}", first.logged());
     s3.refuse(Operation::Put, None);
     first.until("it is in the log", |health| health["replica"]["is_ahead"] == false).await;
     first.is_well().await;
+    first.until_logged("the state is kept in the log again").await;
 
     // Nobody may read: the leader writes on, and who follows does not take over.
     s3.refuse(Operation::Get, Some(DENIED));
@@ -207,5 +210,47 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
     let ready: Value = http::get(format!("{}/readyz", third.page)).await.unwrap().json().await.unwrap();
     assert!(ready["problems"].to_string().contains("the leader has a different configuration"), "{ready}");
     first.leads().await;
+    is_one_line(&world.records().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_of_the_state_is_named_and_replaced_by_older_ones_and_the_records() {
+    let world = World::start().await;
+    let mut first = world.replica("first").await;
+    first.leads().await;
+    world.hook.until(|received| !received.is_empty()).await;
+    first.signal("-TERM");
+    assert!(first.process.wait().await.unwrap().success());
+    let records = world.records().await;
+    let last = records.last().unwrap();
+    let damaged = format!("snapshots/{:020}-{}", records.len(), last["digest"].as_str().unwrap());
+    let copies = world.folder_of_log().join("snapshots");
+    std::fs::create_dir_all(&copies).unwrap();
+    std::fs::write(world.folder_of_log().join(&damaged), "what is left of a copy").unwrap();
+
+    // A replica with a new disk has the state from the records, says so, and writes a new copy soon.
+    let second = world.replica("second").await;
+    let health = second.leads().await;
+    let said = format!("{damaged}: it is cut off, damaged or no copy of a state");
+    let report = health["replica"]["damaged_copy"].as_str().unwrap_or_else(|| panic!("{health}"));
+    assert!(report.contains(&said) && report.contains("nothing is lost"), "{report}");
+    assert_eq!(health["status"], "degraded");
+    let ready = http::get(format!("{}/readyz", second.page)).await.unwrap();
+    assert_eq!(ready.status(), 200);
+    let ready: Value = ready.json().await.unwrap();
+    assert!(ready["problems"].to_string().contains(&said), "{ready}");
+    second.until_logged("an older one is tried").await;
+    second.until_logged("a copy of the state is in the log").await;
+    let third = world.replica("third").await;
+    let health = third.follows().await;
+    assert!(health["replica"]["damaged_copy"].is_null(), "the new copy is used: {health}");
+
+    // Once it is removed nothing is said any more.
+    std::fs::remove_file(world.folder_of_log().join(&damaged)).unwrap();
+    second.until("it is removed", |health| health["replica"]["damaged_copy"].is_null()).await;
+    let heard = world.hook.until(|_| true).await.len();
+    let received =
+        world.hook.until(|received| received.len() > heard + 1 && received.last().unwrap().0 == "resolved").await;
+    verify(&received, false);
     is_one_line(&world.records().await);
 }

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Child;
@@ -35,13 +36,14 @@ const ANYBODY: &str =
 /// Shared by the replicas: an account, a log, receivers of alerts and of metrics.
 pub struct World {
     folder: tempfile::TempDir,
-    endpoint: String,
+    /// AWS.
+    pub endpoint: String,
     pub log: String,
     /// An S3 endpoint, if the log is in a bucket.
     s3: Option<String>,
     pub hook: Hook,
     pub sink: Sink,
-    _stop: CancellationToken,
+    stop: CancellationToken,
 }
 
 /// One process.
@@ -51,18 +53,21 @@ pub struct Replica {
     lines: Arc<Mutex<String>>,
 }
 
-/// A receiver of published metrics that records their times.
+/// A receiver of published metrics that records their times and, from the header `x-replica`, who sent them.
 pub struct Sink {
     url: String,
-    published: Arc<Mutex<Vec<Instant>>>,
+    published: Arc<Mutex<Vec<(Instant, Option<String>)>>>,
 }
 
 impl Sink {
     async fn start() -> Self {
-        let published: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let published: Arc<Mutex<Vec<_>>> = Arc::default();
         let note = {
             let published = Arc::clone(&published);
-            move || async move { published.lock().unwrap().push(Instant::now()) }
+            move |headers: HeaderMap| async move {
+                let sender = headers.get("x-replica").map(|name| name.to_str().unwrap().to_owned());
+                published.lock().unwrap().push((Instant::now(), sender));
+            }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1/metrics", listener.local_addr().unwrap());
@@ -75,30 +80,50 @@ impl Sink {
     pub fn longest_gap(&self) -> Duration {
         let published = self.published.lock().unwrap();
         assert!(published.len() > 3, "figures are published");
-        published.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap()
+        published.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap()
     }
+
+    /// Who has published metrics.
+    pub fn publishers(&self) -> BTreeSet<String> {
+        self.published.lock().unwrap().iter().filter_map(|(_, sender)| sender.clone()).collect()
+    }
+
+    /// Waits until somebody has published metrics.
+    pub async fn until_published_by(&self, sender: &str) {
+        let waiting = async {
+            while !self.publishers().contains(sender) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{sender} publishes nothing");
+    }
+}
+
+/// One short job after another, with pauses.
+fn short_jobs() -> String {
+    (0..200).map(|number| format!("j{number},team,8,{},20\n", 5 + number * 45)).collect()
 }
 
 impl World {
     pub async fn start() -> Self {
+        Self::with_jobs(&short_jobs()).await
+    }
+
+    /// With these jobs, one a line: name, share, GPUs, time of submission and duration.
+    pub async fn with_jobs(jobs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // One short job after another, with pauses.
-        let jobs = (0..200).map(|number| format!("j{number},team,8,{},20\n", 5 + number * 45));
-        let jobs: String =
-            std::iter::once("job_id,share,num_gpu,submit_s,duration_s\n".to_owned()).chain(jobs).collect();
-        let file = folder.path().join("jobs.csv");
-        std::fs::write(&file, jobs).unwrap();
-        let clock = Clock::real();
-        // The first jobs run already, which takes a minute or two.
-        let began = clock.now() - Duration::from_secs(150);
-        let simulation = Simulation::new(trace::load(&file, began).unwrap(), 7, clock);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::fs::write(folder.path().join("jobs.csv"), format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}"))
+            .unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(simulator::serve(listener, simulation, stop.clone()));
+        let endpoint = serve_account(folder.path(), None, &stop).await;
         let log = format!("file://{}", folder.path().join("log").display());
         let (hook, sink) = (hook().await, Sink::start().await);
-        Self { folder, endpoint, log, s3: None, hook, sink, _stop: stop }
+        Self { folder, endpoint, log, s3: None, hook, sink, stop }
+    }
+
+    /// The endpoint of another account, with the same jobs.
+    pub async fn another_account(&self, account: &str) -> String {
+        serve_account(self.folder.path(), Some(account), &self.stop).await
     }
 
     /// As above, with a log in a bucket.
@@ -174,8 +199,19 @@ impl World {
 
     /// The error message of a replica that does not start.
     pub async fn refused(&self, name: &str, change: impl FnOnce(&mut Value)) -> String {
+        self.refused_with(name, change, &[]).await
+    }
+
+    /// The error message of a replica that does not start, or that ends by itself, with another environment.
+    pub async fn refused_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Value),
+        environment: &[(&str, &str)],
+    ) -> String {
         let config = self.config_with(name, change);
-        let run = trainspotter(&["run", "--config", config.to_str().unwrap()]).output();
+        let mut command = trainspotter(&["run", "--config", config.to_str().unwrap()]);
+        let run = command.envs(environment.iter().copied()).output();
         let output = tokio::time::timeout(PATIENCE, run).await.expect("it ends").unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         eprintln!("{said}");
@@ -201,6 +237,21 @@ impl World {
             }
         }
     }
+}
+
+/// Serves an account with the jobs in a folder. The first jobs run already, which takes a minute or two.
+async fn serve_account(folder: &Path, account: Option<&str>, stop: &CancellationToken) -> String {
+    let clock = Clock::real();
+    let began = clock.now() - Duration::from_secs(150);
+    let simulation = Simulation::new(trace::load(&folder.join("jobs.csv"), began).unwrap(), 7, clock);
+    let simulation = match account {
+        Some(account) => simulation.at(account, "us-east-1"),
+        None => simulation,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(simulator::serve(listener, simulation, stop.clone()));
+    endpoint
 }
 
 async fn records_in_bucket(s3: &str, place: &str) -> Vec<Value> {
@@ -255,6 +306,17 @@ impl Replica {
     /// What it has logged since it listens.
     pub fn logged(&self) -> String {
         self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits until it has logged a text since it listens.
+    pub async fn until_logged(&self, text: &str) {
+        let waiting = async {
+            while !self.logged().contains(text) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(found.is_ok(), "not logged in time: {text}: {}", self.logged());
     }
 
     pub async fn leads(&self) -> Value {

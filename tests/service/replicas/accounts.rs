@@ -1,0 +1,173 @@
+//! Who asks AWS, for what, and with whose credentials: only the leader does, a takeover asks for nothing that is known,
+//! and a log belongs to one account.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::world::{PATIENCE, Replica, World, is_one_line, tree, verify};
+use crate::support::aws_proxy::AwsProxy;
+use crate::support::http;
+
+/// Access key ids, one per replica.
+const KEYS: [&str; 3] = ["first", "second", "third"];
+
+/// Requests for jobs and queues that a leader sends within a few polls.
+const FEW_POLLS: usize = 12;
+
+/// A replica with its own access key, whose figures carry its name.
+async fn with_key(world: &World, name: &str) -> Replica {
+    let name_figures = |settings: &mut Value| settings["publish"]["otlp"][0]["headers"] = json!({ "x-replica": name });
+    world.replica_with(name, name_figures, &environment(name)).await
+}
+
+fn environment(key: &str) -> [(&'static str, &str); 2] {
+    [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", "simulated")]
+}
+
+/// Maximum size of a record of a tick in which no job changed.
+const FEW_KILOBYTES: u64 = 12_000;
+
+/// Jobs that wait or run, and how many of them may be described again within some polls: those that go next, and some
+/// whose description is old.
+const JOBS: usize = 2_000;
+const FEW_JOBS: usize = 400;
+
+const DESCRIBE: &str = "/v1/describeservicejob";
+
+/// Waits until a condition holds.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "not in time: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_leader_asks_aws_publishes_and_notifies() {
+    let mut world = World::start().await;
+    let proxy = AwsProxy::start(&world.endpoint).await;
+    world.endpoint.clone_from(&proxy.endpoint);
+    let mut first = with_key(&world, KEYS[0]).await;
+    first.leads().await;
+    let (second, third) = (with_key(&world, KEYS[1]).await, with_key(&world, KEYS[2]).await);
+    second.follows().await;
+    third.follows().await;
+    let before = proxy.asked(KEYS[0], "batch");
+    for path in ["/api/v1/jobs", "/api/v1/queues", "/api/v1/setup", "/api/v1/waits", "/metrics", "/"] {
+        assert_eq!(http::get(format!("{}{path}", second.page)).await.unwrap().status(), 200, "{path}");
+    }
+    until("the leader polls", || proxy.asked(KEYS[0], "batch") >= before + FEW_POLLS).await;
+    let services = proxy.services_of(KEYS[0]);
+    assert!(services.is_superset(&["batch", "sagemaker"].map(str::to_owned).into()), "{services:?}");
+    // At their start followers ask whose credentials they have, and nothing else.
+    for follower in &KEYS[1..] {
+        assert_eq!(proxy.services_of(follower), BTreeSet::from(["sts".to_owned()]), "{follower}");
+        assert_eq!(proxy.asked(follower, "sts"), 1, "{follower}");
+    }
+    assert_eq!(world.sink.publishers(), BTreeSet::from([KEYS[0].to_owned()]));
+
+    // Who takes over asks from then on, and who follows does not.
+    first.process.kill().await.unwrap();
+    until("one of them asks", || KEYS[1..].iter().any(|key| proxy.asked(key, "batch") >= FEW_POLLS)).await;
+    let (next, other) = if proxy.asked(KEYS[1], "batch") > 0 { (KEYS[1], KEYS[2]) } else { (KEYS[2], KEYS[1]) };
+    assert_eq!(proxy.services_of(other), BTreeSet::from(["sts".to_owned()]), "{next} leads");
+    world.sink.until_published_by(next).await;
+    assert_eq!(world.sink.publishers(), [KEYS[0], next].map(str::to_owned).into());
+    verify(&world.hook.until(|received| received.last().is_some_and(|last| last.0 == "resolved")).await, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_tick_is_a_small_record_and_a_takeover_describes_no_waiting_job_again() {
+    // None of the jobs ends, and all but a few wait.
+    let jobs: String = (0..JOBS).map(|job| format!("j{job},share-{},8,{},100000\n", job % 20, job % 100)).collect();
+    let mut world = World::with_jobs(&jobs).await;
+    let proxy = AwsProxy::start(&world.endpoint).await;
+    world.endpoint.clone_from(&proxy.endpoint);
+    let quick = |settings: &mut Value| settings["poll"]["calls_per_second"] = json!(1_000.0);
+    let mut first = world.replica_with("first", quick, &environment("first")).await;
+    first.leads().await;
+    let ticks = async || -> Vec<u64> {
+        let records = world.records().await;
+        records.iter().map(|record| record["bytes"].as_u64().unwrap()).filter(|bytes| *bytes > 0).collect()
+    };
+    // The first ticks have all jobs, and later ones what they are in detail.
+    let quiet = async {
+        loop {
+            let sizes = ticks().await;
+            let last = &sizes[sizes.len().saturating_sub(3)..];
+            if proxy.asked_at("first", DESCRIBE) >= JOBS && last.iter().all(|bytes| *bytes < FEW_KILOBYTES) {
+                return sizes;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let Ok(sizes) = tokio::time::timeout(PATIENCE, quiet).await else {
+        panic!("{:?}, {} jobs described", ticks().await, proxy.asked_at("first", DESCRIBE))
+    };
+    eprintln!("bytes of the records of ticks: {sizes:?}");
+    assert!(sizes.iter().any(|bytes| *bytes > FEW_KILOBYTES), "all jobs are in the first ones: {sizes:?}");
+
+    let second = world.replica_with("second", quick, &environment("second")).await;
+    second.follows().await;
+    first.process.kill().await.unwrap();
+    second.leads().await;
+    let before = ticks().await.len();
+    let ticking = async {
+        while ticks().await.len() < before + 3 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, ticking).await.is_ok(), "it ticks");
+    let described = proxy.asked_at("second", DESCRIBE);
+    assert!(described < FEW_JOBS, "{described} of {JOBS} jobs are described again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_of_another_account_on_the_same_log_is_refused_and_changes_nothing() {
+    let mut world = World::start().await;
+    let other = world.another_account("999988887777").await;
+    let proxy = AwsProxy::start(&world.endpoint).await;
+    world.endpoint.clone_from(&proxy.endpoint);
+    proxy.lead("other", &other);
+    let first = world.replica_with("first", |_| {}, &environment("first")).await;
+    first.leads().await;
+
+    // It is the same to the letter but for the credentials.
+    let said = world.refused_with("other", |_| {}, &environment("other")).await;
+    let both = "a service that watches us-east-1 at";
+    assert!(said.contains(both) && said.contains("in account 123456789012"), "{said}");
+    assert!(said.contains("in account 999988887777: give each a prefix of its own in `store.log`"), "{said}");
+    assert_eq!(proxy.services_of("other"), BTreeSet::from(["sts".to_owned()]));
+    is_one_line(&world.records().await);
+
+    // While STS cannot be reached it is not known to be another service: at the latest before it would lead over the
+    // log with its own account, it is.
+    first.signal("-KILL");
+    proxy.lead("other", "http://127.0.0.1:9");
+    let before = tree(&world.folder_of_log());
+    let blind = world.refused_with("other", |_| {}, &environment("other"));
+    let blind = async {
+        let led = async {
+            until("it leads", || {
+                std::fs::read_dir(world.folder_of_log().join("records")).unwrap().count() > before.len()
+            })
+            .await;
+            proxy.lead("other", &other);
+        };
+        tokio::join!(blind, led).0
+    };
+    let said = blind.await;
+    assert!(said.contains("the log is of a service in account 123456789012"), "{said}");
+    assert!(said.contains("this service is in account 999988887777"), "{said}");
+    is_one_line(&world.records().await);
+
+    // The service that it belongs to goes on.
+    let first = world.replica_with("first", |_| {}, &environment("first")).await;
+    first.leads().await;
+    let received = world.hook.until(|received| received.last().is_some_and(|last| last.0 == "resolved")).await;
+    verify(&received, true);
+}
