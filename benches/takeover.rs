@@ -1,8 +1,10 @@
 //! Duration of a takeover with many waiting jobs, until the first complete figures: `cargo bench --bench takeover`.
 //!
 //! The simulator replaces AWS: all jobs but 200 wait. An engine that has listed all of them fills a state file, as
-//! polls would have. Then reading the file is timed alone, and after it the takeover by a service with the default
-//! call budget, until it is ready. The argument `JOBS` measures a single case.
+//! polls would have. Then reading the file is timed alone, and after it the start of a service on the file with the
+//! default call budget, until it is ready. Last, that state begins a log: one service leads, another one follows, the
+//! first one stops, and the time is measured until the figures of the other one are its own. The argument `JOBS`
+//! measures a single case.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -12,12 +14,14 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::aws::{Poller, connect};
 use trainspotter::config::{Config, load};
-use trainspotter::service::Service;
+use trainspotter::service::{Service, StartError};
 use trainspotter::store::{Commit, Store};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
@@ -38,8 +42,11 @@ type Failed = Box<dyn Error + Send + Sync>;
 async fn main() -> Result<(), Failed> {
     let argument = std::env::args().find_map(|argument| argument.parse().ok());
     let mut out = std::io::stdout().lock();
-    writeln!(out, "| jobs | MB of state | s to read it | s until ready | calls for jobs |")?;
-    writeln!(out, "|---:|---:|---:|---:|---:|")?;
+    writeln!(
+        out,
+        "| jobs | MB of state | s to read it | s until ready | calls for jobs | s from the stop to own figures of a follower |"
+    )?;
+    writeln!(out, "|---:|---:|---:|---:|---:|---:|")?;
     for jobs in argument.map_or(CASES.to_vec(), |jobs| vec![jobs]) {
         writeln!(out, "{}", measure(jobs).await?)?;
         out.flush()?;
@@ -58,11 +65,7 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = listener.local_addr()?;
     tokio::spawn(serve(listener, simulation, CancellationToken::new()));
-    let text = format!(
-        "targets: [{{ region: us-east-1, endpoint: \"http://{endpoint}\" }}]\nstore: \"{}\"\nlisten: \"127.0.0.1:0\"\n",
-        state.display()
-    );
-    let config = load("bench.yaml", &text, folder.path(), &|_| None)?;
+    let config = configured(&endpoint.to_string(), &state, None)?;
     fill(&config, clock, began).await?;
 
     let reading = Instant::now();
@@ -70,28 +73,82 @@ async fn measure(jobs: usize) -> Result<String, Failed> {
     let reading = reading.elapsed();
     drop(engine);
 
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let page = listener.local_addr()?;
     let taking_over = Instant::now();
-    let stop = CancellationToken::new();
-    let service = Service { config, rules: Vec::new(), clock, since: began, listener };
-    let running = tokio::spawn(service.run(stop.clone()));
-    while !reqwest::get(format!("http://{page}/readyz")).await.is_ok_and(|answer| answer.status().is_success()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let service = Running::start(config, clock, began).await?;
+    service.until(|health| health["ready"] == true).await;
     let ready = taking_over.elapsed();
-    let metrics = reqwest::get(format!("http://{page}/metrics")).await?.text().await?;
+    let metrics = reqwest::get(format!("{}/metrics", service.page)).await?.text().await?;
     let calls = |line: &&str| line.starts_with("trainspotter_source_calls_total") && line.contains("ServiceJob");
     let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
     let calls: f64 = metrics.lines().filter(calls).filter_map(value).sum();
-    stop.cancel();
-    running.await??;
+    service.stop().await?;
+    let size = std::fs::metadata(&state)?.len() as f64 / 1e6;
+
+    let log = format!("file://{}", folder.path().join("log").display());
+    let first = Running::start(configured(&endpoint.to_string(), &state, Some(&log))?, clock, began).await?;
+    first.until(|health| health["replica"]["leads"] == true && health["ready"] == true).await;
+    let own = configured(&endpoint.to_string(), &folder.path().join("second.db"), Some(&log))?;
+    let second = Running::start(own, clock, began).await?;
+    second.until(|health| health["replica"]["leader"].is_string() && health["ready"] == true).await;
+    let stopping = Instant::now();
+    first.stop().await?;
+    let handed_over_at = jiff::Timestamp::now();
+    let is_own = |health: &Value| {
+        let ticked_at = health["ticked_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        health["replica"]["leads"] == true && health["ready"] == true && ticked_at > Some(handed_over_at)
+    };
+    second.until(is_own).await;
+    let warm = stopping.elapsed();
+    second.stop().await?;
     Ok(format!(
-        "| {jobs} | {:.0} | {:.1} | {:.1} | {calls} |",
-        std::fs::metadata(&state)?.len() as f64 / 1e6,
+        "| {jobs} | {size:.0} | {:.1} | {:.1} | {calls} | {:.1} |",
         reading.as_secs_f64(),
         ready.as_secs_f64(),
+        warm.as_secs_f64(),
     ))
+}
+
+/// The configuration of a service, alone or as a replica.
+fn configured(endpoint: &str, state: &Path, log: Option<&str>) -> Result<Config, Failed> {
+    let log = log.map(|log| format!(", log: \"{log}\"")).unwrap_or_default();
+    let text = format!(
+        "targets: [{{ region: us-east-1, endpoint: \"http://{endpoint}\" }}]\nstore: {{ file: \"{}\"{log} }}\nlisten: \"127.0.0.1:0\"\n",
+        state.display()
+    );
+    Ok(load("bench.yaml", &text, Path::new("/"), &|_| None)?)
+}
+
+/// A service and its pages.
+struct Running {
+    page: String,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), StartError>>,
+}
+
+impl Running {
+    async fn start(config: Config, clock: Clock, since: Timestamp) -> Result<Self, Failed> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let page = format!("http://{}", listener.local_addr()?);
+        let stop = CancellationToken::new();
+        let service = Service { config, rules: Vec::new(), clock, since, listener };
+        let task = tokio::spawn(service.run(stop.clone()));
+        Ok(Self { page, stop, task })
+    }
+
+    async fn until(&self, is_so: impl Fn(&Value) -> bool) {
+        let health = async || -> Result<Value, Failed> {
+            let text = reqwest::get(format!("{}/api/v1/health", self.page)).await?.text().await?;
+            Ok(serde_json::from_str(&text)?)
+        };
+        while !health().await.is_ok_and(|health| is_so(&health)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn stop(self) -> Result<(), Failed> {
+        self.stop.cancel();
+        Ok(self.task.await??)
+    }
 }
 
 /// A trace of waiting jobs, and some running ones.

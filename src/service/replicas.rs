@@ -59,18 +59,24 @@ pub(super) async fn run(
         };
         let done = if now.role == Role::Leading {
             let store = replicas.store.for_term(now.term);
-            let until_given_up = stop.child_token();
+            let (until_given_up, hands_over) = (stop.child_token(), CancellationToken::new());
             shared.leads(until_given_up.clone());
+            let handing_over = hands_over.clone();
             let leading = async {
                 let Shared { since, clock, .. } = watching.shared;
                 let opened = target_service::state(&watching.config, store, false, since, clock).await?;
-                let term = Term { replicas: Arc::clone(&replicas), shown: shown.clone(), ends: stop.clone() };
+                let (replicas, shown, ends) = (Arc::clone(&replicas), shown.clone(), stop.clone());
+                let term = Term { replicas, shown, ends, hands_over };
                 watching.clone().lead(opened, Some(term), until_given_up.clone()).await
             };
+            tokio::pin!(leading);
             tokio::select! {
                 biased;
-                _lost = changed => None,
-                ended = leading => Some(ended),
+                _over = changed => {
+                    // If it has handed over by itself, its result says why.
+                    if handing_over.is_cancelled() { Some(leading.await) } else { None }
+                }
+                ended = &mut leading => Some(ended),
             }
         } else {
             let following = follow(&watching, &replicas, shown.clone(), until_it_changes.clone());

@@ -71,6 +71,8 @@ pub(super) struct Term {
     pub(super) shown: Snapshot,
     /// Cancelled when this process stops watching the target; otherwise the replica may lead again.
     pub(super) ends: CancellationToken,
+    /// Cancelled before the replica hands over by itself.
+    pub(super) hands_over: CancellationToken,
 }
 
 impl TargetService {
@@ -208,6 +210,7 @@ async fn hand_over(term: Term, notifying: TaskTracker, rest: CancellationToken) 
     rest.cancelled().await;
     notifying.close();
     notifying.wait().await;
+    term.hands_over.cancel();
     term.replicas.hand_over(term.ends.is_cancelled()).await;
 }
 

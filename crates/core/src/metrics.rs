@@ -116,7 +116,7 @@ pub struct Service {
     pub active_alerts: Vec<ActiveAlert>,
     /// Whether the rule files are invalid, so that the previous rules stay in effect.
     pub rules_broken: bool,
-    /// Why state is kept in memory only; `None` if the store works.
+    /// Why the state file, or the log of the replicas, does not accept the state; `None` if it does.
     pub store_error: Option<String>,
     /// Whether the state file, or rows of it, were broken and moved aside since the service started.
     pub store_set_aside: bool,

@@ -172,7 +172,7 @@ function explain(status) {
   if (status === "unreachable") return `Trainspotter does not respond.${from}`;
   if (status === "stale") return `Trainspotter responds, but its engine has not ticked recently: alerts are not evaluated.${from}`;
   if (status === "starting") return `The first poll is not complete: the data below is incomplete. ${latest.not_ready ?? ""}`;
-  if (latest?.store_error) return `The state is only in memory, and a restart would lose it: ${latest.store_error}`;
+  if (latest?.store_error) return `The state is not kept where it should be, and changes may be lost: ${latest.store_error}`;
   return null;
 }
 

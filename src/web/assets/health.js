@@ -6,7 +6,7 @@ import { columns, fill, layOut, live, place as spot, scrolling } from "./frame.j
 
 const STATUS = {
   ok: ["ok", "Every source responds, and the state is saved."],
-  degraded: ["not-ok", "Degraded: some data is old, or the state is only in memory."],
+  degraded: ["not-ok", "Degraded: some data is old, or the state is not kept where it should be."],
   starting: ["not-ok", "Starting: the first poll is not complete."],
   stale: ["not-ok", "Stale: the engine has not ticked recently, so alerts are not evaluated."],
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{PATIENCE, Replica, World, is_one_line, tree, verify};
+use super::world::{PATIENCE, Replica, World, is_one_line, verify};
 use crate::support::aws_proxy::AwsProxy;
 use crate::support::http;
 
@@ -31,7 +31,7 @@ const FEW_KILOBYTES: u64 = 12_000;
 
 /// Jobs that wait or run, and how many of them may be described again within some polls: those that go next, and some
 /// whose description is old.
-const JOBS: usize = 2_000;
+const JOBS: usize = 1_000;
 const FEW_JOBS: usize = 400;
 
 const DESCRIBE: &str = "/v1/describeservicejob";
@@ -61,8 +61,6 @@ async fn only_the_leader_asks_aws_publishes_and_notifies() {
         assert_eq!(http::get(format!("{}{path}", second.page)).await.unwrap().status(), 200, "{path}");
     }
     until("the leader polls", || proxy.asked(KEYS[0], "batch") >= before + FEW_POLLS).await;
-    let services = proxy.services_of(KEYS[0]);
-    assert!(services.is_superset(&["batch", "sagemaker"].map(str::to_owned).into()), "{services:?}");
     // At their start followers ask whose credentials they have, and nothing else.
     for follower in &KEYS[1..] {
         assert_eq!(proxy.services_of(follower), BTreeSet::from(["sts".to_owned()]), "{follower}");
@@ -87,7 +85,7 @@ async fn a_quiet_tick_is_a_small_record_and_a_takeover_describes_no_waiting_job_
     let mut world = World::with_jobs(&jobs).await;
     let proxy = AwsProxy::start(&world.endpoint).await;
     world.endpoint.clone_from(&proxy.endpoint);
-    let quick = |settings: &mut Value| settings["poll"]["calls_per_second"] = json!(1_000.0);
+    let quick = |settings: &mut Value| settings["poll"]["calls_per_second"] = json!(100.0);
     let mut first = world.replica_with("first", quick, &environment("first")).await;
     first.leads().await;
     let ticks = async || -> Vec<u64> {
@@ -148,22 +146,22 @@ async fn a_service_of_another_account_on_the_same_log_is_refused_and_changes_not
     // log with its own account, it is.
     first.signal("-KILL");
     proxy.lead("other", "http://127.0.0.1:9");
-    let before = tree(&world.folder_of_log());
-    let blind = world.refused_with("other", |_| {}, &environment("other"));
-    let blind = async {
-        let led = async {
-            until("it leads", || {
-                std::fs::read_dir(world.folder_of_log().join("records")).unwrap().count() > before.len()
-            })
-            .await;
-            proxy.lead("other", &other);
-        };
-        tokio::join!(blind, led).0
+    let count = || std::fs::read_dir(world.folder_of_log().join("records")).unwrap().count();
+    let before = count();
+    let environment_of_other = environment("other");
+    let refused = world.refused_with("other", |_| {}, &environment_of_other);
+    let led = async {
+        until("it leads", || count() > before).await;
+        proxy.lead("other", &other);
     };
-    let said = blind.await;
+    let (said, ()) = tokio::join!(refused, led);
     assert!(said.contains("the log is of a service in account 123456789012"), "{said}");
     assert!(said.contains("this service is in account 999988887777"), "{said}");
-    is_one_line(&world.records().await);
+    let records = world.records().await;
+    is_one_line(&records);
+    let terms = records.iter().skip(before).filter(|record| record["purpose"] == "take_over").count();
+    // It may lead again between its refusal and its end.
+    assert!(terms <= 2, "it led {terms} times");
 
     // The service that it belongs to goes on.
     let first = world.replica_with("first", |_| {}, &environment("first")).await;

@@ -7,6 +7,8 @@ use aws_sdk_batch::error::ProvideErrorMetadata;
 use aws_sdk_batch::types::KeyValuesPair;
 use aws_sdk_batch::types::ServiceJobStatus;
 use aws_sdk_batch::types::ServiceJobType;
+use aws_sdk_sagemaker::types::TrainingJobStatus;
+use aws_sdk_sagemaker::types::TrainingJobSummary;
 use serde_json::json;
 
 use crate::tests::account::Account;
@@ -194,6 +196,55 @@ async fn training_jobs_are_paged_newest_first() {
     }
     assert!(created.len() > 8, "{created:?}");
     assert!(created.is_sorted_by(|a, b| a >= b), "{created:?}");
+}
+
+#[tokio::test]
+async fn training_jobs_are_selected_by_time_and_name_before_paging_and_by_status_after_it() {
+    const PAGE: usize = 3;
+    let account = Account::open().await;
+    let sagemaker = client!(aws_sdk_sagemaker, account);
+    let pages =
+        async |list: aws_sdk_sagemaker::operation::list_training_jobs::builders::ListTrainingJobsFluentBuilder| {
+            let mut pages = list.max_results(i32::try_from(PAGE).unwrap()).into_paginator().send();
+            let mut found = Vec::new();
+            while let Some(page) = pages.next().await {
+                found.push(page.unwrap().training_job_summaries.unwrap());
+            }
+            found
+        };
+    let all = pages(sagemaker.list_training_jobs()).await.concat();
+    assert!(all.len() > 4 * PAGE, "{all:?}");
+    let middle = &all[all.len() / 2];
+    let (created, modified) = (*middle.creation_time().unwrap(), *middle.last_modified_time().unwrap());
+    let digit = middle.training_job_name().unwrap().chars().last().unwrap().to_string();
+    let list = || sagemaker.list_training_jobs();
+    for (what, list, is_wanted) in [
+        ("created after", list().creation_time_after(created), &|job: &TrainingJobSummary| {
+            *job.creation_time().unwrap() > created
+        }),
+        ("created before", list().creation_time_before(created), &|job| *job.creation_time().unwrap() < created),
+        ("modified after", list().last_modified_time_after(modified), &|job| {
+            *job.last_modified_time().unwrap() > modified
+        }),
+        ("modified before", list().last_modified_time_before(modified), &|job| {
+            *job.last_modified_time().unwrap() < modified
+        }),
+        ("name", list().name_contains(&digit), &|job| job.training_job_name().unwrap().contains(&digit)),
+    ] as [(&str, _, &dyn Fn(&TrainingJobSummary) -> bool); 5]
+    {
+        let found = pages(list).await;
+        let (last, full) = found.split_last().unwrap();
+        assert!(full.iter().all(|page| page.len() == PAGE) && last.len() <= PAGE, "{what}: {found:?}");
+        let wanted: Vec<_> = all.iter().filter(|job| is_wanted(job)).cloned().collect();
+        assert!(!wanted.is_empty() && wanted.len() < all.len(), "{what} selects some");
+        assert_eq!(found.concat(), wanted, "{what}");
+    }
+    // By status pages are short, and there are as many as without it.
+    let found = pages(list().status_equals(TrainingJobStatus::Completed)).await;
+    assert_eq!(found.len(), all.len().div_ceil(PAGE));
+    assert!(found.iter().any(|page| page.len() < PAGE), "{found:?}");
+    let completed = |job: &&TrainingJobSummary| job.training_job_status() == Some(&TrainingJobStatus::Completed);
+    assert_eq!(found.concat(), all.iter().filter(completed).cloned().collect::<Vec<_>>());
 }
 
 #[tokio::test]

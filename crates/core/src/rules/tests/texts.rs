@@ -148,6 +148,20 @@ fn a_filter_that_selects_nothing_is_refused() {
     };
     check("queue.jobs", "state: run*", None);
     check("queue.jobs", "state: RUNNABLE", Some("`state` of `queue.jobs` is never `RUNNABLE`; it is one of submitted"));
+    for ended in ["succeeded", "failed", "SUCCEEDED"] {
+        let never = format!("`state` of `queue.jobs` is never `{ended}`; it is one of submitted");
+        check("queue.jobs", &format!("state: {ended}"), Some(&never));
+        check(
+            "queue.jobs",
+            &format!("state: {ended}"),
+            Some("jobs that have ended are counted by `job.ended`, with the label `outcome`"),
+        );
+    }
+    check(
+        "queue.jobs",
+        "state: endedd",
+        Some("it is one of submitted, pending, runnable, scheduled, starting, running"),
+    );
     check("queue.waiting", "reason: no_capacty", Some("did you mean `no_capacity`?"));
     check("gpu.part", "part: idle", Some("running_idle"));
     check("gpu.part", "part: running_idle", None);
