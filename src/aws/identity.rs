@@ -14,7 +14,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::{Observation, Place, Queue};
 
 /// How long a starting replica waits for STS, in wall time.
-const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCOUNT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Calls per second of that request, which is outside the budget.
 const CALLS_PER_SECOND: f64 = 1.0;

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Interval of progress reports.
 const REPORT_EVERY: Duration = Duration::from_secs(10);

@@ -248,9 +248,9 @@ async fn a_damaged_copy_of_the_state_is_named_and_replaced_by_older_ones_and_the
     // Once it is removed nothing is said any more.
     std::fs::remove_file(world.folder_of_log().join(&damaged)).unwrap();
     second.until("it is removed", |health| health["replica"]["damaged_copy"].is_null()).await;
-    let heard = world.hook.until(|_| true).await.len();
+    let before = world.hook.until(|_| true).await.len();
     let received =
-        world.hook.until(|received| received.len() > heard + 1 && received.last().unwrap().0 == "resolved").await;
+        world.hook.until(|received| received.len() > before + 1 && received.last().unwrap().0 == "resolved").await;
     verify(&received, false);
     is_one_line(&world.records().await);
 }

@@ -56,12 +56,15 @@ pub struct Replica {
 /// A receiver of published metrics that records their times and, from the header `x-replica`, who sent them.
 pub struct Sink {
     url: String,
-    published: Arc<Mutex<Vec<(Instant, Option<String>)>>>,
+    published: Arc<Mutex<Published>>,
 }
+
+/// When metrics came, and from whom.
+type Published = Vec<(Instant, Option<String>)>;
 
 impl Sink {
     async fn start() -> Self {
-        let published: Arc<Mutex<Vec<_>>> = Arc::default();
+        let published: Arc<Mutex<Published>> = Arc::default();
         let note = {
             let published = Arc::clone(&published);
             move |headers: HeaderMap| async move {
