@@ -116,8 +116,7 @@ impl TargetService {
         let engine = begin(&config, rules, saved, since, set_aside, clock, (place.clone(), apart)).await;
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
-        let standing = term.as_ref().map(|term| term.replicas.standing.clone());
-        let showing = standing.clone().map(|standing| (standing, snapshot.clone()));
+        let shown = snapshot.clone();
         let event_loop = EventLoop {
             inbox,
             engine,
@@ -141,14 +140,13 @@ impl TargetService {
             same_place: same_place.clone(),
             span: span.clone(),
             place: place.clone(),
-            standing,
+            standing: term.as_ref().map(|term| term.replicas.standing.clone()),
             forecasting,
             limits: shared.process_limits.of(&place.target),
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
 
-        let events = job_events(&target, clock).await?;
-        let (hint, hinted) = mpsc::channel(1);
+        let ((hint, hinted), events) = (mpsc::channel(1), job_events(&target, clock).await?);
         let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
         let poller = Poller::new(clients, target, config.poll, clock);
         let polling = Polling::new(poller, is_alone, senders.observed, senders.poller, hinted);
@@ -160,10 +158,8 @@ impl TargetService {
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
-        if let Some((standing, snapshot)) = showing {
-            parts.spawn("replica_view", replica_view::follow(standing, snapshot, rest.clone()));
-        }
         if let Some(term) = term {
+            parts.spawn("replica_view", replica_view::follow(term.replicas.standing.clone(), shown, rest.clone()));
             parts.spawn("hand_over", hand_over(term, notifying, rest.clone()));
         }
         parts.spawn("archive", archiving.run(rest.clone()));

@@ -114,9 +114,10 @@ impl Supervisor {
     }
 
     /// Runs these targets until stopped, and applies changes. With a single target, its end is the end of the
-    /// service.
+    /// service, unless the configuration has changed since the service started: a change ends no service.
     async fn run(mut self, targets: Vec<Target>, mut changes: mpsc::Receiver<Vec<Target>>) -> Result<(), StartError> {
         self.watch(targets);
+        let first_starts = self.starts;
         loop {
             let retry = self.waiting.front().map(|(at, _)| *at);
             tokio::select! {
@@ -124,7 +125,7 @@ impl Supervisor {
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok((name, start, result)) if self.is_of(&name, start) => {
-                        if self.targets.len() == 1 {
+                        if self.targets.len() == 1 && start <= first_starts {
                             self.stop.cancel();
                             return result;
                         }
@@ -139,9 +140,9 @@ impl Supervisor {
                     }
                     Err(error) => {
                         let of = self.running.iter().find(|(_, running)| running.task == error.id());
-                        if let Some(name) = of.map(|(name, _)| name.clone()) {
+                        if let Some((name, start)) = of.map(|(name, running)| (name.clone(), running.start)) {
                             let error = StartError::new("watching", format!("it ended by a defect: {error}"));
-                            if self.targets.len() == 1 {
+                            if self.targets.len() == 1 && start <= first_starts {
                                 self.stop.cancel();
                                 return Err(error);
                             }

@@ -39,7 +39,7 @@ impl Distortion {
         match self {
             Self::LostEnd if is_resolved => 0,
             Self::Doubled => 2,
-            _ => 1,
+            Self::LostEnd | Self::DroppedPage | Self::SwappedShare | Self::Early => 1,
         }
     }
 

@@ -28,8 +28,27 @@ const OVERLAP: u64 = 30;
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(120);
 
+/// How old a process is at most that may end because it cannot open its files.
+const MAX_START: f64 = 120.0;
+
+/// Seconds until a process that has ended is started again, as an orchestrator does.
+const RESTART: Duration = Duration::from_secs(10);
+
+/// What a process is started with.
+#[derive(Clone)]
+struct Start {
+    world: Shared,
+    replica: usize,
+    /// Number of its file.
+    file: u32,
+    /// Calls a second: what a change of the configuration changes.
+    rate: f64,
+}
+
 /// A process that runs.
 struct Process {
+    start: Start,
+    began: f64,
     port: u16,
     stop: CancellationToken,
     targets: mpsc::Sender<Vec<Target>>,
@@ -37,8 +56,9 @@ struct Process {
 }
 
 /// Runs the processes of a replica, one after the other, until `stop`.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only deaths are left")]
 pub(super) async fn replica(world: Shared, replica: usize, stop: CancellationToken) {
-    let mut events: Vec<Fault> = {
+    let (mut events, has_log): (Vec<Fault>, bool) = {
         let world = world.lock().unwrap();
         let of_it = |fault: &&Fault| {
             let is_event = matches!(
@@ -47,79 +67,106 @@ pub(super) async fn replica(world: Shared, replica: usize, stop: CancellationTok
             );
             is_event && (fault.replica == replica || fault.kind == FaultKind::ConfigChanged)
         };
-        world.scenario.faults.iter().filter(of_it).cloned().collect()
+        (world.scenario.faults.iter().filter(of_it).cloned().collect(), world.scenario.replicas > 1)
     };
     events.sort_by_key(|event| event.at);
-    let (mut number, mut rate) = (0, 50.0);
-    let mut process = Process::start(&world, replica, number, rate).await;
+    let mut process = Start { world: world.clone(), replica, file: 0, rate: 50.0 }.run().await;
     for event in events {
         let wait = event.at as f64 - world.lock().unwrap().passed();
-        tokio::time::sleep(Duration::from_secs_f64(wait.max(0.0))).await;
-        match event.kind {
+        let waiting = tokio::time::sleep(Duration::from_secs_f64(wait.max(0.0)));
+        let Some(mut running) = process.run_until(waiting).await else { return };
+        let mut start = running.start.clone();
+        process = match event.kind {
             FaultKind::ConfigChanged => {
-                rate += 1.0;
-                let _ = process.targets.send(vec![target(rate)]).await;
+                running.start.rate += 1.0;
+                let _ = running.targets.send(vec![target(running.start.rate)]).await;
+                running
             }
             FaultKind::Deployment => {
-                let has_log = world.lock().unwrap().scenario.replicas > 1;
-                number += u32::from(has_log);
-                let next = Process::start(&world, replica, number, rate).await;
-                tokio::time::sleep(Duration::from_secs(event.lasts.min(OVERLAP))).await;
-                process.end(&world).await;
-                process = next;
+                start.file += u32::from(has_log);
+                let overlap = tokio::time::sleep(Duration::from_secs(event.lasts.min(OVERLAP)));
+                let Some(next) = start.run().await.run_until(overlap).await else { return };
+                running.end().await;
+                next
             }
             _ => {
-                process.kill(&world).await;
+                running.kill().await;
                 tokio::time::sleep(Duration::from_secs(event.lasts)).await;
                 // Without a log nobody loses a disk and keeps a promise.
-                number +=
-                    u32::from(event.kind == FaultKind::DeathWithDisk && world.lock().unwrap().scenario.replicas > 1);
-                process = Process::start(&world, replica, number, rate).await;
+                start.file += u32::from(event.kind == FaultKind::DeathWithDisk && has_log);
+                start.run().await
             }
-        }
+        };
     }
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => process.end(&world).await,
-        ended = &mut process.running => {
-            world.lock().unwrap().violated(format!("replica {replica} ended by itself: {ended:?}"));
-        }
+    if let Some(process) = process.run_until(stop.cancelled()).await {
+        process.end().await;
     }
 }
 
-impl Process {
-    async fn start(world: &Shared, replica: usize, number: u32, rate: f64) -> Self {
+impl Start {
+    async fn run(self) -> Process {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (clock, config) = {
-            let mut world = world.lock().unwrap();
-            let folder = world.folder.path().to_owned();
-            (world.clock(replica), config(folder, replica, number, rate, world.scenario.replicas > 1))
+        let (clock, config, began) = {
+            let mut world = self.world.lock().unwrap();
+            let (folder, has_log) = (world.folder.path().to_owned(), world.scenario.replicas > 1);
+            (world.clock(self.replica), config(folder, self.replica, self.file, self.rate, has_log), world.passed())
         };
-        let rules = load_rules(&[world.lock().unwrap().folder.path().join("rules.yaml")]).unwrap_or_default();
+        let rules = load_rules(&[self.world.lock().unwrap().folder.path().join("rules.yaml")]).unwrap_or_default();
         let stop = CancellationToken::new();
         let service = Service { config, rules, clock, since: clock.now(), listener };
         let (targets, changes) = mpsc::channel(4);
         let running = tokio::spawn(service.run_with_target_updates(changes, stop.clone()));
-        Self { port, stop, targets, running }
+        Process { start: self, began, port, stop, targets, running }
+    }
+}
+
+impl Process {
+    /// Waits. A process that ends at its start because the disk fails is started again. `None` if one ended otherwise.
+    async fn run_until(mut self, until: impl Future<Output = ()>) -> Option<Self> {
+        let mut until = std::pin::pin!(until);
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = until.as_mut() => return Some(self),
+                ended = &mut self.running => ended,
+            };
+            self.hide();
+            {
+                let mut world = self.start.world.lock().unwrap();
+                let is_young = world.passed() - self.began < MAX_START;
+                if !matches!(ended, Ok(Err(_))) || !is_young || world.disk().error.is_none() {
+                    let replica = self.start.replica;
+                    world.violated(format!("replica {replica} ended by itself: {ended:?}"));
+                    return None;
+                }
+            }
+            tokio::time::sleep(RESTART).await;
+            self = self.start.run().await;
+        }
+    }
+
+    /// Its pages are not reachable any more.
+    fn hide(&self) {
+        self.start.world.lock().unwrap().pages.retain(|page| page.port != self.port);
     }
 
     /// Ends at once, wherever it is.
-    async fn kill(self, world: &Shared) {
+    async fn kill(self) {
         self.running.abort();
-        world.lock().unwrap().pages.retain(|page| page.port != self.port);
+        self.hide();
         let _ = self.running.await;
     }
 
     /// Is asked to end.
-    async fn end(self, world: &Shared) {
+    async fn end(self) {
         self.stop.cancel();
-        let ended = tokio::time::timeout(STOP, self.running).await;
-        let mut world = world.lock().unwrap();
-        world.pages.retain(|page| page.port != self.port);
-        match ended {
-            Ok(Ok(Ok(()))) => {}
-            other => world.violated(format!("a stop ended badly: {other:?}")),
+        let Self { start, port, running, .. } = self;
+        let ended = tokio::time::timeout(STOP, running).await;
+        let mut world = start.world.lock().unwrap();
+        world.pages.retain(|page| page.port != port);
+        if !matches!(ended, Ok(Ok(Ok(())))) {
+            world.violated(format!("a stop ended badly: {ended:?}"));
         }
     }
 }

@@ -36,8 +36,7 @@ fn a_replica_that_has_lost_the_log_sends_nothing_more() {
 }
 
 #[test]
-#[ignore = "open: a process whose state file cannot be opened ends, as it should, and nobody here starts it again"]
-fn a_process_that_starts_while_its_disk_fails_is_started_again() {
+fn a_process_that_starts_while_its_disk_fails_is_started_again_by_its_orchestrator() {
     holds(
         "world: seed 11 lasts 505 replicas 1 policy fair instances 4
          job: at 98 share b instances 1 lasts 206 failing 1 attempts 3
@@ -54,5 +53,16 @@ fn a_silence_lasts_from_when_it_was_asked_for() {
          job: at 202 share b instances 1 lasts 165 failing 0 attempts 3
          slow_disk: at 45 lasts 151 replica 0 on DescribeServiceJob by 0
          silence: at 157 lasts 195 replica 0 on DescribeJobQueues by 0",
+    );
+}
+
+#[test]
+fn a_change_of_the_configuration_while_the_disk_fails_does_not_end_the_service() {
+    holds(
+        "world: seed 1 lasts 400 replicas 1 policy fifo instances 2
+         job: at 20 share - instances 2 lasts 300 failing 0 attempts 1
+         job: at 60 share - instances 2 lasts 60 failing 0 attempts 1
+         failing_disk: at 170 lasts 60 replica 0 on * by 0
+         config_changed: at 200 lasts 10 replica 0 on * by 0",
     );
 }

@@ -175,6 +175,7 @@ fn job(rng: &mut ChaCha8Rng, policy: Sharing, lasts: u64) -> Job {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most faults have no amount")]
 fn fault(rng: &mut ChaCha8Rng, kind: FaultKind, replicas: usize, lasts: u64) -> Fault {
     let on =
         if kind == FaultKind::FailPage { "ListServiceJobs" } else { OPERATIONS[rng.random_range(0..OPERATIONS.len())] };
