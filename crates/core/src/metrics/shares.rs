@@ -133,8 +133,9 @@ fn quota_shares(
     let mut rows: Vec<ShareFigures> = keys
         .into_iter()
         .map(|key| {
-            let quota = share_named(key.0).and_then(|share| share.limit(key.1)).unwrap_or(0.0);
-            row(queue, key.0, key.1, Some(quota), used.get(&key).copied().unwrap_or(0.0))
+            // The quota of a share that AWS has not listed is unknown. A listed share has none of a type without a limit.
+            let quota = share_named(key.0).map(|share| share.limit(key.1).unwrap_or(0.0));
+            row(queue, key.0, key.1, quota, used.get(&key).copied().unwrap_or(0.0))
         })
         .collect();
     let units: BTreeSet<InstanceType> = rows.iter().map(|row| row.unit.clone()).collect();
@@ -178,5 +179,31 @@ fn row(queue: &Queue, share: &ShareName, unit: &InstanceType, quota: Option<f64>
         most: None,
         largest_job: None,
         weight: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Capacity, Sharing};
+
+    #[test]
+    fn the_quota_of_a_share_that_is_not_listed_is_unknown() {
+        let unit: InstanceType = "ml.p5.48xlarge".into();
+        let listed = QuotaShare {
+            name: "a".into(),
+            enabled: true,
+            limits: vec![Capacity::new("ml.p5.48xlarge", 4.0)],
+            sharing: Sharing::LendAndBorrow { borrow_limit: None },
+            in_share_preemption: false,
+        };
+        let held = |share: &str| (("prod".into(), Some(share.into()), unit.clone()), 2.0);
+        for (shares, expected) in [(vec![], [None, None]), (vec![listed], [Some(4.0), None])] {
+            let queue = Queue::new("prod", Policy::QuotaShares(shares), None);
+            let rows = figures(&queue, &[held("a"), held("b")].into());
+            let quotas: Vec<Option<f64>> = rows.iter().map(|row| row.quota).collect();
+            assert_eq!(quotas, expected);
+            assert!(rows.iter().all(|row| (row.used, row.borrowed, row.lent) == (2.0, 0.0, 0.0)), "{rows:?}");
+        }
     }
 }
