@@ -10,11 +10,13 @@
 //! * A job costs time only when it changes: see [`ShareJobs`].
 
 mod awaited;
+mod compact_set;
 mod coverage;
 mod event;
 mod failure;
 mod index;
 mod job;
+mod pieces;
 mod poll_plan;
 mod saved;
 mod share_jobs;
@@ -33,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use awaited::Awaited;
+pub use compact_set::CompactSet;
 use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
 pub use failure::{FailureCategory, account_limit};

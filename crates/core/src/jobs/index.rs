@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::jobs::poll_plan::Urgency;
 use crate::jobs::sort_orders::{Place, place_of};
-use crate::jobs::{Class, Job, ShareJobs};
+use crate::jobs::{Class, CompactSet, Job, ShareJobs};
 use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName};
 
 /// A waiting job joined or left a class.
@@ -29,7 +29,7 @@ type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
 pub(super) struct Index {
     lanes: BTreeMap<QueueName, Lanes>,
     /// Jobs to describe because of their own state, by age; coverage of lists is handled elsewhere.
-    wanted: BTreeMap<Urgency, BTreeSet<Place>>,
+    wanted: BTreeMap<Urgency, CompactSet<Place>>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
     demands: BTreeSet<Demand>,
     moves: Vec<Move>,

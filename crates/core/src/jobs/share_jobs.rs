@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::jobs::Job;
+use crate::jobs::{CompactSet, Job};
 use crate::model::{Demand, JobId, JobStatus, Timestamp};
 
 /// Common properties of waiting jobs that differ only in their order.
@@ -32,7 +32,7 @@ pub struct Place {
 /// Open jobs of one share of a queue.
 #[derive(Debug, Default)]
 pub struct ShareJobs {
-    waiting: BTreeMap<Class, BTreeSet<Place>>,
+    waiting: BTreeMap<Class, CompactSet<Place>>,
     /// By priority, if described.
     waits: BTreeMap<Option<i32>, Waits>,
     in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
@@ -43,8 +43,8 @@ pub struct ShareJobs {
 /// Wait starts of jobs that were never dispatched, and of those that were.
 #[derive(Debug, Default)]
 struct Waits {
-    first: BTreeSet<(Timestamp, JobId)>,
-    requeue: BTreeSet<(Timestamp, JobId)>,
+    first: CompactSet<(Timestamp, JobId)>,
+    requeue: CompactSet<(Timestamp, JobId)>,
 }
 
 impl Waits {
@@ -52,14 +52,14 @@ impl Waits {
         self.first.first().into_iter().chain(self.requeue.first()).min()
     }
 
-    fn of(&mut self, job: &Job) -> &mut BTreeSet<(Timestamp, JobId)> {
+    fn of(&mut self, job: &Job) -> &mut CompactSet<(Timestamp, JobId)> {
         if job.timeline.spans().len() == 1 { &mut self.first } else { &mut self.requeue }
     }
 }
 
 impl ShareJobs {
     /// Waiting jobs by class, in order.
-    pub fn classes(&self) -> impl Iterator<Item = (&Class, &BTreeSet<Place>)> {
+    pub fn classes(&self) -> impl Iterator<Item = (&Class, &CompactSet<Place>)> {
         self.waiting.iter()
     }
 
@@ -70,7 +70,7 @@ impl ShareJobs {
 
     /// The waiting job that is dispatched next.
     pub fn first(&self) -> Option<&Place> {
-        self.waiting.values().filter_map(BTreeSet::first).min()
+        self.waiting.values().filter_map(CompactSet::first).min()
     }
 
     /// The longest-waiting job, with the start of its wait.
@@ -94,7 +94,7 @@ impl ShareJobs {
     }
 
     /// The waiting jobs of a class, in order.
-    pub(crate) fn places(&self, class: &Class) -> Option<&BTreeSet<Place>> {
+    pub(crate) fn places(&self, class: &Class) -> Option<&CompactSet<Place>> {
         self.waiting.get(class)
     }
 
@@ -201,13 +201,13 @@ impl Class {
 
 impl Place {
     /// Jobs of a class created before a time, with any priority; visits no others.
-    pub(crate) fn created_before(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+    pub(crate) fn created_before(places: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
         let until = move |priority| places.range(..Self::first_of(priority, moment));
         priorities(places).flat_map(move |priority| until(priority).rev().take_while(move |at| at.priority == priority))
     }
 
     /// Jobs of a class created at a time, with any priority; visits no others.
-    pub(crate) fn created_at_once(places: &BTreeSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+    pub(crate) fn created_at_once(places: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
         let from = move |priority| places.range(Self::first_of(priority, moment)..);
         priorities(places).flat_map(move |priority| {
             from(priority).take_while(move |at| (at.priority, at.created_at) == (priority, moment))
@@ -228,7 +228,7 @@ impl Place {
 }
 
 /// Priorities of the jobs of a class, highest first, found without visiting the jobs between.
-fn priorities(places: &BTreeSet<Place>) -> impl Iterator<Item = Reverse<i32>> {
+fn priorities(places: &CompactSet<Place>) -> impl Iterator<Item = Reverse<i32>> {
     let lower = |Reverse(priority): &Reverse<i32>| {
         let next = Place::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
         places.range(next..).next().map(|place| place.priority)

@@ -5,14 +5,14 @@
 //! so an index holds keys of eight bytes, by which the table finds a job.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
 
 use crate::jobs::sorted::Sorted;
 use crate::jobs::table::{JobTable, key_of};
-use crate::jobs::{Job, Ledger};
+use crate::jobs::{CompactSet, Job, Ledger};
 use crate::model::{InstanceType, JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// Maximum jobs examined per page. A page that reaches it ends early, with the position at which to continue.
@@ -176,14 +176,14 @@ impl Ledger {
     }
 }
 
-type ByState = BTreeMap<JobStatus, BTreeSet<Place>>;
+type ByState = BTreeMap<JobStatus, CompactSet<Place>>;
 
 /// Invariant: a job kept in full is in each index exactly once.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     places: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
     /// By owner; empty for jobs without one, or not described yet.
-    owners: BTreeMap<Box<str>, BTreeSet<Place>>,
+    owners: BTreeMap<Box<str>, CompactSet<Place>>,
     ids: Sorted,
     names: Sorted,
 }
@@ -277,7 +277,7 @@ impl Listing {
         }
         let mut sets = self.sets(filter);
         if let Some(owner) = &filter.owner {
-            let of_owner: Vec<&BTreeSet<Place>> = self.owners.get(owner.as_str()).into_iter().collect();
+            let of_owner: Vec<&CompactSet<Place>> = self.owners.get(owner.as_str()).into_iter().collect();
             if count(&of_owner) <= count(&sets) {
                 sets = of_owner;
             }
@@ -347,7 +347,7 @@ impl Listing {
         })
     }
 
-    fn sets(&self, filter: &Filter) -> Vec<&BTreeSet<Place>> {
+    fn sets(&self, filter: &Filter) -> Vec<&CompactSet<Place>> {
         let of_queue = |queue: &QueueName| filter.queue.as_ref().is_none_or(|wanted| wanted == queue);
         let of_share = |share: &Option<ShareName>| {
             let share = share.as_ref().map_or("", ShareName::as_str);
@@ -362,7 +362,7 @@ impl Listing {
     }
 }
 
-fn count(sets: &[&BTreeSet<Place>]) -> usize {
+fn count(sets: &[&CompactSet<Place>]) -> usize {
     sets.iter().map(|set| set.len()).sum()
 }
 

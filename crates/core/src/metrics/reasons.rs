@@ -204,12 +204,11 @@ fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagn
                     });
                 }
             };
-            let mut places_left = places.iter();
+            let (mut places_left, jobs) = (places.iter(), places.len());
             if has_next {
                 push(places_left.next(), 1, true);
             }
-            let left = places_left.len();
-            push(places_left.next(), left, false);
+            push(places_left.next(), jobs - usize::from(has_next), false);
         }
     }
     fix_order(queue, &mut diagnosis);
