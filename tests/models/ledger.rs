@@ -76,7 +76,7 @@ fn partition(job: &jobs::Job, seed: u64) {
     for pair in spans.windows(2) {
         assert_eq!(pair[0].to, Some(pair[1].from), "{}", reported());
     }
-    for span in spans {
+    for span in spans.iter() {
         assert!(span.from.earliest <= span.from.latest, "{}", reported());
         assert!(span.to.is_none_or(|to| to.latest >= span.from.latest), "{}", reported());
     }

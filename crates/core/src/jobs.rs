@@ -46,7 +46,7 @@ pub(crate) use poll_plan::JOBS_PER_POLL;
 pub use share_jobs::{Class, Place, ShareJobs};
 pub use sort_orders::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use table::key_of;
-pub use timeline::{Moment, Phase, Span, Timeline};
+pub use timeline::{Moment, Phase, Span, Spans, Timeline};
 pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, QueueName, ShareName, Timestamp, TrainingJobSeen};

@@ -82,7 +82,7 @@ impl Job {
     /// and AWS may not return any more.
     pub(super) fn first_seen(mut seen: JobSeen, before: Option<Past>, at: Moment, events: &mut Vec<Event>) -> Self {
         let details = seen.details.take();
-        let last_known = before.as_ref().and_then(|before| before.timeline.spans().last()).map(|span| span.from.latest);
+        let last_known = before.as_ref().and_then(|before| Some(before.timeline.spans().last()?.from.latest));
         // A list does not show attempts that started and ended before the first poll.
         let may_have_made_attempts =
             seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
@@ -307,7 +307,8 @@ impl Job {
         let first = all.map(|(reason, seconds)| (reason.as_str(), seconds - of_later(reason)));
         // Differences of sums are inexact.
         let first: BTreeMap<&str, f64> = first.filter(|(_, seconds)| *seconds >= MIN_WAITED).collect();
-        let span = self.timeline.spans().iter().find(|span| span.phase == Phase::Waiting && span.attempt == attempt);
+        let spans = self.timeline.spans();
+        let span = spans.iter().find(|span| span.phase == Phase::Waiting && span.attempt == attempt);
         if span.is_some_and(|span| is_wait_of(span, first.values().sum())) { first } else { BTreeMap::new() }
     }
 
@@ -329,9 +330,9 @@ impl Job {
     /// Reports the spans that were not reported yet.
     fn tell_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
-            let span = self.timeline.spans().get(index).filter(|span| span.told_at().is_none());
+            let span = self.timeline.spans().get(index).copied().filter(|span| span.told_at().is_none());
             let Some((at, uncertain_seconds, what)) =
-                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.told_by(span)?)))
+                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.told_by(&span)?)))
             else {
                 continue;
             };
@@ -408,14 +409,14 @@ impl Job {
         let latest = &self.latest;
         let outcome =
             if latest.status == JobStatus::Succeeded { Outcome::Succeeded } else { Outcome::Failed(self.failure()) };
-        if let [only] = self.timeline.spans()
+        if let [only] = *self.timeline.spans()
             && only.phase == Phase::Waiting
             && let (Some(to), Some(seconds)) = (only.to, only.seconds())
         {
             events.push(self.event(to.latest, EventKind::Cancelled { seconds }));
         }
-        let last = self.timeline.spans().last();
-        let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
+        let last = self.timeline.spans().last().copied();
+        let ran = last.filter(|span| span.phase == Phase::Running).and_then(|span| span.seconds());
         let gpu_seconds = ran.zip(self.gpus()).map(|(seconds, gpus)| seconds * gpus);
         let ended_at = last.and_then(|span| span.to).map_or(at, |to| to.latest);
         events.push(self.event(ended_at, EventKind::Ended { outcome, gpu_seconds }));

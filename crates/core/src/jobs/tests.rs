@@ -326,8 +326,8 @@ proptest! {
             ledger
         };
         let exact = |ledger: &Ledger| -> Vec<(Phase, Timestamp)> {
-            let spans = ledger.job(&"job-1".into()).unwrap().timeline.spans().iter();
-            spans.filter(|span| span.from.is_exact()).map(|span| (span.phase, span.from.latest)).collect()
+            let spans = ledger.job(&"job-1".into()).unwrap().timeline.spans();
+            spans.iter().filter(|span| span.from.is_exact()).map(|span| (span.phase, span.from.latest)).collect()
         };
         let (in_order, in_any) = (observed(&polls), observed(&shuffled));
         let status = |ledger: &Ledger| ledger.job(&"job-1".into()).unwrap().status().clone();
@@ -349,7 +349,7 @@ proptest! {
             let job = ledger.job(&"job-1".into()).unwrap();
             let spans = job.timeline.spans();
             prop_assert!(spans.len() >= before.len());
-            for (then, now) in before.iter().zip(spans) {
+            for (then, now) in before.iter().zip(&*spans) {
                 prop_assert_eq!((then.phase, then.attempt, then.from), (now.phase, now.attempt, now.from));
                 prop_assert!(then.to.is_none() || then.to == now.to);
             }

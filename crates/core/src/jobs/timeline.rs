@@ -7,6 +7,7 @@
 //! * An ended job stays ended.
 
 use std::fmt;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// The first wait of a job, which has not ended.
+    fn first(created_at: Timestamp) -> Self {
+        Self { phase: Phase::Waiting, attempt: 1, from: Moment::exactly(created_at), to: None, told_at: None }
+    }
+
     /// Time of the event reported at its end; `None` until then.
     pub(super) fn told_at(&self) -> Option<Timestamp> {
         self.told_at
@@ -127,8 +133,56 @@ impl Span {
 
 /// The spans of a job so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Timeline {
+#[serde(from = "Listed", into = "Listed")]
+pub struct Timeline(Kept);
+
+/// Most of a million open jobs have only waited since they were created, which takes no list. A list never stands for
+/// just that.
+#[derive(Clone, Debug, PartialEq)]
+enum Kept {
+    Waiting(Timestamp),
+    Listed(Box<[Span]>),
+}
+
+/// A timeline as it is saved.
+#[derive(Serialize, Deserialize)]
+struct Listed {
     spans: Vec<Span>,
+}
+
+impl From<Listed> for Timeline {
+    fn from(Listed { spans }: Listed) -> Self {
+        match spans[..] {
+            [only] if only == Span::first(only.from.latest) => Self::beginning(only.from.latest),
+            _ => Self(Kept::Listed(spans.into())),
+        }
+    }
+}
+
+impl From<Timeline> for Listed {
+    fn from(timeline: Timeline) -> Self {
+        Self { spans: timeline.into_spans() }
+    }
+}
+
+/// The spans of a timeline, oldest first.
+#[derive(Clone, Copy, Debug)]
+pub enum Spans<'a> {
+    /// Only the first wait.
+    First([Span; 1]),
+    /// Any others.
+    Listed(&'a [Span]),
+}
+
+impl Deref for Spans<'_> {
+    type Target = [Span];
+
+    fn deref(&self) -> &[Span] {
+        match self {
+            Self::First(first) => first,
+            Self::Listed(spans) => spans,
+        }
+    }
 }
 
 impl Timeline {
@@ -137,32 +191,53 @@ impl Timeline {
         let is_in_order = |moment: Moment| moment.earliest <= moment.latest;
         let joins = |pair: &[Span]| matches!(pair, [before, after] if before.to == Some(after.from));
         let ends = |span: &Span| span.to.is_none_or(|to| is_in_order(to) && to.latest >= span.from.latest);
-        !self.spans.is_empty()
-            && self.spans.windows(2).all(joins)
-            && self.spans.iter().all(|span| is_in_order(span.from) && ends(span))
+        let spans = self.spans();
+        !spans.is_empty()
+            && spans.windows(2).all(joins)
+            && spans.iter().all(|span| is_in_order(span.from) && ends(span))
     }
 
     /// A new job waits.
     pub fn beginning(created_at: Timestamp) -> Self {
-        let from = Moment::exactly(created_at);
-        Self { spans: vec![Span { phase: Phase::Waiting, attempt: 1, from, to: None, told_at: None }] }
+        Self(Kept::Waiting(created_at))
     }
 
     /// All spans, oldest first.
-    pub fn spans(&self) -> &[Span] {
-        &self.spans
+    pub fn spans(&self) -> Spans<'_> {
+        match &self.0 {
+            Kept::Waiting(since) => Spans::First([Span::first(*since)]),
+            Kept::Listed(spans) => Spans::Listed(spans),
+        }
+    }
+
+    fn into_spans(self) -> Vec<Span> {
+        match self.0 {
+            Kept::Waiting(since) => vec![Span::first(since)],
+            Kept::Listed(spans) => spans.into_vec(),
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Span>)) {
+        let mut spans = std::mem::replace(self, Self(Kept::Listed(Box::default()))).into_spans();
+        change(&mut spans);
+        *self = Listed { spans }.into();
     }
 
     /// Records the time at which the end of a span was reported, by its index.
     pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
-        if let Some(span) = self.spans.get_mut(index) {
-            span.told_at = Some(at);
-        }
+        self.change(|spans| {
+            if let Some(span) = spans.get_mut(index) {
+                span.told_at = Some(at);
+            }
+        });
     }
 
     /// The open span; `None` once the job has ended.
-    pub fn current(&self) -> Option<&Span> {
-        self.spans.last().filter(|span| span.to.is_none())
+    pub fn current(&self) -> Option<Span> {
+        match &self.0 {
+            Kept::Waiting(since) => Some(Span::first(*since)),
+            Kept::Listed(spans) => spans.last().copied().filter(|span| span.to.is_none()),
+        }
     }
 
     /// Whether a list requested at `at` shows an earlier phase because it lags: the known phase began later than the
@@ -176,7 +251,7 @@ impl Timeline {
     /// Applies a response received at `at`; `previous` is when the job was last seen before. Returns whether the job
     /// was found back in the queue, or beyond a return to it.
     pub fn observe(&mut self, seen: &JobSeen, previous: Timestamp, at: Timestamp) -> bool {
-        let Some(current) = self.current().copied() else { return false };
+        let Some(current) = self.current() else { return false };
         let ended = seen.status.is_ended();
         let so_far = || reached(seen).max(current.phase);
         let Some(target) = Phase::of(&seen.status).or_else(|| ended.then(so_far)) else { return false };
@@ -211,7 +286,8 @@ impl Timeline {
     }
 
     fn came_back_at(&self, at: Timestamp) -> bool {
-        let mut waits = self.spans.iter().skip(1).filter(|span| span.phase == Phase::Waiting);
+        let spans = self.spans();
+        let mut waits = spans.iter().skip(1).filter(|span| span.phase == Phase::Waiting);
         waits.any(|span| span.from == Moment::exactly(at))
     }
 
@@ -222,16 +298,16 @@ impl Timeline {
             let about_then = before.from.latest <= at && at <= after.from.latest;
             after.phase == Phase::Waiting && !after.from.is_exact() && about_then
         };
-        self.spans.windows(2).position(is_it)
+        self.spans().windows(2).position(is_it)
     }
 
     fn learn_end(&mut self, index: usize, started_at: Option<Timestamp>, stopped_at: Timestamp) {
         self.set_boundary(index + 1, Moment::exactly(stopped_at));
-        let Some(&last) = self.spans.get(index) else { return };
+        let Some(last) = self.spans().get(index).copied() else { return };
         if last.phase < Phase::Running {
             let started_at = started_at.filter(|at| last.from.latest <= *at);
             let visit = visit(last.phase, last.attempt, last.from, started_at, stopped_at);
-            drop(self.spans.splice(index..=index, visit));
+            self.change(|spans| drop(spans.splice(index..=index, visit)));
         }
     }
 
@@ -242,8 +318,9 @@ impl Timeline {
             let is_within = span.from.latest <= began_by && span.to.is_none_or(|to| stopped_at <= to.latest);
             span.phase == Phase::Waiting && span.told_at.is_none() && is_within && span.from.latest < stopped_at
         };
-        let Some(index) = self.spans.iter().position(is_interrupted) else { return };
-        let Some((&wait, later)) = self.spans.get_mut(index..).and_then(|spans| spans.split_first()) else { return };
+        let spans = self.spans();
+        let Some(index) = spans.iter().position(is_interrupted) else { return };
+        let Some((&wait, later)) = spans.get(index..).and_then(|spans| spans.split_first()) else { return };
         let attempt = wait.attempt;
         let dispatched = Moment::between(wait.from.latest, began_by);
         let mut known = vec![Span { to: Some(dispatched), ..wait }];
@@ -251,16 +328,15 @@ impl Timeline {
         let to = wait.to.map(|to| Moment::between(to.earliest.max(stopped_at), to.latest));
         known.push(Span { attempt: attempt + 1, from: Moment::exactly(stopped_at), to, ..wait });
         known.extend(later.iter().map(|span| Span { attempt: span.attempt + 1, ..*span }));
-        drop(self.spans.splice(index.., known));
+        self.change(|spans| drop(spans.splice(index.., known)));
     }
 
     /// Sets the start of `phase` of `attempt`, if that is more precise and consistent with its neighbours.
     pub fn learn_start(&mut self, phase: Phase, attempt: u32, at: Timestamp) {
-        let Some(index) = self.spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else {
-            return;
-        };
-        let Some(before) = index.checked_sub(1).and_then(|before| self.spans.get(before)) else { return };
-        let fits = self.spans.get(index).is_some_and(|span| {
+        let spans = self.spans();
+        let Some(index) = spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else { return };
+        let Some(before) = index.checked_sub(1).and_then(|before| spans.get(before)) else { return };
+        let fits = spans.get(index).is_some_and(|span| {
             !span.from.is_exact() && at >= before.from.latest && span.to.is_none_or(|to| at <= to.latest)
         });
         if fits {
@@ -273,8 +349,9 @@ impl Timeline {
             return true;
         }
         // In the same phase or a later one, a new dispatch time reveals a return to the queue between two polls.
+        let spans = self.spans();
         let dispatched =
-            self.spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
+            spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
         match (current.phase, dispatched, seen.scheduled_at) {
             (Phase::Scheduled | Phase::Starting | Phase::Running, Some(before), Some(again)) => {
                 again > before.from.latest
@@ -285,7 +362,7 @@ impl Timeline {
 
     /// Advances to `target` through the phases between, with API times where they are consistent.
     fn advance(&mut self, target: Phase, seen: &JobSeen, previous: Timestamp, at: Timestamp) {
-        while let Some(current) = self.current().copied() {
+        while let Some(current) = self.current() {
             if current.phase >= target {
                 return;
             }
@@ -304,25 +381,31 @@ impl Timeline {
     }
 
     fn close(&mut self, at: Moment) {
-        if let Some(span) = self.spans.last_mut() {
-            let latest = at.latest.max(span.from.latest);
-            span.to = Some(Moment { earliest: at.earliest.max(span.from.earliest).min(latest), latest });
-        }
+        self.change(|spans| {
+            if let Some(span) = spans.last_mut() {
+                let latest = at.latest.max(span.from.latest);
+                span.to = Some(Moment { earliest: at.earliest.max(span.from.earliest).min(latest), latest });
+            }
+        });
     }
 
     fn open(&mut self, phase: Phase, attempt: u32) {
-        if let Some(from) = self.spans.last().and_then(|span| span.to) {
-            self.spans.push(Span { phase, attempt, from, to: None, told_at: None });
-        }
+        self.change(|spans| {
+            if let Some(from) = spans.last().and_then(|span| span.to) {
+                spans.push(Span { phase, attempt, from, to: None, told_at: None });
+            }
+        });
     }
 
     fn set_boundary(&mut self, index: usize, at: Moment) {
-        if let Some(before) = index.checked_sub(1).and_then(|before| self.spans.get_mut(before)) {
-            before.to = Some(at);
-        }
-        if let Some(span) = self.spans.get_mut(index) {
-            span.from = at;
-        }
+        self.change(|spans| {
+            if let Some(before) = index.checked_sub(1).and_then(|before| spans.get_mut(before)) {
+                before.to = Some(at);
+            }
+            if let Some(span) = spans.get_mut(index) {
+                span.from = at;
+            }
+        });
     }
 }
 

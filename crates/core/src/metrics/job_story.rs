@@ -10,9 +10,9 @@ use crate::model::units::{amount, counted, duration};
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     match (job.timeline.current(), why) {
-        (Some(span), _) if job.has_left() => lines.push(left(job, span)),
+        (Some(span), _) if job.has_left() => lines.push(left(job, &span)),
         (Some(span), Some(why)) if span.phase == Phase::Waiting => lines.extend(why.story()),
-        (Some(span), _) => lines.extend(now(job, span, inputs)),
+        (Some(span), _) => lines.extend(now(job, &span, inputs)),
         (None, _) => lines.extend(end(job, inputs)),
     }
     // The line with the next step stays last.
@@ -65,7 +65,8 @@ fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
 }
 
 fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
-    let last = job.timeline.spans().last();
+    let spans = job.timeline.spans();
+    let last = spans.last();
     let ended_at = last.and_then(|span| span.to).map_or(job.seen_at, |to| to.latest);
     let ago = duration(inputs.now.seconds_since(ended_at));
     let ran = last.filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
@@ -86,11 +87,12 @@ fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
 
 /// Completed waits: how long each lasted until dispatch or end.
 fn waits(job: &Job) -> Option<String> {
-    let over = job.timeline.spans().iter().filter(|span| span.phase == Phase::Waiting);
+    let spans = job.timeline.spans();
+    let over = spans.iter().filter(|span| span.phase == Phase::Waiting);
     let over: Vec<f64> = over.filter_map(Span::seconds).collect();
     match over.as_slice() {
         [] => None,
-        [one] if job.timeline.spans().len() > 1 => {
+        [one] if spans.len() > 1 => {
             Some(format!("It waited {} before it was dispatched.", duration(*one)))
         }
         [one] => Some(format!("It waited {}.", duration(*one))),
