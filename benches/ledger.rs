@@ -213,7 +213,7 @@ impl World {
         let share = number % self.shares;
         let id = format!("{:08x}-5c0a-4b7e-9d1f-{:012x}", number.wrapping_mul(2_654_435_761) & 0xffff_ffff, number);
         JobSeen {
-            name: format!("pretrain-transformer-{number}"),
+            name: format!("pretrain-transformer-{number}").into(),
             share: Some(format!("share-{share}").into()),
             demand: vec![Capacity::new(INSTANCE, (1 << (number % 3)) as f64)].into(),
             ..JobSeen::new(id, self.queues[share / SHARES_PER_QUEUE].name.clone(), JobStatus::Runnable, at)

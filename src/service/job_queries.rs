@@ -99,14 +99,14 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
     let first_wait = spans.first().filter(|span| span.phase == Phase::Waiting);
     JobView {
         id: latest.id.clone(),
-        name: latest.name.clone(),
+        name: latest.name.to_string(),
         account: None,
         region: None,
         queue: latest.queue.clone(),
         share: latest.share.clone(),
         state: job.status().clone(),
         status: job.status().clone(),
-        status_reason: latest.status_reason.clone(),
+        status_reason: latest.status_reason.as_deref().map(str::to_owned),
         priority: job.details.as_ref().and_then(|details| details.priority),
         created_at: latest.created_at,
         scheduled_at: latest.scheduled_at,

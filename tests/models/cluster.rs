@@ -193,7 +193,7 @@ fn queue(minutes: &BTreeMap<String, Minute>) -> Queue {
 fn job(vc: &str, status: JobStatus, name: &str, gpus: u32) -> JobSeen {
     let began = Some(Timestamp::default()).filter(|_| status == JobStatus::Running);
     JobSeen {
-        name: name.to_owned(),
+        name: name.into(),
         share: Some(ShareName::new(vc)),
         scheduled_at: began,
         started_at: began,

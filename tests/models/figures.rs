@@ -245,7 +245,7 @@ fn a_stuck_queue_is_silent_in_the_histogram_and_loud_in_the_estimate() {
 
 fn waiting(created_at: Timestamp) -> JobSeen {
     JobSeen {
-        name: "train".to_owned(),
+        name: "train".into(),
         demand: vec![Capacity::new(TYPE, 1.0)].into(),
         ..JobSeen::new("job", "fifo", JobStatus::Runnable, created_at)
     }

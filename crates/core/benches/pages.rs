@@ -186,7 +186,7 @@ fn seen(number: usize, shares: usize, has_ended: bool, at: Timestamp) -> JobSeen
         ..JobDetails::default()
     };
     JobSeen {
-        name: format!("pretrain-transformer-{number}"),
+        name: format!("pretrain-transformer-{number}").into(),
         share: Some(format!("share-{share}").into()),
         scheduled_at: then,
         started_at: then,

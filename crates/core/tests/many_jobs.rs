@@ -30,7 +30,7 @@ fn job(number: usize, status: JobStatus, at: i64) -> JobSeen {
     let at = Some(second(at));
     let in_flight = !status.is_waiting();
     JobSeen {
-        name: format!("{}-{}", NAMES[number % 4], number % 7),
+        name: format!("{}-{}", NAMES[number % 4], number % 7).into(),
         share,
         scheduled_at: at.filter(|_| in_flight),
         started_at: at.filter(|_| in_flight && status != JobStatus::Scheduled && status != JobStatus::Starting),
@@ -150,11 +150,11 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
     assert_eq!(pages(&ledger, &nobody, 10, false), [] as [JobId; 0]);
     let last = Filter { name: Some("last".to_owned()), ..Filter::default() };
     ledger
-        .observe(JobSeen { name: "last".to_owned(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
+        .observe(JobSeen { name: "last".into(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
     assert_eq!(ledger.waiting_longest(&last, 10).len(), 1, "few jobs are found wherever they stand");
     // So many names have this prefix that all jobs are scanned, and all of those come late.
     for number in many..many + 4_000 {
-        let late = JobSeen { name: format!("late-{number}"), ..job(number, JobStatus::Runnable, 0) };
+        let late = JobSeen { name: format!("late-{number}").into(), ..job(number, JobStatus::Runnable, 0) };
         ledger.observe(late, second(many as i64));
     }
     let filter = Filter { name: Some("late-".to_owned()), ..Filter::default() };

@@ -1,5 +1,6 @@
 //! Converts service jobs and queue snapshots.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_batch::operation::describe_service_job::DescribeServiceJobOutput;
@@ -47,11 +48,11 @@ impl<'q> ListedJobs<'q> {
         let resource = job.latest_attempt.as_ref().and_then(|attempt| attempt.service_resource_id.as_ref());
         Some(JobSeen {
             id: id.into(),
-            name: text(&job.job_name).unwrap_or_default().to_owned(),
+            name: text(&job.job_name).unwrap_or_default().into(),
             queue: self.queue.clone(),
             share: share_name(text(&job.quota_share_name), text(&job.share_identifier)).map(|name| self.share(name)),
             status: status(text(&job.status), unknowns),
-            status_reason: present(text(&job.status_reason)).map(str::to_owned),
+            status_reason: present(text(&job.status_reason)).map(Into::into),
             created_at,
             scheduled_at: millis(job.scheduled_at),
             started_at: millis(job.started_at),
@@ -92,8 +93,8 @@ fn millis(at: Option<Millis>) -> Option<Timestamp> {
     time(at.map(|at| at.0))
 }
 
-fn odd_arn(arn: Option<&str>, id: &str) -> Option<Box<str>> {
-    present(arn).filter(|arn| arn.rsplit('/').next() != Some(id)).map(Box::from)
+fn odd_arn(arn: Option<&str>, id: &str) -> Option<Arc<String>> {
+    present(arn).filter(|arn| arn.rsplit('/').next() != Some(id)).map(|arn| Arc::new(arn.to_owned()))
 }
 
 /// Converts a `DescribeServiceJob` response; `None`, and recorded, if it lacks the job's id, queue or creation
@@ -113,11 +114,11 @@ pub(crate) fn described_job(job: &DescribeServiceJobOutput, unknowns: &mut Unkno
     };
     Some(JobSeen {
         id: id.into(),
-        name: job.job_name().unwrap_or_default().to_owned(),
+        name: job.job_name().unwrap_or_default().into(),
         queue,
         share: share_name(job.quota_share_name(), job.share_identifier()).map(ShareName::from),
         status: status(job.status().map(|status| status.as_str()), unknowns),
-        status_reason: present(job.status_reason()).map(str::to_owned),
+        status_reason: present(job.status_reason()).map(Into::into),
         created_at,
         scheduled_at: time(job.scheduled_at()),
         started_at: time(job.started_at()),

@@ -34,7 +34,7 @@ fn minute(minutes: u64) -> Timestamp {
 
 fn job(id: &str, created: u64, status: JobStatus, instances: f64, owner: Option<&str>) -> JobSeen {
     JobSeen {
-        name: format!("train-{id}"),
+        name: format!("train-{id}").into(),
         scheduled_at: status.is_in_flight().then_some(minute(created)),
         started_at: (status == JobStatus::Running).then_some(minute(created)),
         demand: vec![Capacity::new(TYPE, instances)].into(),
@@ -133,7 +133,7 @@ fn of_jobs_that_failed_the_latest_are_named_with_whose_business_it_is() {
         stopped_at: Some(minute(ended)),
         scheduled_at: Some(minute(10)),
         started_at: Some(minute(10)),
-        status_reason: Some(reason.to_owned()),
+        status_reason: Some(reason.into()),
         ..job(id, 5, JobStatus::Failed, 1.0, owner)
     };
     let code = "Received status from SageMaker: AlgorithmError: ExecuteUserScriptError: ExitCode 1";

@@ -18,7 +18,7 @@ pub(super) fn minute(minutes: u64) -> Timestamp {
 
 pub(super) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
     JobSeen {
-        name: format!("train-{id}"),
+        name: format!("train-{id}").into(),
         share: Some("LOWPRI".into()),
         scheduled_at: dispatched.map(minute),
         started_at: dispatched.filter(|_| status != JobStatus::Scheduled).map(minute),
@@ -60,7 +60,7 @@ pub(super) fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observatio
 #[test]
 fn a_job_that_runs_or_has_ended_has_a_story() {
     let mut engine = engine();
-    let reason = |job: JobSeen, reason: &str| JobSeen { status_reason: Some(reason.to_owned()), ..job };
+    let reason = |job: JobSeen, reason: &str| JobSeen { status_reason: Some(reason.into()), ..job };
     engine.observe(observations(
         minute(100),
         vec![
@@ -127,7 +127,7 @@ fn all_shares_are_listed_and_demand_is_zero_when_nothing_waits() {
 fn a_time_limit_of_the_queue_says_when_a_waiting_job_will_end() {
     let mut engine = engine();
     let because = |id: &str, status: JobStatus, reason: Option<&str>| JobSeen {
-        status_reason: reason.map(str::to_owned),
+        status_reason: reason.map(Into::into),
         ..job(id, status, None, None)
     };
     let capacity = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none";
@@ -183,7 +183,7 @@ fn a_job_for_a_disabled_queue_or_share_is_refused() {
         share: Some("LOWPRI".into()),
         priority: 0,
         demand: vec![Capacity::new(TYPE, 1.0)].into(),
-        name: "train".to_owned(),
+        name: "train".into(),
         owner: None,
     };
     let said = |change: &dyn Fn(&mut Queue)| {

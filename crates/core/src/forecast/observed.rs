@@ -105,7 +105,7 @@ fn traits(job: &Job) -> JobTraits {
         queue: job.queue().clone(),
         share: job.share().cloned(),
         owner: job.owner().map(str::to_owned),
-        name: job.latest.name.clone(),
+        name: job.latest.name.to_string(),
         instances: World::instances(&job.latest.demand),
     }
 }

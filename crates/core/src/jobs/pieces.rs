@@ -76,7 +76,13 @@ impl<F, T> Pieces<F, T> {
             } else {
                 later.insert(at - middle, item)
             }
-            self.0.insert(index + 1, later);
+            match self.0.get_mut(index + 1).filter(|next| next.items.len() + later.items.len() <= PIECE) {
+                Some(next) => {
+                    later.append(&mut next.items);
+                    *next = later;
+                }
+                None => self.0.insert(index + 1, later),
+            }
         }
     }
 
@@ -89,9 +95,9 @@ impl<F, T> Pieces<F, T> {
         if len(index) == 0 {
             self.0.remove(index);
         } else if len(index).saturating_add(len(index + 1)) <= PIECE / 2 {
-            let next = self.0.remove(index + 1);
+            let mut next = self.0.remove(index + 1);
             if let Some(piece) = self.0.get_mut(index) {
-                piece.items.extend(next.items);
+                piece.append(&mut next.items);
             }
         }
     }
@@ -133,6 +139,11 @@ impl<F, T> Piece<F, T> {
             self.items.reserve_exact((len / GROWTH).max(GROWTH).min(PIECE - len));
         }
         self.items.insert(at, item);
+    }
+
+    fn append(&mut self, items: &mut Vec<T>) {
+        self.items.reserve_exact(items.len());
+        self.items.append(items);
     }
 
     /// Splits off the items from a position on.

@@ -8,6 +8,7 @@
 //! * Events of a restored job are new: what was counted of it is saved with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,7 @@ struct Body {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     training_job: Option<TrainingJobName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    arn: Option<Box<str>>,
+    arn: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
     terminated: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,18 +136,18 @@ impl Body {
         let latest = &job.latest;
         let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
         Self {
-            name: latest.name.clone(),
+            name: latest.name.to_string(),
             queue: latest.queue.clone(),
             share: latest.share.clone(),
             status: latest.status.as_str().to_owned(),
-            reason: latest.status_reason.clone(),
+            reason: latest.status_reason.as_deref().map(str::to_owned),
             created: latest.created_at.millis(),
             scheduled: millis(latest.scheduled_at),
             started: millis(latest.started_at),
             stopped: millis(latest.stopped_at),
             demand: latest.demand.iter().map(|capacity| (capacity.unit.clone(), capacity.quantity)).collect(),
             training_job: latest.training_job.clone(),
-            arn: latest.odd_arn.clone(),
+            arn: latest.odd_arn.as_deref().map(String::clone),
             terminated: latest.terminated,
             details: job.details.clone(),
             timeline: Some(&job.timeline).filter(|line| **line != Timeline::beginning(latest.created_at)).cloned(),
@@ -175,12 +176,12 @@ impl Body {
         let demand: Vec<Capacity> = self.demand.into_iter().map(|(unit, many)| Capacity::new(unit, many)).collect();
         let latest = JobSeen {
             id,
-            odd_arn: self.arn,
-            name: self.name,
+            odd_arn: self.arn.map(Arc::new),
+            name: self.name.into(),
             queue: self.queue,
             share: self.share,
             status,
-            status_reason: self.reason,
+            status_reason: self.reason.map(Into::into),
             created_at,
             scheduled_at: at(self.scheduled),
             started_at: at(self.started),

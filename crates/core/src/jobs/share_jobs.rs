@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::jobs::{CompactSet, Job};
 use crate::model::{Demand, JobId, JobStatus, Timestamp};
@@ -15,7 +16,7 @@ pub struct Class {
     /// SUBMITTED, PENDING or RUNNABLE.
     pub status: JobStatus,
     /// Status reason, in AWS's wording.
-    pub status_reason: Option<String>,
+    pub status_reason: Option<Arc<str>>,
     /// Demand of each job.
     pub demand: Demand,
 }

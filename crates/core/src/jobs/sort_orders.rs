@@ -336,7 +336,7 @@ impl Listing {
         if let Some(job) = jobs.get(&JobId::new(words)) {
             return vec![job];
         }
-        let named = self.starting_with(&self.names, words, name, jobs).take_while(|job| job.latest.name == words);
+        let named = self.starting_with(&self.names, words, name, jobs).take_while(|job| *job.latest.name == *words);
         let named: Vec<&Job> = named.take(at_most).collect();
         let or = |found: Vec<&'a Job>, other: &dyn Fn() -> Vec<&'a Job>| if found.is_empty() { other() } else { found };
         let found = or(named, &|| self.starting_with(&self.ids, words, id, jobs).take(at_most).collect());

@@ -350,8 +350,7 @@ impl Timeline {
         }
         // In the same phase or a later one, a new dispatch time reveals a return to the queue between two polls.
         let spans = self.spans();
-        let dispatched =
-            spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
+        let dispatched = spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
         match (current.phase, dispatched, seen.scheduled_at) {
             (Phase::Scheduled | Phase::Starting | Phase::Running, Some(before), Some(again)) => {
                 again > before.from.latest

@@ -128,7 +128,7 @@ impl EndedJob {
         let per_hour: Option<f64> =
             latest.demand.iter().map(|some| Some(some.quantity * prices.get(&some.unit)?)).sum();
         Self {
-            name: Some(latest.name.clone()),
+            name: Some(latest.name.to_string()),
             owner: job.owner().map(str::to_owned).or(self.owner),
             tags: details.map(|details| details.tags.clone()).unwrap_or_default(),
             priority: job.priority().or(self.priority),

@@ -163,7 +163,7 @@ mod tests {
 
     fn job(id: &str, share: &str, status: JobStatus, instances: f64) -> JobSeen {
         JobSeen {
-            name: id.to_owned(),
+            name: id.into(),
             share: Some(share.into()),
             demand: vec![Capacity::new("ml.p5.48xlarge", instances)].into(),
             ..JobSeen::new(id, "prod", status, Timestamp::default())

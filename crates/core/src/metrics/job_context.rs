@@ -179,7 +179,7 @@ fn neighbour(job: &Job, quantity: Option<f64>) -> Neighbour {
     };
     Neighbour {
         id: job.latest.id.clone(),
-        name: job.latest.name.clone(),
+        name: job.latest.name.to_string(),
         share: job.share().cloned(),
         owner: job.owner().map(str::to_owned),
         status: job.status().clone(),

@@ -92,9 +92,7 @@ fn waits(job: &Job) -> Option<String> {
     let over: Vec<f64> = over.filter_map(Span::seconds).collect();
     match over.as_slice() {
         [] => None,
-        [one] if spans.len() > 1 => {
-            Some(format!("It waited {} before it was dispatched.", duration(*one)))
-        }
+        [one] if spans.len() > 1 => Some(format!("It waited {} before it was dispatched.", duration(*one))),
         [one] => Some(format!("It waited {}.", duration(*one))),
         all => {
             let each: Vec<String> = all.iter().map(|seconds| duration(*seconds)).collect();

@@ -39,7 +39,7 @@ pub(super) fn refused(failures: &[FailureFigures], ledger: &Ledger, now: Timesta
                 && *job.status() == JobStatus::Failed
                 && job.failure() == FailureCategory::AccountQuota
         };
-        *words = lately().find(is_refused).and_then(|job| job.latest.status_reason.clone());
+        *words = lately().find(is_refused).and_then(|job| job.latest.status_reason.as_deref().map(str::to_owned));
     }
     refused
 }

@@ -315,7 +315,7 @@ fn of_job(job: &Job, metrics: &[&'static Metric], inputs: &Inputs<'_>) -> Vec<Sa
         ("queue", latest.queue.shared()),
         ("share", job.share().cloned().unwrap_or_else(no_share).shared()),
         ("owner", job.owner().unwrap_or_default().into()),
-        ("name", latest.name.as_str().into()),
+        ("name", (*latest.name).into()),
         ("job", latest.id.shared()),
     ]);
     let sample = |metric: &&'static Metric| {

@@ -30,8 +30,8 @@ pub enum JobStatus {
     Succeeded,
     /// Ended unsuccessfully.
     Failed,
-    /// A status unknown to this build, as the API spells it.
-    Unknown(Arc<str>),
+    /// A status unknown to this build, as the API spells it. Rare, so a thin pointer.
+    Unknown(Arc<String>),
 }
 
 impl JobStatus {
@@ -49,7 +49,10 @@ impl JobStatus {
 
     /// Parses the API's spelling. Never fails: unknown statuses become [`JobStatus::Unknown`].
     pub fn parse(text: &str) -> Self {
-        Self::KNOWN.into_iter().find(|status| status.as_str() == text).unwrap_or_else(|| Self::Unknown(text.into()))
+        Self::KNOWN
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .unwrap_or_else(|| Self::Unknown(Arc::new(text.to_owned())))
     }
 
     /// The API's spelling, `RUNNABLE` and so on.
@@ -117,13 +120,13 @@ impl Capacity {
 /// Capacity that a job needs while in flight, per instance type, in the order of its instance groups; empty if
 /// unknown. Cheap to clone: jobs with equal demands share it.
 #[derive(Clone, Debug, Default)]
-pub struct Demand(Arc<[Capacity]>);
+pub struct Demand(Option<Arc<Vec<Capacity>>>);
 
 impl Deref for Demand {
     type Target = [Capacity];
 
     fn deref(&self) -> &[Capacity] {
-        &self.0
+        self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 }
 
@@ -139,13 +142,16 @@ impl<'a> IntoIterator for &'a Demand {
 impl From<Vec<Capacity>> for Demand {
     /// One impossible amount makes the whole demand unknown.
     fn from(capacities: Vec<Capacity>) -> Self {
-        if capacities.iter().all(Capacity::is_of_job) { Self(capacities.into()) } else { Self::default() }
+        let is_known = !capacities.is_empty() && capacities.iter().all(Capacity::is_of_job);
+        Self(is_known.then(|| Arc::new(capacities)))
     }
 }
 
 impl Ord for Demand {
     fn cmp(&self, other: &Self) -> Ordering {
-        if Arc::ptr_eq(&self.0, &other.0) {
+        if let (Some(own), Some(others)) = (&self.0, &other.0)
+            && Arc::ptr_eq(own, others)
+        {
             return Ordering::Equal;
         }
         let order = |(a, b): (&Capacity, &Capacity)| a.unit.cmp(&b.unit).then(a.quantity.total_cmp(&b.quantity));
@@ -173,10 +179,10 @@ impl Eq for Demand {}
 pub struct JobSeen {
     /// `jobId`.
     pub id: JobId,
-    /// `jobArn`, if it does not end in the job's id: in one of AWS's own examples it does not.
-    pub odd_arn: Option<Box<str>>,
+    /// `jobArn`, if it does not end in the job's id: in one of AWS's own examples it does not. Rare, so a thin pointer.
+    pub odd_arn: Option<Arc<String>>,
     /// `jobName`, chosen by the submitter; not unique.
-    pub name: String,
+    pub name: Box<str>,
     /// The queue the job was listed in.
     pub queue: QueueName,
     /// The quota share or share identifier, if the queue has any.
@@ -184,7 +190,7 @@ pub struct JobSeen {
     /// Status.
     pub status: JobStatus,
     /// Status reason, in AWS's wording.
-    pub status_reason: Option<String>,
+    pub status_reason: Option<Arc<str>>,
     /// Time of submission.
     pub created_at: Timestamp,
     /// Time when the job was handed to SageMaker (AWS does not document whether it is the first or the last time).
@@ -209,7 +215,7 @@ impl JobSeen {
         Self {
             id: id.into(),
             odd_arn: None,
-            name: String::new(),
+            name: Box::default(),
             queue: queue.into(),
             share: None,
             status,

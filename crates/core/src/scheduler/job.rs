@@ -126,9 +126,9 @@ impl Job {
     /// The job as an AWS Batch list shows it.
     pub fn listed(&self) -> JobSeen {
         JobSeen {
-            name: self.name.clone(),
+            name: self.name.as_str().into(),
             share: self.share.clone(),
-            status_reason: self.status_reason.as_deref().map(str::to_owned),
+            status_reason: self.status_reason.as_deref().map(Into::into),
             scheduled_at: self.scheduled_at,
             started_at: self.started_at,
             stopped_at: self.stopped_at,

@@ -73,18 +73,18 @@ fn a_listed_job_in_full() {
     });
     let expected = JobSeen {
         id: "j1".into(),
-        name: "nightly".to_owned(),
+        name: "nightly".into(),
         queue: "q".into(),
         share: Some("research".into()),
         status: JobStatus::Running,
-        status_reason: Some("because".to_owned()),
+        status_reason: Some("because".into()),
         created_at: Timestamp::from_millis(1_000_000),
         scheduled_at: Some(Timestamp::from_millis(2_000_000)),
         started_at: Some(Timestamp::from_millis(3_000_000)),
         stopped_at: None,
         demand: vec![Capacity::new("ml.p5.48xlarge", 2.0)].into(),
         training_job: Some("AWSBatchnightly0123".into()),
-        odd_arn: Some("arn:job".into()),
+        odd_arn: Some(Arc::new("arn:job".to_owned())),
         terminated: true,
         details: None,
     };
@@ -121,7 +121,7 @@ fn every_known_status_is_known_and_others_are_kept_and_noted() {
     }
     for (status, spelt) in [(some("HIBERNATING"), "HIBERNATING"), (None, "no value was set")] {
         let (job, unknown) = translate(Summary { status, ..summary() });
-        assert_eq!(job.unwrap().status, JobStatus::Unknown(spelt.into()));
+        assert_eq!(job.unwrap().status, JobStatus::Unknown(Arc::new(spelt.to_owned())));
         assert_eq!(unknown, vec![Observation::UnknownValue { kind: "job_status", value: spelt.to_owned() }]);
     }
 }

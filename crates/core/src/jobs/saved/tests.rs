@@ -29,11 +29,11 @@ struct Truth {
 impl Truth {
     fn submitted(number: u8, at: Timestamp) -> Self {
         let seen = JobSeen {
-            name: format!("train {number}"),
+            name: format!("train {number}").into(),
             share: (number > 2).then(|| "vision".into()),
-            status_reason: (number == 1).then(|| "CAPACITY: \"none\"".to_owned()),
+            status_reason: (number == 1).then(|| "CAPACITY: \"none\"".into()),
             demand: vec![Capacity::new("ml.p5.48xlarge", f64::from(number) + 1.0)].into(),
-            odd_arn: (number == 4).then(|| "arn:other".into()),
+            odd_arn: (number == 4).then(|| std::sync::Arc::new("arn:other".to_owned())),
             ..JobSeen::new(format!("job-{number}"), QUEUE, JobStatus::Runnable, at)
         };
         Self { seen, details: JobDetails { priority: Some(1), owner: Some("ada".into()), ..JobDetails::default() } }

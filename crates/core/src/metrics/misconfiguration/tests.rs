@@ -102,7 +102,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     {
         let seen = JobSeen {
             name: "train".into(),
-            status_reason: Some(reason.to_owned()),
+            status_reason: Some(reason.into()),
             stopped_at: Some(at),
             demand: vec![Capacity::new(UNIT, 4.0)].into(),
             ..JobSeen::new(id, "q", JobStatus::Failed, at)

@@ -109,7 +109,7 @@ fn each_reason_in_its_simplest_form() {
 #[test]
 fn what_batch_says_comes_first() {
     let said = |reason: &str| {
-        let job = JobSeen { status_reason: Some(reason.to_owned()), ..seen(0, &("c", JobStatus::Runnable, 1.0, 0)) };
+        let job = JobSeen { status_reason: Some(reason.into()), ..seen(0, &("c", JobStatus::Runnable, 1.0, 0)) };
         whys(queue(), [job]).pop().unwrap().unwrap().reason
     };
     assert_eq!(said("MISCONFIGURATION:ROLE - cannot be assumed"), Reason::Misconfigured);
