@@ -99,7 +99,7 @@ fn mistakes(truth: &Job, known: &jobs::Job, longest: Duration) -> Vec<String> {
         let phase = span.phase;
         truth.spans.iter().filter(move |true_span| phase_of(true_span.phase) == phase)
     };
-    for span in spans {
+    for span in spans.iter() {
         let from = span.from;
         if !of_phase(span).any(|true_span| from.earliest <= true_span.from && true_span.from <= from.latest) {
             let kind = if from.is_exact() { "exact" } else { "inexact" };

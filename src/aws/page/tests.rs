@@ -133,7 +133,7 @@ fn a_page_in_full_is_read_as_by_the_sdk() {
     let (_, _, page) = read_twice(200, FULL);
     let page = page.unwrap();
     let [job] = page.jobs.as_slice() else { panic!("{page:?}") };
-    assert_eq!((job.name.as_str(), job.created_at.millis()), ("nächtlich \"1\"", 1_700_000_000_000));
+    assert_eq!((&*job.name, job.created_at.millis()), ("nächtlich \"1\"", 1_700_000_000_000));
     assert_eq!(job.training_job, Some("AWSBatchj1".into()));
     assert_eq!((job.share.clone(), job.started_at, job.demand.len()), (Some("research".into()), None, 0));
     assert_eq!(page.next.as_deref(), Some("2"));

@@ -147,7 +147,7 @@ impl Body {
             stopped: millis(latest.stopped_at),
             demand: latest.demand.iter().map(|capacity| (capacity.unit.clone(), capacity.quantity)).collect(),
             training_job: latest.training_job.clone(),
-            arn: latest.odd_arn.as_deref().map(String::clone),
+            arn: latest.odd_arn.as_deref().cloned(),
             terminated: latest.terminated,
             details: job.details.clone(),
             timeline: Some(&job.timeline).filter(|line| **line != Timeline::beginning(latest.created_at)).cloned(),
