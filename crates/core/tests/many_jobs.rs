@@ -149,8 +149,7 @@ fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
     let nobody = Filter { owner: Some("nobody".to_owned()), ..Filter::default() };
     assert_eq!(pages(&ledger, &nobody, 10, false), [] as [JobId; 0]);
     let last = Filter { name: Some("last".to_owned()), ..Filter::default() };
-    ledger
-        .observe(JobSeen { name: "last".into(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
+    ledger.observe(JobSeen { name: "last".into(), ..job(many + 9_999, JobStatus::Runnable, 0) }, second(many as i64));
     assert_eq!(ledger.waiting_longest(&last, 10).len(), 1, "few jobs are found wherever they stand");
     // So many names have this prefix that all jobs are scanned, and all of those come late.
     for number in many..many + 4_000 {
