@@ -66,6 +66,7 @@ mod tests {
             same_config: true,
             trouble: None,
             is_ahead: false,
+            damaged_copy: None,
         };
         let (standing, follows) = watch::channel(leading.clone());
         let (snapshot, mut shown) = watch::channel(Snapshot { replica: Some(of(&leading)), ..Snapshot::default() });
