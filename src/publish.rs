@@ -198,14 +198,18 @@ impl SinkSchedule {
             Ok(published) => {
                 self.last = Some(now);
                 if self.failing.take().is_some() {
-                    tracing::info!(sink = &*self.name, "figures are published again");
+                    tracing::info!(sink = &*self.name, "publishing succeeds again");
                 }
                 (published, None)
             }
             Err(error) => {
                 let reason = error.to_string();
                 if self.failing.replace(reason.clone()).as_ref() != Some(&reason) {
-                    tracing::warn!(sink = &*self.name, error = reason, "figures were not published");
+                    tracing::warn!(
+                        sink = &*self.name,
+                        error = reason,
+                        "publishing failed; the next tick is published as usual"
+                    );
                 }
                 self.hold = error.retry_after().map(|wait| now + clock.of_wall(wait.min(MAX_HOLD)));
                 (Published::default(), Some(error))
@@ -224,7 +228,8 @@ impl SinkSchedule {
             tracing::warn!(
                 sink = &*self.name,
                 metrics = metrics.join(", "),
-                "series are left out because of publish.cloudwatch.budget"
+                "CloudWatch series were dropped to stay within publish.cloudwatch.budget; raise the budget or \
+                 publish fewer metrics"
             );
         }
         Report {

@@ -171,7 +171,7 @@ async fn serve(listener: TcpListener, router: axum::Router, external_url: Option
     #[cfg(test)]
     let Some(router) = crate::simulation::show(&listener, router) else { return stop.cancelled().await };
     if let Err(error) = web::serve(listener, router, external_url.as_deref(), stop).await {
-        tracing::error!(%error, "the pages cannot be served any more");
+        tracing::error!(%error, "the web server stopped: pages and API are unavailable until a restart");
     }
 }
 
@@ -216,11 +216,11 @@ impl Parts {
             }
         };
         if tokio::time::timeout(STOP_GRACE, all_ended).await.is_err() {
-            tracing::warn!(grace = ?STOP_GRACE, "not everything ended in time; what is left is given up");
+            tracing::warn!(grace = ?STOP_GRACE, "graceful shutdown timed out; aborting the remaining tasks");
         }
         match early {
             None => Ok(()),
-            Some(Ok(name)) => Err(StartError::new("running", format!("the {name} ended by itself"))),
+            Some(Ok(name)) => Err(StartError::new("running", format!("the task `{name}` ended unexpectedly"))),
             Some(Err(error)) => Err(StartError::new("running", error)),
         }
     }

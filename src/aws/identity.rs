@@ -68,7 +68,7 @@ impl Identity {
                 }
                 Err(error) => {
                     let error = Failure::new("GetCallerIdentity", &error);
-                    tracing::debug!(%error, "STS does not say which account this is; ARNs of queues do, too");
+                    tracing::debug!(%error, "STS did not return the account; it will be taken from the ARN of a queue");
                 }
             }
         }));

@@ -84,7 +84,7 @@ impl Budget {
         turns.slowed = now;
         turns.rate = (turns.rate / 2.0).max(MIN_RATE.min(self.configured));
         turns.next = turns.next.max(now + 1.0 / turns.rate);
-        tracing::warn!(calls_per_second = turns.rate, "AWS throttles: slowing down");
+        tracing::warn!(calls_per_second = turns.rate, "AWS throttles requests; reduced the call rate");
     }
 
     /// Records a successful call: raises the rate a step towards the configured rate.

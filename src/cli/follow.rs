@@ -101,7 +101,7 @@ impl Watch {
                 format!("it has errors, and the previous one stays in effect: {shown}")
             }),
             Err(error) => {
-                tracing::error!("the configuration cannot be read; the previous one stays in effect: {error}");
+                tracing::error!("cannot read the configuration; the previous one stays in effect: {error}");
                 Err(format!("it cannot be read, and the previous one stays in effect: {error}"))
             }
         };
@@ -120,7 +120,7 @@ impl Watch {
         if config.targets == self.running.targets {
             return None;
         }
-        tracing::info!(targets = config.targets.len(), "the targets have changed; applying the change");
+        tracing::info!(targets = config.targets.len(), "the targets changed; applying the new list");
         self.running.targets.clone_from(&config.targets);
         Some(config.targets)
     }

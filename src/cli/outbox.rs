@@ -130,7 +130,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             if count == 0 {
                 check_receiver(&place, &selection).await?;
             }
-            changed(count, "notifications were given up", json)
+            changed(count, "notifications were dropped", json)
         }
     }
 }

@@ -221,7 +221,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             let due = match due {
                 Ok(due) => due,
                 Err(error) => {
-                    tracing::warn!(receiver = self.receiver.name, %error, "cannot read the outbox");
+                    tracing::warn!(receiver = self.receiver.name, %error, "cannot read the outbox; retrying");
                     return Some(now + STORE_PAUSE);
                 }
             };
@@ -291,7 +291,13 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             return Ok(Vec::new());
         }
         let firing = self.outbox.firing().await;
-        firing.inspect_err(|error| tracing::warn!(receiver = self.receiver.name, %error, "cannot read the alerts"))
+        firing.inspect_err(|error| {
+            tracing::warn!(
+                receiver = self.receiver.name,
+                %error,
+                "cannot read the firing alerts from the state file; retrying"
+            )
+        })
     }
 
     /// The verdict for a firing that must not be sent now.
@@ -362,7 +368,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let now = self.clock.now();
         let begun = self.outbox.begin(&row.id, &others, now).await;
         if let Err(error) = &begun {
-            tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox");
+            tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox; retrying");
             self.paused_until = now + STORE_PAUSE;
         }
         begun.is_ok()
@@ -396,10 +402,22 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         };
         // The rows of a failing receiver take turns, so its failures count for each of them.
         if retry::should_give_up(self.tried_for(row, now), attempts.max(self.failures), self.receiver.give_up_after) {
-            tracing::error!(receiver = self.receiver.name, id = %row.id, error, "notification given up");
+            tracing::error!(
+                receiver = self.receiver.name,
+                id = %row.id,
+                error,
+                "notification not delivered: the retries are exhausted; to retry it, run `trainspotter outbox retry`"
+            );
             return (Outcome::Dead, Verdict::Dead { at: now, error });
         }
-        tracing::warn!(receiver = self.receiver.name, id = %row.id, attempts, error, ?wait, "notification not delivered");
+        tracing::warn!(
+            receiver = self.receiver.name,
+            id = %row.id,
+            attempts,
+            error,
+            ?wait,
+            "cannot deliver a notification; retrying"
+        );
         let trouble = match remedy {
             RetryClass::Park => true,
             RetryClass::Retry { .. } => now.since(self.failing_since) >= TROUBLE_AFTER,
@@ -438,7 +456,12 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             match self.outbox.settle(&row.id, verdict.clone(), &self.all).await {
                 Ok(()) => return true,
                 Err(error) => {
-                    tracing::warn!(receiver = self.receiver.name, id = %row.id, %error, "cannot record a delivery attempt");
+                    tracing::warn!(
+                        receiver = self.receiver.name,
+                        id = %row.id,
+                        %error,
+                        "cannot record the result of a delivery; retrying"
+                    );
                 }
             }
             if stop.is_cancelled() {

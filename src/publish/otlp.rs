@@ -201,7 +201,10 @@ fn whole(answer: ExportMetricsServiceResponse) -> Result<(), ExportError> {
     match u64::try_from(partial.rejected_data_points) {
         Ok(0) | Err(_) => {
             if !partial.error_message.is_empty() {
-                tracing::warn!(message = partial.error_message, "the OTLP receiver took all points, with a warning");
+                tracing::warn!(
+                    message = partial.error_message,
+                    "the OTLP receiver accepted all points, with a warning"
+                );
             }
             Ok(())
         }

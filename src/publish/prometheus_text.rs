@@ -38,7 +38,7 @@ pub fn prometheus_text(frames: &[Arc<Frame>]) -> String {
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
         // Only families without name or metrics are refused, which do not occur.
-        tracing::error!(%error, "the metrics page is incomplete");
+        tracing::error!(%error, "the response of /metrics is incomplete");
     }
     text
 }

@@ -234,7 +234,11 @@ fn set_aside(store: &Store, file: Option<&Path>, was_in_a_log: bool, clock: Cloc
     let mut to = file.as_os_str().to_owned();
     to.push(format!(".before-log-{}", clock.now().millis()));
     store.copy_to(Path::new(&to)).map_err(LogError::store)?;
-    tracing::warn!(to = %Path::new(&to).display(), "the state file is no copy of the log, whose state takes its place; what it had is kept here");
+    tracing::warn!(
+        to = %Path::new(&to).display(),
+        "the state file did not come from this replication log; the log's state replaces it, and the old state was \
+         copied to this path"
+    );
     Ok(())
 }
 

@@ -293,7 +293,11 @@ impl<S: Storage + 'static> Replica<S> {
         self.standing.send_if_modified(|shown| {
             let is_new = *shown != standing;
             if shown.same_config && !standing.same_config {
-                tracing::warn!(leader = standing.leader, "the leader has another configuration than this replica");
+                tracing::warn!(
+                    leader = standing.leader,
+                    "the configuration of the leader differs from this replica's; give all replicas the same \
+                     configuration"
+                );
             }
             *shown = standing;
             is_new
@@ -339,8 +343,8 @@ impl<S: Storage + 'static> Replica<S> {
     fn say(&mut self, trouble: Option<String>) {
         if self.trouble != trouble {
             match &trouble {
-                Some(trouble) => tracing::error!(trouble, "the log of the replicas"),
-                None => tracing::info!("the log of the replicas is in order again"),
+                Some(trouble) => tracing::error!(trouble, "the replication log failed"),
+                None => tracing::info!("the replication log works again"),
             }
             self.trouble = trouble;
         }
@@ -360,7 +364,7 @@ impl<S: Storage + 'static> Replica<S> {
         if file.is_none()
             && let Err(error) = self.store.copy_to(&folder.copy())
         {
-            return tracing::warn!(%error, "the state could not be copied");
+            return tracing::warn!(%error, "cannot copy the state for a snapshot; retrying later");
         }
         // Until it is done the folder stays.
         let prepare = move || {
@@ -379,9 +383,9 @@ impl<S: Storage + 'static> Replica<S> {
                 Some(Err(error)) => Err(error),
             };
             match written {
-                Ok(number) => tracing::info!(number, "a copy of the state is in the log"),
+                Ok(number) => tracing::info!(number, "wrote a snapshot to the replication log"),
                 Err(error) => {
-                    tracing::warn!(%error, "a copy of the state could not be written to the log; it is tried again later")
+                    tracing::warn!(%error, "cannot write a snapshot to the replication log; retrying later")
                 }
             }
         });

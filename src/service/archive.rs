@@ -139,7 +139,7 @@ impl ArchiveRows {
         let packed = packed(&ended, &hours, now);
         match packed {
             Ok(rows) => self.uncommitted.rows.extend(rows),
-            Err(error) => tracing::error!(%error, "rows of the archive cannot be written down and are left out"),
+            Err(error) => tracing::error!(%error, "cannot encode rows for the archive; the archive will lack them"),
         }
         if self.is_new_hour {
             self.uncommitted.hour = self.hourly.begin().and_then(|begin| serde_json::to_vec(begin).ok());
@@ -220,7 +220,11 @@ impl ArchiveWriter {
                 Err(error) => {
                     let trouble = error.to_string();
                     if self.standing.borrow().trouble.as_ref() != Some(&trouble) {
-                        tracing::error!(place = %self.archive.place, trouble, "the archive cannot be written; its rows wait in the state file");
+                        tracing::error!(
+                            place = %self.archive.place,
+                            trouble,
+                            "cannot write the archive; its rows stay in the state file until a retry succeeds"
+                        );
                     }
                     self.standing.send_modify(|standing| {
                         standing.failures += 1;
@@ -261,7 +265,7 @@ impl ArchiveWriter {
         failed?;
         let before = self.standing.borrow().trouble.is_some();
         if before {
-            tracing::info!(place = %self.archive.place, "the archive is written again");
+            tracing::info!(place = %self.archive.place, "writing the archive succeeds again");
         }
         let days = self.pending().await?;
         self.standing.send_modify(|standing| {
@@ -307,7 +311,7 @@ impl ArchiveWriter {
                 table,
                 day,
                 unreadable,
-                "rows that were to be archived cannot be read; they stay in the state file"
+                "cannot read rows that are due for the archive; they stay in the state file"
             );
         }
         if added > 0 {

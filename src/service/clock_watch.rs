@@ -24,7 +24,7 @@ impl ClockWatch {
             self.speed = speed;
             tracing::warn!("{}", self.problem().unwrap_or_default());
         } else if speed.is_none() && self.speed.take().is_some() {
-            tracing::info!("AWS's clock and this machine's run alike again");
+            tracing::info!("AWS's clock and the clock of this machine run at the same speed again");
         }
         let is_off = skew_seconds.abs() > MAX_SKEW_SECONDS;
         match self.reported {
@@ -32,14 +32,14 @@ impl ClockWatch {
             _ if is_off => {
                 let direction = if skew_seconds > 0.0 { "ahead of" } else { "behind" };
                 tracing::warn!(
-                    "this machine's clock is {:.0} s {direction} AWS's; the service uses AWS's time. Set the machine's clock, \
-                     for example by NTP",
+                    "the clock of this machine is {:.0} s {direction} AWS's; the service uses AWS's time. \
+                     Synchronize the clock, for example with NTP",
                     skew_seconds.abs()
                 );
                 self.reported = Some(skew_seconds);
             }
             Some(_) => {
-                tracing::info!("this machine's clock agrees with AWS's again");
+                tracing::info!("the clock of this machine agrees with AWS's again");
                 self.reported = None;
             }
             None => {}

@@ -95,7 +95,7 @@ pub(super) fn log_set_aside(aside: &SetAside) {
     tracing::error!(
         to = %aside.to.display(),
         because = %aside.because,
-        "the state file was broken and is set aside; what is not in memory begins anew"
+        "the state file was corrupt and was moved aside; a new file holds what was in memory, the rest is lost"
     );
 }
 
@@ -240,7 +240,7 @@ impl EventLoop {
         if let Some(wrong) = self.engine.correct_future(self.clock.now()) {
             tracing::warn!(
                 counted_until = %wrong,
-                "counting was to begin at a time that is still to come: a clock was wrong; counting goes on from now"
+                "the stored start of counting is in the future, so a clock was wrong; counting from now on instead"
             );
         }
         self.engine.service().clock_skew_seconds = Some(comparison.skew_seconds);
@@ -254,7 +254,7 @@ impl EventLoop {
         self.memory.problems.set_rules(news.as_ref().err().map(ToString::to_string).as_deref());
         match news {
             Ok(rules) => {
-                tracing::info!(rules = rules.len(), "the rule files changed, and are in effect");
+                tracing::info!(rules = rules.len(), "the rule files changed; the new rules are in effect");
                 self.rules.send_replace(rules.clone().into());
                 self.engine.set_rules(rules);
             }
@@ -275,7 +275,10 @@ impl EventLoop {
                 let pending = self.receivers.iter().map(pending).collect();
                 self.engine.set_pending(pending);
             }
-            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+            Err(error) => tracing::error!(
+                %error,
+                "cannot read the outbox; the metrics of pending notifications are not updated"
+            ),
         }
         self.engine.counting().count_calls(&self.calls.drain());
         self.limit_hit("replicas", self.sharing.take_left_out());
@@ -406,7 +409,10 @@ impl EventLoop {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "this tick could not be stored; its notifications wait for the next one");
+                tracing::error!(
+                    %error,
+                    "cannot commit this tick; its notifications are sent after the next successful commit"
+                );
                 self.memory.uncommitted_jobs.clone_from(&commit.jobs);
                 self.memory.uncommitted_forecast.clone_from(&commit.forecast);
                 self.memory.is_replaced = error == StoreError::NotLeading;

@@ -56,7 +56,10 @@ pub(super) async fn answer(
         if known.as_ref().is_none_or(is_old) {
             match read(config, rules, replicas, record).await {
                 Ok(read) => known = read.or(known),
-                Err(error) => tracing::warn!(%error, "the jobs of the log cannot be read"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "cannot read the jobs from the replicated state; pages may show older jobs"
+                ),
             }
         }
         if let Some(LoadedJobs { engine, at, .. }) = &mut known {

@@ -124,7 +124,7 @@ impl Forecasts {
                         return;
                     }
                 }
-                Err(error) => tracing::error!(%error, "a forecast failed; the next one is tried as usual"),
+                Err(error) => tracing::error!(%error, "a forecast failed; the next one runs as scheduled"),
             }
             let took = self.clock.since(began);
             self.clock.sleep(self.turns.rest(took, self.cpu_share)).await;

@@ -61,7 +61,7 @@ pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuer
             PastQuery::Report { from, to, by, reply } => waiting.block_on(make_report(&past, (from, to), &by, reply)),
             question @ (PastQuery::Frames { .. } | PastQuery::Episodes { .. } | PastQuery::Alerts { .. }) => {
                 if let Err(error) = read(&past.store, &place, question) {
-                    tracing::warn!(%error, "history cannot be read");
+                    tracing::warn!(%error, "cannot read the history for a query");
                 }
             }
         });
@@ -90,10 +90,10 @@ async fn make_report(
     match made.await {
         Ok(report) => match serde_json::to_value(report) {
             Ok(report) => _ = reply.send(Ok(report)),
-            Err(error) => tracing::error!(%error, "a report cannot be written as JSON"),
+            Err(error) => tracing::error!(%error, "cannot serialize a report as JSON"),
         },
         Err(ReportError::Usage(message)) => _ = reply.send(Err(InvalidReport(message))),
-        Err(error) => tracing::warn!(%error, "a report cannot be made"),
+        Err(error) => tracing::warn!(%error, "cannot build a report for a query"),
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn replay_history(mut engine: Engine, store: PathBuf, now: Time
         match read(&mut engine) {
             Ok(bad) => warn(bad, &store),
             Err::<_, StoreError>(error) => {
-                tracing::warn!(%error, "what an earlier run has kept cannot be read: rules over trends begin anew");
+                tracing::warn!(%error, "cannot read the stored history; rules over past values start without it");
             }
         }
         engine
@@ -146,7 +146,11 @@ fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(
 
 fn warn(bad: u64, store: &std::path::Path) {
     if bad > 0 {
-        tracing::warn!(bad, path = %store.display(), "frames of history cannot be read and are left out; they go when their time is up");
+        tracing::warn!(
+            bad,
+            path = %store.display(),
+            "frames of cannot read the history for a query and are left out; they go when their time is up"
+        );
     }
 }
 

@@ -152,10 +152,10 @@ fn resource() -> Resource {
 impl Drop for Logs {
     fn drop(&mut self) {
         if let Some(Err(error)) = self.traces.as_ref().map(SdkTracerProvider::shutdown) {
-            tracing::warn!(%error, "the last traces could not be sent");
+            tracing::warn!(%error, "cannot send the last traces; they are lost");
         }
         if let Some(Err(error)) = self.records.as_ref().map(SdkLoggerProvider::shutdown) {
-            tracing::warn!(%error, "the last log records could not be sent");
+            tracing::warn!(%error, "cannot send the last log records; they are lost");
         }
     }
 }

@@ -53,7 +53,12 @@ async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
     let looking = tokio::task::spawn_blocking(move || state_files::orphaned(&file, &targets));
     let ending = looking.await.unwrap_or_default().into_iter().map(async |(name, path)| {
         if let Err(error) = end(shared, &name, path).await {
-            tracing::warn!(target = name, %error, "the alerts of a target that is not watched any more cannot be ended");
+            tracing::warn!(
+                target = name,
+                %error,
+                "cannot resolve the alerts of a removed target; the next attempt is after a restart or a change of \
+                 the targets"
+            );
         }
     });
     join_all(ending).await;
@@ -70,7 +75,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
     let ended = alerts.step(&[], &Frame { at: now, ..Frame::default() }, now);
     let transitions: Vec<Transition> = ended.into_iter().map(as_target_removed).collect();
     if !transitions.is_empty() {
-        tracing::info!(target = name, alerts = transitions.len(), "the target is watched no more, and its alerts end");
+        tracing::info!(target = name, alerts = transitions.len(), "the target was removed; resolving its alerts");
         let outbox = rows(&transitions, &shared.config.receivers, now);
         // Everything else is kept: the target may return.
         let (series, queues, watermarks) = (saved.series, saved.queues, saved.watermarks);

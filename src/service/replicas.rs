@@ -123,7 +123,7 @@ async fn join(
             }
             Err(Failed::Lasting(error)) => return Err(error),
             Err(Failed::ForNow(problem)) => {
-                tracing::error!(problem, log = %replication.log, "the log cannot be reached; it is tried again");
+                tracing::error!(problem, log = %replication.log, "cannot reach the replication log; retrying");
                 let snapshot = Snapshot {
                     place: watching.place(),
                     not_ready: Some(format!("the log cannot be reached: {problem}")),
@@ -174,8 +174,8 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
     let log = if apart { below } else { replication.log.clone() };
     if let Some(root) = root.as_ref().filter(|_| apart && watching.is_alone) {
         tracing::warn!(
-            "{} is the log of a service that watches {root}; this service watches {own} and has its own log at {log}: give \
-             each a prefix of its own in `store.log`",
+            "the log {} belongs to a service that watches {root}; this service watches {own} and uses {log} \
+             instead: configure a separate prefix for each in `store.log`",
             replication.log
         );
     }

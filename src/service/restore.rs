@@ -29,7 +29,7 @@ pub(super) async fn jobs(engine: Engine, store: &StoreHandle) -> Result<Engine, 
     let engine = pages(engine, store).await?;
     let restored = engine.ledger().len();
     if restored > 0 {
-        tracing::info!(jobs = restored, "goes on with the jobs that an earlier run has saved");
+        tracing::info!(jobs = restored, "restored the jobs from the state file");
     }
     Ok(engine)
 }

@@ -70,7 +70,7 @@ impl Digests {
                     None => return,
                     Some(Ok(())) => {}
                     Some(Err(error)) => {
-                        tracing::error!(%error, to = scheduled.to, "a report cannot be made; it is tried again");
+                        tracing::error!(%error, to = scheduled.to, "cannot build a scheduled report; retrying");
                     }
                 }
             }

@@ -16,10 +16,10 @@ pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
         let name = next(&mut terminate, &mut interrupt).await;
-        tracing::info!(signal = name, "stopping; a second signal ends the process at once");
+        tracing::info!(signal = name, "shutting down; a second signal stops the process immediately");
         stop.cancel();
         let name = next(&mut terminate, &mut interrupt).await;
-        tracing::warn!(signal = name, "ending at once");
+        tracing::warn!(signal = name, "stopping immediately");
         #[expect(clippy::disallowed_methods, reason = "the point of a second signal is not to wait for anything")]
         std::process::exit(EXIT_SECOND_SIGNAL);
     });

@@ -105,7 +105,7 @@ impl SourceLog {
         } else if now != self.queues {
             let new = or_none(now.difference(&self.queues).map(ToString::to_string));
             let gone = or_none(self.queues.difference(&now).map(ToString::to_string));
-            tracing::info!(new, gone, "the queues that are watched have changed");
+            tracing::info!(new, gone, "the watched queues changed");
         }
         if !now.is_empty() {
             self.no_queues = None;
@@ -132,7 +132,7 @@ impl SourceLog {
         failing.reasons.insert(queue.cloned(), reason);
         if !is_known {
             match queue {
-                Some(queue) => tracing::warn!(source = source.as_str(), %queue, error, "AWS cannot be read"),
+                Some(queue) => tracing::warn!(source = source.as_str(), %queue, error, "a request to AWS failed"),
                 None => tracing::warn!(source = source.as_str(), error, "{}", without(source)),
             }
         }
@@ -143,7 +143,7 @@ impl SourceLog {
         failing.reasons.retain(|queue, _| !is_recovered(queue));
         if failing.reasons.is_empty() {
             let after = units::duration(at.seconds_since(failing.since));
-            tracing::info!(source = source.as_str(), after = %after, "AWS is read again");
+            tracing::info!(source = source.as_str(), after = %after, "requests to AWS succeed again");
             self.failing.remove(&source);
         }
     }
@@ -152,15 +152,15 @@ impl SourceLog {
 /// What is missing while a source fails.
 fn without(source: Source) -> &'static str {
     match source {
-        Source::Account => "the account's limits or use cannot be read; the rest goes on without them",
-        Source::Events => "the queue of events cannot be read; changes are seen by polls only",
+        Source::Account => "cannot read the limits or the usage of the account; other data are not affected",
+        Source::Events => "cannot read the event queue; changes are seen by polling only",
         Source::Topology
         | Source::Jobs
         | Source::Snapshot
         | Source::Descriptions
         | Source::TrainingJobs
         | Source::Utilisation
-        | Source::Reserved => "AWS cannot be read",
+        | Source::Reserved => "a request to AWS failed",
     }
 }
 
@@ -267,7 +267,9 @@ mod tests {
         );
         assert!(second.starts_with("WARN") && second.contains("AccessDenied"), "{second}");
         assert!(
-            recovered.starts_with("INFO") && recovered.contains("AWS is read again") && recovered.contains("30s"),
+            recovered.starts_with("INFO")
+                && recovered.contains("requests to AWS succeed again")
+                && recovered.contains("30s"),
             "{recovered}"
         );
     }

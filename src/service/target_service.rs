@@ -291,14 +291,14 @@ pub(super) async fn state(
         tracing::error!(
             path = %config.store.display(),
             row = row.in_words(),
-            "a row of the state file cannot be read and is moved to its table set_aside; nothing else is lost"
+            "moved an unreadable row of the state file to its table `set_aside`; nothing else is affected"
         );
     }
     // Another replica may have a receiver that this one lacks: leave recent rows to it.
     let older_than = if config.replication.is_some() { UNKNOWN_RECEIVER_GRACE } else { Duration::ZERO };
     let given_up = store.call(move |store| store.keep_receivers(&names, older_than, now)).await.map_err(failed)?;
     if given_up > 0 {
-        tracing::warn!(given_up, "notifications to receivers that are no longer configured are given up");
+        tracing::warn!(given_up, "dropped notifications for receivers that are no longer configured");
     }
     let saved = store.load().await.map_err(failed)?;
     let began = saved.since.map_or(since, |at| at.min(clock.now()));

@@ -192,7 +192,7 @@ impl Supervisor {
             let is_removed = !targets.iter().any(|target| target.name == name);
             if let Some(running) = self.running.remove(&name) {
                 if is_removed {
-                    tracing::info!(target = name, "the target is watched no more");
+                    tracing::info!(target = name, "the target was removed from the configuration");
                     running.removed.cancel();
                     self.shared.hub.remove(&name);
                 }
@@ -251,7 +251,12 @@ impl Supervisor {
         stop.cancel();
         let Err(error) = result else { return };
         let pause = pause_after(self.pauses.get(&name).copied(), since.elapsed());
-        tracing::error!(target = name, %error, again_in = ?pause, "a target cannot be watched; the others go on");
+        tracing::error!(
+            target = name,
+            %error,
+            again_in = ?pause,
+            "a target failed and will be restarted; other targets are not affected"
+        );
         self.shared.hub.put(failed_target(&target, &error.to_string(), self.shared.clock));
         self.pauses.insert(name, pause);
         self.waiting.push_back((tokio::time::Instant::now() + pause, target));

@@ -39,10 +39,16 @@ impl<E> Watched<E> {
             Err(error) => {
                 LOST.fetch_add(count, Ordering::Relaxed);
                 if !was_failing {
-                    tracing::warn!(what = self.what, %error, "the receiver of the service's own telemetry does not take it; what is not taken is lost");
+                    tracing::warn!(
+                        what = self.what,
+                        %error,
+                        "cannot send the service's own telemetry; data of the outage are lost"
+                    );
                 }
             }
-            Ok(()) if was_failing => tracing::info!(what = self.what, "the service's own telemetry is sent again"),
+            Ok(()) if was_failing => {
+                tracing::info!(what = self.what, "sending the service's own telemetry succeeds again")
+            }
             Ok(()) => {}
         }
     }

@@ -329,7 +329,11 @@ fn take_along(file: &Connection, memory: &Connection, tables: &[&str]) -> Result
     let transaction = memory.unchecked_transaction()?;
     for table in tables {
         if let Err(error) = copy(file, &transaction, table, &[], "REPLACE") {
-            tracing::error!(%error, table, "the state file cannot be read either; this is missing until it can be");
+            tracing::error!(
+                %error,
+                table,
+                "cannot read a table of the state file; its data are missing until the file works again"
+            );
         }
     }
     transaction.commit()?;
@@ -370,7 +374,7 @@ fn copy_rows(
         match insert.execute(rusqlite::params_from_iter(values)) {
             Ok(_) => {}
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
-                tracing::error!(%error, table, "a row of the state file is none that belongs into it, and is left out");
+                tracing::error!(%error, table, "skipped a row of the state file that violates the schema");
             }
             Err(error) => return Err(error.into()),
         }

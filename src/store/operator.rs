@@ -138,7 +138,11 @@ impl Store {
             match read(row) {
                 Err(error @ StoreError::Value(_)) => {
                     let id = rows::shown(row.get_ref(0)?);
-                    tracing::error!(id, %error, "a silence cannot be read and is not in force; a restart sets it aside");
+                    tracing::error!(
+                        id,
+                        %error,
+                        "cannot read a silence, so it is not in effect; a restart moves it to the table `set_aside`"
+                    );
                 }
                 silence => silences.push(silence?),
             }

@@ -252,7 +252,12 @@ pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp
         };
         match write(transaction, &OutboxRow { state, last_error, ..row.clone() }) {
             Err(error @ StoreError::Value(_)) => {
-                tracing::error!(id = %row.id, receiver = row.receiver, %error, "a notification cannot be written down and is dropped");
+                tracing::error!(
+                    id = %row.id,
+                    receiver = row.receiver,
+                    %error,
+                    "cannot store a notification; it is dropped"
+                );
             }
             written => written?,
         }

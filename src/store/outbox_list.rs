@@ -53,7 +53,11 @@ impl Store {
                 Ok(row) => page.push(row),
                 Err(error @ StoreError::Value(_)) => {
                     let id = rows::shown(row.get_ref(0)?);
-                    tracing::error!(id, %error, "a notification cannot be read and is left out; a restart sets it aside");
+                    tracing::error!(
+                        id,
+                        %error,
+                        "cannot read a notification, so the list lacks it; a restart moves it to the table `set_aside`"
+                    );
                 }
                 Err(error) => return Err(error),
             }

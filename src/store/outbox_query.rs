@@ -184,7 +184,12 @@ fn readable(row: &Row<'_>) -> Result<Option<OutboxRow>, StoreError> {
         Ok(row) => Ok(Some(row)),
         Err(error @ StoreError::Value(_)) => {
             let id = rows::shown(row.get_ref(0)?);
-            tracing::error!(id, %error, "a notification cannot be read and is left out; a restart sets it aside and sends it anew");
+            tracing::error!(
+                id,
+                %error,
+                "cannot read a notification, so it is not sent; a restart moves it to the table `set_aside` and \
+                 sends it again"
+            );
             Ok(None)
         }
         Err(error) => Err(error),

@@ -157,7 +157,10 @@ impl Store {
             let in_order: String =
                 store.connection.query_row("PRAGMA integrity_check('outbox')", [], |row| row.get(0))?;
             if in_order != "ok" {
-                tracing::warn!(because = in_order, "the indexes of the outbox are made anew");
+                tracing::warn!(
+                    because = in_order,
+                    "rebuilding the indexes of the outbox after a failed integrity check"
+                );
                 store.connection.execute_batch("REINDEX outbox")?;
             }
             Ok(())

@@ -79,7 +79,11 @@ fn started() -> Result<&'static Threads, StoreError> {
             Err(error) if number == 0 => {
                 return Err(StoreError::Sqlite(format!("the stores' threads cannot be started: {error}")));
             }
-            Err(error) => tracing::warn!(%error, threads = number, "stores have fewer threads than they should have"),
+            Err(error) => tracing::warn!(
+                %error,
+                threads = number,
+                "cannot start all threads for state files; continuing with fewer"
+            ),
         }
     }
     Ok(THREADS_OF_STORES.get_or_init(|| threads))
@@ -111,12 +115,16 @@ impl Threads {
             return;
         }
         if threads >= MAX_THREADS {
-            tracing::error!(threads, "state files do not answer, and stores wait for them: this is the most threads");
+            tracing::error!(
+                threads,
+                "all threads for state files are blocked and their maximum is reached: check the disk. Store \
+                 operations wait"
+            );
             return;
         }
-        tracing::warn!(threads, "state files are slow, or do not answer: stores get another thread");
+        tracing::warn!(threads, "all threads for state files are blocked; starting another one. Check the disk");
         if let Err(error) = self.add() {
-            tracing::warn!(%error, "stores get no other thread");
+            tracing::warn!(%error, "cannot start another thread for state files");
         }
     }
 
@@ -126,7 +134,7 @@ impl Threads {
             let Ok(work) = next else { return };
             self.set_busy_since(number, Some(Instant::now()));
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
-                tracing::error!("something that a store was to do ended by a defect; the others go on");
+                tracing::error!("a store operation panicked, which is a bug; other operations continue");
             }
             self.set_busy_since(number, None);
         }

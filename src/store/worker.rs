@@ -217,7 +217,9 @@ async fn work(store: Store, queue: mpsc::Receiver<Call>) {
 /// Runs a call. If it panics, its transaction is rolled back and its caller gets no reply.
 fn answer(store: &mut Store, call: Call) {
     if catch_unwind(AssertUnwindSafe(|| (call.run)(store, None)(Ok(())))).is_err() {
-        tracing::error!("a call of the store ended by a defect; the store goes on");
+        tracing::error!(
+            "a store operation panicked, which is a bug; its changes were rolled back, and the store continues"
+        );
     }
 }
 
@@ -228,7 +230,10 @@ async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
         match threads::run(move || Store::serve(&place, now)).await? {
             Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
                 if attempt == 1 {
-                    tracing::warn!(path = %path.display(), "another service runs on this state file; this one waits until it ends");
+                    tracing::warn!(
+                        path = %path.display(),
+                        "another process uses this state file; waiting until it exits"
+                    );
                 }
                 tokio::time::sleep(LOCK_PAUSE).await;
             }

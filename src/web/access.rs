@@ -105,7 +105,7 @@ impl Access {
             Some(token) => Ok(Caller::Reader(Arc::clone(&token.name))),
             None => {
                 self.failed.failed(peer);
-                tracing::warn!(%peer, "a request was refused: its token is none of `api.tokens`");
+                tracing::warn!(%peer, "rejected a request whose token is not in `api.tokens`");
                 Err(ApiError::wrong_token())
             }
         }

@@ -65,7 +65,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "cannot accept a connection; retrying");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -76,7 +76,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
     }
     serving.close();
     if tokio::time::timeout(GRACE, serving.wait()).await.is_err() {
-        tracing::warn!(grace = ?GRACE, "requests were still open when the server stopped");
+        tracing::warn!(grace = ?GRACE, "closing connections whose requests did not finish in time");
         end.cancel();
     }
 }

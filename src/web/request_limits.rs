@@ -71,7 +71,7 @@ async fn guard(request: Request, next: Next) -> Response {
         let path = request.uri().path().to_owned();
         let timeout = if path == TESTS { TIMEOUT_OF_TESTS } else { TIMEOUT };
         tokio::time::timeout(timeout, next.run(request)).await.unwrap_or_else(|_| {
-            tracing::warn!(path, ?timeout, "a request was not answered in time");
+            tracing::warn!(path, ?timeout, "a request timed out");
             ApiError::timed_out().into_response()
         })
     };

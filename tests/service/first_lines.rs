@@ -90,7 +90,7 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     let cleared = http::client().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
-    let lines = lines_until(&mut reported, "AWS is read again").await;
+    let lines = lines_until(&mut reported, "requests to AWS succeed again").await;
     let again = |line: &&String| line.contains("source=\"topology\"") || line.contains("\"source\":\"topology\"");
     assert_eq!(lines.iter().filter(again).count(), 1, "one line for the end, and none before: {lines:#?}");
 }
@@ -210,7 +210,7 @@ async fn a_role_that_may_not_publish_hears_which_action_to_allow_once() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     let cleared = http::client().delete(format!("{endpoint}/_sim/faults")).send().await.unwrap();
     assert!(cleared.status().is_success());
-    let lines = lines_until(&mut reported, "figures are published again").await;
+    let lines = lines_until(&mut reported, "publishing succeeds again").await;
     assert!(!lines.iter().any(|line| line.contains(says)), "one line for one reason: {lines:#?}");
 }
 

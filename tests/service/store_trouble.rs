@@ -114,7 +114,7 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     let reported = hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert!(failing["store_error"].as_str().unwrap().contains(path.to_str().unwrap()), "{failing}");
-    while !lines.recv().await.expect("the log tells of it").contains("the state is kept in memory only") {}
+    while !lines.recv().await.expect("the log tells of it").contains("state is kept in memory") {}
 
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     until("the file is taken", &page, |health| health["store_error"].is_null()).await;
@@ -195,7 +195,7 @@ async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_
     let mut service = trainspotter(&["run", "--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
     let (mut service, page, mut lines) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
     let line = tokio::time::timeout(PATIENCE, lines.recv()).await.unwrap().unwrap();
-    assert!(line.contains("WARN") && line.contains("another service runs on this state file"), "{line}");
+    assert!(line.contains("WARN") && line.contains("another process uses this state file"), "{line}");
     let ready = http::get(format!("{page}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
     assert!(ready.text().await.unwrap().contains("the service is still starting: see the log"));

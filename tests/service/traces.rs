@@ -138,12 +138,12 @@ async fn lines_of_the_log_are_records_at_a_collector_and_sending_them_makes_no_o
     let service = service.env("RUST_LOG", "debug,trainspotter=info,tonic::transport=debug").stderr(Stdio::piped());
     let (_service, _page) = listening(service.spawn().unwrap()).await;
     let complained = async {
-        while collector.records("figures were not published").is_empty() {
+        while collector.records("publishing failed").is_empty() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
     tokio::time::timeout(PATIENCE, complained).await.expect("a line of the log arrives as a record");
-    let record = &collector.records("figures were not published")[0];
+    let record = &collector.records("publishing failed")[0];
     assert_eq!(record.severity_number(), SeverityNumber::Warn);
     assert!(record.time_unix_nano > 0 || record.observed_time_unix_nano > 0, "{record:?}");
     let sink = record.attributes.iter().find(|attribute| attribute.key == "sink").expect("the fields of the line");

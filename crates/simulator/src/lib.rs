@@ -134,7 +134,7 @@ impl Simulation {
         for submission in workload.submissions {
             let name = submission.name.clone();
             if let Err(refusal) = scheduler.submit(submission) {
-                tracing::warn!(job = name, %refusal, "a job of the workload was refused");
+                tracing::warn!(job = name, %refusal, "rejected a job of the workload");
             }
         }
         let resources = Resources::of(scheduler.queues());

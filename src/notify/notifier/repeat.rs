@@ -35,7 +35,11 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let notified = match self.outbox.notified(&self.receiver.name).await {
             Ok(notified) => notified,
             Err(error) => {
-                tracing::warn!(receiver = self.receiver.name, %error, "cannot read what was sent to the receiver");
+                tracing::warn!(
+                    receiver = self.receiver.name,
+                    %error,
+                    "cannot read from the state file which alerts the receiver was sent; retrying"
+                );
                 return Some(now + STORE_PAUSE);
             }
         };
@@ -80,7 +84,11 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let now = self.clock.now();
         let Failure { reason: error, remedy } = failure;
         if self.failures == 0 {
-            tracing::warn!(receiver = self.receiver.name, error, "alerts that fire could not be sent again");
+            tracing::warn!(
+                receiver = self.receiver.name,
+                error,
+                "cannot resend firing alerts to the receiver; retrying"
+            );
         }
         let wait = match remedy {
             // Only these alerts are refused.
@@ -103,7 +111,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             Ok(()) => {
                 self.bell.send_replace(());
             }
-            Err(error) => tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox"),
+            Err(error) => tracing::warn!(receiver = self.receiver.name, %error, "cannot write to the outbox; retrying"),
         }
     }
 }

@@ -138,7 +138,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.term = self.position.number;
         self.store.lead(true);
         self.say(None);
-        tracing::info!(term = self.term, "this replica leads");
+        tracing::info!(term = self.term, "this replica is the leader now");
     }
 
     /// Restores the store from the log. Returns whether it succeeded.

@@ -33,7 +33,9 @@ impl<S: Storage + 'static> Replica<S> {
             // If a call panics, its changes are rolled back, and its caller gets no reply.
             match catch_unwind(AssertUnwindSafe(|| (call.run)(&mut self.store, None))) {
                 Ok(reply) => replies.push(reply),
-                Err(_) => tracing::error!("a call of the store ended by a defect; the store goes on"),
+                Err(_) => tracing::error!(
+                    "a store operation panicked, which is a bug; its changes were rolled back, and the store continues"
+                ),
             }
         }
         let done = match self.store.batch_changes() {
@@ -174,7 +176,7 @@ impl<S: Storage + 'static> Replica<S> {
         let position = Position { is_ahead: !self.unlogged.is_empty(), ..position.clone() };
         let taken = if is_kept { self.store.write_position(&position) } else { self.store.apply(&changes, &position) };
         if let Err(error) = taken {
-            tracing::error!(%error, "the state file does not take what is in the log");
+            tracing::error!(%error, "cannot apply a record of the replication log to the state file");
         }
     }
 
@@ -221,7 +223,7 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     fn step_down(&mut self) {
-        tracing::warn!(term = self.term, "another replica leads; this one follows");
+        tracing::warn!(term = self.term, "another replica is the leader now; this one follows");
         self.has_diverged |= !self.unlogged.is_empty();
         self.unlogged = Changes::default();
         self.outstanding = None;
@@ -250,7 +252,7 @@ impl<S: Storage + 'static> Replica<S> {
                 let _ = self.store.write_position(&self.position);
                 self.last = Some(record.header);
                 is_said = true;
-                tracing::info!("this replica has handed over");
+                tracing::info!("this replica handed over leadership");
             }
         }
         // Changes that the log did not accept are lost with the term.

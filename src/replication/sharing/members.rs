@@ -113,9 +113,9 @@ impl<S: Storage> Members<S> {
             match problem {
                 Some(error) => tracing::warn!(
                     error,
-                    "this replica cannot announce itself; others lead its part of the targets meanwhile"
+                    "cannot write this replica's announcement; other replicas lead its targets until it succeeds"
                 ),
-                None => tracing::info!("this replica announces itself again"),
+                None => tracing::info!("writing this replica's announcement succeeds again"),
             }
         }
     }
@@ -128,13 +128,13 @@ impl<S: Storage> Members<S> {
         let problem = done.err().map(|error| error.to_string());
         let is_new = self.looking.changes_to(problem.clone());
         if problem.is_none() && is_new {
-            tracing::info!("the other replicas are looked for again");
+            tracing::info!("reading the announcements of other replicas succeeds again");
         }
         if let Some(error) = problem {
             if is_new {
                 tracing::warn!(
                     error,
-                    "the other replicas cannot be looked for; those that were there are taken to be there still"
+                    "cannot read the announcements of other replicas; assuming that the last known replicas still run"
                 );
             }
             // The time in which it could not look does not count.
@@ -153,9 +153,13 @@ impl<S: Storage> Members<S> {
         let before = std::mem::replace(&mut self.left_out, there.len().saturating_sub(MAX_REPLICAS));
         match self.left_out {
             left_out if left_out == before => {}
-            0 => tracing::info!(most = MAX_REPLICAS, "the replicas are few enough again to share targets"),
+            0 => tracing::info!(most = MAX_REPLICAS, "the number of replicas is within the maximum again"),
             left_out => {
-                tracing::warn!(left_out, most = MAX_REPLICAS, "so many replicas are too many to share targets");
+                tracing::warn!(
+                    left_out,
+                    most = MAX_REPLICAS,
+                    "more replicas than can share targets; those beyond the maximum are ignored"
+                );
             }
         }
         there = there.into_iter().take(MAX_REPLICAS).collect();
@@ -171,7 +175,11 @@ impl<S: Storage> Members<S> {
                         && let Err(error) = within(patience, self.storage.delete(&object(&replica))).await
                         && seen.removing.changes_to(Some(error.to_string()))
                     {
-                        tracing::warn!(%error, %replica, "the announcement of a replica that is gone cannot be removed");
+                        tracing::warn!(
+                            %error,
+                            %replica,
+                            "cannot delete the announcement of a replica that no longer runs; retrying"
+                        );
                     }
                 }
                 Some(seen) => *seen = Seen { number, targets, at, has_changed: true, removing: LastProblem::default() },
@@ -198,7 +206,10 @@ impl<S: Storage> Members<S> {
     /// Removes the announcement of this replica.
     pub async fn leave(&self) {
         if let Err(error) = within(self.terms.request(), self.storage.delete(&object(&self.own))).await {
-            tracing::debug!(%error, "the announcement of this replica stays, and is taken for one that ended");
+            tracing::debug!(
+                %error,
+                "cannot delete this replica's announcement; other replicas ignore it once it is old"
+            );
         }
     }
 }
@@ -315,9 +326,13 @@ mod tests {
         }
         assert_eq!(members.left_out(), 2);
         let logged = std::fs::read_to_string(log.path()).unwrap();
-        for text in
-            ["cannot announce itself", "announces itself again", "cannot be looked for", "looked for again", "too many"]
-        {
+        for text in [
+            "cannot write this replica's announcement",
+            "announcement succeeds again",
+            "cannot read the announcements",
+            "of other replicas succeeds again",
+            "more replicas than",
+        ] {
             assert_eq!(logged.matches(text).count(), 1, "{text}: {logged}");
         }
     }

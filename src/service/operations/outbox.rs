@@ -48,8 +48,8 @@ impl Operations {
             return Err(Refusal::Conflict(format!("none of these notifications is still {states}")));
         }
         let done = match change {
-            Change::Retry => "notifications are tried again",
-            Change::Drop => "notifications were given up",
+            Change::Retry => "notifications were queued for a retry",
+            Change::Drop => "notifications were dropped",
         };
         let receiver = receiver.unwrap_or_default();
         tracing::info!(author, changed, receiver, ids = ids.join(","), "{done}");

@@ -21,7 +21,7 @@ impl Operations {
                     changed
                 });
             }
-            Err(refusal) => tracing::debug!(?refusal, "silences cannot be read"),
+            Err(refusal) => tracing::debug!(?refusal, "cannot read the silences; pages show the previous ones"),
         }
     }
 
@@ -50,8 +50,12 @@ impl Operations {
         let id = self.store.call(add).await.map_err(unavailable)??;
         let silence = Silence { id, ..silence };
         tracing::info!(
-            author = silence.author, silence = id, matchers = %silence.matchers, until = %silence.ends_at, comment = silence.comment,
-            "a silence was added"
+            author = silence.author,
+            silence = id,
+            matchers = %silence.matchers,
+            until = %silence.ends_at,
+            comment = silence.comment,
+            "silence added"
         );
         self.publish_silences().await;
         Ok(silence)
@@ -73,7 +77,7 @@ impl Operations {
             Ok(Ok(Silence { ends_at: now, ..found }))
         };
         let ended = self.store.call(end).await.map_err(unavailable)??;
-        tracing::info!(author, silence = id, matchers = %ended.matchers, "a silence was ended");
+        tracing::info!(author, silence = id, matchers = %ended.matchers, "silence ended");
         self.publish_silences().await;
         // Notifications of alerts that still fire are sent now.
         self.notifiers.committed();

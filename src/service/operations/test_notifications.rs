@@ -38,7 +38,7 @@ impl Operations {
         .await
         .concat();
         for TestResult { receiver, sample, delivered, .. } in &sent {
-            tracing::info!(author, receiver, sample, delivered, "a test notification was sent");
+            tracing::info!(author, receiver, sample, delivered, "test notification sent");
         }
         Ok(sent)
     }

@@ -81,7 +81,12 @@ impl Postman {
             .no_proxy()
             .timeout(TIMEOUT)
             .build()
-            .inspect_err(|error| tracing::error!(%error, "no HTTP client: SNS subscribers will hear nothing"))
+            .inspect_err(|error| {
+                tracing::error!(
+                    %error,
+                    "cannot create an HTTP client; SNS messages are not delivered"
+                )
+            })
             .ok();
         Self { client, clock, room: Arc::new(Semaphore::new(MAX_UNDER_WAY)) }
     }
@@ -90,7 +95,7 @@ impl Postman {
     pub fn send(&self, deliveries: Vec<Delivery>) {
         for delivery in deliveries {
             let (Some(client), Ok(room)) = (self.client.clone(), Arc::clone(&self.room).try_acquire_owned()) else {
-                tracing::warn!(endpoint = delivery.endpoint, "too many deliveries under way: one dropped");
+                tracing::warn!(endpoint = delivery.endpoint, "too many concurrent deliveries; dropped one");
                 continue;
             };
             let clock = self.clock;
@@ -106,14 +111,19 @@ async fn deliver(client: &reqwest::Client, clock: Clock, delivery: &Delivery) {
     for attempt in 1..=ATTEMPTS {
         match post(client, delivery).await {
             Ok(status) if status.is_success() => return,
-            Ok(status) => tracing::debug!(attempt, %status, endpoint = delivery.endpoint, "a subscriber refused"),
-            Err(error) => tracing::debug!(attempt, %error, endpoint = delivery.endpoint, "a subscriber is away"),
+            Ok(status) => tracing::debug!(
+                attempt,
+                %status,
+                endpoint = delivery.endpoint,
+                "a subscriber rejected a message"
+            ),
+            Err(error) => tracing::debug!(attempt, %error, endpoint = delivery.endpoint, "cannot reach a subscriber"),
         }
         if attempt < ATTEMPTS {
             clock.sleep(BETWEEN).await;
         }
     }
-    tracing::warn!(endpoint = delivery.endpoint, "a subscriber did not take a message");
+    tracing::warn!(endpoint = delivery.endpoint, "gave up delivering a message to a subscriber");
 }
 
 async fn post(client: &reqwest::Client, delivery: &Delivery) -> reqwest::Result<reqwest::StatusCode> {
