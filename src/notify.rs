@@ -199,6 +199,6 @@ impl Failure {
     }
 
     fn unwritable(error: &dyn fmt::Display) -> Self {
-        Self::set_aside(format!("the notification cannot be written: {error}"))
+        Self::set_aside(format!("cannot serialize the notification: {error}"))
     }
 }

@@ -46,7 +46,8 @@ impl Rights {
                 "allow s3:GetObject, s3:PutObject and s3:DeleteObject on its objects below the prefix, and s3:ListBucket on the bucket"
             }
             Self::Read => {
-                "allow s3:GetObject on its objects below the prefix, and s3:ListBucket on the bucket; without the latter S3 says the same of an object that is not there"
+                "allow s3:GetObject on its objects below the prefix, and s3:ListBucket on the bucket; without it \
+                 S3 denies access to an object that does not exist"
             }
         }
     }

@@ -178,7 +178,7 @@ impl SinkSchedule {
             }
         };
         let result = tokio::time::timeout(TIMEOUT, attempt).await.unwrap_or_else(|_| {
-            Err(SinkError::Unavailable { reason: format!("no answer within {TIMEOUT:?}"), retry_after: None })
+            Err(SinkError::Unavailable { reason: format!("no response within {TIMEOUT:?}"), retry_after: None })
         });
         Some(self.conclude(result, frame.at, clock))
     }

@@ -441,7 +441,7 @@ fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         match std::fs::rename(suffixed(path, suffix), suffixed(&to, suffix)) {
             Err(error) if suffix.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::Sqlite(format!("the broken file cannot be set aside: {error}")));
+                return Err(StoreError::Sqlite(format!("cannot move the corrupt file aside: {error}")));
             }
             Ok(()) | Err(_) => {}
         }

@@ -27,7 +27,7 @@ pub fn decode<R: Row>(name: &str, bytes: Vec<u8>, mut take: impl FnMut(R)) -> Re
         Some(found) if version(&found) > Some(SCHEMA_VERSION) => {
             return Err(ArchiveError::Newer { name: name.to_owned(), found, known });
         }
-        Some(found) => return Err(broken(format!("it is of the schema {found}, and {known} is needed"))),
+        Some(found) => return Err(broken(format!("it has schema {found}; this build needs {known}"))),
         None => return Err(broken("it was not written by Trainspotter".to_owned())),
     }
     let columns: BTreeMap<&str, &Column<R>> =

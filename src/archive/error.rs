@@ -33,7 +33,7 @@ pub enum ArchiveError {
         known: String,
     },
     /// A file cannot be encoded; no row should cause this.
-    #[error("a file of the archive cannot be made: {0}")]
+    #[error("cannot encode an archive file: {0}")]
     Encoding(String),
     /// This replica is no longer the leader.
     #[error("another replica leads")]

@@ -56,7 +56,8 @@ async fn names<S: Storage>(storage: &S, folder: &str) -> Result<Vec<String>, Arc
         }
         if page.iter().any(|name| name.as_str() <= after) {
             let problem = format!(
-                "the list of {folder} goes back behind {after}: what answers is no S3; check `archive.endpoint`"
+                "the listing of {folder} returned a name before {after}, so the endpoint is not S3: check \
+                 `archive.endpoint`"
             );
             return Err(StorageError::lasting(problem).into());
         }

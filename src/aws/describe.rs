@@ -267,7 +267,7 @@ impl Poller {
             let request = request.start_time(DateTime::from_secs(start)).end_time(DateTime::from_secs(end));
             let page = request.set_next_token(token).send().await.map_err(|error| Failure::new(GET_METRICS, &error))?;
             let results = page.metric_data_results.as_deref();
-            let lacks = "the answer lacks MetricDataResults, which it must have";
+            let lacks = "the response lacks the required MetricDataResults";
             let results = results.ok_or_else(|| Failure::of_answer(GET_METRICS, lacks))?;
             means.add(results);
             let ids = results.iter().filter_map(|result| result.id());

@@ -106,7 +106,7 @@ impl JobEvents {
 
 /// Why a message could not be deleted.
 fn stays(failed: &BatchResultErrorEntry) -> Failure {
-    let why = failed.message().unwrap_or("AWS does not say why");
+    let why = failed.message().unwrap_or("AWS gives no reason");
     Failure::of_answer(DELETE, format_args!("events stay in their queue: {}: {why}", failed.code()))
 }
 

@@ -12,7 +12,7 @@ use crate::aws::incomplete_answers::{self, Incomplete};
 use crate::aws::listing::EndlessListing;
 
 /// Description of a response that is not from AWS.
-const FOREIGN: &str = "the answer is not AWS's";
+const FOREIGN: &str = "the response is not AWS's";
 
 /// Maximum characters shown of an error message from AWS or from a proxy in between.
 const MAX_MESSAGE: usize = 500;
@@ -33,13 +33,13 @@ pub(crate) enum Failure {
     #[error("{operation}: {why}")]
     Answer { operation: &'static str, why: String },
     /// One entry of a list is invalid; the others are used.
-    #[error("{operation}: {name} cannot be read: {problem}")]
+    #[error("{operation}: {name} is unreadable: {problem}")]
     Entry { operation: &'static str, name: String, problem: String },
     /// The listing was abandoned.
     #[error(transparent)]
     EndlessListing(#[from] EndlessListing),
     /// There was no time for the rest.
-    #[error("{operation}: no time left for all {what}")]
+    #[error("{operation}: ran out of time before all {what} were fetched")]
     OutOfTime { operation: &'static str, what: &'static str },
     /// The failure concerns one of several requested items.
     #[error("{failure}, about {what}")]
@@ -134,11 +134,14 @@ fn advice(operation: &str, why: &str) -> Option<String> {
     } else if says(&["AccessDenied", "UnauthorizedOperation", "AuthorizationError", "not authorized to perform"]) {
         let action = if operation == "DeleteMessageBatch" { "DeleteMessage" } else { operation };
         let service = service_of(operation);
-        Some(format!("allow {service}:{action} to the role: deploy/iam-policy.json has all that is needed"))
+        Some(format!("allow {service}:{action} to the role: deploy/iam-policy.json lists all required permissions"))
     } else if says(&["RequestExpired", "RequestTimeTooSkewed", "Signature expired", "Signature not yet current"]) {
-        fixed("the clock of this machine is wrong: set it")
+        fixed("the clock of this machine is wrong: synchronize it, for example with NTP")
     } else if says(&["ExpiredToken", "TokenRefreshRequired", "token included in the request is expired"]) {
-        fixed("the credentials have expired: renew them; those of a task or an instance renew themselves")
+        fixed(
+            "the credentials have expired: renew them, or use a task or instance role, whose credentials renew \
+             automatically",
+        )
     } else if says(&["UnrecognizedClient", "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
         || says(&[
             "InvalidSignature",
@@ -148,24 +151,20 @@ fn advice(operation: &str, why: &str) -> Option<String> {
             "OptInRequired",
         ])
     {
-        fixed(
-            "these credentials are not valid here: check the access key, the account and whether the region is enabled",
-        )
+        fixed("the credentials are not valid: check the access key, the account and whether the region is enabled")
     } else if says(&["no providers in chain provided credentials", "credentials provider", "credential", "Credentials"])
     {
         fixed("no credentials were found: give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
     } else if says(&["UnknownIssuer"]) {
-        fixed("are the CA roots complete? install ca-certificates")
+        fixed("AWS's certificate is not trusted: install ca-certificates")
     } else if says(&["dns error", "failed to lookup address", "Name or service not known"]) {
-        fixed("the endpoint's name is not known: is the region spelt right, and has this machine a network and DNS?")
+        fixed("the endpoint's name cannot be resolved: check the spelling of the region, the network and DNS")
     } else if says(&[FOREIGN]) || why.starts_with("HTTP 3") || (why.starts_with("HTTP 4") && why != "HTTP 429") {
-        fixed("is it AWS that answers? check `endpoint`, AWS_ENDPOINT_URL and the proxy, if there are any")
-    } else if says(&["larger than", "too large", "did not end"]) {
-        fixed("this is no answer of AWS: check the endpoint, and the proxy if there is one")
-    } else if says(&["dispatch failure", "Connect", "connect", "timeout", "timed out", "no complete answer"]) {
-        fixed(
-            "no connection: check the endpoint, routes and security groups, and VPC endpoints or proxy if there are any",
-        )
+        fixed("the response may not come from AWS: check `endpoint`, AWS_ENDPOINT_URL and the proxy")
+    } else if says(&["larger than", "too large", "response is incomplete"]) {
+        fixed("the response does not come from AWS: check the endpoint and the proxy")
+    } else if says(&["dispatch failure", "Connect", "connect", "timeout", "timed out", "no complete response"]) {
+        fixed("no connection: check the endpoint, routes, security groups, and VPC endpoints or the proxy")
     } else {
         None
     }
@@ -290,8 +289,8 @@ mod tests {
         let page = HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from("<html>\n  <body>Sign in"));
         let foreign: SdkError<Modelled, HttpResponse> =
             SdkError::response_error("unexpected type 0x3c at position 0", page);
-        let advice = "is it AWS that answers? check `endpoint`, AWS_ENDPOINT_URL and the proxy, if there are any";
-        let text = format!("Op: the answer is not AWS's, it begins with \"<html> <body>Sign in\" ({advice})");
+        let advice = "the response may not come from AWS: check `endpoint`, AWS_ENDPOINT_URL and the proxy";
+        let text = format!("Op: the response is not AWS's; it begins with \"<html> <body>Sign in\" ({advice})");
         assert_eq!(describe("Op", &foreign), text);
         assert_eq!(describe("Op", &error(404, "", "")), format!("Op: HTTP 404 ({advice})"));
         for (status, expected) in [(429, "Op: HTTP 429"), (503, "Op: HTTP 503")] {
@@ -325,7 +324,7 @@ mod tests {
             ("GetMetricData", "AccessDenied", "not you", "allow cloudwatch:GetMetricData"),
             ("ListServiceJobs", "AccessDenied", "x is not authorized to perform: sts:AssumeRole on y", "must trust"),
             ("ListServiceJobs", "ExpiredTokenException", "The security token is expired", "renew them"),
-            ("ListServiceJobs", "UnrecognizedClientException", "The security token is invalid", "are not valid here"),
+            ("ListServiceJobs", "UnrecognizedClientException", "The security token is invalid", "are not valid:"),
             ("ListServiceJobs", "InvalidSignatureException", "Signature expired: 2026", "the clock of this machine"),
         ] {
             let text = describe(operation, &error(400, code, message));
@@ -335,11 +334,14 @@ mod tests {
             );
         }
         for (cause, expected) in [
-            ("dns error: failed to lookup address information: Name or service not known", "is the region spelt right"),
+            (
+                "dns error: failed to lookup address information: Name or service not known",
+                "check the spelling of the region",
+            ),
             ("tcp connect error: Connection refused (os error 111)", "no connection: check"),
             ("no providers in chain provided credentials", "no credentials were found"),
-            ("dispatch failure: message head is too large", "this is no answer of AWS"),
-            ("the answer is larger than 32 MiB", "this is no answer of AWS"),
+            ("dispatch failure: message head is too large", "does not come from AWS"),
+            ("the response is larger than 32 MiB", "does not come from AWS"),
         ] {
             let text = describe("Op", &SdkError::timeout_error(cause));
             assert!(text.contains(cause) && text.contains(expected), "{text}");

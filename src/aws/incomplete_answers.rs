@@ -49,8 +49,8 @@ impl fmt::Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Error { code, message } => write!(f, "{code}: {message}"),
-            Self::Member(name) => write!(f, "the answer lacks {name}, which it must have"),
-            Self::Foreign { begins } => write!(f, "the answer is not AWS's, it begins with {begins:?}"),
+            Self::Member(name) => write!(f, "the response lacks the required {name}"),
+            Self::Foreign { begins } => write!(f, "the response is not AWS's; it begins with {begins:?}"),
         }
     }
 }

@@ -45,13 +45,13 @@ pub(crate) struct Listing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EndlessListing {
     /// A page token was repeated.
-    #[error("{operation}: the list has no end: after {pages} pages one comes again that came before")]
+    #[error("{operation}: the listing does not end: page {pages} repeats an earlier page")]
     Circle { operation: &'static str, pages: usize },
     /// Too many consecutive pages without new entries.
-    #[error("{operation}: the list has no end: {MAX_FRUITLESS_PAGES} pages in a row bring nothing new")]
+    #[error("{operation}: the listing does not end: {MAX_FRUITLESS_PAGES} pages in a row contain nothing new")]
     Fruitless { operation: &'static str },
     /// More pages than possible.
-    #[error("{operation}: the list goes on after {pages} pages; no more are read")]
+    #[error("{operation}: the listing was stopped after {pages} pages, the maximum")]
     TooMany { operation: &'static str, pages: usize },
 }
 
@@ -140,7 +140,7 @@ mod tests {
             let circle = |number: usize| (Some((number % length).to_string()), vec![number.to_string()]);
             let (pages, why, hits) = read(circle);
             assert_eq!((pages, hits), (length + 1, 1));
-            assert!(why.unwrap().contains("comes again"), "{length}");
+            assert!(why.unwrap().contains("repeats an earlier page"), "{length}");
         }
     }
 

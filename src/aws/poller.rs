@@ -424,10 +424,10 @@ impl Poller {
         let reader = PageReader::new(queue.clone());
         let request = request.set_next_token(token).customize().interceptor(AnswerBody(reader.clone()));
         request.send().await.map_err(|error| Failure::new(LIST_JOBS, &error))?;
-        let unread = "an answer that only the SDK can read";
+        let unread = "a response that only the SDK can parse";
         let page = reader.take().ok_or_else(|| Failure::of_answer(LIST_JOBS, unread))?;
         if !page.is_list {
-            return Err(Failure::of_answer(LIST_JOBS, "the answer lacks jobSummaryList, which it must have"));
+            return Err(Failure::of_answer(LIST_JOBS, "the response lacks the required jobSummaryList"));
         }
         let next = listing.next(page.next, page.jobs.iter().map(|job| job.id.as_str()));
         let newest = page.jobs.iter().map(|job| job.created_at).max();

@@ -59,7 +59,7 @@ impl Poller {
         let answer = request.send().await.map_err(|error| Failure::new(OPERATION, &error))?;
         let value = answer.quota.and_then(|quota| quota.value);
         let value = value.filter(|value| value.is_finite() && *value >= 0.0);
-        value.ok_or_else(|| Failure::of_answer(OPERATION, format_args!("the answer has no value of {code}")))
+        value.ok_or_else(|| Failure::of_answer(OPERATION, format_args!("the response has no value for {code}")))
     }
 }
 

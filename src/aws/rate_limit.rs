@@ -169,7 +169,7 @@ impl HttpConnector for GuardedConnector {
             budget.turn().await;
             let sent = budget.clock.mark();
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer(&inner, request));
-            let late = || format!("no complete answer within {} s", ANSWER_TIMEOUT.as_secs());
+            let late = || format!("no complete response within {} s", ANSWER_TIMEOUT.as_secs());
             let answer = answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())));
             if let Some(date) = answer.as_ref().ok().filter(|_| compares).and_then(date_of) {
                 budget.clock.hear(sent, date);

@@ -248,7 +248,7 @@ impl Reading<'_> {
         queue.invalid.extend(of_environment.into_iter().flatten().cloned());
         queue.invalid.append(&mut self.invalid_shares);
         if let Some(missing) = translate::environment_name(detail).filter(|name| environments.lacks(name)) {
-            queue.invalid.push(format!("Environment {missing} is not there: no job of this queue can start."));
+            queue.invalid.push(format!("Environment {missing} does not exist: no job of this queue can start."));
         }
         queue
     }

@@ -59,7 +59,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     match source.warnings() {
         Some(warnings) => {
             say(format_args!("{warnings}"));
-            print(format_args!("{}: fine, but not on this machine", arguments.config))
+            print(format_args!("{}: valid, but it does not work on this machine", arguments.config))
         }
         None => print(format_args!("{}: fine", arguments.config)),
     }
@@ -185,7 +185,7 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
         "forecast",
         match config.forecast {
             share if share > 0.0 => format!("at most {} % of a core", units::trimmed(share * 100.0)),
-            _ => "off: no estimates of when jobs start".to_owned(),
+            _ => "off: no start estimates".to_owned(),
         },
     ));
     if !config.api.is_empty() {
@@ -201,7 +201,7 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
 /// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
 fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
-        None => print(format_args!("clock     not compared with AWS's: too few answers"))?,
+        None => print(format_args!("clock     not compared with AWS's: too few responses"))?,
         Some((skew, by)) if skew >= 1.0 => print(format_args!("clock     {by} ahead of AWS's"))?,
         Some((skew, by)) if skew <= -1.0 => print(format_args!("clock     {by} behind AWS's"))?,
         Some(_) => print(format_args!("clock     agrees with AWS's"))?,
@@ -217,7 +217,7 @@ fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Fai
         print(format_args!("set-up    nothing is wrong with it"))?;
     }
     print(format_args!(
-        "note      a share that nobody uses shows only after days: see /api/v1/setup of the running service"
+        "note      an unused share is reported only after days: see /api/v1/setup of the running service"
     ))
 }
 

@@ -133,8 +133,8 @@ async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>)
         priced: !config.prices.is_empty(),
     };
     notes.push(format!(
-        "Assumed: {queues} queues with {shares} shares each and one instance type{}, and every series that can appear there. With \
-         --recorded or --live nothing of it is assumed.",
+        "Assumed: {queues} queues with {shares} shares each and one instance type{}, and every series that can \
+         appear there. Use --recorded or --live for actual numbers.",
         if targets > 1 { format!(" in each of {targets} targets") } else { String::new() }
     ));
     Ok(vec![assumed_frame(&assumed, Clock::real().now()); targets])

@@ -98,11 +98,11 @@ impl Watch {
             Ok(text) => Source::checked(&self.name, text, &self.folder).map_err(|mistakes| {
                 tracing::error!("the configuration has errors; the previous one stays in effect\n{}", mistakes.text());
                 let shown = summary_line(mistakes.text());
-                format!("it has errors, and the previous one stays in effect: {shown}")
+                format!("it has errors; the previous one stays in effect: {shown}")
             }),
             Err(error) => {
                 tracing::error!("cannot read the configuration; the previous one stays in effect: {error}");
-                Err(format!("it cannot be read, and the previous one stays in effect: {error}"))
+                Err(format!("it is unreadable; the previous one stays in effect: {error}"))
             }
         };
         let config = match found {

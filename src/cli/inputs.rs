@@ -80,9 +80,9 @@ pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure>
     let shown = file.display();
     let usage = |why: &str| Err(Failure::usage(format!("{option}: {shown} {why}")));
     match std::fs::metadata(file) {
-        Err(error) => Err(Failure::usage(format!("{option}: {shown} cannot be read: {error}"))),
-        Ok(found) if !found.is_file() => usage("is no file"),
-        Ok(_) if is_foreign(file) => usage("is no state file of a service"),
+        Err(error) => Err(Failure::usage(format!("{option}: cannot read {shown}: {error}"))),
+        Ok(found) if !found.is_file() => usage("is not a file"),
+        Ok(_) if is_foreign(file) => usage("is not a state file of the service"),
         Ok(_) => Ok(()),
     }
 }
@@ -92,7 +92,7 @@ fn folder_problem(place: &ObjectPlace) -> Option<String> {
     let ObjectPlace::Folder(folder) = place else { return None };
     let there = folder.ancestors().find(|path| path.symlink_metadata().is_ok())?;
     let is_folder = std::fs::metadata(there).is_ok_and(|found| found.is_dir());
-    (!is_folder).then(|| format!("{} is not a folder, so that nothing can be kept there", there.display()))
+    (!is_folder).then(|| format!("{} is not a folder", there.display()))
 }
 
 /// Why an existing folder is not writable.
@@ -100,7 +100,7 @@ fn unwritable(place: &ObjectPlace) -> Option<String> {
     let ObjectPlace::Folder(folder) = place else { return None };
     // A missing folder will be created in its nearest existing ancestor.
     let there = folder.ancestors().find(|path| path.is_dir())?;
-    probe(there).map(|error| format!("on this machine nothing can be written in {}: {error}", there.display()))
+    probe(there).map(|error| format!("cannot write to {} on this machine: {error}", there.display()))
 }
 
 /// Creates and removes a file in a folder.
@@ -116,17 +116,17 @@ fn store_problem(store: &Path) -> Option<String> {
     let folder = store.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let shown = folder.display();
     match std::fs::metadata(folder) {
-        Err(error) => return Some(format!("on this machine the folder {shown} cannot be used: {error}")),
-        Ok(found) if !found.is_dir() => return Some(format!("on this machine {shown} is not a folder")),
+        Err(error) => return Some(format!("cannot use the folder {shown} on this machine: {error}")),
+        Ok(found) if !found.is_dir() => return Some(format!("{shown} is not a folder on this machine")),
         Ok(_) => {}
     }
     if store.exists() && !store.is_file() {
-        return Some(format!("on this machine {} is no file", store.display()));
+        return Some(format!("{} is not a file on this machine", store.display()));
     }
     if is_foreign(store) {
-        return Some(format!("on this machine {} is a file of something else", store.display()));
+        return Some(format!("{} on this machine is not a state file", store.display()));
     }
-    probe(folder).map(|error| format!("on this machine nothing can be written in {shown}: {error}"))
+    probe(folder).map(|error| format!("cannot write to {shown} on this machine: {error}"))
 }
 
 /// Whether the file exists and was not written by this program, by its header.

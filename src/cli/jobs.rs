@@ -165,7 +165,7 @@ fn check_type(unit: &str) -> Result<(), Failure> {
     let meant = format!("ml.{unit}");
     let hint =
         if is_known(&meant) { format!("did you mean {meant}?") } else { "they look like ml.p5.48xlarge".to_owned() };
-    Err(Failure::usage(format!("--type: no job asks for {unit:?}, and no instance type is called so; {hint}")))
+    Err(Failure::usage(format!("--type: no job requests {unit:?}, and it is not an instance type; {hint}")))
 }
 
 /// All matching jobs, and whether there may be more that were not examined.

@@ -111,10 +111,10 @@ async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), 
     let mut failed = Vec::new();
     for result in results {
         let [receiver, sample, answer] = ["receiver", "sample", "answer"].map(|key| text(result, key));
-        let after = result["after_seconds"]
-            .as_f64()
-            .filter(|seconds| *seconds > 0.0)
-            .map_or_else(String::new, |seconds| format!(" (it would hear of it after {})", units::duration(seconds)));
+        let after =
+            result["after_seconds"].as_f64().filter(|seconds| *seconds > 0.0).map_or_else(String::new, |seconds| {
+                format!(" (a real alert would be sent after {})", units::duration(seconds))
+            });
         if result["delivered"] == true && !json {
             print(format_args!("{receiver}: {sample}: delivered: {}{after}", plain(&answer)))?;
         } else if result["delivered"] != true {
@@ -133,7 +133,7 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
     };
     if matches!(receiver.channel, Channel::PagerDuty { .. }) && samples.iter().any(|sample| sample.group().is_some()) {
         samples.retain(|sample| sample.group().is_none());
-        say(format_args!("{name}: group and digest are not sent: PagerDuty has an incident per alert"));
+        say(format_args!("{name}: group and digest are not supported for PagerDuty, which has one incident per alert"));
     }
     let answers = match service::test_receiver(&config, receiver, &samples, Clock::real()).await {
         Ok(answers) => answers,

@@ -178,7 +178,7 @@ async fn change(client: &Client, how: &str, selection: &Selection) -> Result<u64
         body["receiver"] = json!(receiver);
     }
     let answer = client.post(&["outbox", how], &body).await?;
-    answer["changed"].as_u64().ok_or_else(|| client.is_something_else("it does not say how many"))
+    answer["changed"].as_u64().ok_or_else(|| client.is_something_else("the response lacks the count"))
 }
 
 async fn list_over_api(client: &Client, selection: &Selection, all: bool) -> Result<(Vec<Value>, bool), Failure> {
@@ -231,7 +231,7 @@ pub(super) async fn open(config: &str) -> Result<Store, Failure> {
     if config.targets.len() > 1 {
         let count = config.targets.len();
         return Err(Failure::usage(format!(
-            "the configuration has {count} targets, each with a state file of its own: ask the service, with --url"
+            "the configuration has {count} targets, each with its own state file: use --url to query the service"
         )));
     }
     let path = config.store;
@@ -247,7 +247,7 @@ pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
     if let Some(replication) = inputs::load_config(config).await?.replication {
         let log = replication.log;
         return Err(Failure::usage(format!(
-            "the state is in the log {log}, which only the replica that leads may change: ask it, with --url"
+            "the state is in the log {log}, which only the leader changes: use --url with the address of the leader"
         )));
     }
     open(config).await
@@ -256,6 +256,9 @@ pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
 /// Prints the rows that were skipped because they cannot be read.
 pub(super) fn warn_bad_rows(bad: &[BadRow]) {
     for row in bad {
-        say(format_args!("left out: {}; the service sets it aside when it starts", row.in_words()));
+        say(format_args!(
+            "skipped an unreadable row: {}; the service moves it to the table `set_aside` when it starts",
+            row.in_words()
+        ));
     }
 }

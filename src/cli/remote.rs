@@ -75,7 +75,7 @@ impl Remote {
         };
         if token.as_ref().is_some_and(|token| token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             let place = if self.token_file.is_some() { "--token-file" } else { TOKEN_VARIABLE };
-            return Err(Failure::usage(format!("{place}: a token has neither spaces nor line breaks")));
+            return Err(Failure::usage(format!("{place}: a token must not contain spaces or line breaks")));
         }
         let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(Failure::failed)?;
         let place = [("account", self.account.clone()), ("region", self.region.clone())];
@@ -91,7 +91,7 @@ fn variable(name: &str) -> Option<String> {
 fn token_of(file: &Path) -> Result<String, Failure> {
     use std::io::Read as _;
     let failed =
-        |error: std::io::Error| Failure::usage(format!("--token-file: {} cannot be read: {error}", file.display()));
+        |error: std::io::Error| Failure::usage(format!("--token-file: cannot read {}: {error}", file.display()));
     let mut text = String::new();
     std::fs::File::open(file).map_err(failed)?.take(MAX_TOKEN_FILE).read_to_string(&mut text).map_err(failed)?;
     Ok(text.trim().to_owned())
@@ -145,7 +145,7 @@ impl Client {
     /// Rows of `GET /api/v1/PATH`.
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let Value::Array(rows) = self.get(&[path], &[]).await? else {
-            return Err(self.is_something_else("its answer is no list"));
+            return Err(self.is_something_else("the response is not a list"));
         };
         Ok(rows)
     }
@@ -165,13 +165,13 @@ impl Client {
             query.extend(after.as_deref().map(|after| ("after", after)));
             let mut page = self.get(&[path], &query).await?;
             let Some(more) = page.get_mut(list).and_then(Value::as_array_mut) else {
-                return Err(self.is_something_else(&format!("its answer has no list of {list}")));
+                return Err(self.is_something_else(&format!("the response has no list of {list}")));
             };
             let brings_nothing = more.is_empty();
             rows.append(more);
             let next = page["next"].as_str().map(str::to_owned);
             if next.is_some() && (brings_nothing || next == after) {
-                return Err(self.is_something_else(&format!("its list of {list} has no end")));
+                return Err(self.is_something_else(&format!("the list of {list} does not end")));
             }
             after = next;
             if after.is_none() || rows.len() >= enough {
@@ -190,7 +190,7 @@ impl Client {
         url.set_query(None);
         url.set_fragment(None);
         url.path_segments_mut()
-            .map_err(|()| Failure::usage("--url: not an address that a path can be added to"))?
+            .map_err(|()| Failure::usage("--url: a path cannot be appended to this address"))?
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(path);
@@ -205,10 +205,10 @@ impl Client {
         let status = answer.status();
         let text = Body::read(answer, MAX_ANSWER_BYTES).await.map_err(|error| self.is_silent(error))?;
         if !text.is_whole {
-            return Err(self.is_something_else(&format!("its answer has more than {MAX_ANSWER_BYTES} bytes")));
+            return Err(self.is_something_else(&format!("the response exceeds {MAX_ANSWER_BYTES} bytes")));
         }
         let Ok(body) = serde_json::from_slice::<Value>(&text.bytes) else {
-            return Err(self.is_something_else(&format!("it answered {status}, and no JSON")));
+            return Err(self.is_something_else(&format!("it responded with {status} and without JSON")));
         };
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }
@@ -220,9 +220,10 @@ impl Client {
         while let Some(deeper) = cause.source() {
             cause = deeper;
         }
-        let why = if timed_out { "no answer in time".to_owned() } else { cause.to_string() };
+        let why = if timed_out { "no response in time".to_owned() } else { cause.to_string() };
         Failure::failed(format!(
-            "{} does not answer: {why}\nIs the service running there? Say where it is with --url URL or {URL_VARIABLE}.",
+            "{} does not respond: {why}\nIs the service running there? Say where it is with --url URL or \
+             {URL_VARIABLE}.",
             self.shown
         ))
     }
@@ -237,7 +238,7 @@ impl Client {
 
     fn refused(&self, status: StatusCode, body: &Value) -> Failure {
         let Some(message) = body["error"]["message"].as_str() else {
-            return self.is_something_else(&format!("it answered {status} in a form of its own"));
+            return self.is_something_else(&format!("it responded with {status} in an unknown format"));
         };
         let how = format!(
             "give a token with {TOKEN_VARIABLE} or --token-file FILE: one of `api.tokens` in the service's configuration"
@@ -246,7 +247,7 @@ impl Client {
             StatusCode::UNAUTHORIZED if self.token.is_none() => {
                 Failure::failed(format!("{} needs a token: {how}", self.shown))
             }
-            StatusCode::UNAUTHORIZED => Failure::failed(format!("{} does not know this token: {how}", self.shown)),
+            StatusCode::UNAUTHORIZED => Failure::failed(format!("{} rejected the token: {how}", self.shown)),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::usage(message),
             StatusCode::NOT_FOUND => Failure::NotFound(message.to_owned()),
             StatusCode::CONFLICT if body["jobs"].is_array() => Failure::failed(several(message, body)),

@@ -201,7 +201,7 @@ async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     let rules = match sources.load().await {
         Ok(rules) => rules,
         Err(_) => {
-            say(format_args!("warning: the rules cannot be read, so matchers are not checked against them"));
+            say(format_args!("warning: cannot read the rules, so matchers are not checked against them"));
             Vec::new()
         }
     };

@@ -81,7 +81,7 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
     }
     let value = match name.strip_prefix("file:") {
         // Secret files often end with a newline, which is stripped.
-        Some(path) => read(Path::new(path)).map_err(|error| format!("cannot read the file of {name}: {error}"))?,
+        Some(path) => read(Path::new(path)).map_err(|error| format!("cannot read the file {name}: {error}"))?,
         None => environment(name).ok_or_else(|| format!("the environment variable {name} is not set"))?,
     };
     let value = value.trim_end_matches(['\r', '\n']);

@@ -47,7 +47,7 @@ impl Replication {
 /// As written: the path of a file, or keys.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
-#[schemars(description = "The file that keeps what must survive a restart, relative to this file; or file and log.")]
+#[schemars(description = "State file, relative to this file; or an object with `file` and `log`.")]
 pub(super) enum StoreForm {
     /// The path of the file.
     File(String),

@@ -130,8 +130,8 @@ pub fn bill(usage: &Usage, prices: &PriceTable) -> Bill {
         lines.add(Destination::Log, "storage", gigabytes, "GB", Item::S3Gigabyte);
     }
     if let Some((puts, gets, gigabytes)) = usage.archive {
-        lines.add(Destination::Archive, "days that are written", puts, "puts", Item::S3Put);
-        lines.add(Destination::Archive, "looking for what is there", gets, "gets", Item::S3Get);
+        lines.add(Destination::Archive, "completed days", puts, "puts", Item::S3Put);
+        lines.add(Destination::Archive, "listing the objects", gets, "gets", Item::S3Get);
         lines.add(Destination::Archive, "storage after a year", gigabytes, "GB", Item::S3Gigabyte);
     }
     let tasks = counted(usage.tasks, "Fargate task");

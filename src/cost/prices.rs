@@ -209,7 +209,7 @@ impl PriceTable {
         let date = self.prices.values().map(|price| price.date.as_str()).max().unwrap_or_default();
         match &self.replaced_by {
             None => format!("the shipped table of {date}: US East (N. Virginia), without free tiers"),
-            Some(file) => format!("{file}, the latest of {date}; what is not in it is from the shipped table"),
+            Some(file) => format!("{file}, last dated {date}; other prices are from the shipped table"),
         }
     }
 
@@ -230,10 +230,7 @@ fn read(name: &str, text: &str) -> Result<BTreeMap<Item, Price>, Problems> {
             let hint = nearest(key, Item::ALL.iter().map(|item| item.key()));
             let hint = hint.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             let known: Vec<&str> = Item::ALL.iter().map(|item| item.key()).collect();
-            problems.push(
-                document
-                    .problem(&path, format!("`{key}` is nothing that has a price here: {}{hint}", known.join(", "))),
-            );
+            problems.push(document.problem(&path, format!("`{key}` is not a priced item: {}{hint}", known.join(", "))));
             continue;
         };
         let before = problems.len();
@@ -272,9 +269,9 @@ fn tiers(document: &Document<Form>, path: &str, form: &PriceForm, problems: &mut
                 let is_last = index + 1 == tiers.len();
                 let before = ends.last().map_or(0.0, |(up_to, _)| *up_to);
                 match tier.up_to {
-                    Some(_) if is_last => problem(&at("up_to"), "the last tier has no end: leave `up_to` out"),
+                    Some(_) if is_last => problem(&at("up_to"), "the last tier is open-ended: remove its `up_to`"),
                     None if !is_last => {
-                        problem(&format!("{path}.tiers[{index}]"), "only the last tier has no end: write `up_to`");
+                        problem(&format!("{path}.tiers[{index}]"), "only the last tier is open-ended: set `up_to`");
                     }
                     Some(up_to) if !(up_to.is_finite() && up_to > before) => {
                         problem(&at("up_to"), "must be larger than that of the tier before");
@@ -299,7 +296,7 @@ fn tiers(document: &Document<Form>, path: &str, form: &PriceForm, problems: &mut
 fn check(document: &Document<Form>, path: &str, form: &PriceForm, problems: &mut Vec<Problem>) {
     if !(form.per.is_finite() && form.per > 0.0) {
         problems
-            .push(document.problem(&format!("{path}.per"), "must be more than 0: the amount that the price is for"));
+            .push(document.problem(&format!("{path}.per"), "must be above 0: it is the amount that the price covers"));
     }
     match &form.date {
         None => {

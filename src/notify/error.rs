@@ -6,13 +6,13 @@ use crate::outbound::OutboundError;
 #[derive(Debug, thiserror::Error)]
 pub enum IntegrationError {
     /// The URL is invalid.
-    #[error("the URL cannot be read: {0}")]
+    #[error("invalid URL: {0}")]
     Url(#[from] url::ParseError),
     /// The URL's address is not allowed or not reachable.
     #[error(transparent)]
     Outbound(#[from] OutboundError),
     /// The HTTP client cannot be created, for example because this machine has no CA certificates.
-    #[error("no client for {host}: {causes}")]
+    #[error("cannot create an HTTP client for {host}: {causes}")]
     Client {
         /// Its host.
         host: String,
@@ -22,12 +22,12 @@ pub enum IntegrationError {
         source: reqwest::Error,
     },
     /// The name of a configured header is invalid.
-    #[error("{0:?} is no header's name")]
+    #[error("{0:?} is not a valid header name")]
     HeaderName(String),
     /// The value of a configured header is invalid.
-    #[error("the value of the header {0:?} holds a character that headers cannot carry")]
+    #[error("the value of the header {0:?} contains a character that is not allowed in headers")]
     HeaderValue(String),
     /// The receiver is a topic, and there is no SNS client.
-    #[error("there is no client for SNS")]
+    #[error("the SNS client is not configured")]
     NoSnsClient,
 }

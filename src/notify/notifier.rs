@@ -309,7 +309,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         let now = self.clock.now();
         let (alert, ended) = (&row.transition.alert, due.ended.contains(&row.id));
         if row.while_firing && ended {
-            return Some(Verdict::Muted { at: now, because: "ended before it was to be sent".to_owned() });
+            return Some(Verdict::Muted { at: now, because: "resolved before it was due".to_owned() });
         }
         let silence = due.silences.iter().find(|silence| silence.matches(&alert.labels));
         let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));
@@ -320,7 +320,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         };
         let (until, because) = silence.or_else(muted).or_else(inhibited)?;
         Some(if ended {
-            Verdict::Muted { at: now, because: format!("began and ended under {because}") }
+            Verdict::Muted { at: now, because: format!("fired and resolved during {because}") }
         } else {
             Verdict::Held { next_attempt_at: until.min(now + HELD_RECHECK), because: format!("held back by {because}") }
         })
@@ -344,7 +344,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 // Exact formatting: tests have timeouts below one second.
                 let wait = humantime::format_duration(self.attempt_timeout);
-                Err(Failure::retry(format!("no answer within {wait}"), None))
+                Err(Failure::retry(format!("no response within {wait}"), None))
             }
         };
         let was_failing = self.failures > 0;

@@ -421,7 +421,7 @@ pub struct OutboxError(pub String);
 
 impl fmt::Display for OutboxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the outbox cannot be used: {}", self.0)
+        write!(f, "cannot use the outbox: {}", self.0)
     }
 }
 

@@ -28,7 +28,8 @@ const MAX_SUMMARY: usize = 1_024;
 const MAX_DETAIL: usize = 4_096;
 
 /// Error for a report that cannot be sent.
-const NO_CHANGES: &str = "a report is a change event, and where those go is known only of a URL that ends in /enqueue";
+const NO_CHANGES: &str =
+    "cannot send a report: PagerDuty's URL for change events is derived from a `url` that ends in /enqueue";
 
 /// A PagerDuty receiver.
 #[derive(Debug)]

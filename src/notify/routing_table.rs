@@ -72,7 +72,7 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
     if rules.is_empty() && !config.receivers.is_empty() {
         found.push((
             "receivers".to_owned(),
-            "there are no rules, so no receiver hears of anything: name them in `rules`".to_owned(),
+            "there are no rules, so no receiver is ever notified: list rule files in `rules`".to_owned(),
         ));
         return found;
     }
@@ -87,7 +87,7 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
         if is_always_muted(receiver) {
             found.push((
                 format!("{at}.mute"),
-                "these windows leave no minute of the week: this receiver never hears of anything".to_owned(),
+                "these windows cover the whole week, so this receiver is never notified".to_owned(),
             ));
         }
         for (number, label) in receiver.group.iter().flat_map(|group| &group.by).enumerate() {
@@ -119,7 +119,8 @@ fn mutes_itself(Inhibition { when, mute, .. }: &Inhibition, rules: &[Rule]) -> O
     let is_same = when == mute || (within(when, mute) && within(mute, when));
     let is_some = met(when, rules).next().is_some() && met(mute, rules).next().is_some();
     (is_same && is_some).then(|| {
-        "these are the very alerts of `when`, and no alert holds itself back: name in `when` the cause and in `mute` what follows from it"
+        "`when` and `mute` match the same alerts, and an alert does not inhibit itself: put the cause in `when` \
+         and its consequences in `mute`"
             .to_owned()
     })
 }
@@ -141,9 +142,9 @@ fn never_same(Inhibition { when, mute, .. }: &Inhibition, label: &str, rules: &[
             side.all(|rule| rule.value_of(label) == LabelValue::Known(""))
         };
         if lacks(Box::new(causes)) {
-            format!("no alert of `when` has a label `{label}`, so none ever agrees in it with one of `mute`")
+            format!("no alert of `when` has the label `{label}`, so none ever has the same value as an alert of `mute`")
         } else if lacks(Box::new(follow)) {
-            format!("no alert of `mute` has a label `{label}`, so none ever agrees in it with one of `when`")
+            format!("no alert of `mute` has the label `{label}`, so none ever has the same value as an alert of `when`")
         } else {
             format!("alerts of `when` and of `mute` never have the same `{label}`")
         }
@@ -188,7 +189,7 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
         !rules.iter().any(value)
     });
     let Some(matcher) = alone else {
-        let message = format!("no rule raises an alert that is all of `{matchers}`");
+        let message = format!("no alert of any rule matches all of `{matchers}`");
         return Some(Unmatchable { label: None, unknown: false, message });
     };
     let label = matcher.label();
@@ -202,7 +203,7 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
         1..=12 => format!(": it is one of {}", values.into_iter().collect::<Vec<_>>().join(", ")),
         _ => String::new(),
     };
-    let message = format!("no rule raises an alert with `{matcher}`{values}{hint}");
+    let message = format!("no alert of any rule matches `{matcher}`{values}{hint}");
     Some(Unmatchable { label: Some(label.to_owned()), unknown: false, message })
 }
 

@@ -93,8 +93,9 @@ impl Slack {
             return Ok(self.http.post("", HeaderMap::new(), written(&body)?, clock).await?.into());
         };
         let mut headers = HeaderMap::new();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", app.token.expose()))
-            .map_err(|_| Failure::park("the Slack token holds characters that no header can".to_owned()))?;
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", app.token.expose())).map_err(|_| {
+            Failure::park("the Slack token contains characters that are not allowed in headers".to_owned())
+        })?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         // Channel id and message timestamp, from Slack's response to the firing.
@@ -125,7 +126,10 @@ impl Slack {
 /// Slack responds with 200 always, and puts errors into the body.
 fn refused(host: &str, said: &Value) -> Failure {
     let Some(error) = said["error"].as_str() else {
-        return Failure::retry(format!("{host} answered 200 OK without saying whether it took the message"), None);
+        return Failure::retry(
+            format!("{host} responded with 200 OK, but without confirming that it accepted the message"),
+            None,
+        );
     };
     let reason = format!("{host} answered: {}", cut(error, 100));
     match error {

@@ -78,7 +78,7 @@ impl Sns {
         }
         let published = request.send().await.map_err(|error| judge(&error))?;
         let id = published.message_id().unwrap_or("without an id");
-        Ok(Receipt { said: format!("SNS took it as message {id}"), reference: None })
+        Ok(Receipt { said: format!("SNS accepted it as message {id}"), reference: None })
     }
 }
 
@@ -95,7 +95,7 @@ fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
             let code = refusal.code().unwrap_or("an unknown error");
             format!("SNS answered {code}: {}", refusal.message().unwrap_or("no message"))
         }
-        None => format!("SNS was not reached: {}", DisplayErrorContext(error)),
+        None => format!("cannot reach SNS: {}", DisplayErrorContext(error)),
     };
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
     match code {

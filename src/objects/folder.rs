@@ -132,7 +132,7 @@ fn written_beside(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<(Pat
 }
 
 fn failed(root: &Path, error: &std::io::Error) -> StorageError {
-    let problem = format!("the folder {} cannot be used: {error}", root.display());
+    let problem = format!("cannot use the folder {}: {error}", root.display());
     let lasting = [ErrorKind::PermissionDenied, ErrorKind::NotADirectory, ErrorKind::ReadOnlyFilesystem];
     if lasting.contains(&error.kind()) { StorageError::lasting(problem) } else { StorageError::answered(problem) }
 }

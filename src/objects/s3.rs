@@ -131,7 +131,7 @@ impl Bucket {
         let answer = request.send().await.map_err(|error| {
             // A refused connection counts as a response.
             let refused = error.is_connect() && !error.is_timeout() && is_refused(&error);
-            let problem = format!("the bucket {} cannot be reached: {}", self.bucket, causes(&error.without_url()));
+            let problem = format!("cannot reach the bucket {}: {}", self.bucket, causes(&error.without_url()));
             if refused { StorageError::answered(problem) } else { StorageError::silent(problem) }
         })?;
         // Corrects a wrong local clock, so that the next request is signed with the right time.
@@ -149,7 +149,7 @@ impl Bucket {
             return Ok(body.bytes);
         }
         let (bucket, key) = (&self.bucket, self.key(name));
-        Err(StorageError::lasting(format!("the answer for s3://{bucket}/{key} is larger than {at_most} bytes")))
+        Err(StorageError::lasting(format!("the object s3://{bucket}/{key} is larger than {at_most} bytes")))
     }
 
     async fn failed(&self, answer: Response) -> StorageError {
@@ -164,38 +164,38 @@ impl Bucket {
         let region = region.or_else(|| element(&text, "Region").map(str::to_owned)).filter(|region| region != asked);
         match code {
             "NoSuchBucket" => {
-                StorageError::lasting(format!("there is no bucket {bucket}: make it, or correct `{place}`"))
+                StorageError::lasting(format!("the bucket {bucket} does not exist: create it, or correct `{place}`"))
             }
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
                 let where_it_is =
                     region.map_or_else(|| "of another region".to_owned(), |region| format!("in {region}"));
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is {where_it_is}, and {asked} was asked: set `{setting}`"
+                    "the bucket {bucket} is {where_it_is}, but the request went to {asked}: set `{setting}`"
                 ))
             }
             "AccessDenied" | "AllAccessDisabled" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
-                StorageError::lasting(format!("no right to the bucket {bucket} ({code}): {wanted}"))
+                StorageError::lasting(format!("access to the bucket {bucket} is denied ({code}): {wanted}"))
             }
             "ExpiredToken" | "TokenRefreshRequired" => {
                 self.signer.forget_credentials().await;
                 StorageError::silent(format!("credentials for the bucket {bucket} have expired"))
             }
             "RequestTimeTooSkewed" | "RequestExpired" => {
-                StorageError::silent(format!("the clock of this machine is wrong ({code}); it is corrected by S3's"))
+                StorageError::silent(format!("the clock of this machine is wrong ({code}); the service uses S3's time"))
             }
             "" if status == StatusCode::MOVED_PERMANENTLY || region.is_some() => {
                 let where_it_is = region.unwrap_or_else(|| "another region".to_owned());
                 StorageError::lasting(format!(
-                    "the bucket {bucket} is in {where_it_is}, and {asked} was asked: set `{setting}`"
+                    "the bucket {bucket} is in {where_it_is}, but the request went to {asked}: set `{setting}`"
                 ))
             }
             "" if status == StatusCode::FORBIDDEN => {
-                StorageError::lasting(format!("no right to the bucket {bucket} (403): {wanted}"))
+                StorageError::lasting(format!("access to the bucket {bucket} is denied (403): {wanted}"))
             }
             _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                StorageError::answered(format!("the bucket {bucket} answers {status} {code}"))
+                StorageError::answered(format!("the bucket {bucket} responded with {status} {code}"))
             }
-            _ => StorageError::answered(format!("the bucket {bucket} answers {status} {code}")),
+            _ => StorageError::answered(format!("the bucket {bucket} responded with {status} {code}")),
         }
     }
 }

@@ -110,7 +110,7 @@ impl Texts {
             Seen::New { bytes, tag } => {
                 let shown = &self.shown;
                 let text = String::from_utf8(bytes).map_err(|error| {
-                    StorageError::lasting(format!("s3://{shown}/{name} is no text in UTF-8: {}", error.utf8_error()))
+                    StorageError::lasting(format!("s3://{shown}/{name} is not UTF-8 text: {}", error.utf8_error()))
                 })?;
                 self.known.insert(name.to_owned(), Known { tag, text });
                 Ok(true)
@@ -125,6 +125,6 @@ fn is_plain(c: char) -> bool {
 }
 
 async fn within<T>(reading: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
-    let waited = || StorageError::silent(format!("no answer within {}", humantime::format_duration(MAX_READ)));
+    let waited = || StorageError::silent(format!("no response within {}", humantime::format_duration(MAX_READ)));
     tokio::time::timeout(MAX_READ, reading).await.unwrap_or_else(|_| Err(waited()))
 }

@@ -9,13 +9,13 @@ pub enum OutboundError {
     #[error("not a URL: {0}")]
     Url(#[from] url::ParseError),
     /// The URL's scheme is not HTTP.
-    #[error("the URL begins with https:// or http://, not {0}://")]
+    #[error("the URL must begin with https:// or http://, not {0}://")]
     Scheme(String),
     /// The gRPC endpoint's scheme is not HTTP.
     #[error("the endpoint must begin with http:// or https://")]
     EndpointScheme,
     /// The URL has no host.
-    #[error("the URL names no host")]
+    #[error("the URL has no host")]
     NoHost,
     /// Host and port do not form an origin.
     #[error("{host}: not an origin")]
@@ -39,16 +39,16 @@ pub enum OutboundError {
     #[error("{0} is not the URL of a proxy, such as http://proxy.example:3128")]
     Proxy(String),
     /// The proxy cannot be used for a host.
-    #[error("{host}: the proxy of the environment cannot be used")]
+    #[error("{host}: cannot use the proxy from the environment")]
     ProxyFor {
         /// Host of the URL.
         host: String,
     },
     /// The proxy cannot be used for AWS.
-    #[error("the proxy's URL cannot be used for AWS")]
+    #[error("cannot use the proxy's URL for AWS")]
     ProxyForAws,
     /// TLS initialization failed, for example without CA certificates.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(String),
 }
 

@@ -55,7 +55,9 @@ impl Guard {
             }
         }
         match reason {
-            Some(reason) if allowed.is_empty() => Err(Refused { what: "name leads to an address that", reason }.into()),
+            Some(reason) if allowed.is_empty() => {
+                Err(Refused { what: "name resolves to an address that", reason }.into())
+            }
             _ => Ok(allowed),
         }
     }

@@ -108,7 +108,7 @@ impl HttpConnector for Guarded<SharedHttpConnector> {
         HttpConnectorFuture::new(async move {
             let mut response = inner.call(request).await?;
             let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-            let late = |_| ConnectorError::timeout("the answer began and did not end".into());
+            let late = |_| ConnectorError::timeout("the response is incomplete".into());
             *response.body_mut() = tokio::time::timeout(REST_TIMEOUT, whole(body)).await.map_err(late)??;
             Ok(response)
         })
@@ -121,7 +121,7 @@ async fn whole(body: SdkBody) -> Result<SdkBody, ConnectorError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.try_next().await.map_err(|error| ConnectorError::io(error.into()))? {
         if bytes.len() + chunk.len() > MAX_ANSWER_BYTES {
-            let message = format!("the answer is larger than {} MiB", MAX_ANSWER_BYTES >> 20);
+            let message = format!("the response is larger than {} MiB", MAX_ANSWER_BYTES >> 20);
             return Err(ConnectorError::other(message.into(), None));
         }
         bytes.extend_from_slice(&chunk);
@@ -140,6 +140,6 @@ mod tests {
         let error = whole(SdkBody::from(vec![b' '; MAX_ANSWER_BYTES + 1])).await.unwrap_err();
         assert!(error.to_string().contains("other"), "it is not tried again: {error}");
         let why = std::error::Error::source(&error).unwrap().to_string();
-        assert_eq!(why, "the answer is larger than 32 MiB");
+        assert_eq!(why, "the response is larger than 32 MiB");
     }
 }

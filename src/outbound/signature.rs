@@ -71,7 +71,7 @@ impl fmt::Display for SignatureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credentials(error) => write!(f, "no AWS credentials: {}", causes(error)),
-            Self::Request(error) => write!(f, "the request cannot be signed: {}", causes(error)),
+            Self::Request(error) => write!(f, "cannot sign the request: {}", causes(error)),
         }
     }
 }

@@ -64,6 +64,6 @@ pub(super) async fn within<T>(
     patience: Duration,
     request: impl Future<Output = Result<T, StorageError>>,
 ) -> Result<T, StorageError> {
-    let waited = || StorageError::silent(format!("no answer within {}", humantime::format_duration(patience)));
+    let waited = || StorageError::silent(format!("no response within {}", humantime::format_duration(patience)));
     tokio::time::timeout(patience, request).await.unwrap_or_else(|_| Err(waited()))
 }

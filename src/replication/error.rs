@@ -63,7 +63,8 @@ impl fmt::Display for LogError {
             ),
             Self::OfAnother { found, own } => write!(
                 f,
-                "this log is of a service that watches {found}, and this one watches {own}: give each a prefix of its own in `store.log`"
+                "this log belongs to a service that watches {found}; this one watches {own}: configure a separate \
+                 prefix for each in `store.log`"
             ),
             Self::Local(problem) => f.write_str(problem),
         }

@@ -144,13 +144,13 @@ pub async fn open<S: Storage + 'static>(
         };
         run_opened(opening, opened).await;
     };
-    let ended = |_| Err(LogError::Local("the store's thread ended by a defect".to_owned()));
+    let ended = |_| Err(LogError::Local("the store's thread panicked, which is a bug".to_owned()));
     #[cfg(test)]
     let Some(running) = crate::simulation::run_here(running) else { return is_open.await.unwrap_or_else(ended) };
     let runtime = tokio::runtime::Handle::current();
-    // Making a large state from the log takes seconds, in which other tasks go on.
+    // Building a large state from the log takes seconds; other tasks continue meanwhile.
     let started = std::thread::Builder::new().name("store".to_owned()).spawn(move || runtime.block_on(running()));
-    started.map_err(|error| LogError::Local(format!("the store's thread cannot be started: {error}")))?;
+    started.map_err(|error| LogError::Local(format!("cannot start the store's thread: {error}")))?;
     is_open.await.unwrap_or_else(ended)
 }
 

@@ -102,7 +102,9 @@ pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Resu
     let (first, rest) = bytes.split_at(end);
     let text = std::str::from_utf8(first).ok().and_then(|text| text.strip_prefix(MAGIC));
     let Some((form, json)) = text.and_then(|text| text.split_once(' ')) else {
-        return Err(at("it is no record of Trainspotter: give `store.log` a prefix of its own".to_owned()));
+        return Err(at(
+            "it is not a record of Trainspotter: give `store.log` a prefix that nothing else uses".to_owned()
+        ));
     };
     if form.parse::<u32>().ok() != Some(FORM) {
         return Err(LogError::Newer {
@@ -111,14 +113,14 @@ pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Resu
             known: format!("form {FORM}"),
         });
     }
-    let cut = || at("it is cut off or damaged".to_owned());
+    let cut = || at("it is truncated or corrupt".to_owned());
     let header: Header = serde_json::from_str(json).map_err(|_| cut())?;
     let body = rest.get(1..).ok_or_else(cut)?;
     if body.len() != header.bytes || digest(&header, body)? != header.digest {
         return Err(cut());
     }
     if header.number != number {
-        return Err(at(format!("it says that it is record {}", header.number)));
+        return Err(at(format!("its header has the number {}", header.number)));
     }
     if header.schema > schema {
         let (found, known) = (format!("tables of version {}", header.schema), format!("version {schema}"));

@@ -33,7 +33,8 @@ impl Contents {
         let records = within(patience, storage.list(object_names::RECORDS, "")).await?;
         let odd = records.iter().find(|name| object_names::record_number(name).is_none());
         if let (Some(name), true) = (odd, records.iter().all(|name| object_names::record_number(name).is_none())) {
-            let problem = "it is no record of Trainspotter: give `store.log` a prefix of its own".to_owned();
+            let problem =
+                "it is not a record of Trainspotter: give `store.log` a prefix that nothing else uses".to_owned();
             return Err(LogError::Unreadable { name: name.clone(), problem });
         }
         let first = records.iter().find_map(|name| object_names::record_number(name));

@@ -113,7 +113,7 @@ fn squeezed(copy: &Path, at_most: usize) -> Result<Vec<u8>, LogError> {
     if bytes.len() > at_most {
         let size = bytes.len();
         return Err(LogError::Local(format!(
-            "a copy of the state has {size} bytes, of which the log takes {at_most} at most: older copies and records are kept"
+            "the snapshot has {size} bytes, more than the maximum of {at_most}: older snapshots and records are kept"
         )));
     }
     Ok(bytes)
@@ -145,5 +145,5 @@ fn a_copy_that_could_not_be_read_again_is_refused() {
     std::fs::write(&copy, "what a state is").unwrap();
     let bytes = squeezed(&copy, 1_000).unwrap().len();
     assert!(squeezed(&copy, bytes).is_ok());
-    assert!(squeezed(&copy, bytes - 1).unwrap_err().to_string().contains("older copies and records are kept"));
+    assert!(squeezed(&copy, bytes - 1).unwrap_err().to_string().contains("older snapshots and records are kept"));
 }

@@ -199,15 +199,14 @@ impl Builder {
         });
         let idle = idle.collect();
         if self.columns.get("other_queues_gpu_seconds").is_some_and(|seconds| *seconds > 0.0) {
-            let note = "queues share a service environment: what is unallocated in it counts for each of them";
+            let note = "queues share a service environment: its unallocated capacity counts for each of them";
             self.notes.push(note.to_owned());
         }
         self.note_missing_prices(gpu_hours);
         self.note_missing_hours();
         if self.waits_left_out > 0 {
             let left_out = counted(self.waits_left_out, "wait");
-            self.notes
-                .push(format!("quantiles of waits are those of the first {MAX_WAITS}; {left_out} are not in them"));
+            self.notes.push(format!("quantiles of waits cover the first {MAX_WAITS} only, without {left_out} others"));
         }
         Report {
             wastes: wastes::largest(|kind| self.waste(kind)),
@@ -260,8 +259,8 @@ impl Builder {
         if priced > 0.0 && gpu_hours - priced >= MIN_MISSING {
             let missing = gpu_hours - priced;
             self.notes.push(format!(
-                "prices are missing for {missing:.1} of {gpu_hours:.1} GPU-hours: sums of dollars are without them, and wastes are counted at the \
-                 mean price of the others"
+                "prices are missing for {missing:.1} of {gpu_hours:.1} GPU-hours: sums of dollars exclude them, \
+                 and waste is valued at the mean price of the others"
             ));
         }
     }
@@ -269,7 +268,7 @@ impl Builder {
     /// Adds notes about missing hours, by account and region.
     fn note_missing_hours(&mut self) {
         if self.hours.is_empty() {
-            self.notes.push("there is no row of hours for this time: what GPUs did is not known".to_owned());
+            self.notes.push("there are no hourly rows for this period: GPU use is unknown".to_owned());
         }
         let is_one = self.hours.len() == 1;
         for ((account, region), hours) in &self.hours {
@@ -300,17 +299,18 @@ fn missing_hours((from, to): (Timestamp, Timestamp), hours: &BTreeSet<Timestamp>
     // Hours that began before the period are not part of it, and the last one is not completed.
     if first.since(from) >= HOUR {
         missing.push(format!(
-            "nothing is kept of the time from {} to {} (longer ago than what is kept, or not watched), nor of jobs that ended then",
+            "there are no data from {} to {} (before the retention, or not watched), and none about jobs that \
+             ended then",
             moment(from),
             moment(first)
         ));
     }
     let between = (end.since(first).as_secs() / HOUR.as_secs()).saturating_sub(hours.len() as u64);
     if between > 0 {
-        missing.push(format!("{} in between have no rows: the service did not run", counted(between, "hour")));
+        missing.push(format!("{} in between have no rows because the service did not run", counted(between, "hour")));
     }
     if to.since(end) >= HOUR * 2 {
-        missing.push(format!("nothing is counted of the time from {} to {}", moment(end), moment(to)));
+        missing.push(format!("nothing was counted from {} to {}", moment(end), moment(to)));
     }
     missing
 }
@@ -372,11 +372,11 @@ fn failures(by_category: BTreeMap<String, (u64, f64)>) -> Vec<Failures> {
 fn who(category: FailureCategory) -> &'static str {
     match category {
         FailureCategory::UserCode => "the job's owner",
-        FailureCategory::Misconfiguration => "the job's owner, or whoever runs the queue",
+        FailureCategory::Misconfiguration => "the job's owner, or the operator of the queue",
         FailureCategory::TimedOut => "the job's owner",
-        FailureCategory::Terminated => "whoever asked for its end",
-        FailureCategory::Preempted => "whoever runs the queue",
-        FailureCategory::AccountQuota => "whoever runs the account",
+        FailureCategory::Terminated => "the person who cancelled it",
+        FailureCategory::Preempted => "the operator of the queue",
+        FailureCategory::AccountQuota => "the administrator of the account",
         FailureCategory::Capacity | FailureCategory::SagemakerInternal => "AWS",
     }
 }

@@ -42,7 +42,7 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         escaped(&summary(report))
     )?;
     wastes(out, report)?;
-    gpus(out, "What GPUs did", &report.parts, report.gpu_hours, "bar")?;
+    gpus(out, "GPU use", &report.parts, report.gpu_hours, "bar")?;
     let idle: f64 = report.idle.iter().map(|gpus| gpus.gpu_hours).sum();
     gpus(out, "Unallocated, by cause", &report.idle, idle, "waste")?;
     objectives(out, report)?;

@@ -128,7 +128,7 @@ fn every_key_breaks_it_down_and_what_a_job_lacks_is_named_none() {
     assert_eq!(made(&[]).breakdown.len(), 1);
     let empty = Builder::new(at(0), at(1), Vec::new(), Vec::new()).finish();
     assert_eq!((empty.dollars, empty.gpu_hours), (None, 0.0));
-    assert!(text(&empty).contains("what GPUs did is not known"), "{}", text(&empty));
+    assert!(text(&empty).contains("GPU use is unknown"), "{}", text(&empty));
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "  {}. {}", number + 1, in_words(waste))?;
         writeln!(out, "     {}", waste.advice)?;
     }
-    gpus(out, "What GPUs did", &report.parts, report.gpu_hours)?;
+    gpus(out, "GPU use", &report.parts, report.gpu_hours)?;
     let idle: f64 = report.idle.iter().map(|gpus| gpus.gpu_hours).sum();
     gpus(out, "Unallocated, by cause", &report.idle, idle)?;
     waits(out, report)?;
@@ -66,7 +66,7 @@ pub fn summary(report: &Report) -> String {
     let hours = report.hours_from.zip(report.hours_to);
     let hours = hours.map(|(from, to)| format!(" from {} to {}", moment(from), moment(to))).unwrap_or_default();
     let mut text = format!(
-        "{} ended. In hours that are over{hours}, jobs held {}{} of {}{}, {:.0} %.",
+        "{} ended. In completed hours{hours}, jobs held {}{} of {}{}, {:.0} %.",
         counted(report.jobs, "job"),
         in_hours(report.used_gpu_hours),
         cost(report.used_dollars),

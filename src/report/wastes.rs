@@ -21,31 +21,31 @@ pub(super) const KINDS: [WasteKind; 7] = [
     WasteKind {
         name: "no_demand",
         columns: &["unallocated_no_demand_gpu_seconds"],
-        words: "GPUs that nobody asked for",
+        words: "GPUs without demand",
         advice: "lower the limit of the service environment, or move work to these hours",
     },
     WasteKind {
         name: "quota_bound",
         columns: &["unallocated_quota_bound_gpu_seconds"],
-        words: "GPUs kept free by quotas and limits while jobs waited for them",
+        words: "GPUs unused because of quotas and limits while jobs waited",
         advice: "let shares lend and borrow, or move quota to the shares that wait",
     },
     WasteKind {
         name: "shape_does_not_fit",
         columns: &["unallocated_shape_does_not_fit_gpu_seconds"],
-        words: "GPUs free in a shape that no waiting job fits",
+        words: "GPUs free in a shape that fits no waiting job",
         advice: "submit smaller jobs beside the large ones, or let smaller ones go first",
     },
     WasteKind {
         name: "running_idle",
         columns: &["running_idle_gpu_seconds"],
-        words: "GPUs held by running jobs on hosts that did nothing",
+        words: "GPUs held by running jobs on idle hosts",
         advice: "the rule GpusIdleWhileRunning names their queues; end them, or fix their input pipelines",
     },
     WasteKind {
         name: "starting",
         columns: &["scheduled_gpu_seconds", "starting_gpu_seconds"],
-        words: "GPUs held while instances were looked for, and data and images downloaded",
+        words: "GPUs held during capacity search and while data and images were downloaded",
         advice: "use warm pools, smaller images, or FastFile input",
     },
     WasteKind {

@@ -105,7 +105,7 @@ impl ArchiveRows {
         series: &[SavedSeries],
         writer: Option<&ArchiveWriter>,
     ) -> Result<Self, StartError> {
-        let failed = |error: StoreError| StartError::new("reading what is to be archived", error);
+        let failed = |error: StoreError| StartError::new("reading the rows to archive", error);
         let begin = store.call(|store| store.hour_begin()).await.map_err(failed)?;
         // If the saved state is unreadable, start from scratch: counters continue, and only the current hour is
         // incomplete.

@@ -52,8 +52,8 @@ impl ClockWatch {
     pub(super) fn problem(&self) -> Option<String> {
         let speed = units::trimmed((self.speed? * 10.0).round() / 10.0);
         Some(format!(
-            "clock: AWS's clock runs {speed} times as fast as this machine's, so that waits and ages are wrong: a simulator is asked \
-             that runs at another speed; start it with `simulate --speed 1`, or look at `demo`"
+            "clock: AWS's clock runs {speed} times as fast as this machine's, so waits and ages are wrong: the \
+             endpoint is a simulator at another speed; start it with `simulate --speed 1`, or use `demo`"
         ))
     }
 }

@@ -149,7 +149,7 @@ fn warn(bad: u64, store: &std::path::Path) {
         tracing::warn!(
             bad,
             path = %store.display(),
-            "frames of cannot read the history for a query and are left out; they go when their time is up"
+            "skipped unreadable frames of the history; they are deleted when they expire"
         );
     }
 }

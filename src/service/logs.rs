@@ -42,13 +42,13 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
     /// There is no exporter for traces.
-    #[error("traces cannot be sent: {0}")]
+    #[error("cannot set up the export of traces: {0}")]
     Traces(#[source] ExportError),
     /// There is no exporter for log records.
-    #[error("logs cannot be sent: {0}")]
+    #[error("cannot set up the export of logs: {0}")]
     Records(#[source] ExportError),
     /// Logging was already started.
-    #[error("logs cannot be started: {0}")]
+    #[error("cannot set up logging: {0}")]
     Started(#[from] TryInitError),
 }
 

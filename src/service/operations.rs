@@ -141,7 +141,7 @@ impl Operations {
                     });
                 }
                 Err(_) => {
-                    let message = format!("{MAX_TESTS} tests wait for their receivers; try again");
+                    let message = format!("{MAX_TESTS} test notifications are in progress; try again");
                     let _ = reply.send(Err(Refusal::Unavailable(message)));
                 }
             },
@@ -151,5 +151,5 @@ impl Operations {
 
 /// Refusal: nothing was done because the state file is unusable.
 fn unavailable(error: StoreError) -> Refusal {
-    Refusal::Unavailable(format!("the state file cannot be used: {error}"))
+    Refusal::Unavailable(format!("cannot use the state file: {error}"))
 }

@@ -46,7 +46,7 @@ impl Problems {
         let rules = self
             .rules
             .iter()
-            .map(|rules| format!("rule files: they have errors, and the previous rules stay in effect: {rules}"));
+            .map(|rules| format!("rule files: they have errors; the previous rules stay in effect: {rules}"));
         let archive = self.archive.iter().map(|error| format!("archive: {error}"));
         let sinks = self.sinks.iter().map(|(sink, error)| format!("sink {sink}: {error}"));
         rules.chain(archive).chain(self.clock.clone()).chain(sinks).collect()

@@ -126,7 +126,7 @@ async fn join(
                 tracing::error!(problem, log = %replication.log, "cannot reach the replication log; retrying");
                 let snapshot = Snapshot {
                     place: watching.place(),
-                    not_ready: Some(format!("the log cannot be reached: {problem}")),
+                    not_ready: Some(format!("cannot reach the replication log: {problem}")),
                     ..Snapshot::default()
                 };
                 match &waiting {
@@ -336,10 +336,10 @@ async fn show(
                 snapshot.alerts = alerts.into();
             });
         }
-        let trouble = now.trouble.as_ref().map(|trouble| format!("the log of the replicas: {trouble}"));
+        let trouble = now.trouble.as_ref().map(|trouble| format!("the replication log failed: {trouble}"));
         snapshot.send_modify(|snapshot| {
             if !snapshot.ready {
-                snapshot.not_ready = Some(trouble.clone().unwrap_or_else(|| "the log has no figures yet".to_owned()));
+                snapshot.not_ready = Some(trouble.clone().unwrap_or_else(|| "the log has no metrics yet".to_owned()));
             }
             snapshot.store_error = trouble;
             snapshot.replica = Some(replica_view::of(&now));

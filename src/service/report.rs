@@ -41,7 +41,7 @@ pub enum ReportError {
     #[error("{0}")]
     Usage(String),
     /// The report thread panicked.
-    #[error("the report was not made to its end: {0}")]
+    #[error("building the report failed: {0}")]
     Ended(#[source] tokio::task::JoinError),
 }
 
@@ -114,10 +114,7 @@ impl Sources {
                 seen.insert(row.key());
             })?;
             if bad > 0 {
-                notes.push(format!(
-                    "{bad} rows of {} in the state file cannot be read, and are left out",
-                    R::TABLE.as_str()
-                ));
+                notes.push(format!("{bad} unreadable rows of {} in the state file were skipped", R::TABLE.as_str()));
             }
         }
         if let Some(archive) = &self.archive {
@@ -130,7 +127,7 @@ impl Sources {
             .await?;
             notes.extend(read.unreadable.into_iter().map(|problem| format!("left out: {problem}")));
             if read.more_unreadable > 0 {
-                notes.push(format!("left out: {} more files that cannot be read", read.more_unreadable));
+                notes.push(format!("skipped {} more unreadable files", read.more_unreadable));
             }
         }
         Ok(notes)

@@ -36,7 +36,7 @@ pub enum RulesError {
         is_missing: bool,
     },
     /// Not a regular file.
-    #[error("{} is {kind}, where a file of rules is needed", path.display())]
+    #[error("{} is {kind}, not a rule file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum RulesError {
     #[error("more than {MAX_FILES} files")]
     TooManyFiles,
     /// A folder without a file of the wanted kind.
-    #[error("{} holds no file of that kind: *.yaml or *.yml, tests *.test.yaml", .0.display())]
+    #[error("{} contains no rule files: *.yaml or *.yml, tests *.test.yaml", .0.display())]
     EmptyFolder(PathBuf),
     /// A bucket that cannot be opened, or an object that cannot be read.
     #[error("{0}")]
@@ -65,7 +65,7 @@ pub enum RulesError {
 
 fn glob_hint(path: &Path, is_missing: bool) -> &'static str {
     if is_missing && path.to_string_lossy().contains(['*', '?', '[']) {
-        "; this is no glob: name the folder, of which all *.yaml and *.yml are read"
+        "; globs are not supported: name the folder, and all its *.yaml and *.yml files are read"
     } else {
         ""
     }
@@ -192,7 +192,7 @@ impl InBucket {
         }
         let found = texts.folder(name, is_rule_file).await?;
         if found.is_empty() {
-            return Err(StorageError::lasting(format!("{address} holds no object of that kind: *.yaml or *.yml")));
+            return Err(StorageError::lasting(format!("{address} contains no rule files: *.yaml or *.yml")));
         }
         Ok(found.into_iter().map(|(address, text)| (PathBuf::from(address), text)).collect())
     }
@@ -293,7 +293,7 @@ pub(super) fn parsed(texts: &RuleTexts) -> Result<Vec<Rule>, RulesError> {
                 for rule in parsed {
                     if !names.insert(rule.name().to_owned()) {
                         let name = rule.name();
-                        problems.push(format!("{}: a rule of another file is called {name} too", file.display()));
+                        problems.push(format!("{}: another file has a rule named {name} too", file.display()));
                     }
                     rules.push(rule);
                 }
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(path_problem(folder.path()), None);
         assert!(path_problem(Path::new("/nowhere")).unwrap().to_string().contains("cannot read /nowhere"));
         for glob in ["*.yaml", "rules-?.yml", "[a-c].yaml"] {
-            assert!(path_problem(&at(glob)).unwrap().to_string().contains("no glob: name the folder"), "{glob}");
+            assert!(path_problem(&at(glob)).unwrap().to_string().contains("globs are not supported"), "{glob}");
         }
         assert!(path_problem(Path::new("/dev/zero")).unwrap().to_string().contains("a device"));
     }

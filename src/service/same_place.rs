@@ -67,7 +67,8 @@ impl SamePlace {
         let targets = Arc::clone(&self.targets.borrow_and_update());
         let Some(other) = twin(&self.own, account, &targets) else { return };
         let _ = self.refusal.set(format!(
-            "account {account} and region {} are those of the target {}, too, whose role is of this account: list all queues in one of the two",
+            "the target {} has the same account {account} and region {}, through its role: list all queues in one \
+             of the two targets",
             self.own.region, other.name
         ));
     }

@@ -32,7 +32,7 @@ pub enum Undelivered {
     #[error("{}", .0.reason)]
     Refused(Failure),
     /// The receiver did not answer in time.
-    #[error("no answer within {}", humantime::format_duration(*.0))]
+    #[error("no response within {}", humantime::format_duration(*.0))]
     NoAnswer(Duration),
     /// One of several samples failed.
     #[error("{}: {cause}", sample.as_str())]

@@ -83,7 +83,7 @@ impl Changes {
             let table = tables(connection)?.iter().find(|table| table.name == *name);
             let known = table.is_some_and(|table| changes.columns.iter().all(|column| table.columns.contains(column)));
             if !known || changes.key > changes.columns.len() {
-                return Err(StoreError::Value(format!("there is no table {name} with these columns in this version")));
+                return Err(StoreError::Value(format!("this version has no table {name} with these columns")));
             }
             changes.apply(name, connection)?;
         }
@@ -248,7 +248,7 @@ fn of_sql(value: ValueRef<'_>) -> Value {
 }
 
 fn to_sql(value: &Value) -> Result<ToSqlOutput<'_>, StoreError> {
-    let other = || StoreError::Value("a value is of a kind that no column has".to_owned());
+    let other = || StoreError::Value("a value has a type that no column has".to_owned());
     Ok(match value {
         Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
         Value::Integer(number) => ToSqlOutput::Owned(i64::try_from(*number).map_err(|_| other())?.into()),

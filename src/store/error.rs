@@ -99,22 +99,23 @@ impl fmt::Display for StoreError {
         match self {
             Self::FromTheFuture { found, known } => write!(
                 f,
-                "it has version {found} and this build knows versions up to {known}: run the newer build, or give \
-                 `store` another path"
+                "it has version {found} and this build knows versions up to {known}: run the newer build, or set \
+                 another path in `store`"
             ),
-            Self::NotOurs => f.write_str("it is the database of another program: give `store` another path"),
-            Self::Foreign => f.write_str(
-                "it is a file of something else, and is left as it is: move it away, or give `store` another path",
-            ),
-            Self::Corrupt(reason) => write!(f, "it is broken: {reason}"),
-            Self::Value(reason) => write!(f, "a stored value cannot be read or written: {reason}"),
+            Self::NotOurs => f.write_str("it is the database of another program: set another path in `store`"),
+            Self::Foreign => {
+                f.write_str("it is not a state file, and was not changed: move it away, or set another path in `store`")
+            }
+            Self::Corrupt(reason) => write!(f, "it is corrupt: {reason}"),
+            Self::Value(reason) => write!(f, "cannot read or write a stored value: {reason}"),
             Self::Unwritable(reason) | Self::Sqlite(reason) | Self::Replaced(reason) | Self::Overwritten(reason) => {
                 f.write_str(reason)
             }
             Self::InUse => f.write_str(
-                "another service runs on it, and two would send every notification twice: end that one, or give `store` another path",
+                "another process uses it, and two would send every notification twice: stop the other one, or set \
+                 another path in `store`",
             ),
-            Self::NotLeading => f.write_str("this replica does not lead, and leaves the state alone"),
+            Self::NotLeading => f.write_str("this replica is not the leader, so it does not change the state"),
             Self::Closed => f.write_str("the store is closed"),
             Self::At { path, error } => write!(f, "state file {path}: {error}"),
         }
@@ -135,7 +136,7 @@ impl From<rusqlite::Error> for StoreError {
                 | ErrorCode::PermissionDenied,
             ) => Self::Unwritable(error.to_string()),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                Self::Sqlite(format!("another program has it locked ({error})"))
+                Self::Sqlite(format!("another program has locked it ({error})"))
             }
             // The stored value has another type than expected.
             None if is_of_a_value(&error) => Self::Value(error.to_string()),

@@ -40,7 +40,7 @@ pub(super) fn page(
 pub(super) fn bad(connection: &Connection) -> Result<Judged<()>, StoreError> {
     let mut judged = rows::judge(connection, "job", "SELECT id, body FROM job", |row| {
         let job = job(row)?;
-        if is_readable(&job) { Ok(()) } else { Err(StoreError::Value("it is no job".to_owned())) }
+        if is_readable(&job) { Ok(()) } else { Err(StoreError::Value("it is not a job".to_owned())) }
     })?;
     judged.good.clear();
     Ok(judged)

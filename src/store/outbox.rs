@@ -115,7 +115,7 @@ impl Store {
 }
 
 /// Why a resolve is not sent after its firing was given up.
-const UNTOLD: &str = "its firing was not delivered";
+const UNTOLD: &str = "its firing notification was not delivered";
 
 fn settle(
     transaction: &Connection,
@@ -246,7 +246,7 @@ pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp
             // A resolve always finds room: there is at most one per firing.
             Fate::Queue if row.kind() == Kind::Fired && !has_room(transaction, row, &mut waiting)? => {
                 over_limit += 1;
-                dead("too many notifications wait for the receiver")
+                dead("the receiver has too many pending notifications")
             }
             Fate::Queue => (row.state, row.last_error.clone()),
         };
@@ -383,7 +383,7 @@ pub(super) fn judged(connection: &Connection, now: Timestamp) -> Result<Judged<O
     rows::judge(connection, "outbox", &sql, |found| {
         let row = read(found)?;
         let (alert, episode, kind): (String, i64, String) = (found.get(13)?, found.get(14)?, found.get(15)?);
-        let wrong = |what: &str| Err(StoreError::Value(format!("its {what} is not what it was when it was written")));
+        let wrong = |what: &str| Err(StoreError::Value(format!("its {what} changed after it was written")));
         // Ids of reminders depend on more.
         if !row.while_firing && row.id != NotificationId::of(&row.transition, &row.receiver) {
             return wrong("id, receiver or body");

@@ -97,7 +97,7 @@ fn judged_alerts(connection: &Connection) -> Result<Judged<Alert>, StoreError> {
         let is_of_target = alert.labels.contains_key("region");
         let is_its = is_of_target || alert.id == AlertId::of(&alert.rule, &alert.by);
         if alert.id.as_str() != row.get::<_, String>(0)? || !is_its {
-            return Err(StoreError::Value("its id is not what it was when it was written".to_owned()));
+            return Err(StoreError::Value("its id changed after it was written".to_owned()));
         }
         Ok(alert)
     })

@@ -207,7 +207,7 @@ fn is_of_a_row(verdict: &str) -> bool {
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Migrations::from_slice(MIGRATIONS)
         .to_latest(connection)
-        .map_err(|error| StoreError::Sqlite(format!("the tables cannot be brought up to date: {error}")))
+        .map_err(|error| StoreError::Sqlite(format!("cannot migrate the tables: {error}")))
 }
 
 #[cfg(test)]

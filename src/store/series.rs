@@ -67,7 +67,7 @@ pub(super) fn load(connection: &Connection) -> Result<Judged<SavedSeries>, Store
     rows::judge(connection, "series", sql, |row| {
         let (value, sum): (f64, f64) = (row.get(2)?, row.get(4)?);
         if !value.is_finite() || !sum.is_finite() {
-            return Err(StoreError::Value("its value is no number".to_owned()));
+            return Err(StoreError::Value("its value is not a number".to_owned()));
         }
         Ok(SavedSeries {
             metric: row.get::<_, String>(0)?.into(),

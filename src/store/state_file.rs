@@ -64,7 +64,7 @@ impl StateFile {
                 return Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: Some(file) });
             }
         }
-        Err(StoreError::Replaced("it is replaced again and again".to_owned()))
+        Err(StoreError::Replaced("it keeps being replaced".to_owned()))
     }
 
     /// Records the identity of an open file without a lock, for tools beside a service.
@@ -78,7 +78,7 @@ impl StateFile {
     pub(super) fn lost(&self) -> Option<StoreError> {
         match std::fs::metadata(&self.path) {
             Ok(found) if Identity::from(&found) == self.identity => self.overwritten(found.len()),
-            Ok(_) => Some(StoreError::Replaced("another file was put in its place while the service ran".to_owned())),
+            Ok(_) => Some(StoreError::Replaced("it was replaced by another file while the service ran".to_owned())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some(StoreError::Replaced("it was deleted while the service ran".to_owned()))
             }
@@ -101,7 +101,7 @@ impl StateFile {
         }
         // A vacuumed file is smaller too, but its header says so.
         let is_cut = bytes < before && (!is_whole || bytes < bytes_by(&header));
-        is_cut.then(|| StoreError::Overwritten("it was cut short while the service ran".to_owned()))
+        is_cut.then(|| StoreError::Overwritten("it was truncated while the service ran".to_owned()))
     }
 }
 
@@ -144,7 +144,7 @@ impl From<&Metadata> for Identity {
 }
 
 fn unusable(how: &str, error: &std::io::Error) -> StoreError {
-    StoreError::Unwritable(format!("it cannot be {how}: {error}"))
+    StoreError::Unwritable(format!("cannot {how} it: {error}"))
 }
 
 #[cfg(target_os = "linux")]
@@ -175,7 +175,7 @@ mod lock {
         match fcntl(file, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-            Err(error) => Err(StoreError::Unwritable(format!("it cannot be locked: {error}"))),
+            Err(error) => Err(StoreError::Unwritable(format!("cannot lock it: {error}"))),
         }
     }
 }
@@ -192,7 +192,7 @@ mod lock {
         match file.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
-            Err(TryLockError::Error(error)) => Err(StoreError::Unwritable(format!("it cannot be locked: {error}"))),
+            Err(TryLockError::Error(error)) => Err(StoreError::Unwritable(format!("cannot lock it: {error}"))),
         }
     }
 }

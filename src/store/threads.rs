@@ -77,7 +77,7 @@ fn started() -> Result<&'static Threads, StoreError> {
         match threads.add() {
             Ok(()) => {}
             Err(error) if number == 0 => {
-                return Err(StoreError::Sqlite(format!("the stores' threads cannot be started: {error}")));
+                return Err(StoreError::Sqlite(format!("cannot start the threads for state files: {error}")));
             }
             Err(error) => tracing::warn!(
                 %error,

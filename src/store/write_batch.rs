@@ -175,7 +175,7 @@ impl Store {
         let Some(batch) = &mut self.batch else { return Ok(None) };
         if std::mem::take(&mut batch.lost) {
             return Err(StoreError::Unwritable(
-                "the state file failed; what it had not kept is to be done again".to_owned(),
+                "the state file failed; changes that it had not stored are repeated".to_owned(),
             ));
         }
         let mut changes = std::mem::take(&mut batch.carried);

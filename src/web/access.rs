@@ -25,7 +25,8 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/favicon.svg"];
 const OPEN_BELOW: &str = "/assets/";
 
 /// Configuration hint for callers without a token for acting.
-const ACT_HINT: &str = "give somebody a token in the configuration: `api: { tokens: [{ name: NAME, token: \"${VARIABLE}\", may: operate }] }`";
+const ACT_HINT: &str =
+    "add a token to the configuration: `api: { tokens: [{ name: NAME, token: \"${VARIABLE}\", may: operate }] }`";
 
 /// A configured token, as a hash.
 #[derive(Clone)]

@@ -104,7 +104,7 @@ pub(super) struct AlertFigure {
 /// One alert, in its current or final state.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}", tag = "alerts",
-    params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it")),
+    params(("id" = String, Path, description = "Id from `GET /api/v1/alerts`")),
     responses((status = 200, body = AlertDetail), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody))
 )]
 pub(super) async fn alert(
@@ -125,7 +125,7 @@ pub(super) async fn alert(
 /// Parameters of an alert's values.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "what the document says; `times` reads it")]
+#[expect(dead_code, reason = "documentation only; `times` parses it")]
 struct FigureParameters {
     /// Start time, as in `/api/v1/history`; six hours before it last fired by default.
     from: Option<String>,
@@ -136,7 +136,7 @@ struct FigureParameters {
 /// The value behind an alert over time, by default from six hours before it fired.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}/figure", tag = "alerts",
-    params(("id" = String, Path, description = "As `GET /api/v1/alerts` lists it"), FigureParameters),
+    params(("id" = String, Path, description = "Id from `GET /api/v1/alerts`"), FigureParameters),
     responses(
         (status = 200, body = AlertFigure), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody),
         (status = 503, body = ErrorBody)
@@ -170,14 +170,14 @@ pub(super) async fn figure(
         why_none: None,
     };
     let Some(past) = rule_of(&target, alert).await? else {
-        let why_none = Some("its rule is gone, or is another now");
+        let why_none = Some("its rule was removed or changed");
         return Ok(Json(AlertFigure { why_none, ..figure }));
     };
     let (above, threshold, recover) = past.condition().map(parts).unwrap_or_default();
     let (metric, unit) = (past.metric().map(|metric| metric.name), past.unit().unwrap_or(unit));
     let figure = AlertFigure { metric, unit, threshold: Some(threshold), recover: Some(recover), ..figure };
     if past.metric().is_some_and(|metric| metric.labels.contains(&"job")) {
-        let why_none = Some("figures of single jobs are not recorded; the page of the job has its times");
+        let why_none = Some("metrics of single jobs are not recorded; the page of the job shows its times");
         return Ok(Json(AlertFigure { why_none, ..figure }));
     }
     let every = (to.since(from) / MAX_FRAMES).min(step);
@@ -188,7 +188,7 @@ pub(super) async fn figure(
     })
     .await?;
     if figure.values.iter().all(Option::is_none) {
-        figure.why_none = Some("no figures were recorded in this time");
+        figure.why_none = Some("no metrics were recorded in this period");
     }
     Ok(Json(figure))
 }
@@ -305,7 +305,7 @@ struct Found {
 
 /// Finds an alert by its id: current or recently resolved, or else from the stored history.
 async fn find(pages: &Pages, id: Result<Path<String>, PathRejection>) -> Result<Found, ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not readable text"))?;
+    let Path(id) = id.map_err(|_| ApiError::bad_request("the alert's id is not UTF-8 text"))?;
     let targets = pages.watched(&PlaceFilter::default());
     let episodes_of = |target: &WatchedTarget| {
         let (history, alert) = (target.history.clone(), id.clone());

@@ -28,7 +28,7 @@ pub(super) async fn conditional(request: Request, next: Next) -> Response {
     let (mut parts, body) = response.into_parts();
     // The body is complete already: no route under `/api` streams.
     let Ok(body) = to_bytes(body, usize::MAX).await else {
-        return ApiError::unavailable("no_answer", "the answer was not complete; try again").into_response();
+        return ApiError::unavailable("no_answer", "the response was incomplete; try again").into_response();
     };
     let hash: String = Sha256::digest(&body).iter().take(DIGITS).map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("W/\"{hash}\"");

@@ -57,7 +57,7 @@ impl ApiError {
 
     /// 405: method not supported.
     pub(super) fn method_not_allowed() -> Self {
-        let message = "this path does not take this method; see /api/v1/openapi.json";
+        let message = "this path does not support this method; see /api/v1/openapi.json";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
@@ -73,13 +73,13 @@ impl ApiError {
 
     /// 401: no token.
     pub(super) fn token_needed() -> Self {
-        let message = "this needs a token of `api.tokens`: send it as `Authorization: Bearer TOKEN`";
+        let message = "a token of `api.tokens` is required: send it as `Authorization: Bearer TOKEN`";
         Self::new(StatusCode::UNAUTHORIZED, "token_needed", message)
     }
 
     /// 401: unknown token.
     pub(super) fn wrong_token() -> Self {
-        let message = "the token is none of `api.tokens`; it may have been replaced";
+        let message = "the token is not in `api.tokens`; it may have been replaced";
         Self::new(StatusCode::UNAUTHORIZED, WRONG_TOKEN, message)
     }
 
@@ -106,7 +106,7 @@ impl ApiError {
 
     /// 415: the body is not JSON.
     pub(super) fn not_json() -> Self {
-        let message = "send JSON, with `Content-Type: application/json`; `{}` where there is nothing to say";
+        let message = "send JSON, with `Content-Type: application/json`; use `{}` for an empty body";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", message)
     }
 
@@ -137,7 +137,7 @@ impl ApiError {
 
     /// 504: the response took too long.
     pub(super) fn timed_out() -> Self {
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", "the service is too busy to answer; try again")
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", "the service is overloaded; try again")
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {

@@ -210,7 +210,7 @@ pub(super) async fn history(
     let watched = parameters.targets(&pages);
     let (asked, view) = parameters.asked(now)?;
     let mut views = targets::read(watched, asked, vec![view]).await?;
-    views.pop().map(Json).ok_or_else(|| ApiError::unavailable("no_answer", "history cannot be read now; try again"))
+    views.pop().map(Json).ok_or_else(|| ApiError::unavailable("no_answer", "the history is unavailable; try again"))
 }
 
 /// History of several metrics in one pass: each as in `/api/v1/history`, in this order.
@@ -260,7 +260,7 @@ struct Asked {
 /// Parameters for the history of several metrics.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "what the document says; `HistoryParameters` is what is read")]
+#[expect(dead_code, reason = "documentation only; `HistoryParameters` is parsed")]
 struct HistoriesParameters {
     /// Metric names from `docs/METRICS.md`, comma-separated; for distributions with the statistic after a colon, as
     /// in `queue.wait:p95`. At most 24.

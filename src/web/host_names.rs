@@ -137,8 +137,8 @@ impl Hosts {
 
     fn refusal(&self, host: &str) -> ApiError {
         ApiError::forbidden_host(format!(
-            "this service does not answer to the name {}: ask http://{}, or set `external_url` to the address under which it is to be \
-             reached",
+            "requests for the host {} are not accepted: use http://{}, or set `external_url` to the public address \
+             of the service",
             shown(host),
             self.listens_at
         ))

@@ -138,7 +138,7 @@ pub(super) async fn context(
     State(pages): State<Pages>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ContextBody>, ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
+    let Path(id) = id.map_err(|_| ApiError::bad_request("the job id is not UTF-8 text"))?;
     let targets = pages.watched(&PlaceFilter::default());
     let answers = ask_each(targets, |reply| JobQuery::Context { id: id.as_str().into(), reply }).await?;
     let Some(around) = answers.given.into_iter().find_map(|(_, found)| found) else {

@@ -289,7 +289,7 @@ pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     let targets = pages.watched(&PlaceFilter { account, region });
     if sort == Some(Sort::Waiting) {
         if after.is_some() {
-            return Err(ApiError::bad_request("sort=waiting has one page; narrow it down instead of giving `after`"));
+            return Err(ApiError::bad_request("sort=waiting has one page; use filters instead of `after`"));
         }
         let asked =
             ask_each(targets, |reply| JobQuery::WaitingLongest { filter: filter.clone(), reason, limit, reply });
@@ -307,7 +307,7 @@ pub(super) async fn jobs(State(pages): State<Pages>, RawQuery(query): RawQuery) 
 /// counts; if it matches several, the response is 409 and lists them.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path, description = "`jobId`, or what else a job may be found by"), PlaceFilter),
+    params(("id" = String, Path, description = "`jobId`, or another value that identifies a job"), PlaceFilter),
     responses(
         (status = 200, body = JobView), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
         (status = 503, body = ErrorBody)
@@ -319,7 +319,7 @@ pub(super) async fn job(
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobView>, ApiError> {
     let targets = pages.watched(&PlaceFilter::parse(query.as_deref())?);
-    let Path(words) = id.map_err(|_| ApiError::bad_request("the job id is not readable text"))?;
+    let Path(words) = id.map_err(|_| ApiError::bad_request("the job id is not UTF-8 text"))?;
     let answers = ask_each(targets, |reply| JobQuery::One { words: words.clone(), reply }).await?;
     match merged_jobs::meant(answers, &words) {
         JobMatches::One(job) => Ok(Json(*job)),
@@ -466,7 +466,7 @@ pub(super) async fn ask<T>(
     questions: &mpsc::Sender<JobQuery>,
     question: impl FnOnce(oneshot::Sender<T>) -> JobQuery,
 ) -> Result<T, ApiError> {
-    let no_answer = || ApiError::unavailable("no_answer", "the ledger does not answer now; try again");
+    let no_answer = || ApiError::unavailable("no_answer", "the job list is unavailable; try again");
     let (reply, answer) = oneshot::channel();
     questions.send(question(reply)).await.map_err(|_| no_answer())?;
     answer.await.map_err(|_| no_answer())

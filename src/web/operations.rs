@@ -117,7 +117,7 @@ pub(super) async fn asked<T>(
     operations: &mpsc::Sender<Operation>,
     operation: impl FnOnce(Reply<T>) -> Operation,
 ) -> Result<Outcome<T>, Refusal> {
-    let no_answer = || Refusal::Unavailable("the service does not take this now; try again".to_owned());
+    let no_answer = || Refusal::Unavailable("the service cannot accept this operation now; try again".to_owned());
     let (reply, answer) = oneshot::channel();
     operations.send(operation(reply)).await.map_err(|_| no_answer())?;
     answer.await.map_err(|_| no_answer())
@@ -148,7 +148,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 ApiError::too_large(MAX_BODY)
             } else {
-                ApiError::bad_request("the body did not arrive as a whole")
+                ApiError::bad_request("the body is incomplete")
             }
         })?;
         parse(&bytes).map(Self)

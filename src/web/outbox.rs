@@ -123,7 +123,7 @@ impl From<OutboxRow> for NotificationRow {
 /// Filters of a list of notifications.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "what the document says; `OutboxFilter` is what is read")]
+#[expect(dead_code, reason = "documentation only; `OutboxFilter` is parsed")]
 struct OutboxParameters {
     /// Only notifications of this AWS account.
     account: Option<String>,

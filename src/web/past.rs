@@ -77,7 +77,7 @@ pub(super) async fn ask<T>(
     past: &mpsc::Sender<PastQuery>,
     question: impl FnOnce(oneshot::Sender<T>) -> PastQuery,
 ) -> Result<T, ApiError> {
-    let no_answer = || ApiError::unavailable("no_answer", "history cannot be read now; try again");
+    let no_answer = || ApiError::unavailable("no_answer", "the history is unavailable; try again");
     let (reply, answer) = oneshot::channel();
     past.send(question(reply)).await.map_err(|_| no_answer())?;
     answer.await.map_err(|_| no_answer())

@@ -400,7 +400,7 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
     let state = snapshot.store_error.iter().map(|error| format!("state file: {error}"));
     let other = snapshot.replica.as_ref().filter(|replica| !replica.leads && !replica.same_config);
     let replicas = other.map(|_| {
-        "replicas: the leader has a different configuration; this replica would use its own after a takeover".to_owned()
+        "replicas: the leader has a different configuration; after a takeover this replica would use its own".to_owned()
     });
     let damaged = snapshot.replica.iter().filter_map(|replica| replica.damaged_copy.as_ref());
     let damaged = damaged.map(|damaged| format!("the log of the replicas: {damaged}"));

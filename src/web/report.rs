@@ -49,13 +49,14 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
     let to = to.map_or(Ok(now), |text| moment("to", &text, now))?;
     let from = from.map_or(Ok(to - DEFAULT_SPAN), |text| moment("from", &text, now))?;
     if from > now {
-        return Err(ApiError::bad_request("`from` is in the future: a report is about a time that is over"));
+        return Err(ApiError::bad_request("`from` is in the future: a report covers a past period"));
     }
     if from >= to {
         return Err(ApiError::bad_request("`from` must be before `to`"));
     }
     if to.since(from) > MAX_SPAN {
-        let message = "a report over the API is about 100 days at most; `trainspotter report --config` or `--archive` has no such limit";
+        let message = "a report over the API covers at most 100 days; `trainspotter report --config` or \
+         `--archive` has no such limit";
         return Err(ApiError::bad_request(message));
     }
     let by: Vec<String> =
@@ -65,7 +66,7 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
     }
     // A report covers all targets, and any of them can build it.
     let targets = pages.targets.borrow().clone();
-    let no_target = || ApiError::unavailable("no_answer", "no target is watched yet; try again");
+    let no_target = || ApiError::unavailable("no_answer", "no target is ready yet; try again");
     let target = targets.first().ok_or_else(no_target)?;
     let made = ask(&target.history, |reply| PastQuery::Report { from, to, by, reply }).await?;
     made.map(Json).map_err(|invalid| ApiError::bad_request(invalid.0))
@@ -79,7 +80,7 @@ fn parse(query: &str) -> Result<ReportParameters, ApiError> {
             "to" => &mut read.to,
             "by" => &mut read.by,
             _ => {
-                let message = format!("there is no parameter {}; there are from, to and by", shown(&key));
+                let message = format!("unknown parameter {}; there are from, to and by", shown(&key));
                 return Err(ApiError::bad_request(message));
             }
         };

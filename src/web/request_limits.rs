@@ -53,7 +53,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
 /// Applies limits and headers to all routes of `router` and its fallback.
 pub(super) fn guarded(router: Router, access: Access) -> Router {
     router
-        .fallback(async || ApiError::not_found("there is nothing at this path; see /api/v1/openapi.json"))
+        .fallback(async || ApiError::not_found("unknown path; see /api/v1/openapi.json"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(from_fn(conditional))
         .layer(DefaultBodyLimit::max(usize::try_from(MAX_BODY).unwrap_or(usize::MAX)))

@@ -194,11 +194,11 @@ impl NewSilence {
             }
             (None, Some(at)) => at,
             (Some(_), Some(_)) | (None, None) => {
-                return Err(ApiError::invalid("say how long: either duration_seconds or ends_at"));
+                return Err(ApiError::invalid("either duration_seconds or ends_at is required"));
             }
         };
         if ends_at <= now || ends_at > now + MAX_SPAN {
-            return Err(ApiError::invalid("a silence ends after now and within 366 days"));
+            return Err(ApiError::invalid("the end must be in the future and within 366 days"));
         }
         Ok(Silence { id: 0, matchers, starts_at: now, ends_at, author, comment })
     }
@@ -212,7 +212,7 @@ pub(super) struct Nothing {}
 /// Ends a silence now.
 #[utoipa::path(
     post, path = "/api/v1/silences/{id}/end", tag = "operation", request_body = Nothing,
-    params(("id" = i64, Path, description = "As `GET /api/v1/silences` lists it")),
+    params(("id" = i64, Path, description = "Id from `GET /api/v1/silences`")),
     responses(
         (status = 200, body = SilenceRow), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
@@ -225,7 +225,7 @@ pub(super) async fn end_silence(
     caller: Extension<Caller>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Json<SilenceRow>, ApiError> {
-    let Path(id) = id.map_err(|_| ApiError::not_found("silences have whole numbers; see GET /api/v1/silences"))?;
+    let Path(id) = id.map_err(|_| ApiError::not_found("silence ids are whole numbers; see GET /api/v1/silences"))?;
     let author = author(&caller)?;
     let ended = pages.end_silence(id, &author).await?;
     Ok(Json(SilenceRow::at(&ended, pages.clock.now())))

@@ -93,15 +93,15 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
     let right = match &estimate.quality {
         Some(quality) => {
             let (held, all) = (quality.coverage * quality.truths as f64, quality.truths);
-            format!(" Of the last {all} such intervals {held:.0} were right.")
+            format!(" Of the last {all} such intervals, {held:.0} contained the actual start.")
         }
-        None => " How often such intervals are right is not known yet.".to_owned(),
+        None => " The accuracy of such intervals is not known yet.".to_owned(),
     };
     let rough = match estimate.rough {
         None => "",
-        Some(Rough::FewTruths) => " It is rough: few estimates have come true so far.",
-        Some(Rough::Young) => " It is rough: all that came true did so within a few hours.",
-        Some(Rough::OftenWrong) => " It is rough: too many such intervals were wrong.",
+        Some(Rough::FewTruths) => " It is rough: few estimates have been verified so far.",
+        Some(Rough::Young) => " It is rough: the estimates verified so far span only a few hours.",
+        Some(Rough::OftenWrong) => " It is rough: too many such intervals missed the actual start.",
     };
     format!(
         "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}{rough}",
@@ -136,12 +136,12 @@ mod tests {
         };
         let rough =
             StartView::of(Outlook::Expected(Box::new(Estimate { rough: Some(Rough::Young), ..estimate.clone() })), now);
-        assert!(rough.rough && rough.sentence.ends_with("within a few hours."), "{}", rough.sentence);
+        assert!(rough.rough && rough.sentence.ends_with("only a few hours."), "{}", rough.sentence);
         let view = StartView::of(Outlook::Expected(Box::new(estimate)), now);
         assert_eq!(
             view.sentence,
             "Likely to start in 3h (P50); nine in ten such jobs start in more than 30 days at the latest, one in ten any moment or before. \
-             Of the last 50 such intervals 41 were right."
+             Of the last 50 such intervals, 41 contained the actual start."
         );
         assert_eq!((view.outlook, view.p90, view.coverage), ("expected", None, Some(0.82)));
         let none = StartView::of(Outlook::Unknown(Unknown::FewTruths(3)), now);

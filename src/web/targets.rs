@@ -187,7 +187,7 @@ pub(super) async fn ask_each<T>(
             if is_alone {
                 return asked.await;
             }
-            let late = || ApiError::unavailable("no_answer", "the ledger does not answer now; try again");
+            let late = || ApiError::unavailable("no_answer", "the job list is unavailable; try again");
             tokio::time::timeout(ANSWER_WITHIN, asked).await.unwrap_or_else(|_| Err(late()))
         }
     });

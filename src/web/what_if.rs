@@ -150,7 +150,7 @@ impl From<UseReport> for WhatIfUse {
     get, path = "/api/v1/what-if", tag = "figures",
     params(
         ("set" = Vec<String>, Query, description = "A change, such as `queue.research.share.speech.quota=8`; may be given more than once"),
-        ("past" = Option<String>, Query, description = "The past that `/api/v1/what-if/candidates` named, and not the latest: 404 once it is not kept any more"),
+        ("past" = Option<String>, Query, description = "Recording id from `/api/v1/what-if/candidates`, instead of the latest recording; 404 once it was deleted"),
         PlaceFilter
     ),
     responses(
@@ -210,7 +210,8 @@ fn report(past: &Past, changes: &[Change], prices: &Prices, before: Option<&Befo
 
 fn not_kept(id: &str) -> ApiError {
     ApiError::not_found(format!(
-        "there is no recording {}: this process keeps the latest {MAX_CACHED_RECORDINGS} for an hour; request the candidates again",
+        "there is no recording {}: the latest {MAX_CACHED_RECORDINGS} are kept for an hour; request the candidates \
+         again",
         shown(id)
     ))
 }
@@ -250,7 +251,7 @@ pub(super) async fn candidates(
             return Err(ApiError::bad_request(format!("unknown parameter {name:?}; there are account and region")));
         }
     }
-    let failed = || ApiError::unavailable("failed", "the past could not be read; try again");
+    let failed = || ApiError::unavailable("failed", "the recording is unavailable; try again");
     let permit = REPLAYING.acquire().await.map_err(|_| failed())?;
     let target = watched(&pages, &place)?;
     let (place, rows, prices) = kept_past(&target).await?;

@@ -120,7 +120,7 @@ fn parse_priority(value: &str) -> Result<i32, ApiError> {
 )]
 pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Result<Json<StartView>, ApiError> {
     let (asked, place) = WhenParameters::parse(query.as_deref().unwrap_or(""))?;
-    let too_busy = || ApiError::unavailable("busy", "another question is being answered; try again");
+    let too_busy = || ApiError::unavailable("busy", "another request is being computed; try again");
     let permit = RUNNING.acquire().await.map_err(|_| too_busy())?;
     let targets = pages.watched(&place);
     let answers = ask_each(targets, |reply| JobQuery::Present { asked: Box::new(asked.clone()), reply }).await?;
@@ -139,7 +139,7 @@ pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) 
         return Err(ApiError::conflict("several accounts or regions have this queue: give account and region"));
     }
     let Some(world) = world else {
-        return Err(ApiError::unavailable("not_ready", "the queues were not polled completely yet; try again"));
+        return Err(ApiError::unavailable("not_ready", "the first poll is not complete yet; try again"));
     };
     let capacity = capacity_of(&world, &asked.queue);
     let running = tokio::task::spawn_blocking(move || {

@@ -116,7 +116,7 @@ async fn a_receiver_that_hangs_is_given_up_on_and_tried_again() {
     let (first, second) = (hook.next().await, hook.next().await);
     assert_eq!(first.id, second.id);
     let (_, rows) = service.stop().await;
-    assert_eq!(rows[0].last_error.as_deref(), Some("no answer within 300ms"));
+    assert_eq!(rows[0].last_error.as_deref(), Some("no response within 300ms"));
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn an_endpoint_that_is_not_there_is_tried_again() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let failure = deliver(&format!("http://{address}"), STANDARD, &message("research")).await.unwrap_err();
     assert_eq!(failure.remedy, RetryClass::Retry { after: None });
-    assert!(failure.reason.starts_with("SNS was not reached: "), "{failure:?}");
+    assert!(failure.reason.starts_with("cannot reach SNS: "), "{failure:?}");
 }
 
 /// A fake SNS that always returns the same response.

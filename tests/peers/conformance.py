@@ -363,7 +363,7 @@ def training_jobs(account, sagemaker, batch):
             LastModifiedTimeAfter=long_ago, LastModifiedTimeBefore=far, NameContains="a", SortBy="CreationTime", SortOrder="Ascending")
         sagemaker.list_training_jobs(StatusEquals="Completed")
         sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")
-    with account.step("training jobs outside of the queues"):
+    with account.step("training jobs outside of the watched queues"):
         sagemaker.create_training_job(**training.everything("conformance-outside"))
         assert sagemaker.describe_training_job(TrainingJobName="conformance-outside")["TrainingJobStatus"] == "InProgress"
         sagemaker.stop_training_job(TrainingJobName="conformance-outside")

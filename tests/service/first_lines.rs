@@ -236,9 +236,9 @@ async fn a_region_with_a_typo_is_refused_at_the_start_with_the_right_one() {
     let mut service = trainspotter(&run);
     service.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret").env("NO_PROXY", "*");
     let (_service, page, mut reported) = listening_and_telling(service.stderr(Stdio::piped()).spawn().unwrap()).await;
-    let lines = lines_until(&mut reported, "is the region spelt right").await;
+    let lines = lines_until(&mut reported, "check the spelling of the region").await;
     assert!(lines.len() <= 10 && lines.iter().any(|line| line.contains("us-north-9")), "{lines:#?}");
-    readyz_says(&page, "is the region spelt right").await;
+    readyz_says(&page, "check the spelling of the region").await;
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_role_of_the_wrong_account_says_whom_it_must_trust() {
 async fn an_endpoint_that_is_not_aws_says_so() {
     let page = axum::Router::new().fallback(|| async { axum::response::Html("<html><body>Welcome</body></html>") });
     let lost = axum::Router::new().fallback(|| async { (axum::http::StatusCode::NOT_FOUND, "no such page") });
-    for (router, says) in [(page, "the answer is not AWS's"), (lost, "404")] {
+    for (router, says) in [(page, "the response is not AWS's"), (lost, "404")] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async { axum::serve(listener, router).await });

@@ -174,7 +174,7 @@ async fn a_ranking_whose_past_is_forgotten_goes_on_and_says_which_changes_are_of
         let arguments = [&["what-if", "--rank", "--url", &url], more].concat();
         let output = process::trainspotter(&arguments).output().await.unwrap();
         let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert!(output.status.success() && said.contains("no longer has the recording"), "{text}{said}");
+        assert!(output.status.success() && said.contains("deleted the recording"), "{text}{said}");
         text
     };
     let rows: Vec<Value> = serde_json::from_str(&rank(&["--json"]).await).unwrap();

@@ -329,10 +329,7 @@ async fn commands_ask_a_running_service_and_say_what_is_wrong() {
         "{reported}"
     );
     let (code, _, reported) = site.command(Some(WRONG), &["top"]).await;
-    assert!(
-        code == Some(1) && reported.contains("does not know this token") && !reported.contains(WRONG),
-        "{reported}"
-    );
+    assert!(code == Some(1) && reported.contains("rejected the token") && !reported.contains(WRONG), "{reported}");
     let file = site.folder.path().join("token");
     let (code, _, reported) = site.command(None, &["alerts", "--token-file", file.to_str().unwrap()]).await;
     assert_eq!(code, Some(0), "{reported}");

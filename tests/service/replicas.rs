@@ -148,12 +148,12 @@ async fn a_log_that_cannot_be_followed_is_a_clear_error_and_stays_as_it_is() {
     let whole = std::fs::read(&last).unwrap();
 
     std::fs::write(&last, &whole[..whole.len() - 1]).unwrap();
-    assert!(refused(&world, "cut").await.contains("cut off or damaged"));
+    assert!(refused(&world, "cut").await.contains("truncated or corrupt"));
     let newer = String::from_utf8_lossy(&whole).replacen("log 1 ", "log 2 ", 1);
     std::fs::write(&last, newer).unwrap();
     assert!(refused(&world, "newer").await.contains("newer version"));
     std::fs::write(&last, "something else").unwrap();
-    assert!(refused(&world, "foreign").await.contains("no record of Trainspotter"));
+    assert!(refused(&world, "foreign").await.contains("not a record of Trainspotter"));
     std::fs::write(&last, &whole).unwrap();
     std::fs::remove_file(log.join(format!("records/{:020}", 1))).unwrap();
     assert!(refused(&world, "headless").await.contains("not whole"));

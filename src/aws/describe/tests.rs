@@ -42,7 +42,7 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
         "a FAILED",
         "descriptions answered",
         "descriptions failed: DescribeServiceJob: AccessDeniedException: not you (allow batch:DescribeServiceJob to the role: \
-         deploy/iam-policy.json has all that is needed) (and 1 more)",
+         deploy/iam-policy.json lists all required permissions) (and 1 more)",
         "gone b",
         "training job t0",
         "training job t1",

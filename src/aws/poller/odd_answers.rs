@@ -86,7 +86,7 @@ async fn a_list_of_jobs_without_an_end_keeps_no_other_queue_waiting() {
         .await;
         let failures = failures(&observations);
         assert!(
-            matches!(failures.as_slice(), [one] if one.starts_with("jobs p: ListServiceJobs: the list has no end")),
+            matches!(failures.as_slice(), [one] if one.starts_with("jobs p: ListServiceJobs: the listing does not end")),
             "{failures:?}"
         );
         let shown = shown(&observations);
@@ -122,7 +122,7 @@ async fn every_list_of_the_topology_has_an_end() {
         };
         let observations = poll(circle).await;
         let failures = failures(&observations);
-        assert!(failures.iter().all(|one| one.contains("the list has no end")), "{endless}: {failures:?}");
+        assert!(failures.iter().all(|one| one.contains("the listing does not end")), "{endless}: {failures:?}");
         // The environments found are complete, even if the list has no end.
         assert_eq!(failures.is_empty(), endless == "describeserviceenvironments", "{endless}");
         assert!(shown(&observations).contains(&"limit list_pages 1".to_owned()), "{endless}");
@@ -220,7 +220,7 @@ async fn an_environment_that_is_not_there_is_reported() {
     let observations = poll(without_p).await;
     assert_eq!(failures(&observations), Vec::<String>::new());
     let invalid: Vec<_> = queues(&observations).iter().map(|one| one.invalid.clone()).collect();
-    assert_eq!(invalid, [vec!["Environment p is not there: no job of this queue can start.".to_owned()], vec![]]);
+    assert_eq!(invalid, [vec!["Environment p does not exist: no job of this queue can start.".to_owned()], vec![]]);
 }
 
 #[tokio::test]

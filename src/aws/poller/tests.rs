@@ -113,7 +113,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
     let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
     let shown = shown(&poll_once(&mut poller, &Questions::default()).await);
     let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you (allow batch:ListServiceJobs to the role: \
-                  deploy/iam-policy.json has all that is needed)";
+                  deploy/iam-policy.json lists all required permissions)";
     let expected = [
         "waiting p",
         "a STARTING",

@@ -69,7 +69,7 @@ pub(crate) fn invalid(kind: &str, name: Option<&str>, status: Option<&str>, reas
         return Vec::new();
     }
     let reason =
-        present(reason).map_or_else(|| "AWS does not say why".to_owned(), |reason| format!("AWS says: {reason}"));
+        present(reason).map_or_else(|| "AWS gives no reason".to_owned(), |reason| format!("AWS reports: {reason}"));
     vec![format!("{kind} {} is INVALID; {reason}.", name.unwrap_or_default())]
 }
 
@@ -325,7 +325,7 @@ mod tests {
             .job_state_time_limit_actions(limit("", 600))
             .build();
         let queue = queue(&detail, Policy::Fifo, None);
-        assert_eq!(queue.invalid, ["Queue q is INVALID; AWS says: the role is gone."]);
+        assert_eq!(queue.invalid, ["Queue q is INVALID; AWS reports: the role is gone."]);
         let after = Duration::from_secs(600);
         let reason = "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY".to_owned();
         assert_eq!(queue.time_limits, [TimeLimit { reason, after }]);

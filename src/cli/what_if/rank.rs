@@ -155,7 +155,8 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
         let mut answer = client.get(&["what-if"], &query).await;
         if past.is_some() && matches!(answer, Err(Failure::NotFound(_))) {
             say(format_args!(
-                "The service no longer has the recording that the ranking started with: further changes are compared with its latest one."
+                "The service deleted the recording that the ranking started with; the remaining changes are \
+                 compared with its latest recording."
             ));
             query.pop();
             past = None;
@@ -175,7 +176,7 @@ pub(super) async fn of_service(client: &Client, is_json: bool) -> Result<(), Fai
     }
     progress.end();
     if let Some(last) = failures.last() {
-        say(format_args!("{} of {} changes could not be tried: {}", failures.len(), candidates.len(), last.text()));
+        say(format_args!("{} of {} changes could not be simulated: {}", failures.len(), candidates.len(), last.text()));
     }
     match failures.pop() {
         Some(failure) if tried.is_empty() => Err(failure),

@@ -10,7 +10,8 @@ use trainspotter_core::yaml::HumanDuration;
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
 #[schemars(
-    description = "Where the archive is: s3://bucket/prefix, file:///folder or a folder relative to this file; or a place and more."
+    description = "Location of the archive: s3://bucket/prefix, file:///folder or a folder relative to this file; \
+     or an object with a location and options."
 )]
 pub(crate) enum ArchiveForm {
     /// The location alone.

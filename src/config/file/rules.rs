@@ -8,9 +8,9 @@ use crate::config::file::text_or_keys::text_or_keys;
 /// As written: a location, or keys.
 #[derive(Clone, Debug, JsonSchema)]
 #[serde(untagged)]
-#[schemars(
-    description = "A rule file or a folder of them, relative to this file; s3://bucket/prefix for the objects below a prefix, or for one whose name ends with .yaml or .yml; or such a place and more."
-)]
+#[schemars(description = "A rule file or a folder of them, relative to this file; s3://bucket/prefix for all objects \
+     below a prefix, or the name of one object that ends with .yaml or .yml; or an object with a \
+     location and options.")]
 pub(crate) enum RulesForm {
     /// The location alone.
     Place(String),

@@ -93,7 +93,7 @@ fn write_annotations(text: &mut String, transition: &Transition, besides: &[&str
             let name = capitalised(key.strip_suffix("_url").unwrap_or(key));
             // The external URL is not configured, so this cannot be a link.
             let path = words.starts_with(runbooks::PATH);
-            fact(text, &name, &if path { format!("{words} on the service's page") } else { words.clone() });
+            fact(text, &name, &if path { format!("{words} on the page of the service") } else { words.clone() });
         }
     }
 }

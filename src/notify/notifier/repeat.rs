@@ -74,7 +74,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 let wait = units::duration(self.attempt_timeout.as_secs_f64());
-                Err(Failure::retry(format!("no answer within {wait}"), None))
+                Err(Failure::retry(format!("no response within {wait}"), None))
             }
         }
     }

@@ -71,7 +71,7 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     check(
         &one(", mute: [{ from: '00:00', to: '12:00' }, { from: '11:00', to: '00:00' }]"),
         "receivers[0].mute",
-        "no minute",
+        "cover the whole week",
     );
     let inhibit = |rule: &str| format!("{}inhibit: [{rule}]\n", one(""));
     check(
@@ -82,11 +82,11 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     check(
         &inhibit("{ when: { alertname: DataStale }, mute: { alertname: X* } }"),
         "inhibit[0].mute.alertname",
-        "no rule raises",
+        "no alert of any rule matches",
     );
     let same = "{ when: { alertname: DataStale }, mute: { alertname: LongWait }, same: [qeue] }";
     check(&inhibit(same), "inhibit[0].same[0]", "did you mean `queue`?");
-    let itself = "these are the very alerts of `when`";
+    let itself = "`when` and `mute` match the same alerts";
     check(&inhibit("{ when: { alertname: LongWait }, mute: { alertname: LongWait } }"), "inhibit[0].mute", itself);
     check(&inhibit("{ when: { severity: page }, mute: { severity: page }, same: [queue] }"), "inhibit[0].mute", itself);
     check(&inhibit("{ when: { severity: page }, mute: { alertname: Long* } }"), "inhibit[0].mute", itself);

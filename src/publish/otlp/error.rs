@@ -105,7 +105,7 @@ fn said(message: Option<&str>) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum OtlpSetupError {
     /// Invalid header name.
-    #[error("{name:?} is not a header name")]
+    #[error("{name:?} is not a valid header name")]
     HeaderName {
         /// The configured name.
         name: String,
@@ -114,7 +114,7 @@ pub enum OtlpSetupError {
         cause: InvalidHeaderName,
     },
     /// Invalid header value.
-    #[error("the value of the header {name:?} holds a character that headers cannot carry")]
+    #[error("the value of the header {name:?} contains a character that is not allowed in headers")]
     HeaderValue {
         /// The header.
         name: String,

@@ -43,7 +43,7 @@ impl<S: Storage + 'static> Replica<S> {
                 }
             }
             Err(error) => {
-                self.say(Some(format!("it cannot be read: {error}")));
+                self.say(Some(format!("cannot read it: {error}")));
                 self.lease.could_not_look(self.now());
             }
         }
@@ -53,7 +53,7 @@ impl<S: Storage + 'static> Replica<S> {
         let number = self.position.number + 1;
         let (header, body) = record::decode(name, bytes, number, Store::schema_version())?;
         if header.before.as_bytes() != self.position.digest {
-            let problem = format!("it does not follow the record {} that this replica has", self.position.number);
+            let problem = format!("it does not follow record {}, the last one of this replica", self.position.number);
             self.has_diverged = true;
             return Err(LogError::Unreadable { name: name.to_owned(), problem });
         }
@@ -97,7 +97,7 @@ impl<S: Storage + 'static> Replica<S> {
                 }
             }
             Err(error) => {
-                self.say(Some(format!("it cannot be read: {error}")));
+                self.say(Some(format!("cannot read it: {error}")));
                 self.failed_to_take_over = true;
                 return self.lease.could_not_look(self.now());
             }
@@ -126,7 +126,7 @@ impl<S: Storage + 'static> Replica<S> {
             Fate::Unknown(error) => {
                 self.outstanding = Some(outstanding);
                 self.failed_to_take_over = true;
-                self.say(Some(format!("it cannot be written: {error}")));
+                self.say(Some(format!("cannot write it: {error}")));
                 self.lease.could_not_look(self.now());
             }
         }

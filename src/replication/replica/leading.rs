@@ -128,7 +128,7 @@ impl<S: Storage + 'static> Replica<S> {
     /// Records a failed write. Returns whether the leader continues without the log.
     fn could_not_write(&mut self, error: &StorageError, began: Mono) -> bool {
         let now = self.now();
-        self.say(Some(format!("it cannot be written: {error}")));
+        self.say(Some(format!("cannot write it: {error}")));
         self.goes_on = self.lease.could_not_write(error.trouble, began, now);
         self.goes_on
     }
@@ -267,5 +267,5 @@ impl<S: Storage + 'static> Replica<S> {
 }
 
 fn unreachable(error: &StorageError) -> StoreError {
-    StoreError::Unwritable(format!("the log cannot be reached, and another replica may lead: {error}"))
+    StoreError::Unwritable(format!("cannot reach the log, and another replica may lead: {error}"))
 }

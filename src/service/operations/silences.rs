@@ -72,7 +72,7 @@ impl Operations {
                 return Ok(Err(Refusal::NotFound(format!("there is no silence {id}; see GET /api/v1/silences"))));
             };
             if !store.end_silence(id, now)? {
-                return Ok(Err(Refusal::Conflict(format!("silence {id} has ended at {}", found.ends_at))));
+                return Ok(Err(Refusal::Conflict(format!("silence {id} ended at {}", found.ends_at))));
             }
             Ok(Ok(Silence { ends_at: now, ..found }))
         };

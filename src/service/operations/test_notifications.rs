@@ -73,7 +73,7 @@ impl Operations {
         if let Some(other) = test.labels.keys().find(|label| !rule.by().contains(&label.as_str())) {
             let there_are = if rule.by().is_empty() { "none".to_owned() } else { rule.by().join(", ") };
             return Err(Refusal::Invalid(format!(
-                "labels: the alerts of {name} have no label {other:?} of their own; there are: {there_are}"
+                "labels: alerts of {name} have no label {other:?}; known labels: {there_are}"
             )));
         }
         let messages = self.messages(rule, test)?;

@@ -114,7 +114,7 @@ fn a_receiver_hears_no_resolve_of_what_it_was_not_told() {
         assert!(due(&store, 99).is_empty());
         let rows = store.outbox().unwrap();
         assert_eq!(rows[1].state, RowState::Dead { at: at(died_at) });
-        assert_eq!(rows[1].last_error.as_deref(), Some("its firing was not delivered"));
+        assert_eq!(rows[1].last_error.as_deref(), Some("its firing notification was not delivered"));
     }
     assert!(store_with(&[resolved]).outbox().unwrap().is_empty());
 }

@@ -236,7 +236,7 @@ fn one_service_has_a_file_by_whatever_name() {
     fs::hard_link(&path, &hard).unwrap();
     for other in [&path, &link, &hard] {
         let refused = Store::serve(other, now()).unwrap_err().to_string();
-        assert!(refused.contains("another service runs on it"), "{refused}");
+        assert!(refused.contains("another process uses it"), "{refused}");
     }
     for entry in fs::read_dir(folder.path()).unwrap() {
         let name = entry.unwrap().path();

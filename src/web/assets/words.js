@@ -27,7 +27,7 @@ const CATEGORIES = {
   capacity: ["No capacity", "Capacity planning"],
   preempted: ["Preempted too often", "The owner, or the administrator of the shares"],
   sagemaker_internal: ["SageMaker internal error", "AWS; submit again"],
-  misconfiguration: ["Misconfiguration", "Whoever configured the job or the queue"],
+  misconfiguration: ["Misconfiguration", "The person who configured the job or the queue"],
   timed_out: ["Ran into a time limit", "The owner"],
   terminated: ["Terminated by a user", "The user who terminated it"],
   user_code: ["The job's own code", "The owner"],

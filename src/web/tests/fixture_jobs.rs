@@ -50,7 +50,7 @@ pub(super) fn jobs() -> Vec<JobView> {
         story: vec![
             "It failed 33m ago, at 2026-03-01T11:26:40Z, after it had run 1h 51m: its own code failed.".to_owned(),
             "It waited 10m before it was dispatched.".to_owned(),
-            "Next: read the job's log; its training job's page in the SageMaker console links to it.".to_owned(),
+            "Next: read the job's log; the page of its training job in the SageMaker console links to it.".to_owned(),
         ],
         spans: vec![
             waited(span("waiting", 1, 9_600, Some(9_000)), &[("capacity_in_use", 600.0)]),
@@ -118,10 +118,11 @@ fn start(number: u64) -> StartView {
     StartView {
         outlook: if known { "expected" } else { "too_little_history" },
         sentence: if known {
-            "Likely to start in 3h (P50); nine in ten such jobs start in 7h at the latest, one in ten in 1h or before. Of the last 50 \
-             such intervals 41 were right."
+            "Likely to start in 3h (P50); nine in ten such jobs start in 7h at the latest, one in ten in 1h or \
+             before. Of the last 50 such intervals, 41 contained the actual start."
         } else {
-            "Too little history: 3 estimates have come true so far, and one is shown once 10 have, with how often they were right."
+            "Too little history: 3 estimates have been verified so far; estimates are shown once 10 have, with how \
+             often they were right."
         }
         .to_owned(),
         p10: at(1),
@@ -130,7 +131,7 @@ fn start(number: u64) -> StartView {
         made_at: at(0),
         beyond_front: false,
         rough: false,
-        rests_on: known.then(|| "2 jobs go first and 8 jobs hold what they wait for; 6 of 10 of them usually run about 3h.".to_owned()),
+        rests_on: known.then(|| "2 jobs go first and 8 jobs hold the capacity they wait for; 6 of 10 of them typically run for about 3h.".to_owned()),
         would_change: known.then(|| "Earlier with a higher quota of its share.".to_owned()),
         coverage: known.then_some(0.82),
         median_error_seconds: known.then_some(900.0),

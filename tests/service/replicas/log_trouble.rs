@@ -70,7 +70,7 @@ async fn a_first_start_without_the_right_to_write_waits_and_says_why() {
 async fn objects_of_another_service_are_named_and_left_alone() {
     let s3 = S3::start("us-east-1").await;
     let world = World::in_a_bucket(&s3.endpoint, "bucket").await;
-    let foreign = "it is no record of Trainspotter: give `store.log` a prefix of its own";
+    let foreign = "it is not a record of Trainspotter: give `store.log` a prefix that nothing else uses";
     for name in ["2026-11-28.json", "00000000000000000001"] {
         let name = format!("{RECORDS}/{name}");
         s3.put(&name, "{}");
@@ -155,18 +155,18 @@ async fn a_record_that_is_not_understood_while_replicas_run_is_named_and_nobody_
     std::fs::write(&next, newer).unwrap();
     second.is_in_trouble("newer version of Trainspotter").await;
     std::fs::write(&next, "something else").unwrap();
-    second.is_in_trouble("no record of Trainspotter").await;
+    second.is_in_trouble("not a record of Trainspotter").await;
     std::fs::write(&next, &whole[..whole.len() - 1]).unwrap();
-    second.is_in_trouble("cut off or damaged").await;
+    second.is_in_trouble("truncated or corrupt").await;
     let before = tree(&world.folder_of_log());
     // Who led finds it, too, and leads no longer.
     first.signal("-CONT");
-    first.is_in_trouble("cut off or damaged").await;
+    first.is_in_trouble("truncated or corrupt").await;
     tokio::time::sleep(LEASE * 2).await;
     for replica in [&first, &second] {
         assert_eq!(replica.health().await.unwrap()["replica"]["leads"], false);
         let ready: Value = http::get(format!("{}/readyz", replica.page)).await.unwrap().json().await.unwrap();
-        assert!(ready["problems"].to_string().contains("cut off or damaged"), "{ready}");
+        assert!(ready["problems"].to_string().contains("truncated or corrupt"), "{ready}");
     }
     assert_eq!(tree(&world.folder_of_log()), before, "the log stays as it is");
 
@@ -188,7 +188,7 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
     other.until("it leads its own log", |health| health["replica"]["leads"] == true).await;
     let logged = other.logged();
     assert!(logged.contains("is the log of a service that watches us-east-1"), "{logged}");
-    assert!(logged.contains("give each a prefix of its own in `store.log`"), "{logged}");
+    assert!(logged.contains("configure a separate prefix for each in `store.log`"), "{logged}");
     assert!(world.folder_of_log().join("eu-west-1/records").is_dir());
     drop(other);
     // A third one of that name finds no place.
@@ -198,7 +198,7 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
     };
     let said = world.refused("third", role).await;
     assert!(said.contains("this log is of a service that watches eu-west-1"), "{said}");
-    assert!(said.contains("give each a prefix of its own in `store.log`"), "{said}");
+    assert!(said.contains("configure a separate prefix for each in `store.log`"), "{said}");
 
     let second = world.replica("second").await;
     let health = second.follows().await;

@@ -83,25 +83,25 @@ fn an_alert_carries_the_reason_that_it_is_about_and_names_the_jobs_that_matter()
     // Three of four wait for capacity; a rule about the fourth gives another reason.
     assert_eq!(
         of("NeverFits", "likely_reason"),
-        Some("1 of 4 waiting jobs waits for more than the share can ever get")
+        Some("1 of 4 waiting jobs waits with a request larger than the share can ever use")
     );
     assert_eq!(
         of("NeverFits", "next_step"),
         Some("ask for fewer instances, or raise the share's quota or borrow limit")
     );
-    let large = "train-large (large) of bob has waited 1h for more than the share can ever get";
+    let large = "train-large (large) of bob has waited 1h with a request larger than the share can ever use";
     assert_eq!(of("NeverFits", "jobs"), Some(large));
 
     // A job's alert has the job's own reason, with its numbers.
-    assert!(of("OneWaits large", "likely_reason").unwrap().starts_with("It asks for 8 ml.p5.48xlarge"), "{fired:?}");
+    assert!(of("OneWaits large", "likely_reason").unwrap().starts_with("It requests 8 ml.p5.48xlarge"), "{fired:?}");
     assert!(of("OneWaits large", "next_step").unwrap().starts_with("ask for fewer instances"));
-    assert!(of("OneWaits a", "likely_reason").unwrap().starts_with("It asks for 2 ml.p5.48xlarge; of the 4"));
+    assert!(of("OneWaits a", "likely_reason").unwrap().starts_with("It requests 2 ml.p5.48xlarge; of the 4"));
     assert_eq!(of("OneWaits a", "jobs"), None);
 
     // For a queue the three longest-waiting jobs are named.
     let jobs = "train-a (a) of ada has waited 1h 20m with all capacity in use; \
                 train-b (b) has waited 1h 10m with all capacity in use; \
-                train-large (large) of bob has waited 1h for more than the share can ever get";
+                train-large (large) of bob has waited 1h with a request larger than the share can ever use";
     assert_eq!(of("LongWait", "jobs"), Some(jobs));
     assert_eq!(of("Many", "jobs"), Some(jobs));
     assert_eq!(of("Many", "likely_reason"), Some("3 of 4 waiting jobs wait with all capacity in use"));
@@ -121,7 +121,7 @@ fn the_longest_wait_is_explained_by_its_own_reason() {
     ]);
     assert_eq!(
         fired["LongWait"]["likely_reason"],
-        "the job that has waited longest waits for more than the share can ever get; \
+        "the job that has waited longest waits with a request larger than the share can ever use; \
          2 of 3 waiting jobs wait with all capacity in use"
     );
     assert!(fired["LongWait"]["next_step"].starts_with("ask for fewer instances"));

@@ -43,28 +43,30 @@ impl Engine {
         let queues = &self.facts.queues;
         let Some(queue) = queues.iter().find(|queue| queue.name == asked.queue) else {
             let names = queues.iter().map(|queue| queue.name.as_str()).collect();
-            return Err(format!("there is no queue {:?}; there are {}", asked.queue.as_str(), list(names)));
+            return Err(format!("there is no queue {:?}; known queues: {}", asked.queue.as_str(), list(names)));
         };
         if !queue.enabled {
-            return Err(format!("queue {} is disabled: it takes no new jobs", queue.name));
+            return Err(format!("queue {} is disabled: it accepts no new jobs", queue.name));
         }
         match (&queue.policy, &asked.share) {
-            (Policy::Fifo, Some(_)) => Err(format!("queue {} is first in, first out: it takes no share", queue.name)),
+            (Policy::Fifo, Some(_)) => Err(format!("queue {} is first in, first out: omit the share", queue.name)),
             (Policy::FairShare { .. }, None) => {
-                Err(format!("queue {} divides by share: name a share identifier", queue.name))
+                Err(format!("queue {} schedules by share: a share identifier is required", queue.name))
             }
             (Policy::Fifo, None) | (Policy::FairShare { .. }, Some(_)) => Ok(()),
             (Policy::QuotaShares(shares), share) if !shares.iter().any(|one| Some(&one.name) == share.as_ref()) => {
                 let names = list(shares.iter().map(|share| share.name.as_str()).collect());
                 Err(match share {
-                    Some(share) => format!("queue {} has no share {:?}; there are {names}", queue.name, share.as_str()),
-                    None => format!("queue {} divides by share: name one of {names}", queue.name),
+                    Some(share) => {
+                        format!("queue {} has no share {:?}; known shares: {names}", queue.name, share.as_str())
+                    }
+                    None => format!("queue {} schedules by share: one of {names} is required", queue.name),
                 })
             }
             (Policy::QuotaShares(shares), share) => {
                 match shares.iter().find(|one| Some(&one.name) == share.as_ref() && !one.enabled) {
                     Some(one) => {
-                        Err(format!("share {} of queue {} is disabled: it takes no new jobs", one.name, queue.name))
+                        Err(format!("share {} of queue {} is disabled: it accepts no new jobs", one.name, queue.name))
                     }
                     None => Ok(()),
                 }

@@ -81,14 +81,14 @@ fn a_job_that_runs_or_has_ended_has_a_story() {
     let waited = "It waited 30m before it was dispatched.";
     assert_eq!(story("runs"), ["It has run 1h on 8 GPUs, since 1970-01-01T00:40:00Z.", waited]);
     assert_eq!(story("starts")[1], waited);
-    assert!(story("starts")[0].ends_with("and SageMaker looks for its instances."), "{:?}", story("starts"));
+    assert!(story("starts")[0].ends_with("and SageMaker is looking for its instances."), "{:?}", story("starts"));
     assert_eq!(story("done"), ["It succeeded 10m ago, at 1970-01-01T01:30:00Z, after it had run 50m.", waited]);
     assert_eq!(
         story("failed"),
         [
             "It failed 10m ago, at 1970-01-01T01:30:00Z, after it had run 50m: its own code failed.",
             waited,
-            "Next: read the job's log; its training job's page in the SageMaker console links to it.",
+            "Next: read the job's log; the page of its training job in the SageMaker console links to it.",
         ]
     );
     assert!(story("cancelled")[0].contains("before it was dispatched"), "{:?}", story("cancelled"));

@@ -169,7 +169,7 @@ pub(super) fn descriptions_are_late(
     if since > late && health.error.is_none() {
         let (jobs, since) = (counted(awaited.jobs as u64, "job"), duration(since.as_secs_f64()));
         health.error = Some(format!(
-            "DescribeServiceJob is {since} behind: {jobs} await a description, and what happened to them is reported late"
+            "DescribeServiceJob is {since} behind: {jobs} wait to be described, so their changes are reported late"
         ));
     }
 }
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(late(995, 30), (Some(10.0), None), "some were answered later than that");
         assert_eq!(late(400, 30), (Some(600.0), None));
         let behind =
-            "DescribeServiceJob is 15m behind: 3 jobs await a description, and what happened to them is reported late";
+            "DescribeServiceJob is 15m behind: 3 jobs wait to be described, so their changes are reported late";
         assert_eq!(late(100, 30), (Some(900.0), Some(behind.to_owned())));
         assert_eq!(late(100, 180), (Some(900.0), None), "five polls");
     }

@@ -73,15 +73,17 @@ impl Unknown {
         match self {
             Self::Never(because) => because.sentence(),
             Self::FewEnded(ended) => format!(
-                "Too little history: {ended} attempts have ended so far, and an estimate needs {MIN_ENDED} to know how long jobs run."
+                "Too little history: {ended} attempts have ended so far; estimates of run times need {MIN_ENDED}."
             ),
             Self::FewTruths(truths) => format!(
-                "Too little history: {truths} {} come true so far, and one is shown once {MIN_TRUTHS} have, with how \
-                 often they were right.",
+                "Too little history: {truths} {} been verified so far; estimates are shown once {MIN_TRUTHS} have, \
+                 with how often they were right.",
                 if truths == 1 { "estimate has" } else { "estimates have" }
             ),
-            Self::TooFarBack => "No estimate: more jobs of its share go first than a forecast looks at.".to_owned(),
-            Self::NotMade => "No estimate was made yet; one follows with one of the next polls.".to_owned(),
+            Self::TooFarBack => {
+                "No estimate: it is too far back in its share; the forecast simulates fewer jobs.".to_owned()
+            }
+            Self::NotMade => "No estimate yet; it follows after one of the next polls.".to_owned(),
         }
     }
 }
@@ -90,23 +92,25 @@ impl NeverBecause {
     /// A sentence for people.
     pub fn sentence(self) -> String {
         let text = match self {
-            Self::TooLarge(Some(0)) => {
-                "It never starts: its queue and share have no instances of the type that it needs."
-            }
+            Self::TooLarge(Some(0)) => "It never starts: its queue and share have no instances of the requested type.",
             Self::TooLarge(Some(most)) => {
                 let instances = if most == 1 { "instance" } else { "instances" };
                 return format!(
-                    "It never starts: of its queue and share a job can get at most {most} {instances} of its type, and it needs more."
+                    "It never starts: its queue and share allow a job at most {most} {instances} of its type, and \
+                     it requests more."
                 );
             }
-            Self::TooLarge(None) => "It never starts: it needs more than its queue or share can ever get.",
+            Self::TooLarge(None) => "It never starts: it requests more than its queue or share can ever use.",
             Self::Disabled => "It does not start: the service environment of its queue is disabled.",
             Self::Behind => {
-                "No estimate: a job that goes first in its share can never start, and holds it up until it is cancelled."
+                "No estimate: a job ahead of it in its share can never start, and blocks it until that job is \
+                 cancelled."
             }
-            Self::NoPlace => "It does not start: its queue or share does not exist, or takes no jobs of this kind.",
-            Self::UnknownSize => "No estimate: it is not known how many instances of which type it needs.",
-            Self::NoInstances => "No estimate: AWS has no instances for it now, and does not say until when.",
+            Self::NoPlace => {
+                "It does not start: its queue or share does not exist, or does not accept jobs of this kind."
+            }
+            Self::UnknownSize => "No estimate: the number and type of the instances it requests are unknown.",
+            Self::NoInstances => "No estimate: AWS has no instances for it now, and gives no time when it will.",
         };
         text.to_owned()
     }
@@ -141,10 +145,10 @@ impl Ahead {
         let go = if self.waiting == 1 { "goes" } else { "go" };
         let mut text = match (self.waiting, self.holding) {
             (0, 0) => "Nothing is ahead of it".to_owned(),
-            (0, holding) => format!("{} {hold} what it waits for", jobs(holding)),
+            (0, holding) => format!("{} {hold} the capacity it waits for", jobs(holding)),
             (waiting, 0) => format!("{} {go} first", jobs(waiting)),
             (waiting, holding) => {
-                format!("{} {go} first and {} {hold} what they wait for", jobs(waiting), jobs(holding))
+                format!("{} {go} first and {} {hold} the capacity they wait for", jobs(waiting), jobs(holding))
             }
         };
         self.usual.sort_by(f64::total_cmp);
@@ -152,13 +156,13 @@ impl Ahead {
             let like = self.usual.iter().filter(|usual| (middle / 2.0..=middle * 2.0).contains(*usual)).count();
             let about = units::duration(rounded(middle));
             text += &match self.usual.len() {
-                1 => format!("; such a job usually runs about {about}"),
-                all => format!("; {like} of {all} of them usually run about {about}"),
+                1 => format!("; such a job typically runs for about {about}"),
+                all => format!("; {like} of {all} of them typically run for about {about}"),
             };
         }
-        text += &format!(". From {runs} runs of the queue from now on");
+        text += &format!(". Based on {runs} simulations of the queue from now on");
         text += if beyond_front {
-            ", but the job waits beyond those that were run: its start goes on from the pace of those before it."
+            ", but the job is behind those that were simulated: its start is extrapolated from their rate."
         } else {
             "."
         };
@@ -185,7 +189,7 @@ pub fn would_change(reason: Option<WaitReason>, priority: i32) -> String {
         Some(WaitReason::BorrowLimit) => {
             "a higher borrow limit or quota of its share, or jobs of its share that end early"
         }
-        Some(WaitReason::Claim) => "lent capacity that comes back sooner: jobs of the shares that borrow it end early",
+        Some(WaitReason::Claim) => "an earlier return of lent capacity, when jobs of the borrowing shares end early",
         Some(WaitReason::Full | WaitReason::NoInstances) => {
             "more instances in its environment, or running jobs that end early"
         }
@@ -195,5 +199,5 @@ pub fn would_change(reason: Option<WaitReason>, priority: i32) -> String {
             "jobs ahead of it that end early, or more capacity"
         }
     };
-    format!("Earlier with {what}, or with a priority above {priority}; later with jobs of higher priority that come.")
+    format!("Earlier with {what}, or with a priority above {priority}; later if jobs of higher priority are submitted.")
 }

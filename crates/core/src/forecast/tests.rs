@@ -291,7 +291,7 @@ fn too_little_history_says_so_and_enough_gives_an_interval_with_its_calibration(
     assert!(p10 < p50 && p50 < p90, "{estimate:?}");
     let quality = estimate.quality.clone().unwrap();
     assert!((0.72..=0.88).contains(&quality.coverage), "{quality:?}");
-    assert!(estimate.rests_on.contains("1 job holds what it waits for"), "{}", estimate.rests_on);
+    assert!(estimate.rests_on.contains("1 job holds the capacity it waits for"), "{}", estimate.rests_on);
     assert!(estimate.would_change.contains("more instances"), "{}", estimate.would_change);
 
     let saved = forecaster.take_unsaved();

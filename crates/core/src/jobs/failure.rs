@@ -125,13 +125,13 @@ impl FailureCategory {
     pub fn words(self) -> &'static str {
         match self {
             Self::Capacity => "AWS had no instances for it",
-            Self::Preempted => "it was preempted more often than it allows",
+            Self::Preempted => "it was preempted more often than its retry strategy allows",
             Self::SagemakerInternal => "SageMaker had an internal error",
-            Self::Misconfiguration => "the job or its queue is set up in a way that cannot work",
+            Self::Misconfiguration => "the job or its queue is misconfigured",
             Self::TimedOut => "it reached a time limit",
-            Self::Terminated => "its end was asked for",
+            Self::Terminated => "it was terminated by a user",
             Self::UserCode => "its own code failed",
-            Self::AccountQuota => "the account may not have so many instances of this type",
+            Self::AccountQuota => "the account's limit for this instance type was reached",
         }
     }
 
@@ -140,13 +140,13 @@ impl FailureCategory {
         match self {
             Self::Capacity => "try another instance type or region, or reserve capacity with a training plan.",
             Self::Preempted => "allow more preemptions, save checkpoints, or submit it within the share's own quota.",
-            Self::SagemakerInternal => "submit it again; a retry strategy does that by itself.",
+            Self::SagemakerInternal => "submit it again; a retry strategy does that automatically.",
             Self::Misconfiguration => "read the status reason, fix the job or the queue, and submit it again.",
             Self::TimedOut => "raise the time limit, or save checkpoints and continue from them.",
-            Self::Terminated => "nothing, if that was meant; the status reason says who asked.",
-            Self::UserCode => "read the job's log; its training job's page in the SageMaker console links to it.",
+            Self::Terminated => "nothing, if that was intended; the status reason names the user.",
+            Self::UserCode => "read the job's log; the page of its training job in the SageMaker console links to it.",
             Self::AccountQuota => {
-                "ask for a higher limit in Service Quotas, or lower the service environment's limit to it."
+                "request a higher limit in Service Quotas, or lower the service environment's limit to match."
             }
         }
     }

@@ -33,11 +33,12 @@ fn left(job: &Job, span: &Span) -> String {
     let state = job.status();
     if state.is_ended() {
         let how = if *state == JobStatus::Succeeded { "succeeded" } else { "failed" };
-        return format!("It has {how}, by AWS Batch's list of jobs; details follow when AWS Batch describes it.");
+        return format!("It has {how}, according to AWS Batch's job list; details follow with its description.");
     }
     let (phase, from) = (span.phase, span.from.latest);
     format!(
-        "It was {phase} since {from}, but AWS Batch no longer lists it so. Its present state is unknown until AWS Batch describes it."
+        "It was {phase} since {from}, but AWS Batch no longer lists it in that state. Its current state is unknown \
+         until it is described."
     )
 }
 
@@ -49,10 +50,10 @@ fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
     match span.phase {
         Phase::Waiting => vec![format!("It has waited {since}; its queue is not watched, so the reason is unknown.")],
         Phase::Scheduled => {
-            vec![format!("It was dispatched {since} ago, at {from}, and SageMaker looks for its instances.")]
+            vec![format!("It was dispatched {since} ago, at {from}, and SageMaker is looking for its instances.")]
         }
         Phase::Starting => {
-            vec![format!("Its instances are there; for {since}, since {from}, data and image are being downloaded.")]
+            vec![format!("It has its instances; for {since}, since {from}, data and image are being downloaded.")]
         }
         Phase::Running => {
             let mut lines = vec![format!("It has run {since}{on}, since {from}.")];
@@ -97,7 +98,7 @@ fn waits(job: &Job) -> Option<String> {
         all => {
             let each: Vec<String> = all.iter().map(|seconds| duration(*seconds)).collect();
             let times = counted(all.len() as u64, "time");
-            Some(format!("It waited {times}, {} in all: {}.", duration(all.iter().sum()), each.join(", ")))
+            Some(format!("It waited {times}, {} in total: {}.", duration(all.iter().sum()), each.join(", ")))
         }
     }
 }

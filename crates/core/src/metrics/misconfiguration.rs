@@ -49,11 +49,9 @@ fn refused_jobs((jobs, words): &(u64, Option<String>)) -> String {
     match words.as_deref().and_then(account_limit) {
         Some((name, limit)) => {
             let limit = counted(u64::from(limit), "instance");
-            format!(
-                "The account's limit '{name}' is {limit}; SageMaker has refused {jobs} because of it in the last day."
-            )
+            format!("The account's limit '{name}' is {limit}; SageMaker refused {jobs} because of it in the last day.")
         }
-        None => format!("SageMaker has refused {jobs} in the last day because of a limit of the account."),
+        None => format!("SageMaker refused {jobs} in the last day because of an account limit."),
     }
 }
 
@@ -76,15 +74,15 @@ pub(super) fn findings(
             advice: advice.into(),
         };
         for what in over_promised(queue, queues) {
-            let advice = "Raise the environment's limit or lower quotas: a share may wait for its own quota for good.";
+            let advice = "Raise the environment's limit or lower quotas: a share may never get its whole quota.";
             found.push(finding(None, Problem::OverPromised, what, advice));
         }
         for (share, what) in too_large(queue, shares, diagnosis) {
-            let advice = "It will not start by itself: submit it smaller or to another share, or raise the limit.";
+            let advice = "It will never start: submit it smaller or to another share, or raise the limit.";
             found.push(finding(share, Problem::JobTooLarge, what, advice));
         }
         for (share, what) in nobody_borrows(queue) {
-            let advice = "Let another share LEND_AND_BORROW, or what this one leaves idle stays idle.";
+            let advice = "Set another share to LEND_AND_BORROW; otherwise this share's idle capacity stays unused.";
             found.push(finding(Some(share), Problem::NobodyBorrows, what, advice));
         }
         for (share, seconds) in unused_shares(queue, unused) {
@@ -93,8 +91,7 @@ pub(super) fn findings(
             found.push(finding(Some(share), Problem::ShareUnused, what, advice));
         }
         for what in &queue.invalid {
-            let advice =
-                "Batch may run no job of it until that is repaired: see its status in the console of AWS Batch.";
+            let advice = "AWS Batch may not run its jobs until this is fixed: see its status in the AWS Batch console.";
             found.push(finding(None, Problem::Invalid, what.clone(), advice));
         }
         if !queue.has_time_limit {
@@ -103,11 +100,11 @@ pub(super) fn findings(
             found.push(finding(None, Problem::NoTimeLimit, what, advice));
         }
         for what in beyond_account(queue, queues, account) {
-            let advice = "Ask for a higher limit in Service Quotas, or lower what the service environments allow.";
+            let advice = "Request a higher limit in Service Quotas, or lower the limits of the service environments.";
             found.push(finding(None, Problem::AccountQuota, what, advice));
         }
         if let Some(what) = refused.get(&queue.name).map(refused_jobs) {
-            let advice = "Ask for a higher limit in Service Quotas, or lower the service environment's limit to it.";
+            let advice = "Request a higher limit in Service Quotas, or lower the service environment's limit to match.";
             found.push(finding(None, Problem::AccountQuota, what, advice));
         }
     }
@@ -123,7 +120,7 @@ pub(super) fn clock_skew(queues: &[Queue], skew_seconds: Option<f64>) -> Option<
         share: None,
         problem: Problem::ClockSkew,
         what: format!("This machine's clock is {} {direction} AWS's.", duration(skew.abs())),
-        advice: "Set it, for example by NTP: the service uses AWS's time meanwhile, but signatures and other programs do not.".into(),
+        advice: "Synchronize it, for example with NTP: the service uses AWS's time meanwhile, but signatures and other programs do not.".into(),
     })
 }
 
@@ -148,7 +145,7 @@ fn over_promised(queue: &Queue, queues: &[Queue]) -> Vec<String> {
         .map(|(unit, promised)| (unit, promised, has(unit)))
         .filter(|(_, p, has): &(_, _, f64)| p > has);
     over.map(|(unit, promised, has)| {
-        format!("The shares on environment {} promise {promised} {unit}; it has {has}.", environment.name)
+        format!("The quotas of the shares on environment {} sum to {promised} {unit}; it has {has}.", environment.name)
     })
     .collect()
 }
@@ -171,12 +168,12 @@ fn beyond_account(queue: &Queue, queues: &[Queue], account: &Account) -> Vec<Str
         // A limit of a type that no environment allows does not concern the queues.
         (allowed > 0.0 && allowed + outside > limit.quantity).then(|| {
             let others = if outside > 0.0 {
-                format!(", and training jobs outside of the queues use {outside}")
+                format!(", and training jobs outside of the watched queues use {outside}")
             } else {
                 String::new()
             };
             format!(
-                "The account may run {} {} for training jobs at a time; the environments ({names}) allow {allowed}{others}.",
+                "The account's limit is {} {} for training jobs; the environments ({names}) allow {allowed}{others}.",
                 limit.quantity, limit.unit
             )
         })
@@ -209,10 +206,10 @@ fn too_large<'a>(
             }
             (Some(_), Some(any), _) => format!("no share of the queue can run more than {any}"),
             (_, _, Some(capacity)) => format!("the environment has {capacity}"),
-            (_, _, None) => "AWS says that it never fits".to_owned(),
+            (_, _, None) => "AWS reports that it never fits".to_owned(),
         };
         let name = &one.job.latest.name;
-        Some((share, format!("Job {name} ({}){others} asks for {needs} {unit}; {limit}.", one.job.latest.id)))
+        Some((share, format!("Job {name} ({}){others} requests {needs} {unit}; {limit}.", one.job.latest.id)))
     };
     by_share.into_iter().filter_map(finding).collect()
 }

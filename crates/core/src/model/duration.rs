@@ -21,7 +21,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than ten years"));
     }
     if duration.subsec_nanos() % 1_000_000 != 0 {
-        return Err(format!("`{text}` is finer than a millisecond, the shortest time that is measured here"));
+        return Err(format!("`{text}` is finer than a millisecond, the smallest unit"));
     }
     Ok(duration)
 }

@@ -79,7 +79,8 @@ impl Matchers {
             if let Some((_, other)) = others().find(|(_, other)| !other.matches(value)) {
                 let label = &one.label;
                 return Err(format!(
-                    "`{one}` and `{other}` never hold together, and all matchers must; for one or the other write {label}=~\"a|b\""
+                    "`{one}` and `{other}` never match together, and all matchers must; to match either, write \
+                     {label}=~\"a|b\""
                 ));
             }
         }
@@ -170,18 +171,18 @@ pub fn check_label(label: &str) -> Result<(), String> {
 ///
 /// The part that has no meaning in a glob.
 pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
-    let plain = "this is a glob, in which only * and ? are special";
+    let plain = "this is a glob; only * and ? are special in it";
     let quoted = |quote: char| glob.len() > 1 && glob.starts_with(quote) && glob.ends_with(quote);
     if let Some(first) = glob.chars().next().filter(|first| matches!(first, '=' | '!' | '~')) {
-        return Err(format!("`{first}` is no operator here: {plain}"));
+        return Err(format!("`{first}` is not an operator here: {plain}"));
     }
     if quoted('"') || quoted('\'') {
-        return Err("the value has quotes within its quotes".to_owned());
+        return Err("the value contains nested quotes".to_owned());
     }
     if let Some(odd) =
         glob.chars().find(|letter| matches!(letter, '|' | '"' | '[' | ']' | '{' | '}' | '^' | '$' | '\\'))
     {
-        return Err(format!("`{odd}` is in no label's value: {plain}"));
+        return Err(format!("no label value contains `{odd}`: {plain}"));
     }
     if glob.contains("(?") || glob.contains(".*") || glob.contains(".+") {
         return Err(format!("this looks like a regular expression: {plain}"));
@@ -190,10 +191,10 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
         return Err("jobs without a share have an empty one: write \"\"".to_owned());
     }
     if let Some(odd) = glob.chars().find(|letter| label == "queue" && !is_of_queue_name(*letter)) {
-        return Err(format!("`{odd}` is in no queue's name: those have letters, digits, - and _"));
+        return Err(format!("`{odd}` is not allowed in a queue name: use letters, digits, - and _"));
     }
     if glob.chars().any(char::is_control) || glob.trim() != glob {
-        return Err("the value begins or ends with a space, or holds a control character".to_owned());
+        return Err("the value begins or ends with a space, or contains a control character".to_owned());
     }
     Ok(())
 }
@@ -316,7 +317,7 @@ impl<'de> serde::de::DeserializeSeed<'de> for OfLabel<'_> {
         Err(D::Error::custom(if value.is_array() {
             format!("one glob; for several values write the matchers as a list: ['{}=~\"a|b\"']", self.0)
         } else {
-            "a label's value is a text: put it in quotes".to_owned()
+            "a label value is text: put it in quotes".to_owned()
         }))
     }
 }

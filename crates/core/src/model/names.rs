@@ -12,7 +12,7 @@ const MAX_NAME: usize = 200;
 /// What is wrong with it, to be appended to the name of its key.
 pub fn check_name(name: &str) -> Result<(), String> {
     if let Some(letter) = name.chars().find(|letter| is_invisible(*letter)) {
-        return Err(format!("holds U+{:04X}, which nobody sees", u32::from(letter)));
+        return Err(format!("contains U+{:04X}, which is invisible", u32::from(letter)));
     }
     if name.trim() != name {
         return Err("begins or ends with a space".to_owned());

@@ -274,7 +274,7 @@ impl ActiveAlerts {
         alert.queue_arn = queue.map(|queue| queue.arn.clone()).filter(|arn| !arn.is_empty());
         if alert.is_overflow() {
             let left_out = value.unwrap_or_default();
-            let summary = format!("{left_out} more alerts of {} are over its limit of {}", rule.name, rule.limit);
+            let summary = format!("{left_out} more alerts of {} exceed its limit of {}", rule.name, rule.limit);
             alert.annotations = [("summary".to_owned(), summary)].into();
             (alert.unit, alert.threshold) = (Unit::Count, None);
             return;

@@ -77,7 +77,7 @@ fn of_waiting_jobs(rule: &Rule, clause: &Clause, alert: &Alert, queue: &str, not
     if let Some((reason, _)) = jobs.first().filter(|_| clause.metric.about == Subject::LongestWait) {
         let most = alert.annotations.get(LIKELY_REASON).filter(|most| !most.ends_with(reason.words()));
         let most = most.map(|most| format!("; {most}")).unwrap_or_default();
-        let reported = format!("the job that has waited longest waits {}{most}", reason.words());
+        let reported = format!("the longest-waiting job waits {}{most}", reason.words());
         advice.extend([(LIKELY_REASON, reported), (NEXT_STEP, sentence(reason.next_step()))]);
     }
     advice.extend(named(&jobs.into_iter().map(|(_, job)| job).collect::<Vec<_>>()));

@@ -57,7 +57,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
             tell(format!("duplicates {other}: same conditions, `by` and severity"));
         }
         if !rule.templates.sources().any(|(name, _)| name.starts_with("runbook")) {
-            tell("has no `runbook` annotation, which the person paged will need".to_owned());
+            tell("has no `runbook` annotation, which the person on call needs".to_owned());
         }
     }
     found
@@ -252,6 +252,6 @@ mod tests {
         let twice = [rule("A", "metric: gpu.capacity, above: 1"), rule("B", "metric: gpu.capacity, above: 1, for: 5m")];
         check(&twice.join(", "), &["B: duplicates A: same conditions, `by` and severity"]);
         let bare = "{ alert: A, annotations: { summary: x }, metric: gpu.capacity, above: 1 }";
-        check(bare, &["A: has no `runbook` annotation, which the person paged will need"]);
+        check(bare, &["A: has no `runbook` annotation, which the person on call needs"]);
     }
 }

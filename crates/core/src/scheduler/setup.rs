@@ -228,13 +228,19 @@ impl fmt::Display for Refusal {
             Self::DisabledQueue(queue) => write!(f, "job queue {queue} is disabled: enable it, or use another"),
             Self::UnknownShare(share) => write!(f, "quota share {share} does not exist in this queue"),
             Self::DisabledShare(share) => write!(f, "quota share {share} is disabled: enable it, or use another"),
-            Self::MissingShare => write!(f, "this queue divides by share: name one"),
-            Self::UnexpectedShare(share) => write!(f, "a FIFO queue takes no share, but {share} was named"),
+            Self::MissingShare => write!(f, "this queue schedules by share: a share is required"),
+            Self::UnexpectedShare(share) => write!(f, "a FIFO queue has no shares, but {share} was specified"),
             Self::TooManyShares(share) => {
-                write!(f, "share identifier {share} is one too many: end the jobs of another, or use one of those")
+                write!(
+                    f,
+                    "share identifier {share} exceeds the maximum: end the jobs of another one, or use one of those"
+                )
             }
             Self::OtherPolicy(queue) => {
-                write!(f, "job queue {queue} keeps its kind of scheduling policy: make a new queue for another")
+                write!(
+                    f,
+                    "the kind of the scheduling policy of job queue {queue} cannot be changed: create a new queue"
+                )
             }
         }
     }

@@ -84,10 +84,10 @@ impl Amount {
             Self::More(more) => before + more,
         };
         if after < 0.0 {
-            return Err(format!("there are {before}, and a number of instances is not negative"));
+            return Err(format!("there are {before}, and the number of instances must not be negative"));
         }
         if after > MAX_LIMIT {
-            return Err(format!("{after} are more than the {MAX_LIMIT} that a limit can be set to"));
+            return Err(format!("{after} exceeds {MAX_LIMIT}, the maximum of a limit"));
         }
         Ok(after)
     }
@@ -103,7 +103,7 @@ pub fn parse(text: &str) -> Result<Change, ChangeError> {
         return Err(wrong("a change is KEY=VALUE, such as queue.research.share.speech.quota=8".to_owned()));
     };
     let (key, value) = (key.trim(), value.trim());
-    let unknown = || wrong(format!("there is no key {key:?}; there are {KEYS}"));
+    let unknown = || wrong(format!("unknown key {key:?}; known keys: {KEYS}"));
     let rest = inside(key, "queue").ok_or_else(unknown)?;
     let (queue, rest) = rest.split_once('.').ok_or_else(unknown)?;
     let what = match inside(rest, "share").map(|rest| rest.split_once('.')) {
@@ -129,7 +129,7 @@ fn of_queue(key: &str, value: &str) -> Option<Result<What, String>> {
             "fifo" => Ok(What::Policy(Kind::Fifo)),
             "fair-share" => Ok(What::Policy(Kind::FairShare)),
             "quota-shares" => Ok(What::Policy(Kind::QuotaShares)),
-            _ => Err(format!("there is no policy {value:?}; there are fifo, fair-share and quota-shares")),
+            _ => Err(format!("unknown policy {value:?}; known policies: fifo, fair-share and quota-shares")),
         },
         _ => return None,
     })
@@ -142,27 +142,28 @@ fn of_share(key: &str, value: &str) -> Option<Result<OfShare, String>> {
         ("borrow_limit", None) => match value.strip_suffix('%').unwrap_or(value).parse() {
             Ok(percent) if percent <= MAX_BORROW_LIMIT => Ok(OfShare::BorrowLimit(Some(percent))),
             _ => Err(format!(
-                "a borrow limit is a whole number of percent of the quota from 0 to {MAX_BORROW_LIMIT}, or none, and not {value:?}"
+                "{value:?} is not a borrow limit: a whole number of percent of the quota from 0 to \
+                 {MAX_BORROW_LIMIT}, or none"
             )),
         },
         ("sharing", None) => match value {
             "reserve" => Ok(OfShare::Sharing(Kept::Reserve)),
             "lend" => Ok(OfShare::Sharing(Kept::Lend)),
             "lend-and-borrow" => Ok(OfShare::Sharing(Kept::LendAndBorrow)),
-            _ => Err(format!("there is no strategy {value:?}; there are reserve, lend and lend-and-borrow")),
+            _ => Err(format!("unknown strategy {value:?}; known strategies: reserve, lend and lend-and-borrow")),
         },
         ("weight", None) => match value.parse::<f64>() {
             Ok(weight) if WeightedShare::is_weight(weight) => Ok(OfShare::Weight(weight)),
-            _ => Err(format!("a weight lies between 0.0001 and 999.9999, and less gets more; not {value:?}")),
+            _ => Err(format!("{value:?} is not a weight: a number from 0.0001 to 999.9999, where less gets more")),
         },
         ("priority", None) => match value.parse::<i32>() {
             Ok(priority) if (0..=9_999).contains(&priority) => Ok(OfShare::Priority(priority)),
-            _ => Err(format!("a priority is a whole number from 0 to 9999, and not {value:?}")),
+            _ => Err(format!("{value:?} is not a priority: a whole number from 0 to 9999")),
         },
         ("in_share_preemption", None) => match value {
             "true" => Ok(OfShare::InSharePreemption(true)),
             "false" => Ok(OfShare::InSharePreemption(false)),
-            _ => Err(format!("it is true or false, and not {value:?}")),
+            _ => Err(format!("{value:?} is neither true nor false")),
         },
         _ => return None,
     })
@@ -173,7 +174,7 @@ fn amount(value: &str) -> Result<Amount, String> {
     match number {
         Some(more) if value.starts_with(['+', '-']) => Ok(Amount::More(more)),
         Some(number) => Ok(Amount::Exactly(number)),
-        None => Err(format!("a number of instances is whole and at most {MAX_LIMIT}, or +N or -N; not {value:?}")),
+        None => Err(format!("{value:?} is not a number of instances: a whole number up to {MAX_LIMIT}, or +N or -N")),
     }
 }
 
@@ -196,14 +197,14 @@ impl Change {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
         let Some(index) = past.setup.queues.iter().position(|queue| queue.name == self.queue) else {
-            return Err(format!("there is no queue {:?}; there are {}", self.queue.as_str(), names()));
+            return Err(format!("there is no queue {:?}; known queues: {}", self.queue.as_str(), names()));
         };
         match &self.what {
             What::Capacity(unit, amount) => {
                 unit.as_ref().map_or(Ok(()), |unit| past.knows(&self.queue, unit))?;
                 let environment = past.setup.queues.get(index).map(|queue| queue.environment.clone());
                 let found = past.setup.environments.iter_mut().find(|one| Some(&one.name) == environment.as_ref());
-                let environment = found.ok_or("its environment is not known")?;
+                let environment = found.ok_or("its environment is unknown")?;
                 set_limit(&mut environment.limits, unit.as_ref(), *amount, "its environment")
             }
             What::Policy(kind) => {
@@ -222,7 +223,7 @@ impl Change {
         if !known.contains(share) {
             let names: Vec<&str> = known.iter().map(ShareName::as_str).collect();
             let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            return Err(format!("queue {} has no share {:?}; there are {there_are}", self.queue, share.as_str()));
+            return Err(format!("queue {} has no share {:?}; known shares: {there_are}", self.queue, share.as_str()));
         }
         if let OfShare::Priority(priority) = what {
             let of_share =
@@ -245,7 +246,7 @@ impl Change {
                 None => Err(format!("share {share} has no quota")),
             },
             (policy, _) => Err(format!(
-                "queue {} is {}, which has no such setting; change queue.{}.policy first",
+                "queue {} is {}, which does not have this setting; change queue.{}.policy first",
                 self.queue,
                 policy.as_str(),
                 self.queue
@@ -263,7 +264,7 @@ fn of_quota(share: &mut QuotaShare, what: &OfShare) -> Result<(), String> {
                 Ok(())
             }
             Sharing::Reserve | Sharing::Lend | Sharing::Unknown => {
-                Err(format!("share {} does not borrow; set its sharing to lend-and-borrow first", share.name))
+                Err(format!("share {} may not borrow; set its sharing to lend-and-borrow first", share.name))
             }
         },
         OfShare::Sharing(kept) => {
@@ -282,7 +283,7 @@ fn of_quota(share: &mut QuotaShare, what: &OfShare) -> Result<(), String> {
             share.in_share_preemption = *preempts;
             Ok(())
         }
-        OfShare::Weight(_) => Err("quota shares have no weights; fair-share queues do".to_owned()),
+        OfShare::Weight(_) => Err("quota shares have no weights; only fair-share queues do".to_owned()),
         OfShare::Priority(_) => Ok(()),
     }
 }
@@ -299,7 +300,7 @@ fn set_limit(
         (None, [only]) => only.unit.clone(),
         (None, all) => {
             let types: Vec<&str> = all.iter().map(|limit| limit.unit.as_str()).collect();
-            return Err(format!("{whose} has limits of several types: name one of {}", types.join(", ")));
+            return Err(format!("{whose} has limits of several types: specify one of {}", types.join(", ")));
         }
     };
     match limits.iter_mut().find(|limit| limit.unit == unit) {

@@ -115,9 +115,8 @@ impl Past {
         let (arrivals, attempts, queues) = learnt_of(rows);
         let queues = queues.and_then(|body| serde_json::from_str::<Vec<SetupRow>>(&body).ok());
         let queues = queues.filter(|queues| !queues.is_empty());
-        let setup = setup_of_rows(
-            queues.ok_or("nothing is kept of how its queues are set up: let the service poll them first")?,
-        );
+        let setup =
+            setup_of_rows(queues.ok_or("the state file has no setup of the queues: let the service poll them first")?);
         // Once the maximum number of attempts is stored, older ones may have been overwritten: history is complete
         // only from the end of the oldest stored attempt on.
         let is_full = attempts.len() as u64 >= MAX_ROWS;
@@ -128,7 +127,7 @@ impl Past {
         }
         let ends = of_jobs.values().flatten().map(AttemptRow::ended_at);
         let until = ends.chain(arrivals.iter().filter_map(|job| job.started)).max();
-        let until = until.ok_or("no job has started that is kept: there is nothing to replay")?;
+        let until = until.ok_or("the state file has no job that started: there is nothing to replay")?;
         let cancelled = arrivals.iter().filter(|job| job.started.is_none()).count();
         let mut unknown = 0;
         let jobs = arrivals.into_iter().filter_map(|job| {
@@ -141,14 +140,16 @@ impl Past {
         });
         let jobs = jobs.collect();
         let mut past = Self::new(setup, jobs, Some(until));
-        past.notes
-            .push("Jobs that still wait, and jobs that were cancelled before they started, are not in it.".to_owned());
+        past.notes.push(
+            "Jobs that still wait, and jobs that were cancelled before they started, are not included.".to_owned(),
+        );
         if cancelled > 0 {
             past.notes.push(format!("{cancelled} jobs were cancelled before they started."));
         }
         if unknown > 0 {
             past.notes.push(format!(
-                "{unknown} jobs are left out: they started before the oldest attempt that is kept had ended, and when they ended is not known."
+                "{unknown} jobs are excluded: they started before the oldest stored attempt ended, so their end is \
+                 unknown."
             ));
         }
         Ok(past)
@@ -191,7 +192,7 @@ impl Past {
         }
         let there_are: Vec<&str> = known.into_iter().map(InstanceType::as_str).collect();
         let there_are = if there_are.is_empty() { "none".to_owned() } else { there_are.join(", ") };
-        Err(format!("queue {queue} has no instances of type {:?}; there are {there_are}", unit.as_str()))
+        Err(format!("queue {queue} has no instances of type {:?}; known types: {there_are}", unit.as_str()))
     }
 
     /// Mean instances that each share of a queue requested.

@@ -48,8 +48,8 @@ pub fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)) -> Re
 pub fn note(past: &Past) -> Option<String> {
     (past.jobs.len() > MAX_REPEATED_JOBS).then(|| {
         format!(
-            "More than {MAX_REPEATED_JOBS} jobs are replayed once and not {REPLAYS} times: by how much waits may be off because jobs take a little \
-             longer or shorter is not known."
+            "More than {MAX_REPEATED_JOBS} jobs are replayed once instead of {REPLAYS} times: the uncertainty of \
+             waits from small variations of run times is unknown."
         )
     })
 }

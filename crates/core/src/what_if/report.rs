@@ -120,10 +120,7 @@ impl Report {
         let mut notes = past.notes.clone();
         notes.extend(repeated::note(past));
         if answer.happened.is_none() {
-            notes.push(
-                "The past says how long jobs take and not when they started: how far the replay is off is not known."
-                    .to_owned(),
-            );
+            notes.push("The data contain run times but no start times: the error of the replay is unknown.".to_owned());
         }
         Self {
             from,

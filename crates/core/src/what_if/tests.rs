@@ -208,9 +208,9 @@ fn what_there_is_not_is_refused_with_what_there_is() {
     for (text, said) in [
         ("speech.quota=8", "there are queue.Q.capacity"),
         ("queue.research", "KEY=VALUE"),
-        ("queue.research.colour=red", "there is no key"),
-        ("queue.research.share.speech.colour=red", "there is no key"),
-        ("queue.research.share.speech=8", "there is no key"),
+        ("queue.research.colour=red", "unknown key"),
+        ("queue.research.share.speech.colour=red", "unknown key"),
+        ("queue.research.share.speech=8", "unknown key"),
         ("queue.nights.capacity=8", "there is no queue \"nights\"; there are research"),
         ("queue.research.share.sound.quota=8", "has no share \"sound\"; there are ranking, speech, vision"),
         ("queue.research.share.speech.quota=many", "whole"),

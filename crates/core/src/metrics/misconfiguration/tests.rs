@@ -36,7 +36,7 @@ fn quotas_on_one_environment_may_not_sum_to_more_than_it_has() {
         [queue("one", vec![share("a", a, Sharing::Reserve)]), queue("two", vec![share("b", b, Sharing::Reserve)])]
     };
     check(&of(10.0, 6.0), &[], &[]);
-    let what = "The shares on environment gpus promise 17 ml.p5.48xlarge; it has 16.";
+    let what = "The quotas of the shares on environment gpus sum to 17 ml.p5.48xlarge; it has 16.";
     check(&of(10.0, 7.0), &[], &[("one", "over_promised", what)]);
 }
 
@@ -126,7 +126,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
 
 #[test]
 fn what_aws_calls_invalid_is_reported_with_its_reason() {
-    let what = "Environment gpus is INVALID; AWS does not say why.";
+    let what = "Environment gpus is INVALID; AWS gives no reason.";
     let invalid = Queue { invalid: vec![what.to_owned()], ..queue("q", vec![share("a", 4.0, Sharing::Reserve)]) };
     check(&[invalid], &[], &[("q", "invalid", what)]);
 }
@@ -143,13 +143,13 @@ fn environments_that_allow_more_than_the_account_may_run_are_a_finding() {
             .collect::<Vec<_>>()
     };
     let of = |limit: f64| outside(limit, Vec::new());
-    let what = "The account may run 10 ml.p5.48xlarge for training jobs at a time; the environments (gpus) allow 16.";
+    let what = "The account's limit is 10 ml.p5.48xlarge for training jobs; the environments (gpus) allow 16.";
     assert_eq!(of(10.0), [("one".to_owned(), "account_quota", what.to_owned())], "both queues draw on one environment");
     assert_eq!(of(16.0), []);
     let others = |gpus: f64| vec![Capacity::new(UNIT, gpus), Capacity::new("ml.m5.large", 9.0)];
     assert_eq!(outside(20.0, others(4.0)), [], "it just fits, and no environment allows ml.m5.large");
-    let what = "The account may run 20 ml.p5.48xlarge for training jobs at a time; the environments (gpus) allow 16, and training jobs \
-                outside of the queues use 5.";
+    let what = "The account's limit is 20 ml.p5.48xlarge for training jobs; the environments (gpus) allow 16, and \
+     training jobs outside of the watched queues use 5.";
     assert_eq!(outside(20.0, others(5.0)), [("one".to_owned(), "account_quota", what.to_owned())]);
 }
 

@@ -29,9 +29,9 @@ impl Why {
         if !self.has_shares {
             return match (first, last, gpus) {
                 (1, 1, _) => "It is the first in the queue.".to_owned(),
-                (2, 2, Some(gpus)) => format!("It is number 2 in the queue; the job before it asks for {gpus}."),
+                (2, 2, Some(gpus)) => format!("It is number 2 in the queue; the job before it requests {gpus}."),
                 (place, last, Some(gpus)) if place == last => {
-                    format!("It is number {place} in the queue; the jobs before it ask for {gpus}.")
+                    format!("It is number {place} in the queue; the jobs before it request {gpus}.")
                 }
                 (first, last, None) => {
                     format!(
@@ -47,10 +47,10 @@ impl Why {
         match (in_share, gpus) {
             (Some(1), _) => format!("It is the first of its share{queue}."),
             (Some(2), Some(gpus)) => {
-                format!("It is number 2 of its share{queue}; the job before it there asks for {gpus}.")
+                format!("It is number 2 of its share{queue}; the job before it there requests {gpus}.")
             }
             (Some(place), Some(gpus)) => {
-                format!("It is number {place} of its share{queue}; the jobs before it there ask for {gpus}.")
+                format!("It is number {place} of its share{queue}; the jobs before it there request {gpus}.")
             }
             _ => format!("More than {MAX_COUNTED_AHEAD} jobs of its share are before it{queue}."),
         }
@@ -67,7 +67,7 @@ impl Reason {
         match self {
             Self::Misconfigured => "misconfigured",
             Self::Disabled => "with the queue or share disabled",
-            Self::ExceedsShare => "for more than the share can ever get",
+            Self::ExceedsShare => "with a request larger than the share can ever use",
             Self::ShareAtLimit => "with the share at its limit",
             Self::BorrowLimit => "at the share's borrow limit",
             Self::Reclaiming => "for lent capacity to come back",
@@ -84,16 +84,16 @@ impl Reason {
         let unit =
             evidence.unit.as_ref().map_or("instances", |unit| if unit.is_any() { "instances" } else { unit.as_str() });
         let asks = match evidence.needs {
-            Some(1.0) if unit == "instances" => "It asks for 1 instance".to_owned(),
-            Some(needs) => format!("It asks for {needs} {unit}"),
-            None => "How much it asks for is not known".to_owned(),
+            Some(1.0) if unit == "instances" => "It requests 1 instance".to_owned(),
+            Some(needs) => format!("It requests {needs} {unit}"),
+            None => "Its request is unknown".to_owned(),
         };
         let number = |number: Option<f64>| number.map_or_else(|| "no limit".to_owned(), |number| number.to_string());
         let uses = number(evidence.share_uses.or(Some(0.0)));
         let quota = number(evidence.share_quota);
         match self {
             Self::Misconfigured => {
-                "AWS says that the job or its queue is misconfigured; see the status reason.".to_owned()
+                "AWS reports that the job or its queue is misconfigured; see the status reason.".to_owned()
             }
             Self::Disabled => "The queue, its service environment or the share is disabled.".to_owned(),
             Self::ExceedsShare => {
@@ -107,7 +107,7 @@ impl Reason {
                     evidence.capacity.map(|capacity| format!("the service environment allows {capacity}"));
                 let limits: Vec<String> = share.into_iter().chain(environment).collect();
                 let limits =
-                    if limits.is_empty() { "AWS says that it never fits".to_owned() } else { limits.join(", and ") };
+                    if limits.is_empty() { "AWS reports that it never fits".to_owned() } else { limits.join(", and ") };
                 format!("{asks}; {limits}.")
             }
             Self::ShareAtLimit => format!(
@@ -115,12 +115,12 @@ impl Reason {
                 number(evidence.lendable)
             ),
             Self::BorrowLimit => format!(
-                "{asks}; its share uses {uses} and, with what it may borrow, may use at most {}.",
+                "{asks}; its share uses {uses} and, including borrowed instances, may use at most {}.",
                 number(evidence.share_most)
             ),
             Self::Reclaiming => format!(
-                "{asks} of its share's own: {uses} of {quota} are in use, and others have borrowed \
-                 the rest except {}.",
+                "{asks} of its share's own quota: {uses} of {quota} are in use, and other shares have borrowed the \
+                 rest except {}.",
                 number(evidence.lendable)
             ),
             Self::NoCapacity => format!("{asks}, and AWS cannot provide them now."),
@@ -150,7 +150,7 @@ impl Reason {
             (None, _) => false,
         };
         if self == Self::ShareAtLimit && may_borrow {
-            return "wait for the share's own jobs to end or for other shares to leave instances to lend, or raise its quota.";
+            return "wait for the share's own jobs to end or for other shares to lend instances, or raise its quota.";
         }
         self.next_step()
     }
@@ -163,12 +163,12 @@ impl Reason {
             Self::ExceedsShare => "ask for fewer instances, or raise the share's quota or borrow limit.",
             Self::ShareAtLimit => "wait for the share's own jobs to end, or raise its quota.",
             Self::BorrowLimit => "wait for the share's own jobs to end, or raise its borrow limit.",
-            Self::Reclaiming => "nothing: the scheduler preempts borrowers; look at preemptions if it takes long.",
+            Self::Reclaiming => "nothing: the scheduler preempts borrowers; check preemptions if it takes long.",
             Self::NoCapacity => "try another instance type or region, or reserve capacity with a training plan.",
             Self::CapacityInUse => "wait for jobs to end, or raise the service environment's limit.",
             Self::Reserved => "wait for jobs to end, or lower the compute reservation of the scheduling policy.",
             Self::Behind => "wait, raise the job's priority, or ask for fewer instances.",
-            Self::Evaluating => "nothing: it should start within moments; if it does not, look at the source ages.",
+            Self::Evaluating => "nothing: it should start within moments; if it does not, check the source ages.",
         }
     }
 }

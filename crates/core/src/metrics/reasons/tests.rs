@@ -159,7 +159,7 @@ fn the_story_tells_numbers_places_and_what_to_do() {
     assert_eq!(
         Why { waited, ..why }.story(),
         [
-            "It asks for 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
+            "It requests 2 ml.p5.48xlarge; its share uses 3 of 4, and other shares have 12 to lend.",
             "It is the first of its share, number 1 in the queue.",
             "Waited so far, by reason: 3h 40m with the share at its limit, 1m 30s behind other jobs.",
             "Next: wait for the share's own jobs to end, or raise its quota.",
@@ -184,8 +184,8 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
         whys.iter().map(|why| standing(why).map(|at| (at.in_share.unwrap(), at.in_queue)).unwrap()).collect();
     assert_eq!(places, [(3, Some(3)), (5, Some(5)), (2, Some(2)), (4, Some(4)), (1, Some(1))]);
     let story = |why: &Option<Why>| why.as_ref().unwrap().story()[1].clone();
-    assert_eq!(story(&whys[0]), "It is number 3 in the queue; the jobs before it ask for 16 GPUs.");
-    assert_eq!(story(&whys[2]), "It is number 2 in the queue; the job before it asks for 8 GPUs.");
+    assert_eq!(story(&whys[0]), "It is number 3 in the queue; the jobs before it request 16 GPUs.");
+    assert_eq!(story(&whys[2]), "It is number 2 in the queue; the job before it requests 8 GPUs.");
     assert_eq!(story(&whys[4]), "It is the first in the queue.");
 
     // Without AWS's list they may be in any order, behind older ones.
@@ -209,13 +209,13 @@ fn a_reason_speaks_of_the_limits_there_are_and_of_a_size_that_is_known() {
     let instances = |count| vec![Capacity::new(TYPE, count)];
     assert_eq!(
         reported(whole(Policy::Fifo), instances(20.0)),
-        "It asks for 20 ml.p5.48xlarge; the service environment allows 16."
+        "It requests 20 ml.p5.48xlarge; the service environment allows 16."
     );
     assert_eq!(
         reported(queue(), instances(7.0)),
-        "It asks for 7 ml.p5.48xlarge; its share has 4 and may use at most 6, and the service environment allows 16."
+        "It requests 7 ml.p5.48xlarge; its share has 4 and may use at most 6, and the service environment allows 16."
     );
-    let unknown = "How much it asks for is not known, and no obstacle is known.";
+    let unknown = "Its request is unknown, and no obstacle is known.";
     assert_eq!(reported(whole(Policy::Fifo), Vec::new()), unknown);
     assert_eq!(reported(queue(), vec![Capacity::new(TYPE, 1e308)]), unknown);
 }

@@ -16,7 +16,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Matcher>, String> {
     let inside = match (whole.strip_prefix('{'), whole.ends_with('}')) {
         (Some(rest), true) => rest.get(..rest.len().saturating_sub(1)).unwrap_or_default(),
         (None, false) => whole,
-        (Some(_), false) | (None, true) => return Err(format!("`{whole}` has one brace of two")),
+        (Some(_), false) | (None, true) => return Err(format!("`{whole}` has an unmatched brace")),
     };
     let mut rest = inside.trim();
     let mut matchers = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Matcher>, String> {
             None => return Err(format!("`{after}` follows a matcher; separate matchers by commas")),
         };
     }
-    if matchers.is_empty() { Err(format!("there is no matcher; {FORM}")) } else { Ok(matchers) }
+    if matchers.is_empty() { Err(format!("the matcher is empty; {FORM}")) } else { Ok(matchers) }
 }
 
 /// The first matcher of a text, and the rest.
@@ -50,16 +50,16 @@ fn one(text: &str) -> Result<(Matcher, &str), String> {
         return Err(format!("`{label}` is not followed by =, !=, =~ or !~; {FORM}"));
     };
     if rest.starts_with('=') {
-        return Err(format!("`==` is no operator; write {label}=..."));
+        return Err(format!("`==` is not an operator; write {label}=..."));
     }
     let (value, quoted, rest) = value(label, rest.trim_start())?;
     let pattern = if regex {
         let compiled =
-            compiled(&value).map_err(|error| format!("`{value}` of `{label}` is no regular expression: {error}"))?;
+            compiled(&value).map_err(|error| format!("`{value}` of `{label}` is not a regular expression: {error}"))?;
         Pattern::Regex(value, compiled)
     } else {
         check_glob(label, &value)
-            .map_err(|message| format!("`{value}` of `{label}`: {message}; for a regular expression write =~"))?;
+            .map_err(|message| format!("`{value}` of `{label}`: {message}; use =~ for a regular expression"))?;
         if value.is_empty() && !quoted {
             return Err(format!("`{label}` has no value; write {label}=\"\" for alerts without it"));
         }

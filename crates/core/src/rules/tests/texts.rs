@@ -174,7 +174,7 @@ fn a_filter_that_selects_nothing_is_refused() {
     check("queue.jobs", "queue: 'prod|test'", Some("`|` is in no label's value"));
     check("queue.jobs", "queue: '=~prod.*'", Some("`=` is no operator here"));
     check("queue.jobs", "queue: 'prod/*'", Some("`/` is in no queue's name"));
-    check("queue.jobs", "share: '\"a\"'", Some("quotes within its quotes"));
+    check("queue.jobs", "share: '\"a\"'", Some("contains nested quotes"));
 }
 
 #[test]
