@@ -86,7 +86,7 @@ fn a_file_that_is_broken_or_newer_or_of_something_else_is_named() {
         newer(b"jobs/1", b"jobs/2")
             .contains("by a newer version of Trainspotter (schema jobs/2; this build knows jobs/1)")
     );
-    assert!(newer(b"jobs/1", b"else/1").contains("of the schema else/1"));
+    assert!(newer(b"jobs/1", b"else/1").contains("has schema else/1"));
     let said = decoded::<HourFigures>(bytes).unwrap_err().to_string();
     assert!(said.contains("jobs/1, and hours/1 is needed"), "{said}");
 }
@@ -254,7 +254,7 @@ async fn a_list_that_begins_again_and_again_is_an_error() {
     let body = format!("<ListBucketResult><Contents><Key>prefix/{file}</Key></Contents></ListBucketResult>");
     fake.outage(Some(Refusal { status: 200, body, ..Refusal::default() }));
     let error = days(&storage, ArchiveTable::Jobs).await.unwrap_err().to_string();
-    assert!(error.contains("goes back behind jobs/"), "{error}");
+    assert!(error.contains("returned a name before jobs/"), "{error}");
 }
 
 /// Measures a day of a million jobs: `cargo test --lib million -- --ignored --nocapture`.

@@ -305,7 +305,10 @@ mod tests {
         assert_eq!(of_several.to_string(), "Op: ClientException: no, about ml.p5.48xlarge (and 2 more)");
         assert!(of_several.is_refusal() && refused.clone().first_of(1) == refused);
         let late = Failure::OutOfTime { operation: "Op", what: "hosts" }.first_of(2);
-        assert!(!late.is_refusal() && late.to_string() == "Op: no time left for all hosts (and 1 more)", "{late}");
+        assert!(
+            !late.is_refusal() && late.to_string() == "Op: ran out of time before all hosts were fetched (and 1 more)",
+            "{late}"
+        );
     }
 
     #[test]

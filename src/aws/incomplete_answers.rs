@@ -130,8 +130,8 @@ mod tests {
     fn an_error_or_nothing_at_all_is_no_answer_of_any_operation() {
         for (operation, _) in REQUIRED {
             for (body, expected) in [
-                ("", "the answer lacks"),
-                ("{}", "the answer lacks"),
+                ("", "the response lacks"),
+                ("{}", "the response lacks"),
                 (r#"{"message": "sorry"}"#, "an error without a code: sorry"),
                 (r#"{"__type": "com.amazon#ServerException", "message": "sorry"}"#, "ServerException: sorry"),
                 ("<html><body>Sign in</body></html>", "not AWS's, it begins with \"<html><body>Sign in"),

@@ -285,7 +285,7 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("poll: { topology_every: 30d }", "at most 24h"),
         ("history: { keep: 1M }", "`M` means months"),
         ("prices: { ml.p5.48xlarge: 1e9 }", "is not a price"),
-        ("shares: { show: ['a|b'] }", "`|` is in no label's value"),
+        ("shares: { show: ['a|b'] }", "no label value contains `|`"),
         ("publish: { cloudwatch: { namespace: 'ML!' } }", "is not allowed in a namespace"),
         ("publish: { cloudwatch: { metrics: prometheus } }", "`otlp`"),
         ("publish: { otlp: [{ endpoint: 'http://c:4318' }] }", "with http the complete URL is required"),
@@ -301,8 +301,8 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("store: s3://bucket/state.db", "no state would be stored there"),
         ("publish: { cloudwatch: }", "`cloudwatch` has no value"),
         ("external_url:", "`external_url` has no value"),
-        ("priority_bands: { \"a\\nb\": 1 }", "this name holds U+000A"),
-        ("receivers: [{ name: \"a\\u202Eb\", pagerduty: { routing_key: k } }]", "this name holds U+202E"),
+        ("priority_bands: { \"a\\nb\": 1 }", "this name contains U+000A"),
+        ("receivers: [{ name: \"a\\u202Eb\", pagerduty: { routing_key: k } }]", "this name contains U+202E"),
         ("receivers: [{ name: a, pagerduty: { routing_key: k }, escalate: }]", "`escalate` has no value"),
         ("receivers: [{ name: a, webhook: { url: 'https://hooks.slack.com/services/T/B/x' } }]", "write `slack:"),
         ("receivers: [{ name: a, webhook: { url: 'https://events.pagerduty.com/v2/enqueue' } }]", "write `pagerduty:"),
@@ -363,9 +363,9 @@ fn what_means_nothing_is_refused_where_it_is_written() {
         ("receivers: [{ name: a, pagerduty: { routing_key: k }, match: { severity: [page] } }]", "one glob"),
         (
             "receivers: [{ name: a, pagerduty: { routing_key: k }, match: ['severity=~\"(\"'] }]",
-            "no regular expression",
+            "not a regular expression",
         ),
-        ("inhibit: [{ when: { alertname: '=A' }, mute: { alertname: B } }]", "no operator here"),
+        ("inhibit: [{ when: { alertname: '=A' }, mute: { alertname: B } }]", "not an operator here"),
     ] {
         check(&more(text), 2, why);
     }

@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(message.console().unwrap(), console);
         let nowhere = Message::of(&row, None);
         assert_eq!((nowhere.runbook(), nowhere.link()), (None, None));
-        assert!(nowhere.text.contains("/runbooks/LongWait on the service's page"), "{}", nowhere.text);
+        assert!(nowhere.text.contains("/runbooks/LongWait on the page of the service"), "{}", nowhere.text);
     }
 
     #[test]

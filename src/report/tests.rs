@@ -188,8 +188,8 @@ fn what_is_not_kept_of_the_time_is_said_and_of_which_hours_the_figures_are() {
     assert!(summary(&whole).contains("from 2026-11-20 00:00 to 2026-11-20 04:00, jobs held"), "{}", summary(&whole));
     assert!(of(0, 5, &[0, 1, 2, 3]).notes.is_empty(), "the hour that is not over");
     for (report, note) in [
-        (of(0, 6, &[4, 5]), "nothing is kept of the time from 2026-11-20 00:00 to 2026-11-20 04:00"),
-        (of(0, 6, &[0, 1]), "nothing is counted of the time from 2026-11-20 02:00 to 2026-11-20 06:00"),
+        (of(0, 6, &[4, 5]), "there are no data from 2026-11-20 00:00 to 2026-11-20 04:00"),
+        (of(0, 6, &[0, 1]), "nothing was counted from 2026-11-20 02:00 to 2026-11-20 06:00"),
         (of(0, 6, &[0, 1, 4, 5]), "2 hours in between have no rows"),
     ] {
         assert!(report.notes.len() == 1 && report.notes[0].starts_with(note), "{:?}", report.notes);
@@ -206,7 +206,7 @@ fn hours_that_one_of_two_places_lacks_are_said_of_it() {
         }
     }
     let notes = builder.finish().notes;
-    let note = "nothing is kept of the time from 2026-11-20 00:00 to 2026-11-20 02:00";
+    let note = "there are no data from 2026-11-20 00:00 to 2026-11-20 02:00";
     assert!(
         notes.len() == 1 && notes[0].starts_with(note) && notes[0].ends_with("of (unknown)/eu-west-1"),
         "{notes:?}"

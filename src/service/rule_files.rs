@@ -326,10 +326,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let loaded = || load_rules(&[folder.path().to_path_buf()]).map(|rules| rules.len());
-        assert!(loaded().unwrap_err().to_string().contains("holds no file of that kind"));
+        assert!(loaded().unwrap_err().to_string().contains("contains no rule files"));
         std::fs::write(at("my.test.yaml"), "not rules").unwrap();
         std::fs::write(at("readme.md"), "not rules").unwrap();
-        assert!(loaded().unwrap_err().to_string().contains("holds no file of that kind"));
+        assert!(loaded().unwrap_err().to_string().contains("contains no rule files"));
         std::fs::write(at("empty.yaml"), "rules: []\n").unwrap();
         assert!(loaded().unwrap_err().to_string().contains("there are no rules in"));
         std::fs::write(at("my.yml"), rule("A")).unwrap();

@@ -116,7 +116,7 @@ mod tests {
         std::fs::write(folder.path().join("b.yaml"), rule("B")).unwrap();
         assert_eq!(names(watch.look(true).await), None);
         let reported = names(watch.look(true).await).unwrap().unwrap_err();
-        assert!(reported.contains("b.yaml: a rule of another file is called B too"), "{reported}");
+        assert!(reported.contains("b.yaml: another file has a rule named B too"), "{reported}");
         std::fs::write(folder.path().join("b.test.yaml"), "not rules").unwrap();
         std::fs::remove_file(folder.path().join("b.yaml")).unwrap();
         assert_eq!(names(watch.look(true).await), None);

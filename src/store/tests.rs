@@ -202,7 +202,7 @@ fn a_file_of_something_else_is_left_as_it_is() {
         fs::write(&path, content).unwrap();
         for opened in [Store::open(&path, now()).map(|_| ()), Store::serve(&path, now()).map(|_| ())] {
             let error = opened.unwrap_err().to_string();
-            assert!(error.contains("notes.txt: it is a file of something else"), "{error}");
+            assert!(error.contains("notes.txt: it is not a state file"), "{error}");
             assert!(error.contains("set another path in `store`"), "{error}");
         }
         assert_eq!(fs::read(&path).unwrap(), content);

@@ -174,7 +174,7 @@ impl Pages {
                 "{total} notifications were {}, and none of {}: send the same request again, with several replicas to those that lead these targets (see /api/v1/health)",
                 match change {
                     Change::Retry => "tried again",
-                    Change::Drop => "given up",
+                    Change::Drop => "dropped",
                 },
                 unchanged.join(", ")
             )));

@@ -408,6 +408,6 @@ fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
     }
     hook(&Secret::new("http://receiver.example/")).unwrap();
     let error = hook(&Secret::new(format!("https://receiver.example/{TOKEN}"))).unwrap_err().to_string();
-    assert!(error.contains("no client for receiver.example") && !error.contains(TOKEN), "{error}");
+    assert!(error.contains("cannot create an HTTP client for receiver.example") && !error.contains(TOKEN), "{error}");
     println!("inner run done: {error}");
 }

@@ -52,7 +52,7 @@ async fn what_runs_outside_of_the_queues_is_a_figure_and_counts_against_the_limi
     sagemaker(endpoint, "CreateTrainingJob", &request).await;
     until(page, "one that was made by hand", &[(UNIT, 23.0)]).await;
     let setup = get(page, "/api/v1/setup").await;
-    let outside = "and training jobs outside of the queues use 23.";
+    let outside = "and training jobs outside of the watched queues use 23.";
     assert!(setup.contains("account_quota") && setup.contains(outside), "{setup}");
 
     let text = format!(

@@ -42,7 +42,7 @@ async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
     let id = row.split(' ').next().unwrap();
 
     let (code, reported) = office.asks(&["outbox", "drop", id]).await;
-    assert_eq!((code, reported.as_str()), (Some(0), "1 notifications were given up\n"));
+    assert_eq!((code, reported.as_str()), (Some(0), "1 notifications were dropped\n"));
     let (_, reported) = office.asks(&["outbox", "list", id]).await;
     assert!(reported.contains("dead"), "{reported}");
     assert_eq!(office.asks(&["outbox", "drop"]).await.0, Some(64), "everything at once is not meant");

@@ -176,7 +176,7 @@ async fn a_log_in_a_bucket_of_fakecloud_is_led_handed_over_and_taken_over() {
 
 async fn is_led_handed_over_and_taken_over(s3: &str) {
     let nowhere = World::in_a_bucket(s3, "nowhere").await;
-    assert!(nowhere.refused("nowhere", |_| {}).await.contains("there is no bucket nowhere"));
+    assert!(nowhere.refused("nowhere", |_| {}).await.contains("the bucket nowhere does not exist"));
     let world = World::in_a_new_bucket(s3, "logs").await;
     let first = world.replica("first").await;
     first.leads().await;

@@ -108,12 +108,12 @@ async fn rules_and_configuration_in_a_bucket_are_followed_and_mistakes_change_no
     let Some(python) = support::python::python().await else { return };
     let (_moto, s3) = support::moto::moto(&python).await;
     let world = World::start(s3).await;
-    assert!(world.refused().await.contains("there is no bucket settings: make it, or correct `--config`"));
+    assert!(world.refused().await.contains("the bucket settings does not exist: create it, or correct `--config`"));
     world.put("settings", "").await;
     assert!(world.refused().await.contains("there is no object s3://settings/config/trainspotter.yaml"));
     world.put("settings/config/trainspotter.yaml", world.config(&["us-east-1"], "5s")).await;
     let no_rules = world.refused().await;
-    assert!(no_rules.contains("s3://settings/rules holds no object of that kind"), "{no_rules}");
+    assert!(no_rules.contains("s3://settings/rules contains no rule files"), "{no_rules}");
     assert!(no_rules.contains("config/trainspotter.yaml:1:"), "with its place: {no_rules}");
     world.put("settings/rules/a.yaml", rules("First")).await;
     world.put("settings/rules/a.test.yaml", "no rules").await;

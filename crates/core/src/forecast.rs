@@ -1,8 +1,8 @@
-//! When jobs start: the scheduler model run forward from the present, with what was learnt of how long jobs hold their instances and of how
-//! they come, and intervals that are corrected by what came true. PURE.
+//! Start estimates: simulates the scheduler model forward from the current state, with run times and arrivals learned
+//! from the past. The intervals are calibrated with resolved estimates. Pure.
 //!
-//! A start is the dispatch of a job: what its wait ends with. There is no estimate for a job that never starts as things are set up, nor
-//! while too little has ended or come true.
+//! The start of a job is its dispatch, which ends its wait. There is no estimate for a job that can never start with
+//! the current setup, nor while too few attempts have ended or too few estimates are resolved.
 
 mod arrivals;
 mod calibration;
@@ -25,7 +25,7 @@ pub use forecaster::Forecaster;
 pub use kept_estimates::WaitEnd;
 pub use observed::{Hypothetical, learn, world};
 pub use outlook::{Estimate, Outlook, Unknown};
-pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, learnt_of};
+pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, stored_history};
 pub(crate) use rows::MAX_ROWS;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
 pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};

@@ -148,9 +148,15 @@ async fn metrics_that_go_on_without_end_or_lack_their_list_are_a_failure_and_wha
         (
             json!({"MetricDataResults": [{"Id": "h0", "StatusCode": "PartialData", "Timestamps": ["@1700000060"], "Values": [700.0]}],
                 "NextToken": "again"}),
-            ["utilisation of 1", "utilisation failed: GetMetricData: the list has no end"],
+            ["utilisation of 1", "utilisation failed: GetMetricData: the listing does not end"],
         ),
-        (json!({}), ["utilisation of 0", "utilisation failed: GetMetricData: the answer lacks MetricDataResults"]),
+        (
+            json!({}),
+            [
+                "utilisation of 0",
+                "utilisation failed: GetMetricData: the response lacks the required MetricDataResults",
+            ],
+        ),
     ] {
         let (endpoint, _) = fake::serve(move |_, _| (200, answer.clone())).await;
         let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;

@@ -64,7 +64,7 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     check(&one(", match: { sevrity: page }"), "receivers[0].match.sevrity", "did you mean `severity`?");
     check(&one(", match: { severity: critical }"), "receivers[0].match.severity", "it is one of info, page, warning");
     check(&one(", match: { alertname: LongWiat }"), "receivers[0].match.alertname", "did you mean `LongWait`?");
-    check(&one(", match: { alertname: GpusIdle, share: a }"), "receivers[0].match", "is all of");
+    check(&one(", match: { alertname: GpusIdle, share: a }"), "receivers[0].match", "matches all of");
     check(&one(", match: { owner: ada }"), "receivers[0].match.owner", "no alert has a label `owner`");
     check(&one(", match: { region: us-west-2 }"), "receivers[0].match.region", "there are us-east-1");
     check(&one(", group: { by: [quque], wait: 1m }"), "receivers[0].group.by[0]", "did you mean `queue`?");
@@ -93,8 +93,8 @@ fn what_reaches_no_receiver_is_reported_where_it_is_written() {
     let same = |label: &str| {
         inhibit(&format!("{{ when: {{ alertname: DataStale }}, mute: {{ alertname: LongWait }}, same: [{label}] }}"))
     };
-    check(&same("queue"), "inhibit[0].same[0]", "no alert of `when` has a label `queue`");
-    check(&same("source"), "inhibit[0].same[0]", "no alert of `mute` has a label `source`");
+    check(&same("queue"), "inhibit[0].same[0]", "no alert of `when` has the label `queue`");
+    check(&same("source"), "inhibit[0].same[0]", "no alert of `mute` has the label `source`");
     check(&same("severity"), "inhibit[0].same[0]", "never have the same `severity`");
     for fine in [
         "{ when: { alertname: LongerWait }, mute: { alertname: LongWait }, same: [queue] }",
@@ -132,7 +132,7 @@ fn a_silence_that_would_silence_nothing_is_known() {
     check("alertname=ReceiverInTrouble", &rules, None);
     check("receiver=chat", &rules, None);
     check("region=us-east-1,account=111122223333", &rules, None);
-    check("queue=test-a,alertname=LongerWait", &rules, Some("is all of"));
+    check("queue=test-a,alertname=LongerWait", &rules, Some("matches all of"));
     check("sevrity=page", &rules, Some("did you mean `severity`?"));
     check("severity!=\"\"", &rules, None);
     check("severity=critical", &rules, Some("it is one of info, page, warning"));

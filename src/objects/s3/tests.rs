@@ -4,7 +4,7 @@ use super::*;
 use crate::objects::Trouble;
 use crate::objects::fake_s3::{FakeS3, Refusal};
 
-const ELSEWHERE: &str = "the bucket bucket is in eu-west-1, and us-east-1 was asked: set `archive.region`";
+const ELSEWHERE: &str = "the bucket bucket is in eu-west-1, but the request went to us-east-1: set `archive.region`";
 
 /// Errors, whether they are permanent, whether the bucket responded, and the text.
 fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
@@ -21,18 +21,18 @@ fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
             Refusal::coded(404, "NoSuchBucket"),
             true,
             Trouble::Answered,
-            "there is no bucket bucket: make it, or correct `archive.to`",
+            "the bucket bucket does not exist: create it, or correct `archive.to`",
         ),
         (
             Refusal::coded(403, "AccessDenied"),
             true,
             Trouble::Answered,
-            "no right to the bucket bucket (AccessDenied): allow s3:GetObject",
+            "access to the bucket bucket is denied (AccessDenied): allow s3:GetObject",
         ),
         (Refusal::coded(403, "InvalidAccessKeyId"), true, Trouble::Answered, "(InvalidAccessKeyId)"),
         (Refusal::coded(403, "SignatureDoesNotMatch"), true, Trouble::Answered, "(SignatureDoesNotMatch)"),
         (Refusal::coded(403, "AllAccessDisabled"), true, Trouble::Answered, "(AllAccessDisabled)"),
-        (page, true, Trouble::Answered, "no right to the bucket bucket (403)"),
+        (page, true, Trouble::Answered, "access to the bucket bucket is denied (403)"),
         (with_region(Refusal::coded(301, "PermanentRedirect")), true, Trouble::Answered, ELSEWHERE),
         (with_region(bare(301)), true, Trouble::Answered, ELSEWHERE),
         (with_region(bare(400)), true, Trouble::Answered, ELSEWHERE),
@@ -80,7 +80,7 @@ async fn an_answer_without_an_end_takes_no_memory() {
         let tagged = bucket.list_tagged("jobs").await.unwrap_err();
         let text = bucket.get_unless("a", None, 1_000).await.unwrap_err();
         for error in [listed, tagged, text] {
-            let wanted = if status == 200 { "is larger than" } else { "no right to the bucket" };
+            let wanted = if status == 200 { "is larger than" } else { "access to the bucket" };
             assert!(error.is_lasting && error.problem.contains(wanted), "{status}: {error}");
             assert!(error.problem.len() < 1_000, "{status}: {} bytes", error.problem.len());
         }

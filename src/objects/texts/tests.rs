@@ -47,9 +47,14 @@ async fn a_bucket_that_is_only_read_asks_for_fewer_rights() {
     let endpoint = s3(Arc::clone(&answer)).await;
     let mut texts = Texts::open("settings", access(&endpoint), READ, Clock::real()).await.unwrap();
     for (status, region, body, wanted) in [
-        (404, None, code("NoSuchBucket"), "there is no bucket settings: make it, or correct `rules`"),
+        (404, None, code("NoSuchBucket"), "the bucket settings does not exist: create it, or correct `rules`"),
         (403, None, code("AccessDenied"), "(AccessDenied): allow s3:GetObject on its objects"),
-        (301, Some("eu-west-1"), String::new(), "is in eu-west-1, and us-east-1 was asked: set `rules[].region`"),
+        (
+            301,
+            Some("eu-west-1"),
+            String::new(),
+            "is in eu-west-1, but the request went to us-east-1: set `rules[].region`",
+        ),
     ] {
         *answer.lock().unwrap() = (status, region, body);
         for error in [texts.one("a.yaml").await.unwrap_err(), texts.folder("", |_| true).await.unwrap_err()] {

@@ -133,8 +133,8 @@ fn a_file_that_is_deleted_or_replaced_is_written_anew() {
     });
     let write_over = |path: &Path, bytes: &[u8]| fs::write(path, bytes).unwrap();
     let cut = |path: &Path, to: u64| fs::File::options().write(true).open(path).unwrap().set_len(to).unwrap();
-    check("emptied", "cut short", &|path| cut(path, 0));
-    check("cut", "cut short", &|path| cut(path, 2_000));
+    check("emptied", "truncated", &|path| cut(path, 0));
+    check("cut", "truncated", &|path| cut(path, 2_000));
     check("notes", "overwritten", &|path| write_over(path, &b"remember the milk ".repeat(400)));
     check("zeros", "overwritten", &|path| write_over(path, &vec![0; fs::read(path).unwrap().len()]));
 }
@@ -151,7 +151,7 @@ fn a_file_of_something_else_in_its_place_is_left_as_it_is() {
     let text = b"remember the milk ".repeat(400);
     fs::write(&path, &text).unwrap();
     goes_on_in_memory(&mut store, &later(30), "another file");
-    goes_on_in_memory(&mut store, &later(60), "a file of something else");
+    goes_on_in_memory(&mut store, &later(60), "not a state file");
     assert_eq!(fs::read(&path).unwrap(), text);
     fs::rename(&path, &notes).unwrap();
     is_back(store, &path, &later(90));

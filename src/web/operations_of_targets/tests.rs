@@ -143,7 +143,7 @@ async fn a_silence_that_may_still_hold_somewhere_has_not_ended() {
 async fn notifications_that_could_not_all_be_changed_are_no_success() {
     for (kinds, status, says) in [
         (&[Kind::Leads, Kind::Leads][..], 200, "2"),
-        (&[Kind::Leads, ELSEWHERE, Kind::IsGone], 409, "1 notifications were given up, and none of b, c"),
+        (&[Kind::Leads, ELSEWHERE, Kind::IsGone], 409, "1 notifications were dropped, and none of b, c"),
         (&[Kind::Leads, ELSEWHERE_AND_NOT_MEANT, Kind::HasNothing], 200, "1"),
         (&[Kind::HasNothing, ELSEWHERE_AND_NOT_MEANT], 404, "no such notification"),
         (&[Kind::HasNothing, ELSEWHERE], 503, "another replica leads"),

@@ -294,9 +294,14 @@ const MISTAKES: &[(&str, &str, u16, &str)] = &[
         "either",
     ),
     ("silences", r#"{"matchers":["a=b"],"duration_seconds":-1,"comment":"c"}"#, 422, "above 0"),
-    ("silences", r#"{"matchers":["a=b"],"duration_seconds":0,"comment":"c"}"#, 422, "ends after now"),
+    ("silences", r#"{"matchers":["a=b"],"duration_seconds":0,"comment":"c"}"#, 422, "must be in the future"),
     ("silences", r#"{"matchers":["a=b"],"duration_seconds":1e300,"comment":"c"}"#, 422, "366 days"),
-    ("silences", r#"{"matchers":["a=b"],"ends_at":"2026-03-01T11:00:00Z","comment":"c"}"#, 422, "ends after now"),
+    (
+        "silences",
+        r#"{"matchers":["a=b"],"ends_at":"2026-03-01T11:00:00Z","comment":"c"}"#,
+        422,
+        "must be in the future",
+    ),
     ("silences", r#"{"matchers":["a=b"],"ends_at":"tomorrow","comment":"c"}"#, 422, "ends_at: "),
     ("silences", r#"{"matchers":["a"],"duration_seconds":60,"comment":"c"}"#, 422, "matchers: "),
     (

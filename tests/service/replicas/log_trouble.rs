@@ -19,7 +19,7 @@ async fn a_bucket_that_cannot_be_used_is_an_error_at_the_start_that_says_what_to
     assert!(first.process.wait().await.unwrap().success());
     let before = s3.objects();
 
-    let no_right = "no right to the bucket bucket (AccessDenied): allow s3:GetObject, s3:PutObject";
+    let no_right = "access to the bucket bucket is denied (AccessDenied): allow s3:GetObject, s3:PutObject";
     for operation in [Operation::Get, Operation::Put, Operation::List] {
         s3.refuse(operation, Some(DENIED));
         let said = world.refused(&format!("without-{operation:?}"), |_| {}).await;
@@ -27,7 +27,7 @@ async fn a_bucket_that_cannot_be_used_is_an_error_at_the_start_that_says_what_to
         s3.refuse(operation, None);
     }
     let region = |settings: &mut Value| settings["store"]["region"] = json!("eu-west-1");
-    let elsewhere = "the bucket bucket is in us-east-1, and eu-west-1 was asked: set `store.region`";
+    let elsewhere = "the bucket bucket is in us-east-1, but the request went to eu-west-1: set `store.region`";
     assert!(world.refused("other-region", region).await.contains(elsewhere));
     for refusal in [Refusal { status: 301, code: "PermanentRedirect" }, Refusal { status: 301, code: "" }] {
         s3.refuse(Operation::List, Some(refusal));
@@ -35,7 +35,7 @@ async fn a_bucket_that_cannot_be_used_is_an_error_at_the_start_that_says_what_to
         s3.refuse(Operation::List, None);
     }
     let bucket = |settings: &mut Value| settings["store"]["log"] = json!("s3://other/a/prefix");
-    let none = "there is no bucket other: make it, or correct `store.log`";
+    let none = "the bucket other does not exist: create it, or correct `store.log`";
     assert!(world.refused("no-bucket", bucket).await.contains(none));
     assert_eq!(s3.objects(), before, "what is in the bucket stays as it is");
 
@@ -49,11 +49,11 @@ async fn a_first_start_without_the_right_to_write_waits_and_says_why() {
     let world = World::in_a_bucket(&s3.endpoint, "bucket").await;
     s3.refuse(Operation::Put, Some(DENIED));
     let first = world.replica("first").await;
-    first.is_in_trouble("no right to the bucket bucket").await;
+    first.is_in_trouble("access to the bucket bucket is denied").await;
     let ready = http::get(format!("{}/readyz", first.page)).await.unwrap();
     assert_eq!(ready.status(), 503);
     let said = ready.text().await.unwrap();
-    assert!(said.contains("the log of the replicas: it cannot be written: no right to the bucket"), "{said}");
+    assert!(said.contains("the replication log failed: cannot write it: access to the bucket"), "{said}");
     // With several targets it is an error at the start: each replica announces itself there.
     let two_targets = |settings: &mut Value| {
         let targets = settings["targets"].as_array_mut().unwrap();
@@ -61,7 +61,7 @@ async fn a_first_start_without_the_right_to_write_waits_and_says_why() {
         targets[1]["region"] = json!("eu-west-1");
     };
     let said = world.refused("two-targets", two_targets).await;
-    assert!(said.contains("opening the log") && said.contains("no right to the bucket"), "{said}");
+    assert!(said.contains("opening the log") && said.contains("access to the bucket"), "{said}");
     s3.refuse(Operation::Put, None);
     first.leads().await;
 }
@@ -100,7 +100,7 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
 
     // Nobody may write: the leader goes on from its file, and writes all of it later.
     s3.refuse(Operation::Put, Some(DENIED));
-    first.is_in_trouble("it cannot be written: no right to the bucket bucket").await;
+    first.is_in_trouble("cannot write it: access to the bucket bucket is denied").await;
     let heard = world.hook.until(|_| true).await.len();
     world.hook.until(|received| received.len() > heard).await;
     let health = first.health().await.unwrap();
@@ -114,7 +114,7 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
 
     // Nobody may read: the leader writes on, and who follows does not take over.
     s3.refuse(Operation::Get, Some(DENIED));
-    second.is_in_trouble("it cannot be read: no right to the bucket bucket").await;
+    second.is_in_trouble("cannot read it: access to the bucket bucket is denied").await;
     tokio::time::sleep(LEASE * 2).await;
     assert_eq!(second.health().await.unwrap()["replica"]["leads"], false);
     first.is_well().await;
@@ -124,7 +124,7 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
     // Nobody may list, which is asked before somebody takes over.
     s3.refuse(Operation::List, Some(DENIED));
     first.process.kill().await.unwrap();
-    second.is_in_trouble("no right to the bucket bucket").await;
+    second.is_in_trouble("access to the bucket bucket is denied").await;
     tokio::time::sleep(LEASE * 2).await;
     assert_eq!(second.health().await.unwrap()["replica"]["leads"], false);
     s3.refuse(Operation::List, None);
@@ -187,7 +187,7 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
     let other = world.replica_with("other-region", region, &[]).await;
     other.until("it leads its own log", |health| health["replica"]["leads"] == true).await;
     let logged = other.logged();
-    assert!(logged.contains("is the log of a service that watches us-east-1"), "{logged}");
+    assert!(logged.contains("belongs to a service that watches us-east-1"), "{logged}");
     assert!(logged.contains("configure a separate prefix for each in `store.log`"), "{logged}");
     assert!(world.folder_of_log().join("eu-west-1/records").is_dir());
     drop(other);
@@ -197,7 +197,7 @@ async fn services_with_different_configurations_on_one_log_are_named_and_change_
         settings["targets"][0]["endpoint"] = json!("http://127.0.0.1:9");
     };
     let said = world.refused("third", role).await;
-    assert!(said.contains("this log is of a service that watches eu-west-1"), "{said}");
+    assert!(said.contains("this log belongs to a service that watches eu-west-1"), "{said}");
     assert!(said.contains("configure a separate prefix for each in `store.log`"), "{said}");
 
     let second = world.replica("second").await;

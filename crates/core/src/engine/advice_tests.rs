@@ -121,7 +121,7 @@ fn the_longest_wait_is_explained_by_its_own_reason() {
     ]);
     assert_eq!(
         fired["LongWait"]["likely_reason"],
-        "the job that has waited longest waits with a request larger than the share can ever use; \
+        "the longest-waiting job waits with a request larger than the share can ever use; \
          2 of 3 waiting jobs wait with all capacity in use"
     );
     assert!(fired["LongWait"]["next_step"].starts_with("ask for fewer instances"));

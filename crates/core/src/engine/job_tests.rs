@@ -170,7 +170,7 @@ fn an_attempt_that_ended_before_its_container_ran_is_kept_and_teaches_no_runtime
     engine.tick(minute(41));
     engine.observe(observations(minute(44), vec![failed]));
     engine.tick(minute(44));
-    let (arrivals, attempts, _) = crate::forecast::learnt_of(engine.forecast_rows());
+    let (arrivals, attempts, _) = crate::forecast::stored_history(engine.forecast_rows());
     let kept: Vec<_> = attempts.iter().map(|one| (one.job, one.at, one.seconds, one.ended, one.never_ran)).collect();
     assert_eq!(kept, [(arrivals[0].id, minute(40), 180.0, true, true)]);
     assert_eq!(engine.forecast_world(minute(44), None).unwrap().ended, 0);
@@ -196,7 +196,7 @@ fn a_job_for_a_disabled_queue_or_share_is_refused() {
         engine.check_asked(&asked)
     };
     assert_eq!(said(&|_| {}), Ok(()));
-    assert_eq!(said(&|queue| queue.enabled = false), Err("queue prod is disabled: it takes no new jobs".to_owned()));
+    assert_eq!(said(&|queue| queue.enabled = false), Err("queue prod is disabled: it accepts no new jobs".to_owned()));
     let quota = |enabled: bool| QuotaShare {
         name: "LOWPRI".into(),
         enabled,
@@ -207,6 +207,6 @@ fn a_job_for_a_disabled_queue_or_share_is_refused() {
     assert_eq!(said(&|queue| queue.policy = Policy::QuotaShares(vec![quota(true)])), Ok(()));
     assert_eq!(
         said(&|queue| queue.policy = Policy::QuotaShares(vec![quota(false)])),
-        Err("share LOWPRI of queue prod is disabled: it takes no new jobs".to_owned())
+        Err("share LOWPRI of queue prod is disabled: it accepts no new jobs".to_owned())
     );
 }

@@ -1,5 +1,5 @@
-//! Jobs that will come: as they came at such hours. Each run of a forecast takes the days that were, from this hour on, in an order of
-//! its own.
+//! Future arrivals, sampled from past ones at the same hours of the day. Each run of a forecast replays the past days
+//! from this hour on, in a different order.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,46 +7,46 @@ use std::time::Duration;
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::model::{Demand, QueueName, ShareName, Timestamp};
 
-/// Arrivals that are remembered: the latest.
+/// Maximum stored arrivals: the latest.
 pub const MAX_ARRIVALS: usize = 10_000;
 
-/// How far back arrivals count.
+/// Days of past arrivals in use.
 const DAYS: u32 = 7;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Arrivals of one run, at most: what comes later changes little.
+/// Maximum arrivals of one run: later ones have little effect.
 pub const MAX_OF_RUN: usize = 2_000;
 
-/// A job that was submitted.
+/// A submitted job.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// When.
+    /// Submission time.
     pub at: Timestamp,
-    /// Where to.
+    /// Its queue.
     pub queue: QueueName,
     /// Its share.
     pub share: Option<ShareName>,
     /// Its priority.
     pub priority: i32,
-    /// What it needs.
+    /// Requested capacity.
     pub demand: Demand,
-    /// Of which kind it is.
+    /// Its kind, for run times.
     pub kind: JobKind,
-    /// How long jobs like it hold their instances, as known when a forecast is made.
+    /// Run times of its kind, set when a forecast is made.
     pub profile: Profile,
 }
 
-/// The jobs that were submitted lately, oldest first.
+/// Recent submissions, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Arrivals {
     past: VecDeque<Arrival>,
 }
 
 impl Arrivals {
-    /// Takes in a job that was submitted.
+    /// Adds a submitted job.
     pub fn record(&mut self, arrival: Arrival) {
-        // They come almost in order.
+        // Arrivals are almost sorted.
         let place = self.past.iter().rposition(|one| one.at <= arrival.at).map_or(0, |before| before + 1);
         self.past.insert(place, arrival);
         if self.past.len() > MAX_ARRIVALS {
@@ -54,7 +54,7 @@ impl Arrivals {
         }
     }
 
-    /// What came before `now`, as far as it counts and is `wanted`, and how long that goes back.
+    /// The `wanted` arrivals of the last days before `now`, and the time that they span.
     pub fn until(&self, now: Timestamp, runtimes: &mut Runtimes, wanted: impl Fn(&Arrival) -> bool) -> PastArrivals {
         let from = now - DAY * DAYS;
         let counts = self.past.iter().filter(|one| one.at > from && one.at <= now);
@@ -69,7 +69,7 @@ impl Arrivals {
     }
 }
 
-/// What came before a moment.
+/// Arrivals before a point in time.
 #[derive(Clone, Debug, Default)]
 pub struct PastArrivals {
     now: Timestamp,
@@ -78,14 +78,14 @@ pub struct PastArrivals {
 }
 
 impl PastArrivals {
-    /// Arrivals of a run, with when they come: at most `MAX_OF_RUN`, and none beyond `until`. `u` from 0 to 1 chooses the run.
+    /// Arrivals of a run with their times: at most `MAX_OF_RUN`, none after `until`. `u` in 0..1 selects the run.
     pub fn of_run(&self, u: f64, until: Duration) -> Vec<(Timestamp, &Arrival)> {
         let mut coming = Vec::new();
         if self.span < MIN_SPAN {
             return coming;
         }
         let days = self.span.as_secs() / DAY.as_secs();
-        // Whole days keep their hours; what is shorter than a day is repeated from somewhere within it.
+        // Whole days keep their hours of the day; a shorter history is repeated from a random offset.
         let (period, mut block) = if days == 0 { (self.span, 0) } else { (DAY, (u * days as f64) as u64) };
         let mut begin = if days == 0 { self.span.mul_f64(u) } else { Duration::ZERO };
         let mut offset = Duration::ZERO;
@@ -108,11 +108,11 @@ impl PastArrivals {
         coming
     }
 
-    /// Whether nothing is known of what comes.
+    /// Whether the history is too short for predictions.
     pub fn is_empty(&self) -> bool {
         self.span < MIN_SPAN
     }
 }
 
-/// Less than this says nothing of how jobs come.
+/// Minimum history for predicting arrivals.
 const MIN_SPAN: Duration = Duration::from_secs(1800);

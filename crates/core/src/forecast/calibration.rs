@@ -38,57 +38,57 @@ const SHRINKAGE: f64 = 200.0;
 /// Minimum resolved estimates of a group for a statement on whether its intervals are rough.
 const ENOUGH: usize = 30;
 
-/// Fewer truths of a share, or truths of a shorter time, make an interval that is only rough: those of one backlog are off together.
+/// Minimum resolved estimates of a share for an interval that is not rough: the errors of one backlog are correlated.
 const SETTLED: usize = 100;
 
-/// See [`SETTLED`].
+/// Minimum time that they must span; see [`SETTLED`].
 const SETTLED_AFTER: Duration = Duration::from_secs(6 * 3_600);
 
-/// Where less than this part of intervals held the truth, others will not either.
-const FEW_HELD: f64 = 0.7;
+/// Coverage below which intervals are rough.
+const MIN_COVERAGE: f64 = 0.7;
 
-/// Quantiles further out are not read off truths.
+/// Quantiles further out are extrapolated.
 const EXTREME: f64 = 0.005;
 
 /// Growth of an interval beyond [`EXTREME`], as a multiple of its spread per unit of level.
 const BEYOND: f64 = 8.0;
 
-/// The least spread of an interval to each side, as the logarithm of a factor: runs that all agree are off, too.
+/// Minimum spread of an interval to each side, as the logarithm of a factor: even runs that all agree have errors.
 const MIN_SPREAD: f64 = 0.3;
 
-/// No end is moved beyond the logarithm of so many seconds.
+/// Maximum of a corrected end, as the logarithm of seconds.
 const MAX_LOG: f64 = 20.0;
 
-/// Differences of less than this do not matter, in seconds.
+/// Resolution in seconds: smaller differences do not matter.
 const GRAIN: f64 = 60.0;
 
-/// An interval, in seconds from when it was made; infinite is beyond what is looked at.
+/// An interval in seconds from the time of the estimate; infinite beyond the horizon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// One in ten starts sooner.
+    /// P10.
     pub low: f64,
-    /// Half start sooner.
+    /// P50.
     pub middle: f64,
-    /// One in ten starts later.
+    /// P90.
     pub high: f64,
 }
 
-/// An estimate and what came true.
+/// A resolved estimate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
-    /// When it came true.
+    /// When it was resolved.
     pub at: Timestamp,
-    /// Of which queue.
+    /// Queue of the job.
     pub queue: QueueName,
-    /// Of which share.
+    /// Share of the job.
     pub share: Option<ShareName>,
-    /// As the runs gave it.
+    /// As simulated, before calibration.
     pub raw: Interval,
-    /// As it was shown; `None` if it was not, for lack of truths.
+    /// As shown; `None` if there were too few resolved estimates to show it.
     pub shown: Option<Interval>,
-    /// Seconds from when it was made to the start.
+    /// Seconds from the estimate to the start.
     pub actual: f64,
-    /// When the latest forecast before it was made.
+    /// Time of the latest forecast before it was resolved.
     #[serde(default)]
     pub after: Timestamp,
     /// Time of the forecast before the miss of the high end was counted, if it was counted while the job still waited.
@@ -97,7 +97,7 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// When the estimate was made, in milliseconds.
+    /// Time of the estimate in milliseconds.
     fn made_at(&self) -> i64 {
         self.at.millis() - (self.actual * 1_000.0).round() as i64
     }
@@ -114,65 +114,65 @@ pub struct Late {
     pub after: Timestamp,
 }
 
-/// How good the estimates of a share were.
+/// Accuracy of the estimates of a share.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quality {
-    /// Of how many estimates that came true.
+    /// Number of resolved estimates.
     pub truths: usize,
-    /// The part of them whose interval held the truth.
+    /// Fraction of them whose interval contained the actual start.
     pub coverage: f64,
-    /// The median of how far the middle was off, in seconds.
+    /// Median absolute error of the P50, in seconds.
     pub error: f64,
 }
 
-/// Why an interval is only rough.
+/// Why an interval is rough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rough {
-    /// Too few estimates have come true.
+    /// Too few resolved estimates.
     FewTruths,
-    /// They came true in too short a time.
+    /// The resolved estimates span too little time.
     Young,
-    /// Too many intervals were wrong.
+    /// Too many intervals missed the actual start.
     OftenWrong,
 }
 
-/// What came true lately.
+/// Recent resolved estimates.
 #[derive(Debug, Default)]
 pub struct Calibration {
     /// By group.
     groups: BTreeMap<Group, Truths>,
-    /// When the first truth of each group came, which may not be among the latest any more.
+    /// Time of the first resolved estimate of each group, which may no longer be stored.
     first_truths: BTreeMap<Group, Timestamp>,
 }
 
-/// The truths of one group, oldest first.
+/// Resolved estimates of one group, oldest first.
 #[derive(Debug, Default)]
 struct Truths {
     latest: VecDeque<Truth>,
-    /// By how much they missed the ends of their intervals; not set if some came since these were worked out.
+    /// Misses of the three quantiles; unset if estimates were added since the last computation.
     misses: OnceCell<[WeightedValues; 3]>,
     levels: Levels,
 }
 
-/// Truths that are much alike.
+/// A group of similar jobs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
-    /// Those of a share.
+    /// A share.
     Share(QueueName, Option<ShareName>),
-    /// Those of a queue.
+    /// A queue.
     Queue(QueueName),
-    /// All.
+    /// All queues.
     All,
 }
 
 impl Group {
-    /// The groups that a truth is of.
+    /// The groups of a resolved estimate.
     pub fn of(truth: &Truth) -> [Self; 3] {
         Self::of_share(&truth.queue, truth.share.as_ref())
     }
 
-    /// The groups of a share, the most like it first.
+    /// The groups of a share, most specific first.
     fn of_share(queue: &QueueName, share: Option<&ShareName>) -> [Self; 3] {
         [Self::Share(queue.clone(), share.cloned()), Self::Queue(queue.clone()), Self::All]
     }
@@ -183,37 +183,37 @@ impl Interval {
         [self.low, self.middle, self.high]
     }
 
-    /// The logarithms of its ends, and how far each is from the middle; that of the middle is the mean of both.
+    /// Logarithms of the quantiles, each with the spread to the median; the spread of the median is the mean of both.
     fn logarithms(&self) -> [(f64, f64); 3] {
         let [low, middle, high] = self.ends().map(|end| (end + GRAIN).ln());
         let (below, above) = ((middle - low).max(MIN_SPREAD), (high - middle).max(MIN_SPREAD));
         [(low, below), (middle, ((high - low) / 2.0).max(MIN_SPREAD)), (high, above)]
     }
 
-    /// Whether a start after so many seconds lies within it.
+    /// Whether it contains a start after `seconds`.
     pub fn holds(&self, seconds: f64) -> bool {
         self.low <= seconds && seconds <= self.high
     }
 }
 
 impl Calibration {
-    /// Goes on from when the first truths of groups came in an earlier run.
+    /// Restores the times of the first resolved estimates from an earlier run.
     pub fn restore(first_truths: BTreeMap<Group, Timestamp>) -> Self {
         Self { first_truths, ..Self::default() }
     }
 
-    /// When the first truth of each group came.
+    /// Time of the first resolved estimate of each group.
     pub fn first_truths(&self) -> &BTreeMap<Group, Timestamp> {
         &self.first_truths
     }
 
-    /// Forgets the groups of which no truth is kept.
+    /// Removes groups without stored estimates.
     pub fn forget_empty_groups(&mut self) {
         let groups = &self.groups;
         self.first_truths.retain(|group, _| groups.contains_key(group));
     }
 
-    /// Takes in what came true.
+    /// Adds a resolved estimate.
     pub fn record(&mut self, truth: &Truth) {
         for group in Group::of(truth) {
             if self.groups.len() >= MAX_GROUPS && !self.groups.contains_key(&group) {
@@ -240,7 +240,7 @@ impl Calibration {
     }
 
     /// Replays the resolved estimates of an earlier process, and the misses it had counted early, in their original order.
-    pub fn record_again(&mut self, truths: &[Truth], mut late: Vec<Late>) {
+    pub fn replay(&mut self, truths: &[Truth], mut late: Vec<Late>) {
         let of_truth = |truth: &Truth| {
             let (queue, share) = (truth.queue.clone(), truth.share.clone());
             truth.late_after.map(|after| Late { queue, share, after })
@@ -262,7 +262,7 @@ impl Calibration {
         self.groups.values_mut().for_each(|truths| truths.levels.settle(now));
     }
 
-    /// What an estimate of a share has to be, by what came true; `None` while too little has.
+    /// Corrects a simulated interval of a share; `None` with too few resolved estimates.
     pub fn correct(&self, raw: Interval, queue: &QueueName, share: Option<&ShareName>) -> Option<Interval> {
         let corrections = self.corrections(queue, share)?;
         let mut ends = [0.0; 3];
@@ -273,13 +273,13 @@ impl Calibration {
         Some(Interval { low: low.min(middle), middle, high: high.max(middle) })
     }
 
-    /// How many truths there are for a share, or else for its queue, or else in all.
+    /// Number of resolved estimates of a share, else of its queue, else of all queues.
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
         let groups = Group::of_share(queue, share);
         groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
     }
 
-    /// Why the interval of an estimate of a share is only rough; `None` if it is not.
+    /// Why intervals of a share are rough; `None` if they are not.
     pub fn rough(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Rough> {
         let found = Group::of_share(queue, share)
             .into_iter()
@@ -287,17 +287,17 @@ impl Calibration {
         found.map_or(Some(Rough::FewTruths), |(group, truths)| truths.rough(self.first_truths.get(group)))
     }
 
-    /// How good the estimates of a share were that were shown; `None` if too few were.
+    /// Accuracy of the shown estimates of a share; `None` with too few of them.
     pub fn quality(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Quality> {
         self.groups.get(&Group::Share(queue.clone(), share.cloned()))?.quality()
     }
 
-    /// How good those of a queue were.
+    /// Accuracy of the shown estimates of a queue; `None` with too few of them.
     pub fn quality_of_queue(&self, queue: &QueueName) -> Option<Quality> {
         self.groups.get(&Group::Queue(queue.clone()))?.quality()
     }
 
-    /// The quality of each share of which enough is known.
+    /// Accuracy of each share with enough estimates.
     pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
         let of_share = |(group, truths): (&Group, &Truths)| match group {
             Group::Share(queue, share) => Some((queue.clone(), share.clone(), truths.quality()?)),
@@ -338,8 +338,8 @@ impl Truths {
         corrections
     }
 
-    /// By how many times their spread truths missed the ends of their intervals, with how much each counts: less the longer ago it came, and the root
-    /// of their number less for those of one forecast, which are off together.
+    /// Misses of the three quantiles, as multiples of the spread, with weights. The weight decays with age; it is
+    /// divided by the square root of the number of estimates of the same forecast, whose errors are correlated.
     fn misses(&self) -> &[WeightedValues; 3] {
         self.misses.get_or_init(|| {
             let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
@@ -365,7 +365,7 @@ impl Truths {
         } else if span.is_none_or(|span| span < SETTLED_AFTER) {
             Some(Rough::Young)
         } else {
-            self.quality().filter(|quality| quality.coverage < FEW_HELD).map(|_| Rough::OftenWrong)
+            self.quality().filter(|quality| quality.coverage < MIN_COVERAGE).map(|_| Rough::OftenWrong)
         }
     }
 
@@ -383,7 +383,7 @@ impl Truths {
     }
 }
 
-/// Values in order, each with the sum of the weights up to it.
+/// Sorted values, each with the cumulative weight.
 #[derive(Debug)]
 struct WeightedValues(Vec<(f64, f64)>);
 

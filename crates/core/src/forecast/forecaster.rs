@@ -1,4 +1,4 @@
-//! What forecasts have learnt, and the estimates that are shown now.
+//! State of the forecast: learned run times and arrivals, calibration, and the current estimates.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
 use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
-use crate::forecast::kept_estimates::{Kept, WaitEnd};
-use crate::forecast::learnt::Learnt;
+use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
+use crate::forecast::learnt::SeenIds;
 use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
 use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
 use crate::forecast::rows::Rows;
@@ -20,55 +20,57 @@ use crate::scheduler::WaitReason;
 
 const TRUTHS: &str = "truth";
 
-/// When the first truth of each group came, by the group as JSON: the ring of truths does not go back as far.
+/// Rows with the time of each group's first resolved estimate, named by the group as JSON: the ring does not go back
+/// far enough.
 const FIRST_TRUTHS: &str = "first_truth";
 
 /// Time of the latest forecast.
 const LATEST: &str = "latest";
 
-/// Jobs of which estimates are kept, for each waiting job that forecasts include: a job that others overtake keeps its estimates.
-const KEPT_PER_WAITING: usize = 2;
+/// Maximum jobs with pending estimates, per waiting job of a forecast: a job that drops out of the forecast keeps its
+/// pending estimates.
+const PENDING_PER_WAITING: usize = 2;
 
-/// Jobs whose usual runtimes the sentence under an estimate is made from, at most.
+/// Maximum jobs whose typical run times are summarized in the basis of an estimate.
 const MAX_NAMED: usize = 50;
 
-/// What forecasts have learnt, and the estimates that are shown now.
+/// State of the forecast: learned run times and arrivals, calibration, and the current estimates.
 #[derive(Debug, Default)]
 pub struct Forecaster {
     runtimes: Runtimes,
     arrivals: Arrivals,
     calibration: Calibration,
-    kept: Kept,
+    kept: PendingEstimates,
     rows: Rows,
-    learnt_attempts: Learnt,
-    learnt_arrivals: Learnt,
+    seen_attempts: SeenIds,
+    seen_arrivals: SeenIds,
     outlooks: BTreeMap<JobId, Outlook>,
     made_at: Option<Timestamp>,
-    /// Time of the latest forecast, of an earlier process if there is none of this one.
+    /// Time of the latest forecast, possibly of an earlier process.
     latest_at: Option<Timestamp>,
-    /// Waiting jobs that the latest world had no room for.
+    /// Waiting jobs beyond the maximum of the latest forecast.
     left_out: usize,
-    /// How often there was no room to keep an estimate.
+    /// Estimates dropped because of the maximum.
     not_kept: u64,
-    /// Waiting jobs that forecasts include, if not [`MAX_WAITING`].
+    /// Maximum waiting jobs of a forecast, if lower than [`MAX_WAITING`].
     max_waiting: Option<usize>,
 }
 
 impl Forecaster {
-    /// Goes on from what an earlier run has saved.
+    /// Restores the state saved by an earlier run.
     pub fn restore(saved: BTreeMap<String, String>) -> Self {
         let mut rows = Rows::default();
         rows.restore(saved);
         let latest_at = rows.named(LATEST).find_map(|(_, at)| serde_json::from_str(at).ok());
-        let mut forecaster = Self { kept: Kept::restore(&rows), latest_at, ..Self::default() };
+        let mut forecaster = Self { kept: PendingEstimates::restore(&rows), latest_at, ..Self::default() };
         for AttemptRow { id, of, seconds, ended, never_ran, .. } in rows.of_ring(ATTEMPTS) {
-            forecaster.learnt_attempts.insert(id);
+            forecaster.seen_attempts.insert(id);
             if !never_ran {
                 forecaster.runtimes.record(of.kind(), seconds, ended);
             }
         }
         for ArrivalRow { id, at, of, priority, demand, .. } in rows.of_ring(ARRIVALS) {
-            forecaster.learnt_arrivals.insert(id);
+            forecaster.seen_arrivals.insert(id);
             forecaster.arrivals.record(arrival(at, &of, priority, demand.into()));
         }
         let first_truth = |(group, at): (&str, &String)| {
@@ -77,7 +79,7 @@ impl Forecaster {
         let first_truths: BTreeMap<Group, Timestamp> = rows.named(FIRST_TRUTHS).filter_map(first_truth).collect();
         forecaster.calibration = Calibration::restore(first_truths.clone());
         let late = forecaster.kept.late();
-        forecaster.calibration.record_again(&rows.of_ring::<Truth>(TRUTHS), late);
+        forecaster.calibration.replay(&rows.of_ring::<Truth>(TRUTHS), late);
         forecaster.calibration.forget_empty_groups();
         let known = forecaster.calibration.first_truths();
         for group in first_truths.keys().filter(|group| !known.contains_key(group)) {
@@ -90,25 +92,25 @@ impl Forecaster {
         forecaster
     }
 
-    /// What changed since this was asked last, to be kept over a restart.
+    /// Changes since the last call, to be stored.
     pub fn take_unsaved(&mut self) -> SavedForecast {
         self.rows.take_unsaved()
     }
 
-    /// What was saved is lost.
+    /// Marks everything as unsaved, because the stored rows were lost.
     pub fn save_all(&mut self) {
         self.rows.save_all();
     }
 
-    /// Takes in an attempt that held its instances from `dispatched_at` on for so long: to its end, or until it was stopped. The same attempt counts
-    /// once.
+    /// Adds an attempt that `held` its instances from a time for some seconds, until it `ended` or was preempted. The
+    /// same attempt counts once.
     pub fn attempt_ended(&mut self, job: &JobId, attempt: u32, of: &JobTraits, held: (Timestamp, f64), ended: bool) {
         if self.keep_attempt(job, attempt, of, held, (ended, false)) {
             self.runtimes.record(of.without_particulars().kind(), held.1, ended);
         }
     }
 
-    /// Takes in an attempt that held its instances for so long and never ran: it is kept, and says nothing of how long jobs run.
+    /// Adds an attempt that held its instances but never ran: it is stored, but not used for run times.
     pub fn attempt_never_ran(
         &mut self,
         job: &JobId,
@@ -120,7 +122,7 @@ impl Forecaster {
         self.keep_attempt(job, attempt, of, held, (ended, true));
     }
 
-    /// Keeps an attempt; false if it is kept already.
+    /// Stores an attempt; returns false if it is already stored.
     fn keep_attempt(
         &mut self,
         job: &JobId,
@@ -130,7 +132,7 @@ impl Forecaster {
         (ended, never_ran): (bool, bool),
     ) -> bool {
         let id = id_of(&format!("{job}/{attempt}"));
-        if !self.learnt_attempts.insert(id) {
+        if !self.seen_attempts.insert(id) {
             return false;
         }
         let (job, of) = (id_of(job.as_str()), of.without_particulars());
@@ -138,7 +140,7 @@ impl Forecaster {
         true
     }
 
-    /// Takes in that a job was submitted, once: when it has `started`, or is known to start no more.
+    /// Adds a submitted job, once: when it has `started`, or was cancelled.
     pub fn arrived(
         &mut self,
         job: &JobId,
@@ -148,33 +150,33 @@ impl Forecaster {
         demand: &Demand,
     ) {
         let id = id_of(job.as_str());
-        if self.learnt_arrivals.insert(id) {
+        if self.seen_arrivals.insert(id) {
             let of = of.without_particulars();
             self.arrivals.record(arrival(at, &of, priority, demand.clone()));
             self.rows.push(ARRIVALS, ArrivalRow { id, at, started, of, priority, demand: demand.to_vec() });
         }
     }
 
-    /// Keeps how queues are set up beside what is learnt of them, in words that only [`kept`](Self::rows) readers read.
+    /// Stores the setup of the queues beside what is learned. Only readers of the stored [`rows`](Self::rows) use it.
     pub fn keep_queues(&mut self, queues: &impl Serialize) {
         self.rows.put(QUEUES.to_owned(), queues);
     }
 
-    /// All that is kept over a restart, by name.
+    /// All stored rows by name.
     pub fn rows(&self) -> &BTreeMap<String, String> {
         self.rows.all()
     }
 
-    /// Takes in that the wait of a job has ended.
+    /// Handles the end of a job's wait.
     pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
         self.outlooks.remove(job);
         let after = self.latest_at.unwrap_or(at);
         for truth in self.kept.resolve(job, at, end, after, &mut self.rows) {
-            self.came_true(&truth);
+            self.record_resolved(&truth);
         }
     }
 
-    fn came_true(&mut self, truth: &Truth) {
+    fn record_resolved(&mut self, truth: &Truth) {
         let groups = Group::of(truth);
         let is_new = groups.map(|group| !self.calibration.first_truths().contains_key(&group));
         self.calibration.record(truth);
@@ -186,47 +188,48 @@ impl Forecaster {
         self.rows.push(TRUTHS, truth);
     }
 
-    /// Jobs of which estimates are kept, to see whether they still wait.
+    /// Jobs with pending estimates, to check whether they still wait.
     pub fn kept(&self) -> impl Iterator<Item = &JobId> {
         self.kept.jobs()
     }
 
-    /// Of how many jobs estimates are kept.
+    /// Number of jobs with pending estimates.
     pub fn kept_count(&self) -> usize {
         self.kept.len()
     }
 
-    /// Waiting jobs that forecasts include, at most.
+    /// Maximum waiting jobs of a forecast.
     pub fn max_waiting(&self) -> usize {
         self.max_waiting.unwrap_or(MAX_WAITING).min(MAX_WAITING)
     }
 
-    /// Includes no more waiting jobs than this from now on. Estimates already kept stay until they are resolved.
+    /// Limits the waiting jobs of future forecasts. Pending estimates stay until they are resolved.
     pub fn set_max_waiting(&mut self, jobs: usize) {
         self.max_waiting = Some(jobs);
     }
 
-    /// What is known of how long jobs of a kind hold their instances.
+    /// Run times of a kind.
     pub fn profile(&mut self, kind: JobKind) -> Profile {
         self.runtimes.of(kind)
     }
 
-    /// How jobs came until now, those that are `wanted`.
+    /// The `wanted` arrivals before `now`.
     pub fn arrivals(&mut self, now: Timestamp, wanted: impl Fn(&Arrival) -> bool) -> PastArrivals {
         self.arrivals.until(now, &mut self.runtimes, wanted)
     }
 
-    /// How many attempts have ended by themselves.
+    /// Number of attempts that ended without preemption.
     pub fn ended(&self) -> u64 {
         self.runtimes.ended()
     }
 
-    /// When the estimates were made that are shown now.
+    /// Time of the current estimates.
     pub fn made_at(&self) -> Option<Timestamp> {
         self.made_at
     }
 
-    /// Takes in when the waiting jobs of a world start: they are shown from now on, and some are kept until their truth is known.
+    /// Applies the result of a forecast: the estimates are shown from now on, and some are kept as pending until they
+    /// are resolved.
     pub fn take(&mut self, world: &World, starts: &Starts) {
         let after = self.latest_at.replace(world.now).unwrap_or(world.now);
         self.rows.put(format!("{LATEST}/all"), &world.now);
@@ -242,7 +245,8 @@ impl Forecaster {
                 let raw = interval(seconds);
                 let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
                 let (queue, share) = (&job.queue, job.share.as_ref());
-                let may_keep = self.kept.len() < KEPT_PER_WAITING * self.max_waiting() || self.kept.contains(&job.id);
+                let may_keep =
+                    self.kept.len() < PENDING_PER_WAITING * self.max_waiting() || self.kept.contains(&job.id);
                 let is_kept = may_keep && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
                 self.not_kept += u64::from(!is_kept);
             }
@@ -253,7 +257,7 @@ impl Forecaster {
         self.left_out = world.left_out;
     }
 
-    /// When one waiting job of a world starts.
+    /// The estimate of one waiting job.
     pub fn outlook_of(&self, world: &World, index: usize, starts: &Starts) -> Outlook {
         let of_job = starts.of_jobs.get(index).unwrap_or(&JobStarts::Never(NeverBecause::NoPlace));
         self.outlook(world, index, of_job, &mut LaneNotes::default())
@@ -289,13 +293,13 @@ impl Forecaster {
         }))
     }
 
-    /// What is said of when a waiting job starts.
+    /// The current estimate of a waiting job, or why there is none.
     pub fn shown(&self, id: &JobId) -> Outlook {
         let missing = if self.left_out > 0 { Unknown::TooFarBack } else { Unknown::NotMade };
         self.outlooks.get(id).cloned().unwrap_or(Outlook::Unknown(missing))
     }
 
-    /// The median of when a waiting job starts; `None` if there is no estimate, or it is beyond what is looked at.
+    /// The median of a waiting job's start; `None` without an estimate, or beyond the horizon.
     pub fn expected(&self, id: &JobId) -> Option<Timestamp> {
         match self.outlooks.get(id)? {
             Outlook::Expected(estimate) => estimate.p50,
@@ -303,12 +307,12 @@ impl Forecaster {
         }
     }
 
-    /// How good the estimates of each share were.
+    /// Accuracy of the estimates of each share.
     pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
         self.calibration.qualities()
     }
 
-    /// How often there was no room to keep an estimate, since this was asked last.
+    /// Estimates dropped because of the maximum, since the last call.
     pub fn take_not_kept(&mut self) -> u64 {
         std::mem::take(&mut self.not_kept)
     }
@@ -333,7 +337,7 @@ fn interval(sorted: &[f64]) -> Interval {
     Interval { low: quantile(0.1), middle: quantile(0.5), high: quantile(0.9) }
 }
 
-/// What goes before the jobs of each share, worked out once.
+/// What is ahead of the jobs of each share, computed once per forecast.
 #[derive(Default)]
 struct LaneNotes {
     usual: HashMap<JobKind, Option<f64>>,
@@ -373,7 +377,7 @@ impl LaneNotes {
     }
 }
 
-/// The same number for the same text in every release.
+/// A hash that is stable across releases.
 fn id_of(text: &str) -> u64 {
     Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte))
 }
@@ -390,25 +394,26 @@ mod tests {
     fn a_restart_makes_no_history_young_of_which_not_all_truths_are_kept() {
         let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
         let mut forecaster = Forecaster::default();
-        let mut came_true = |queue: &str, number: u64| {
+        let mut record_resolved = |queue: &str, number: u64| {
             let at = Timestamp::default() + Duration::from_secs(2 * number);
             let (queue, share, shown) = (queue.into(), Some("s".into()), Some(raw));
             let (after, late_after) = (at, None);
-            forecaster.came_true(&Truth { at, queue, share, raw, shown, actual: 200.0, after, late_after });
+            forecaster.record_resolved(&Truth { at, queue, share, raw, shown, actual: 200.0, after, late_after });
         };
-        came_true("forgotten", 0);
-        // For more than six hours, of which the last 10,000 are less.
-        (0..MAX_ROWS + 1_000).for_each(|number| came_true("q", number));
+        record_resolved("forgotten", 0);
+        // More than six hours in total; the last 10,000 span less.
+        (0..MAX_ROWS + 1_000).for_each(|number| record_resolved("q", number));
         let rough = |forecaster: &Forecaster| forecaster.calibration.rough(&"q".into(), Some(&"s".into()));
         assert_eq!(rough(&forecaster), None);
         let names = |forecaster: &Forecaster| forecaster.rows.named(FIRST_TRUTHS).count();
         assert_eq!(names(&forecaster), 5);
         let mut restored = Forecaster::restore(forecaster.rows().clone());
         assert_eq!(rough(&restored), None);
-        // A group without a truth that is kept is removed from what is saved, and nothing else is written again.
+        // A group without a stored estimate is removed from the stored rows, and nothing else is written again.
         assert_eq!(names(&restored), 3);
         assert!(restored.take_unsaved().changes.values().all(Option::is_none));
-        // What an earlier release has saved has no first truths: they are those that are kept, and saved from then on.
+        // State of an earlier release has no first times: those of the stored estimates are used, and stored from
+        // then on.
         let mut earlier = forecaster.rows().clone();
         earlier.retain(|name, _| !name.starts_with(FIRST_TRUTHS));
         let mut restored = Forecaster::restore(earlier);

@@ -1,4 +1,4 @@
-//! Estimates whose truth is not known yet.
+//! Pending estimates: those whose job still waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,57 +9,57 @@ use crate::forecast::calibration::{Interval, Late, Truth};
 use crate::forecast::rows::Rows;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
-/// Jobs of which estimates are kept, at most.
+/// Maximum jobs with pending estimates.
 pub const MAX_JOBS: usize = 20_000;
 
-/// Estimates of one job that are kept, at most.
+/// Maximum pending estimates of one job.
 const MAX_OF_JOB: usize = 8;
 
-/// A job's next estimate is kept no sooner than this after the one before, and not before it has waited twice as long.
+/// Minimum interval between two pending estimates of a job; also, its wait must have doubled.
 const MIN_APART: Duration = Duration::from_secs(300);
 
 const ROWS: &str = "kept";
 
-/// Estimates of jobs that wait.
+/// Pending estimates by job.
 #[derive(Debug, Default)]
-pub struct Kept(BTreeMap<JobId, OfJob>);
+pub struct PendingEstimates(BTreeMap<JobId, OfJob>);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct OfJob {
     queue: QueueName,
     share: Option<ShareName>,
     since: Timestamp,
-    estimates: Vec<KeptEstimate>,
+    estimates: Vec<PendingEstimate>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct KeptEstimate {
+struct PendingEstimate {
     made_at: Timestamp,
     raw: Interval,
     shown: Option<Interval>,
-    /// Time of the forecast before the miss of the high end was counted; `None` if it was not counted yet.
+    /// Time of the forecast before the miss of the high end was counted; `None` if not counted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     late_after: Option<Timestamp>,
 }
 
-/// How the wait of a job ended.
+/// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitEnd {
-    /// It was dispatched.
+    /// The job was dispatched.
     Dispatched,
-    /// It was cancelled, or is not known any more.
+    /// The job was cancelled, or vanished.
     Cancelled,
 }
 
-impl Kept {
-    /// Those of an earlier run.
+impl PendingEstimates {
+    /// Restores the pending estimates of an earlier run.
     pub fn restore(rows: &Rows) -> Self {
         let of_job = |(id, body): (&str, &String)| Some((JobId::new(id), serde_json::from_str(body).ok()?));
         Self(rows.named(ROWS).filter_map(of_job).collect())
     }
 
-    /// Keeps an estimate if it is time to. False if there is no room for another job.
-    #[expect(clippy::too_many_arguments, reason = "an estimate with what it is about")]
+    /// Adds an estimate if it is due. Returns false if the maximum number of jobs is reached.
+    #[expect(clippy::too_many_arguments, reason = "an estimate and its subject")]
     pub fn keep(
         &mut self,
         id: &JobId,
@@ -85,14 +85,14 @@ impl Kept {
             .last()
             .is_none_or(|last| now.since(last.made_at) >= MIN_APART.max(last.made_at.since(of_job.since)));
         if is_due && of_job.estimates.len() < MAX_OF_JOB {
-            of_job.estimates.push(KeptEstimate { made_at: now, raw, shown, late_after: None });
+            of_job.estimates.push(PendingEstimate { made_at: now, raw, shown, late_after: None });
             rows.put(format!("{ROWS}/{id}"), of_job);
         }
         true
     }
 
-    /// What came true of the estimates of a job whose wait has ended. A job that was cancelled would have started later: that says
-    /// something of estimates that had expected it to start before.
+    /// Resolves the estimates of a job whose wait ended. A cancelled job would have started later, which resolves
+    /// only those estimates whose interval was already over.
     pub fn resolve(
         &mut self,
         id: &JobId,
@@ -103,21 +103,21 @@ impl Kept {
     ) -> Vec<Truth> {
         let Some(OfJob { queue, share, estimates, .. }) = self.0.remove(id) else { return Vec::new() };
         rows.remove(&format!("{ROWS}/{id}"));
-        let truth = |estimate: KeptEstimate| {
+        let truth = |estimate: PendingEstimate| {
             let actual = at.seconds_since(estimate.made_at);
             let says_something = match end {
                 WaitEnd::Dispatched => at > estimate.made_at,
                 WaitEnd::Cancelled => actual > estimate.shown.unwrap_or(estimate.raw).high,
             };
-            let KeptEstimate { raw, shown, late_after, .. } = estimate;
+            let PendingEstimate { raw, shown, late_after, .. } = estimate;
             let (queue, share) = (queue.clone(), share.clone());
             says_something.then_some(Truth { at, queue, share, raw, shown, actual, after, late_after })
         };
         estimates.into_iter().filter_map(truth).collect()
     }
 
-    /// Marks and returns estimates whose job now waits beyond the high end: they are wrong, although the job has not started. `after` is the time of
-    /// the previous forecast.
+    /// Marks and returns estimates whose job waits beyond the high end: they have missed, although the job has not
+    /// started. `after` is the time of the previous forecast.
     pub fn take_late(&mut self, now: Timestamp, after: Timestamp, rows: &mut Rows) -> Vec<Late> {
         let mut late = Vec::new();
         for (id, of_job) in &mut self.0 {
@@ -135,17 +135,17 @@ impl Kept {
         late
     }
 
-    /// How many jobs there are of which estimates are kept.
+    /// Number of jobs with pending estimates.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether an estimate of a job is kept.
+    /// Whether a job has pending estimates.
     pub fn contains(&self, id: &JobId) -> bool {
         self.0.contains_key(id)
     }
 
-    /// Estimates that were marked as late.
+    /// Estimates marked as late.
     pub fn late(&self) -> Vec<Late> {
         let of_job = |of_job: &OfJob| {
             let late = of_job.estimates.iter().filter_map(|estimate| estimate.late_after);
@@ -155,7 +155,7 @@ impl Kept {
         self.0.values().flat_map(of_job).collect()
     }
 
-    /// The jobs of which estimates are kept.
+    /// Jobs with pending estimates.
     pub fn jobs(&self) -> impl Iterator<Item = &JobId> {
         self.0.keys()
     }

@@ -1,19 +1,19 @@
-//! What was learnt already, so that it is not learnt again: as far back as its rows are kept.
+//! Ids of the attempts or arrivals already learned, so that none counts twice. It goes back as far as the stored rows.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::forecast::rows::MAX_ROWS;
 
-/// The ids of what was learnt of one ring.
+/// Ids of the rows of one ring.
 #[derive(Debug, Default)]
-pub struct Learnt {
+pub struct SeenIds {
     ids: HashSet<u64>,
-    /// The oldest first.
+    /// Oldest first.
     order: VecDeque<u64>,
 }
 
-impl Learnt {
-    /// Takes in an id; false if it is known. The oldest is forgotten when its row is overwritten.
+impl SeenIds {
+    /// Adds an id; returns false if it is known. The oldest id is dropped when its row is overwritten.
     pub fn insert(&mut self, id: u64) -> bool {
         if !self.ids.insert(id) {
             return false;
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn what_was_learnt_is_known_as_long_as_its_row_is_kept() {
-        let mut learnt = Learnt::default();
+        let mut learnt = SeenIds::default();
         assert!((0..=MAX_ROWS).all(|id| learnt.insert(id)));
         assert_eq!((learnt.ids.len() as u64, learnt.order.len() as u64), (MAX_ROWS, MAX_ROWS));
         assert!(!learnt.insert(1), "its row is kept");

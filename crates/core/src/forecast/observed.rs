@@ -1,4 +1,4 @@
-//! A world, and what is learnt, from the ledger of a running service.
+//! Builds the forecast's input from the ledger of a running service, and learns from its events.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use crate::forecast::world::{self, MAX_IN_FLIGHT, OpenJob, World};
 use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Place, Span};
 use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
 
-/// What looking for instances and starting may take of an attempt beside what its time limit allows.
+/// Time that capacity search and start-up may add to an attempt's time limit.
 const BEFORE_RUNNING: Duration = Duration::from_secs(600);
 
-/// How AWS's reason for a wait begins when it had no instances.
+/// Prefix of AWS's status reason if it had no instances.
 const NO_INSTANCES: &str = "CAPACITY:";
 
-/// A job that is not submitted.
+/// A job that is not submitted yet.
 #[derive(Clone, Debug)]
 pub struct Hypothetical {
-    /// Where it would be submitted to.
+    /// Queue to submit to.
     pub queue: QueueName,
-    /// What it would be accounted to.
+    /// Its share.
     pub share: Option<ShareName>,
     /// Its priority.
     pub priority: i32,
-    /// What it would need.
+    /// Requested capacity.
     pub demand: Demand,
-    /// Its name, as far as jobs of such names are known.
+    /// Its name, to find similar jobs.
     pub name: String,
-    /// Whose it would be.
+    /// Its owner.
     pub owner: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl Hypothetical {
     pub const ID: &str = "not-submitted";
 }
 
-/// Learns from what happened to jobs.
+/// Learns from job events.
 pub fn learn(forecaster: &mut Forecaster, events: &[Event], ledger: &Ledger) {
     for event in events {
         let Some(job) = event.job.as_ref().and_then(|id| ledger.job(id)) else { continue };
@@ -87,7 +87,7 @@ fn learn_attempts(forecaster: &mut Forecaster, job: &Job) {
     }
 }
 
-/// Whether an attempt was stopped to make room, as far as descriptions say.
+/// Whether an attempt was preempted, according to descriptions.
 fn was_preempted(job: &Job, last: &Span) -> bool {
     let Some(details) = &job.details else { return false };
     let ended_at = last.to.map(|to| to.latest);
@@ -95,11 +95,11 @@ fn was_preempted(job: &Job, last: &Span) -> bool {
     let has_failed = details.attempts.iter().any(|attempt| is_it(attempt.stopped_at));
     let is_of_last = job.timeline.spans().last().is_some_and(|span| span.attempt == last.attempt);
     let listed = details.preempted.iter().any(|attempt| is_it(attempt.stopped_at));
-    // One that never ran may have found no instances.
+    // An attempt that never ran may have found no instances.
     listed || (details.preemptions > 0 && last.phase == Phase::Running && !is_of_last && !has_failed)
 }
 
-/// What of a job decides of which kind it is.
+/// The traits that determine the kind of a job.
 fn traits(job: &Job) -> JobTraits {
     JobTraits {
         queue: job.queue().clone(),
@@ -110,7 +110,7 @@ fn traits(job: &Job) -> JobTraits {
     }
 }
 
-/// The present as the ledger knows it, with a job that is not submitted as the last one that waits, if one is asked about.
+/// The current state from the ledger, with the hypothetical job, if any, as the last waiting one.
 pub fn world(
     forecaster: &mut Forecaster,
     queues: &[Queue],
@@ -147,7 +147,7 @@ pub fn world(
     }
 }
 
-/// The first jobs of each share in dispatch order, at most so many in all, and how many are left out.
+/// The first jobs of each share in dispatch order, at most `most` in total, and the number of the others.
 fn first_places(ledger: &Ledger, most: usize) -> (Vec<&Place>, usize) {
     let lanes = ledger.lanes().filter(|(_, _, lane)| lane.first().is_some()).count();
     let each = most / lanes.max(1);

@@ -1,64 +1,64 @@
-//! What is said of when a job starts: an interval with what it rests on, or why there is none.
+//! The estimate of a job as shown to users: an interval with its basis, or why there is none.
 
 use crate::forecast::calibration::{Interval, MIN_TRUTHS, Quality, Rough};
 use crate::forecast::simulate::NeverBecause;
 use crate::model::{Timestamp, units};
 use crate::scheduler::WaitReason;
 
-/// Fewer ended attempts say nothing of how long jobs hold their instances.
+/// Minimum ended attempts to estimate run times.
 pub const MIN_ENDED: u64 = 5;
 
-/// When a job starts.
+/// The start of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outlook {
-    /// Then.
+    /// There is an estimate.
     Expected(Box<Estimate>),
     /// There is no estimate.
     Unknown(Unknown),
 }
 
-/// When a job is dispatched, as an interval.
+/// The dispatch of a job as an interval.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
-    /// When the estimate was made.
+    /// Time of the estimate.
     pub made_at: Timestamp,
-    /// One in ten such jobs starts before; `None` is beyond what is looked at.
+    /// One in ten such jobs starts before; `None` beyond the horizon.
     pub p10: Option<Timestamp>,
     /// Half of such jobs start before.
     pub p50: Option<Timestamp>,
     /// Nine in ten such jobs start before.
     pub p90: Option<Timestamp>,
-    /// Whether the job waits beyond those that were run forward, and its start goes on from their pace.
+    /// Whether the job is behind those that were simulated, so that its start is extrapolated.
     pub beyond_front: bool,
-    /// Why nobody should rely on it; `None` if one can.
+    /// Why the interval is unreliable; `None` if it is not.
     pub rough: Option<Rough>,
-    /// What it rests on, in a sentence.
+    /// Basis of the estimate, in a sentence.
     pub rests_on: String,
     /// What would change it, in a sentence.
     pub would_change: String,
-    /// How good such estimates were; `None` while too few were shown.
+    /// Accuracy of such estimates; `None` while too few were shown.
     pub quality: Option<Quality>,
-    /// How many estimates have come true that correct this one.
+    /// Number of resolved estimates that correct this one.
     pub truths: usize,
 }
 
 /// Why there is no estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// The job never starts as things are set up.
+    /// The job can never start with the current setup.
     Never(NeverBecause),
-    /// Too few attempts have ended to know how long jobs hold their instances.
+    /// Too few attempts have ended to estimate run times.
     FewEnded(u64),
-    /// Too few estimates have come true to know how far they are off.
+    /// Too few resolved estimates to calibrate intervals.
     FewTruths(usize),
-    /// More jobs of its share go first than are looked at.
+    /// The job is behind those that a forecast includes.
     TooFarBack,
-    /// None was made yet.
+    /// No estimate was made yet.
     NotMade,
 }
 
 impl Unknown {
-    /// A word for it in the API.
+    /// Name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Never(_) => "never",
@@ -68,7 +68,7 @@ impl Unknown {
         }
     }
 
-    /// A sentence for people.
+    /// Text for users.
     pub fn sentence(self) -> String {
         match self {
             Self::Never(because) => because.sentence(),
@@ -89,7 +89,7 @@ impl Unknown {
 }
 
 impl NeverBecause {
-    /// A sentence for people.
+    /// Text for users.
     pub fn sentence(self) -> String {
         let text = match self {
             Self::TooLarge(Some(0)) => "It never starts: its queue and share have no instances of the requested type.",
@@ -117,7 +117,7 @@ impl NeverBecause {
 }
 
 impl Estimate {
-    /// Puts an interval on the clock.
+    /// Converts an interval to times of day.
     pub fn at(now: Timestamp, interval: Interval, horizon: f64) -> [Option<Timestamp>; 3] {
         [interval.low, interval.middle, interval.high].map(|seconds| {
             let known = std::time::Duration::try_from_secs_f64(seconds).ok().filter(|_| seconds < horizon);
@@ -126,19 +126,19 @@ impl Estimate {
     }
 }
 
-/// What goes before a job, for the sentence that says what its estimate rests on.
+/// What is ahead of a job, for the basis of its estimate.
 #[derive(Clone, Debug, Default)]
 pub struct Ahead {
-    /// Waiting jobs of its share that go first.
+    /// Waiting jobs of its share that are ahead.
     pub waiting: usize,
-    /// Jobs that hold instances it may get.
+    /// Jobs that hold instances it may use.
     pub holding: usize,
-    /// For how long each of some of these jobs usually holds its instances, as far as that is known.
+    /// Typical run times of some of these jobs, where known.
     pub usual: Vec<f64>,
 }
 
 impl Ahead {
-    /// The sentence.
+    /// Formats the basis of an estimate.
     pub fn sentence(mut self, runs: usize, beyond_front: bool) -> String {
         let jobs = |count: usize| if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") };
         let hold = if self.holding == 1 { "holds" } else { "hold" };
@@ -170,7 +170,7 @@ impl Ahead {
     }
 }
 
-/// To two digits, in whole minutes from an hour on.
+/// Rounds to about two digits.
 fn rounded(seconds: f64) -> f64 {
     let grain = match seconds {
         s if s < 120.0 => 1.0,
@@ -181,7 +181,7 @@ fn rounded(seconds: f64) -> f64 {
     (seconds / grain).round() * grain
 }
 
-/// What would make a job start earlier, in a sentence.
+/// What would change the start of a job, in a sentence.
 pub fn would_change(reason: Option<WaitReason>, priority: i32) -> String {
     let own_share = "a higher quota of its share, or jobs of its share that end early";
     let what = match reason {

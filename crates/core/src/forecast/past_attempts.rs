@@ -1,4 +1,4 @@
-//! What is learnt of jobs, as it is kept over a restart: which attempts held their instances for how long, and which jobs were submitted.
+//! Stored history for forecasts: the attempts with their durations, and the submitted jobs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(super) const ATTEMPTS: &str = "attempt";
 pub(super) const ARRIVALS: &str = "arrival";
 pub(super) const QUEUES: &str = "queues/all";
 
-/// What of a job decides of which kind it is.
+/// The traits that determine the kind of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobTraits {
     /// Its queue.
@@ -24,72 +24,72 @@ pub struct JobTraits {
     /// Its owner.
     #[serde(default)]
     pub owner: Option<String>,
-    /// Its name, or what is left of it without numbers.
+    /// Its name, or the stem of it.
     pub name: String,
-    /// Instances it needs.
+    /// Requested instances.
     pub instances: f64,
 }
 
 impl JobTraits {
-    /// Of which kind it is.
+    /// The kind of the job.
     pub fn kind(&self) -> JobKind {
         JobKind::new(&self.name, self.owner.as_deref(), self.instances, self.share.as_ref(), &self.queue)
     }
 
-    /// The same with what is left of its name without numbers.
+    /// The same traits with the stem of the name.
     pub(super) fn without_particulars(&self) -> Self {
         Self { name: name_stem(&self.name), ..self.clone() }
     }
 }
 
-/// An attempt that is over.
+/// A completed attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptRow {
-    /// Which attempt of which job: what was learnt is not learnt again.
+    /// Hash of the job and the attempt number, to learn from it only once.
     pub id: u64,
-    /// Which job, as [`ArrivalRow::id`] has it.
+    /// The job, as in [`ArrivalRow::id`].
     pub job: u64,
-    /// Since when it held its instances.
+    /// Start of holding its instances.
     pub at: Timestamp,
-    /// Of which kind the job is.
+    /// Traits of the job.
     #[serde(flatten)]
     pub of: JobTraits,
-    /// For how long it held them.
+    /// How long it held them.
     pub seconds: f64,
-    /// Whether it came to its end, or was stopped to make room.
+    /// Whether it ended, rather than being preempted.
     pub ended: bool,
-    /// Whether it ended before its container ran, so that it says nothing of how long jobs run.
+    /// Whether it ended before its container ran, so that it has no run time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub never_ran: bool,
 }
 
 impl AttemptRow {
-    /// When it ended.
+    /// Its end.
     pub fn ended_at(&self) -> Timestamp {
         self.at + Duration::try_from_secs_f64(self.seconds).unwrap_or_default()
     }
 }
 
-/// A job that was submitted.
+/// A submitted job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArrivalRow {
-    /// Which job.
+    /// Hash of the job's id.
     pub id: u64,
-    /// When it was submitted.
+    /// Submission time.
     pub at: Timestamp,
-    /// When it was first dispatched; `None` if it never was.
+    /// First dispatch; `None` if it was never dispatched.
     pub started: Option<Timestamp>,
-    /// Of which kind it is.
+    /// The kind of the job.
     #[serde(flatten)]
     pub of: JobTraits,
     /// Its priority.
     pub priority: i32,
-    /// What it needs.
+    /// Requested capacity.
     pub demand: Vec<Capacity>,
 }
 
-/// The jobs and attempts that are kept, oldest first, and how the queues are set up, as whoever kept it wrote it.
-pub fn learnt_of(rows: BTreeMap<String, String>) -> (Vec<ArrivalRow>, Vec<AttemptRow>, Option<String>) {
+/// The stored jobs and attempts, oldest first, and the stored setup of the queues, as text.
+pub fn stored_history(rows: BTreeMap<String, String>) -> (Vec<ArrivalRow>, Vec<AttemptRow>, Option<String>) {
     let queues = rows.get(QUEUES).cloned();
     let mut kept = Rows::default();
     kept.restore(rows);

@@ -1,5 +1,5 @@
-//! What is kept over a restart, row by row: attempts, arrivals and truths in rings that overwrite their oldest, and estimates whose truth
-//! is not known yet.
+//! Rows that survive a restart: attempts, arrivals and resolved estimates in rings that overwrite their oldest row,
+//! and pending estimates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::model::SavedForecast;
 
-/// Rows of each kind that are kept, at most: the latest.
+/// Maximum rows of each ring: the latest.
 pub const MAX_ROWS: u64 = 10_000;
 
 /// Rows by name.
@@ -16,12 +16,12 @@ pub const MAX_ROWS: u64 = 10_000;
 pub struct Rows {
     all: BTreeMap<String, String>,
     unsaved: BTreeSet<String>,
-    /// How many rows each ring has had.
+    /// Rows ever added to each ring.
     counts: BTreeMap<&'static str, u64>,
     is_all_unsaved: bool,
 }
 
-/// A row of a ring with its place among all that there were.
+/// A row of a ring with its sequence number.
 #[derive(Serialize, serde::Deserialize)]
 struct Numbered<T> {
     n: u64,
@@ -38,26 +38,26 @@ impl Rows {
 
     /// Writes a row.
     pub fn put(&mut self, name: String, row: &impl Serialize) {
-        // What cannot be written is not kept over a restart, and nothing else depends on it.
+        // A row that cannot be serialized does not survive a restart; nothing else depends on it.
         if let Ok(body) = serde_json::to_string(row) {
             self.all.insert(name.clone(), body);
             self.unsaved.insert(name);
         }
     }
 
-    /// Forgets a row.
+    /// Removes a row.
     pub fn remove(&mut self, name: &str) {
         if self.all.remove(name).is_some() {
             self.unsaved.insert(name.to_owned());
         }
     }
 
-    /// Takes in the rows of an earlier run.
+    /// Restores the rows of an earlier run.
     pub fn restore(&mut self, rows: BTreeMap<String, String>) {
         self.all = rows;
     }
 
-    /// The rows of a ring, oldest first. Those that cannot be read are left out.
+    /// The rows of a ring, oldest first. Unreadable ones are skipped.
     pub fn of_ring<T: DeserializeOwned>(&mut self, ring: &'static str) -> Vec<T> {
         let mut rows: Vec<(u64, T)> = self
             .named(ring)
@@ -82,12 +82,12 @@ impl Rows {
         &self.all
     }
 
-    /// Everything has to be written again.
+    /// Marks everything as unsaved.
     pub fn save_all(&mut self) {
         self.is_all_unsaved = true;
     }
 
-    /// What changed since this was asked last.
+    /// Changes since the last call.
     pub fn take_unsaved(&mut self) -> SavedForecast {
         let unsaved = std::mem::take(&mut self.unsaved);
         if std::mem::take(&mut self.is_all_unsaved) {

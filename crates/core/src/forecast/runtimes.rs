@@ -1,8 +1,9 @@
-//! For how long jobs hold their instances: learnt from attempts that ended, from jobs most like a job to all jobs.
+//! Run times: how long jobs hold their instances, learned from ended attempts at several levels, from the most
+//! similar jobs to all jobs.
 //!
-//! An attempt that was stopped to make room has lasted at least so long (right-censored), as has one that still runs; the curves
-//! are Kaplan–Meier estimates. Each level counts as much as it has attempts that lasted longer than the job has so far, against
-//! [`SHRINKAGE`] of the next level: few attempts of one name shrink towards their owner's, those towards their share's, and so on.
+//! Preempted and running attempts are right-censored; the curves are Kaplan–Meier estimates. The weight of a level is
+//! the number of its attempts that lasted longer than the job has so far, against [`SHRINKAGE`] for the next level: a
+//! few attempts of one name shrink towards those of the owner, these towards those of the share, and so on.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,27 +12,27 @@ use std::sync::Arc;
 use crate::metrics::kaplan_meier;
 use crate::model::{QueueName, ShareName};
 
-/// So many attempts of a level count as much as all that the next, more general level knows.
+/// Number of attempts at which a level has half the weight, against the next, more general level.
 const SHRINKAGE: f64 = 8.0;
 
-/// Attempts that are remembered of each level: the latest.
+/// Maximum attempts per level: the latest.
 const MAX_ATTEMPTS: usize = 200;
 
-/// Levels that are remembered: beyond so many no further names and owners. There are few sizes, shares and queues, and they always count.
+/// Maximum levels: beyond it no further names and owners are added. Sizes, shares and queues are few and always added.
 const MAX_LEVELS: usize = 20_000;
 
-/// How many levels, of names and of owners, go before the more general ones.
+/// Number of specific levels (name and owner) before the general ones.
 const PARTICULAR: usize = 2;
 
-/// From the most like a job to the most general.
+/// Number of levels, from the most specific to the most general.
 const LEVELS: usize = 6;
 
-/// Of which kind a job is, at each level.
+/// Kind of a job: a hash per level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JobKind([u64; LEVELS]);
 
 impl JobKind {
-    /// Of a job by its name, owner, instances, share and queue.
+    /// The kind of a job with these traits.
     pub fn new(name: &str, owner: Option<&str>, instances: f64, share: Option<&ShareName>, queue: &QueueName) -> Self {
         let share = share.map_or("", ShareName::as_str);
         let (queue, stem) = (queue.as_str(), name_stem(name));
@@ -53,7 +54,7 @@ fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// What names of jobs of one kind have in common: the name without numbers, dates and hashes.
+/// Stem of a job name: without numbers, dates and hashes.
 pub fn name_stem(name: &str) -> String {
     let is_particular = |word: &&str| {
         let digits = word.chars().filter(char::is_ascii_digit).count();
@@ -65,23 +66,23 @@ pub fn name_stem(name: &str) -> String {
     kept.join("-")
 }
 
-/// What is known of how long jobs hold their instances.
+/// Learned run times.
 #[derive(Debug, Default)]
 pub struct Runtimes {
     levels: HashMap<u64, Level>,
-    /// Attempts that ended by themselves, ever.
+    /// Attempts ever recorded that ended without preemption.
     ended: u64,
 }
 
 #[derive(Debug, Default)]
 struct Level {
     attempts: VecDeque<(f64, bool)>,
-    /// Of these attempts; `None` if some came since it was made.
+    /// Curve of these attempts; `None` if some were added since it was computed.
     curve: Option<Arc<Curve>>,
 }
 
 impl Runtimes {
-    /// Takes in an attempt that held its instances for so long, to its end or until it was stopped.
+    /// Adds an attempt that held its instances for `seconds`, until it `ended` or was preempted.
     pub fn record(&mut self, kind: JobKind, seconds: f64, ended: bool) {
         if !seconds.is_finite() || seconds < 0.0 {
             return;
@@ -100,12 +101,12 @@ impl Runtimes {
         }
     }
 
-    /// How many attempts have ended by themselves.
+    /// Number of attempts that ended without preemption.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// What is known of jobs like this one.
+    /// Run times of a kind.
     pub fn of(&mut self, kind: JobKind) -> Profile {
         let levels = kind.0.iter().filter_map(|level| {
             let Level { attempts, curve } = self.levels.get_mut(level)?;
@@ -115,12 +116,12 @@ impl Runtimes {
     }
 }
 
-/// The survival function of attempts of one level.
+/// Survival function of the attempts of one level.
 #[derive(Debug)]
 struct Curve {
-    /// Times at which attempts ended, and the part that lasted longer.
+    /// Times at which attempts ended, and the surviving fraction.
     steps: Vec<(f64, f64)>,
-    /// How long each attempt lasted, in order.
+    /// Durations of the attempts, sorted.
     lasted: Vec<f64>,
 }
 
@@ -131,19 +132,19 @@ impl Curve {
         Self { steps: kaplan_meier::exact(attempts.iter().copied().collect()), lasted }
     }
 
-    /// How many attempts lasted longer.
+    /// Number of attempts longer than `age`.
     fn at_risk(&self, age: f64) -> usize {
         self.lasted.len() - self.lasted.partition_point(|seconds| *seconds <= age)
     }
 
-    /// The part that lasted longer than `age`.
+    /// Fraction that lasted longer than `age`.
     fn survival(&self, age: f64) -> f64 {
         let passed = self.steps.partition_point(|(seconds, _)| *seconds <= age);
         passed.checked_sub(1).and_then(|last| self.steps.get(last)).map_or(1.0, |(_, surviving)| *surviving)
     }
 
-    /// How long an attempt lasts in all that has lasted for `age`, at the quantile `u`. Beyond the last end that was seen, half of those
-    /// that are left last twice as long.
+    /// Total duration, at the quantile `u`, of an attempt that has lasted for `age`. Beyond the last observed end,
+    /// half of the remaining attempts last twice as long.
     fn quantile(&self, age: f64, u: f64) -> f64 {
         let target = self.survival(age) * (1.0 - u);
         let index = self.steps.partition_point(|(_, surviving)| *surviving >= target);
@@ -158,10 +159,10 @@ impl Curve {
     }
 }
 
-/// The least part of a tail that is distinguished: no attempt is taken to last a hundred times as long as any before.
+/// Minimum fraction of the tail: limits extrapolation to a hundred times the longest known duration.
 const MIN_TAIL: f64 = 0.01;
 
-/// How long jobs of one kind hold their instances: what is known of each level, from the most like it to the most general.
+/// Run times of one kind: the curves of its levels, from the most specific to the most general.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
     levels: Vec<Arc<Curve>>,
@@ -169,12 +170,13 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Of a job that is known to hold them for so many seconds.
+    /// The profile of a job with a known duration.
     pub fn certain(seconds: f64) -> Self {
         Self { levels: Vec::new(), certain: Some(seconds) }
     }
 
-    /// How long a job holds its instances in all that has held them for `age` seconds, at the quantile `u` from 0 to 1.
+    /// Total time, at the quantile `u` in 0..1, for which a job holds its instances that has held them for `age`
+    /// seconds.
     pub fn quantile(&self, age: f64, mut u: f64) -> f64 {
         if let Some(certain) = self.certain {
             return certain.max(age);
@@ -187,17 +189,17 @@ impl Profile {
             }
             u = (u - weight) / (1.0 - weight);
         }
-        // No job has lasted so long. With nothing else to go by, it is taken to be anywhere in its life.
+        // No known job lasted this long: assume that its age is a uniformly random fraction of its duration.
         let age = age.max(60.0);
         age / (1.0 - u).max(MIN_TAIL)
     }
 
-    /// How long they usually hold them; `None` if no such job has ended.
+    /// Typical duration; `None` if no such job has ended.
     pub fn usual(&self) -> Option<f64> {
         if self.levels.iter().all(|curve| curve.steps.is_empty()) {
             return self.certain;
         }
-        // The levels one after the other at one quantile are no mixture: take the middle of draws.
+        // The quantile of one draw is not the quantile of the mixture of levels: use the median of several draws.
         let mut draws: Vec<f64> = (0..USUAL_DRAWS).map(|draw| self.quantile(0.0, middle(draw))).collect();
         draws.sort_by(f64::total_cmp);
         draws.get(USUAL_DRAWS / 2).copied()
@@ -206,7 +208,7 @@ impl Profile {
 
 const USUAL_DRAWS: usize = 31;
 
-/// Numbers from 0 to 1, evenly apart.
+/// Evenly spaced numbers in 0..1.
 fn middle(draw: usize) -> f64 {
     (draw as f64 + 0.5) / USUAL_DRAWS as f64
 }

@@ -1,8 +1,8 @@
-//! The scheduler model run forward from the present, many times.
+//! Monte Carlo simulation: runs the scheduler model forward from the current state, many times.
 //!
-//! Each run draws for each job how long it holds its instances, given how long it has held them, and takes other days of the past for what
-//! comes. What is drawn depends on the job and the run only, so that the same present gives the same answer, and what differs between two
-//! presents differs by what is different in them.
+//! Each run draws a duration for each job, given how long it has held its instances, and replays different past days
+//! as arrivals. The draws depend only on the job and the run, so the same state gives the same result, and two
+//! results differ only by the differences of their states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,62 +13,62 @@ use crate::forecast::world::{OpenJob, World};
 use crate::model::{Capacity, InstanceType, JobId, JobStatus, MAX_INSTANCES, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Plan, PlannedOutcome, QueueSetup, Scheduler, Submission, Terms, TransitionKind, WaitReason};
 
-/// Runs of a forecast.
+/// Number of runs of a forecast.
 pub const RUNS: usize = 100;
 
-/// A prime above [`RUNS`], by which the draws of a job are spread over its runs.
+/// A prime above [`RUNS`]: number of strata for the draws of a job over the runs.
 const STRATA: u64 = 101;
 
-/// Waiting jobs that are run forward exactly, over all shares.
+/// Maximum waiting jobs that are simulated (the front), over all shares; later ones are extrapolated.
 pub const MAX_FRONT: usize = 1_000;
 
-/// How far a forecast looks ahead.
+/// Horizon of a forecast.
 pub const HORIZON: Duration = Duration::from_secs(30 * 86_400);
 
-/// Events of one run, at most.
+/// Maximum events of one run.
 const MAX_EVENTS: usize = 60_000;
 
-/// When the waiting jobs of a world start, run by run.
+/// Simulated starts of the waiting jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
     /// In the order of [`World::waiting`].
     pub of_jobs: Vec<JobStarts>,
 }
 
-/// When one job starts.
+/// Simulated starts of one job.
 #[derive(Clone, Debug)]
 pub enum JobStarts {
-    /// Seconds from now in each run, in order; infinite where that is beyond the horizon.
+    /// Seconds from now in each run, sorted; infinite beyond the horizon.
     Runs {
         /// The seconds.
         seconds: Vec<f64>,
-        /// Whether it waits beyond the front, and its start goes on from the front's pace.
+        /// Whether it is behind the front, so that its start is extrapolated.
         beyond_front: bool,
-        /// What stands in its way now.
+        /// Why it waits now.
         reason: Option<WaitReason>,
     },
-    /// It never starts as things are set up.
+    /// It can never start with the current setup.
     Never(NeverBecause),
 }
 
-/// Why a job never starts as things are set up.
+/// Why a job can never start with the current setup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeverBecause {
     /// Its queue's environment is disabled.
     Disabled,
-    /// It needs more than it can ever get: at most so many instances, where it needs those of one type.
+    /// It requests more than the maximum. Has this maximum if the job requests a single type.
     TooLarge(Option<u64>),
-    /// A job before it in its share needs more than it can ever get.
+    /// A job ahead of it in its share can never start.
     Behind,
-    /// Its queue or share does not exist any more.
+    /// Its queue or share no longer exists.
     NoPlace,
-    /// What it needs is not known.
+    /// Its request is unknown.
     UnknownSize,
-    /// The provider has no instances, and nobody knows until when.
+    /// AWS has no instances, for an unknown time.
     NoInstances,
 }
 
-/// Runs a world forward for the sake of its last waiting job. A job that can never start is found so without a run.
+/// Simulates a world for its last waiting job only. If that job can never start, there is no simulation.
 pub fn run_for_last(world: &World, runs: usize) -> Starts {
     let never = world.waiting.len().checked_sub(1).and_then(|last| {
         let scheduler = Scheduler::new(world.setup.clone(), 0, world.now);
@@ -99,7 +99,7 @@ pub fn run(world: &World, runs: usize) -> Starts {
                 of_job.push(at);
             }
         }
-        lanes.carry_on(world, &mut seconds, index + 1);
+        lanes.extrapolate(world, &mut seconds, index + 1);
     }
     let front: BTreeSet<usize> = lanes.front().collect();
     for (job, of_job) in seconds.into_iter().enumerate() {
@@ -139,7 +139,7 @@ type Lane = (QueueName, Option<ShareName>);
 /// Waiting jobs by share, in dispatch order.
 struct Lanes {
     jobs: BTreeMap<Lane, Vec<usize>>,
-    /// How many of each share are run forward.
+    /// Number of simulated jobs of each share.
     exact: BTreeMap<Lane, usize>,
 }
 
@@ -155,7 +155,7 @@ impl Lanes {
         }
         let priority = |index: &usize| world.waiting.get(*index).map_or(0, |job| job.priority);
         jobs.values_mut().for_each(|lane| lane.sort_by_key(|index| (std::cmp::Reverse(priority(index)), *index)));
-        // Short lanes leave their part of the front to long ones.
+        // Unused places of short lanes go to longer ones.
         let mut by_length: Vec<(usize, &Lane)> = jobs.iter().map(|(lane, jobs)| (jobs.len(), lane)).collect();
         by_length.sort_unstable();
         let (mut room, mut lanes) = (MAX_FRONT, by_length.len());
@@ -172,7 +172,7 @@ impl Lanes {
         self.jobs.iter().flat_map(|(lane, jobs)| jobs.iter().take(self.exact.get(lane).copied().unwrap_or(0)).copied())
     }
 
-    /// Jobs that can never start as things are set up, within the front or beyond it, and those that wait behind them.
+    /// Jobs that can never start with the current setup, and those behind them.
     fn stuck(&self, world: &World, scheduler: &Scheduler) -> BTreeMap<usize, NeverBecause> {
         let mut stuck = BTreeMap::new();
         for ((queue, share), jobs) in &self.jobs {
@@ -198,8 +198,9 @@ impl Lanes {
         stuck
     }
 
-    /// Gives jobs beyond the front a start in the latest run, which is the `runs`th: as the later half of their share's front goes on.
-    fn carry_on(&self, world: &World, seconds: &mut [Vec<f64>], runs: usize) {
+    /// Extrapolates starts in the latest run (number `runs`) for jobs behind the front, at the rate of the later half
+    /// of their share's front.
+    fn extrapolate(&self, world: &World, seconds: &mut [Vec<f64>], runs: usize) {
         for (lane, jobs) in &self.jobs {
             let exact = self.exact.get(lane).copied().unwrap_or(0);
             let (front, rest) = jobs.split_at(exact.min(jobs.len()));
@@ -226,7 +227,7 @@ impl Lanes {
     }
 }
 
-/// The largest number that is possible, where every smaller one is too; 0 if none is.
+/// The largest possible number, if all smaller ones are possible too; 0 if none is.
 fn largest_that(is_possible: impl Fn(u64) -> bool) -> u64 {
     let (mut possible, mut impossible) = (0, MAX_INSTANCES as u64 + 1);
     while impossible - possible > 1 {
@@ -240,7 +241,7 @@ fn largest_that(is_possible: impl Fn(u64) -> bool) -> u64 {
     possible
 }
 
-/// FIFO queues have no shares, and the others have one for each job.
+/// Share of a job in the simulation: none in FIFO queues, and always one in others.
 fn share_of(queue: &QueueName, share: Option<&ShareName>, world: &World) -> Option<ShareName> {
     let setup: Option<&QueueSetup> = world.setup.queues.iter().find(|one| one.name == *queue);
     match setup.map(|setup| &setup.policy) {
@@ -253,13 +254,13 @@ fn share_of(queue: &QueueName, share: Option<&ShareName>, world: &World) -> Opti
 struct Run<'a> {
     world: &'a World,
     scheduler: Scheduler,
-    /// By the scheduler's number, the index of the waiting job.
+    /// Index of the waiting job, by the scheduler's job number.
     tracked: BTreeMap<usize, usize>,
     ids: BTreeMap<usize, JobId>,
     starts: BTreeMap<usize, f64>,
     /// Index of the run.
     number: u64,
-    /// Arrivals, and how many of them are submitted.
+    /// Arrivals, and the number already submitted.
     coming: Vec<(Timestamp, &'a Arrival)>,
     came: usize,
 }
@@ -273,7 +274,7 @@ impl<'a> Run<'a> {
         in_flight.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)));
         for (dispatched_at, job) in in_flight {
             let age = now.seconds_since(dispatched_at);
-            // A queue that does not exist any more shares nothing with the others.
+            // A queue that no longer exists has no effect on the others.
             let _ = scheduler.resume(submission(job, world, age, run), dispatched_at);
         }
         let mut front: Vec<usize> = lanes.front().collect();
@@ -303,12 +304,12 @@ impl<'a> Run<'a> {
         self.scheduler.next_event()
     }
 
-    /// What stands in the way of each job now.
+    /// Why each job waits now.
     fn reasons(&self) -> BTreeMap<usize, Option<WaitReason>> {
         self.ids.iter().map(|(index, id)| (*index, self.scheduler.wait_reason(id))).collect()
     }
 
-    /// Goes on until every job of the front has started that ever will.
+    /// Runs until every job of the front has started, or the horizon is reached.
     fn go(&mut self) {
         let until = self.world.now + HORIZON;
         self.note();
@@ -373,8 +374,8 @@ fn holds(seconds: f64) -> Plan {
     Plan::Runs { duration, outcome: PlannedOutcome::Succeeds }
 }
 
-/// A number from 0 to 1: over the runs of a forecast the numbers for one thing are spread evenly, and those for different things are
-/// unrelated.
+/// A pseudo-random number in 0..1. Over the runs of a forecast, the numbers of one key are stratified; those of
+/// different keys are independent.
 fn uniform(thing: impl Hash, run: u64) -> f64 {
     let mut hasher = DefaultHasher::new();
     thing.hash(&mut hasher);

@@ -1,5 +1,5 @@
-//! The present as a forecast begins from it: queues, jobs in flight with how long they have held their instances, jobs that wait in their
-//! order, and how jobs come.
+//! The initial state of a forecast: queues, in-flight jobs with the time they have held their instances, waiting jobs
+//! in order, and past arrivals.
 
 use std::time::Duration;
 
@@ -8,59 +8,59 @@ use crate::forecast::runtimes::{JobKind, Profile};
 use crate::model::{Demand, JobId, Policy, Queue, QueueName, ServiceEnvironment, ShareName, Timestamp};
 use crate::scheduler::{Delays, QueueSetup, Setup};
 
-/// Jobs in flight that a forecast looks at, at most: those dispatched last count least.
+/// Maximum in-flight jobs of a forecast.
 pub const MAX_IN_FLIGHT: usize = 5_000;
 
-/// Waiting jobs that a forecast looks at, at most, over all shares.
+/// Maximum waiting jobs of a forecast, over all shares.
 pub const MAX_WAITING: usize = 20_000;
 
 /// A job that has not ended.
 #[derive(Clone, Debug)]
 pub struct OpenJob {
-    /// Which job.
+    /// Its id.
     pub id: JobId,
-    /// Where it was submitted to.
+    /// Its queue.
     pub queue: QueueName,
-    /// What it is accounted to.
+    /// Its share.
     pub share: Option<ShareName>,
     /// Higher goes first within a share.
     pub priority: i32,
-    /// What it holds in flight; empty if that is not known.
+    /// Requested capacity; empty if unknown.
     pub demand: Demand,
-    /// When it was submitted.
+    /// Submission time.
     pub created_at: Timestamp,
-    /// Since when it has held its instances; `None` while it waits.
+    /// Time of its dispatch; `None` while it waits.
     pub dispatched_at: Option<Timestamp>,
-    /// How long it may hold them at most.
+    /// Maximum time it may hold its instances.
     pub holds_at_most: Option<Duration>,
-    /// How many preemptions it survives; `None` is without end.
+    /// Remaining preemption retries; `None` if unlimited.
     pub preemption_retries: Option<u32>,
-    /// Of which kind it is.
+    /// Its kind, for run times.
     pub kind: JobKind,
-    /// How long jobs like it hold their instances.
+    /// Run times of its kind.
     pub profile: Profile,
-    /// Whether the provider had no instances for it when it was dispatched last.
+    /// Whether AWS had no instances for it at its last dispatch.
     pub lacks_instances: bool,
 }
 
-/// The present.
+/// The initial state of a forecast.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// When that is.
+    /// Time of the state.
     pub now: Timestamp,
-    /// The queues and what they draw on.
+    /// Queues and service environments.
     pub setup: Setup,
-    /// Queues and shares whose jobs wait until somebody enables their environment.
+    /// Queues whose environment is disabled.
     pub disabled: Vec<QueueName>,
-    /// Jobs that hold instances.
+    /// In-flight jobs.
     pub in_flight: Vec<OpenJob>,
-    /// Jobs that wait, in the order of their submission.
+    /// Waiting jobs in submission order.
     pub waiting: Vec<OpenJob>,
-    /// Waiting jobs that are not among those.
+    /// Number of other waiting jobs, beyond the maximum.
     pub left_out: usize,
-    /// How jobs come.
+    /// Past arrivals, to predict future ones.
     pub arrivals: PastArrivals,
-    /// How many attempts have ended from which was learnt.
+    /// Number of ended attempts learned from.
     pub ended: u64,
 }
 
@@ -71,8 +71,8 @@ impl World {
     }
 }
 
-/// Queues as a forecast serves them. What a disabled queue or share has is served like that of any other, and nothing else comes: see
-/// `refuses`.
+/// Setup for the simulation. Existing jobs of a disabled queue or share are dispatched like others, but it gets no
+/// arrivals: see `refuses`.
 pub fn setup_of(queues: &[Queue]) -> Setup {
     let mut environments: Vec<ServiceEnvironment> = Vec::new();
     for environment in queues.iter().filter_map(|queue| queue.environment.as_ref()) {
@@ -92,7 +92,7 @@ pub fn setup_of(queues: &[Queue]) -> Setup {
     Setup { environments, queues, delays: Delays::NONE, ..Setup::default() }
 }
 
-/// Whether a queue takes no new jobs for a share.
+/// Whether a queue accepts no new jobs for a share.
 pub fn refuses(queues: &[Queue], queue: &QueueName, share: Option<&ShareName>) -> bool {
     let Some(queue) = queues.iter().find(|one| one.name == *queue) else { return true };
     let is_disabled = match &queue.policy {
@@ -102,7 +102,7 @@ pub fn refuses(queues: &[Queue], queue: &QueueName, share: Option<&ShareName>) -
     !queue.enabled || is_disabled
 }
 
-/// Queues whose environment is disabled: nothing of theirs is dispatched.
+/// Queues whose environment is disabled: none of their jobs is dispatched.
 pub fn disabled(queues: &[Queue]) -> Vec<QueueName> {
     let is_disabled = |queue: &&Queue| queue.environment.as_ref().is_some_and(|environment| !environment.enabled);
     queues.iter().filter(is_disabled).map(|queue| queue.name.clone()).collect()

@@ -326,7 +326,7 @@ fn beyond_the_limit_one_alert_says_how_many_are_left_out() {
     let mut active_alerts = ActiveAlerts::default();
     let reported = active_alerts.step(&rules, &crowd(10, minute(0)), minute(0));
     assert_eq!((reported.len(), active_alerts.counts()), (4, (0, 4)));
-    assert_eq!(reported[3].alert.annotations["summary"], "7 more alerts of Waits are over its limit of 3");
+    assert_eq!(reported[3].alert.annotations["summary"], "7 more alerts of Waits exceed its limit of 3");
     assert_eq!(active_alerts.step(&rules, &crowd(10, minute(1)), minute(1)), [], "nothing flaps");
     let blind = frame('!', minute(2));
     assert_eq!(active_alerts.step(&rules, &blind, minute(2)), [], "a failed source ends nothing");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, MAX_ROWS, learnt_of};
+use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, MAX_ROWS, stored_history};
 use crate::model::{Capacity, InstanceType, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
 use crate::what_if::setup_row::{SetupRow, setup_of_rows};
@@ -112,7 +112,7 @@ impl Past {
     /// # Errors
     /// There is too little data; the message says what is missing.
     pub fn of_kept(rows: BTreeMap<String, String>) -> Result<Self, String> {
-        let (arrivals, attempts, queues) = learnt_of(rows);
+        let (arrivals, attempts, queues) = stored_history(rows);
         let queues = queues.and_then(|body| serde_json::from_str::<Vec<SetupRow>>(&body).ok());
         let queues = queues.filter(|queues| !queues.is_empty());
         let setup =

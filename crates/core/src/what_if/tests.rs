@@ -206,13 +206,13 @@ fn what_there_is_not_is_refused_with_what_there_is() {
         Ok(change) => with_changes(&past, &[change]).unwrap_err().to_string(),
     };
     for (text, said) in [
-        ("speech.quota=8", "there are queue.Q.capacity"),
+        ("speech.quota=8", "known keys: queue.Q.capacity"),
         ("queue.research", "KEY=VALUE"),
         ("queue.research.colour=red", "unknown key"),
         ("queue.research.share.speech.colour=red", "unknown key"),
         ("queue.research.share.speech=8", "unknown key"),
-        ("queue.nights.capacity=8", "there is no queue \"nights\"; there are research"),
-        ("queue.research.share.sound.quota=8", "has no share \"sound\"; there are ranking, speech, vision"),
+        ("queue.nights.capacity=8", "there is no queue \"nights\"; known queues: research"),
+        ("queue.research.share.sound.quota=8", "has no share \"sound\"; known shares: ranking, speech, vision"),
         ("queue.research.share.speech.quota=many", "whole"),
         ("queue.research.share.speech.quota=1.5", "whole"),
         ("queue.research.share.speech.quota=nan", "whole"),
@@ -221,13 +221,16 @@ fn what_there_is_not_is_refused_with_what_there_is() {
         ("queue.research.share.speech.borrow_limit=some", "or none"),
         ("queue.research.share.speech.sharing=maybe", "reserve, lend and lend-and-borrow"),
         ("queue.research.share.speech.priority=10000", "0 to 9999"),
-        ("queue.research.share.speech.in_share_preemption=yes", "true or false"),
-        ("queue.research.capacity=-14", "there are 13, and a number of instances is not negative"),
-        ("queue.research.capacity=+1000000", "more than the 1000000"),
+        ("queue.research.share.speech.in_share_preemption=yes", "true nor false"),
+        ("queue.research.capacity=-14", "there are 13, and the number of instances must not be negative"),
+        ("queue.research.capacity=+1000000", "exceeds 1000000"),
         ("queue.research.share.speech.quota=-6", "there are 5, and"),
-        ("queue.research.capacity.ml.none=4", "no instances of type \"ml.none\"; there are ml.p5.48xlarge"),
-        ("queue.research.share.speech.quota.ml.none=4", "no instances of type \"ml.none\"; there are ml.p5.48xlarge"),
-        ("queue.research.share.vision.borrow_limit=50", "share vision does not borrow"),
+        ("queue.research.capacity.ml.none=4", "no instances of type \"ml.none\"; known types: ml.p5.48xlarge"),
+        (
+            "queue.research.share.speech.quota.ml.none=4",
+            "no instances of type \"ml.none\"; known types: ml.p5.48xlarge",
+        ),
+        ("queue.research.share.vision.borrow_limit=50", "share vision may not borrow"),
         ("queue.research.share.speech.borrow_limit=-5", "from 0 to"),
         ("queue.research.share.speech.borrow_limit=50%%", "from 0 to"),
         ("queue.research.policy=lottery", "fifo, fair-share and quota-shares"),
@@ -319,7 +322,7 @@ fn jobs_whose_attempts_were_overwritten_are_left_out_and_counted() {
     assert_eq!((past.jobs.len(), past.jobs[0].at), (10 - 3 + 9 + 1, at(3)));
     let still_run = past.jobs.iter().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.held[0].1.is_none()));
     assert_eq!(still_run.map(|job| job.at).collect::<Vec<_>>(), [at(all)]);
-    assert!(past.notes.iter().any(|note| note.starts_with("3 jobs are left out")), "{:?}", past.notes);
+    assert!(past.notes.iter().any(|note| note.starts_with("3 jobs are excluded")), "{:?}", past.notes);
     // While nothing was overwritten, a job without an attempt is a running one.
     let (mut forecaster, of, demand) = kept();
     forecaster.arrived(&"runs".into(), (at(0), Some(at(0))), &of, 0, &demand);

@@ -1,7 +1,7 @@
 //! Intervals become as wide as they have to be.
 
 use super::*;
-use crate::forecast::kept_estimates::{Kept, WaitEnd};
+use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
 use crate::forecast::rows::Rows;
 use crate::model::JobId;
 
@@ -86,7 +86,7 @@ fn settled(raw: Interval) -> Calibration {
 fn a_job_that_waits_beyond_its_interval_widens_the_next_at_once_and_counts_once() {
     let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
     let now = Timestamp::default() + Duration::from_secs(3_600 * 200);
-    let (queue, mut rows, mut kept) = (QueueName::new("q"), Rows::default(), Kept::default());
+    let (queue, mut rows, mut kept) = (QueueName::new("q"), Rows::default(), PendingEstimates::default());
     let ids: Vec<JobId> = (0..40).map(|index| JobId::new(format!("job-{index}"))).collect();
     for id in &ids {
         assert!(kept.keep(id, &queue, None, now, raw, Some(raw), &mut rows));

@@ -117,7 +117,7 @@ fn jobs_that_a_limit_of_the_account_refused_are_a_finding() {
     assert_eq!((found.problem.as_str(), found.share.as_ref()), ("account_quota", None));
     assert_eq!(
         found.what,
-        "The account's limit 'ml.p5.48xlarge for training job usage' is 10 instances; SageMaker has refused 2 jobs because of it \
+        "The account's limit 'ml.p5.48xlarge for training job usage' is 10 instances; SageMaker refused 2 jobs because of it \
          in the last day."
     );
     let later = at + 25 * 3_600 * std::time::Duration::from_secs(1);

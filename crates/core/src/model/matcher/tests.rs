@@ -61,15 +61,15 @@ fn what_would_mean_nothing_is_refused() {
         ("queue=\u{201c}prod\u{201d}", "in quotes"),
         ("queue=\"prod", "no closing quote"),
         ("{queue=prod", "an unmatched brace"),
-        ("queue=prod|test", "`|` is in no label's value"),
+        ("queue=prod|test", "no label value contains `|`"),
         ("severity=\"page|critical\"", "use =~ for a regular expression"),
         ("alertname=Long.*", "looks like a regular expression"),
         ("alertname=~\"Long(\"", "is not a regular expression"),
         ("alertname=~\"a)(b\"", "is not a regular expression"),
         ("alertname=~\"(a{1000}){1000}\"", "it is too large"),
-        ("queue=a,queue=b", "never hold together"),
-        ("queue=a,queue!=a", "never hold together"),
-        ("queue=a,queue=~\"b.*\"", "never hold together"),
+        ("queue=a,queue=b", "never match together"),
+        ("queue=a,queue!=a", "never match together"),
+        ("queue=a,queue=~\"b.*\"", "never match together"),
     ] {
         let refused = Matchers::parse(text).expect_err(text);
         assert!(refused.contains(why), "{text}: {refused}");

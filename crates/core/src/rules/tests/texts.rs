@@ -171,9 +171,9 @@ fn a_filter_that_selects_nothing_is_refused() {
     check("queue.jobs", "region: ''", Some("is never empty"));
     check("job.failures", "category: user_cod", Some("did you mean `user_code`?"));
     check("job.ended", "outcome: FAILED", Some("it is one of succeeded, failed, vanished"));
-    check("queue.jobs", "queue: 'prod|test'", Some("`|` is in no label's value"));
-    check("queue.jobs", "queue: '=~prod.*'", Some("`=` is no operator here"));
-    check("queue.jobs", "queue: 'prod/*'", Some("`/` is in no queue's name"));
+    check("queue.jobs", "queue: 'prod|test'", Some("no label value contains `|`"));
+    check("queue.jobs", "queue: '=~prod.*'", Some("`=` is not an operator here"));
+    check("queue.jobs", "queue: 'prod/*'", Some("`/` is not allowed in a queue name"));
     check("queue.jobs", "share: '\"a\"'", Some("contains nested quotes"));
 }
 
