@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_said_with_what_to_do() {
-        let said = cannot_listen("127.0.0.1:80".parse().unwrap(), &ErrorKind::AddrInUse.into());
-        assert!(said.contains("port 80 is in use") && said.contains("--listen ADDR:PORT"), "{said}");
+        let message = cannot_listen("127.0.0.1:80".parse().unwrap(), &ErrorKind::AddrInUse.into());
+        assert!(message.contains("port 80 is in use") && message.contains("--listen ADDR:PORT"), "{message}");
     }
 }

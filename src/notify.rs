@@ -151,14 +151,14 @@ impl Deliver for Integration {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// The receiver's response, shown by tests of the receiver.
-    pub said: String,
+    pub response: String,
     /// The receiver's id of the message, if it has one.
     pub reference: Option<String>,
 }
 
 impl From<http::Answer> for Receipt {
     fn from(answer: http::Answer) -> Self {
-        Self { said: format!("{} {}", answer.status, answer.body).trim().to_owned(), reference: None }
+        Self { response: format!("{} {}", answer.status, answer.body).trim().to_owned(), reference: None }
     }
 }
 

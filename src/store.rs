@@ -96,7 +96,7 @@ const CACHE_KIB: i64 = 256;
 pub struct Store {
     /// To the file, or to the in-memory fallback.
     connection: Connection,
-    stand_in: Option<MemoryFallback>,
+    fallback: Option<MemoryFallback>,
     /// The open file. Dropped after all connections.
     file: Option<StateFile>,
     /// Path of the file; `None` for an in-memory store.
@@ -225,7 +225,7 @@ impl Store {
     pub fn serve(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let place = Place { path: path.to_owned(), exclusive: true };
         match Self::open_or_set_aside(place.clone(), now) {
-            Err(error) if error.is_of_the_file() => Self::standing_in(place, error),
+            Err(error) if error.is_of_the_file() => Self::with_fallback(place, error),
             opened => opened,
         }
     }
@@ -241,7 +241,7 @@ impl Store {
     fn new(connection: Connection, file: Option<StateFile>, place: Option<Place>) -> Self {
         Self {
             connection,
-            stand_in: None,
+            fallback: None,
             file,
             place,
             series: Vec::new(),
@@ -309,7 +309,7 @@ impl Store {
     /// Nothing was stored; the commit can be retried.
     pub fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         // Show the loss of a file for a tick, even if a new one can be created at once.
-        let is_just_lost = self.leave_a_lost_file()?;
+        let is_just_lost = self.leave_lost_file()?;
         // Taken, so that after a failure no series is assumed to be on disk.
         let known = std::mem::take(&mut self.series);
         let left_at = self.committed_at.take();
@@ -317,13 +317,13 @@ impl Store {
         let has_log = self.batch.is_some();
         let returned = if is_just_lost || has_log { None } else { self.return_to_file(commit) };
         // With a log, memory must contain everything the file had: otherwise the log would lack it.
-        let may_stand_in = self.place.is_some() && !has_log;
+        let may_fall_back = self.place.is_some() && !has_log;
         let mut committed = match returned {
             Some(committed) => committed,
             None => self.transact(|transaction| {
                 is_as_it_was_left(transaction, left_at)?;
                 // The in-memory fallback has no room for all jobs: it stores changed ones only.
-                if is_a_file(transaction) || !may_stand_in {
+                if is_a_file(transaction) || !may_fall_back {
                     keyed_rows::JOBS.save(transaction, &commit.jobs)?;
                 }
                 if let Some(recording) = commit.frame.as_ref().filter(|_| has_log) {
@@ -332,11 +332,11 @@ impl Store {
                 keep(transaction, commit, &known)
             })?,
         };
-        if let Some(stand_in) = self.stand_in.as_mut().filter(|_| !has_log) {
-            committed.wants_all_jobs = stand_in.remember_jobs(&commit.jobs);
+        if let Some(fallback) = self.fallback.as_mut().filter(|_| !has_log) {
+            committed.wants_all_jobs = fallback.remember_jobs(&commit.jobs);
         }
         self.series.clone_from(&commit.series);
-        self.committed_at = self.stand_in.is_none().then_some(commit.at);
+        self.committed_at = self.fallback.is_none().then_some(commit.at);
         Ok(committed)
     }
 

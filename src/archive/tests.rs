@@ -71,24 +71,24 @@ fn rows_come_back_as_they_were_and_the_same_rows_are_the_same_bytes() {
 #[test]
 fn a_file_that_is_broken_or_newer_or_of_something_else_is_named() {
     let bytes = encoded((0..100).map(job));
-    let said = |bytes: Vec<u8>| decoded::<EndedJob>(bytes).unwrap_err().to_string();
+    let message = |bytes: Vec<u8>| decoded::<EndedJob>(bytes).unwrap_err().to_string();
     for broken in [Vec::new(), b"PAR1".to_vec(), bytes[..bytes.len() / 2].to_vec(), vec![0; 1_000]] {
-        let said = said(broken);
-        assert!(said.starts_with("x.parquet cannot be read: "), "{said}");
+        let message = message(broken);
+        assert!(message.starts_with("x.parquet cannot be read: "), "{message}");
     }
     let newer = |from: &[u8], to: &[u8]| {
         let at = bytes.windows(from.len()).rposition(|window| window == from).unwrap();
         let mut other = bytes.clone();
         other[at..at + to.len()].copy_from_slice(to);
-        said(other)
+        message(other)
     };
     assert!(
         newer(b"jobs/1", b"jobs/2")
             .contains("by a newer version of Trainspotter (schema jobs/2; this build knows jobs/1)")
     );
     assert!(newer(b"jobs/1", b"else/1").contains("has schema else/1"));
-    let said = decoded::<HourFigures>(bytes).unwrap_err().to_string();
-    assert!(said.contains("jobs/1, and hours/1 is needed"), "{said}");
+    let message = decoded::<HourFigures>(bytes).unwrap_err().to_string();
+    assert!(message.contains("has schema jobs/1; this build needs hours/1"), "{message}");
 }
 
 /// A store with unarchived rows, one tick per entry.

@@ -204,7 +204,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
             }
             None => cause.to_string(),
         };
-        if texts.iter().all(|said| !said.contains(&text)) {
+        if texts.iter().all(|shown| !shown.contains(&text)) {
             texts.push(text);
         }
     }

@@ -172,7 +172,7 @@ impl HttpConnector for GuardedConnector {
             let late = || format!("no complete response within {} s", ANSWER_TIMEOUT.as_secs());
             let answer = answer.await.unwrap_or_else(|_| Err(ConnectorError::timeout(late().into())));
             if let Some(date) = answer.as_ref().ok().filter(|_| compares).and_then(date_of) {
-                budget.clock.hear(sent, date);
+                budget.clock.record_date(sent, date);
             }
             answer
         })

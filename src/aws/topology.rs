@@ -83,7 +83,7 @@ impl<T> Default for Found<T> {
 impl<T> Found<T> {
     /// Records the unreadable entries of a page.
     fn leave_out(&mut self, operation: &'static str, readable: &EntryFilter) {
-        for entry in readable.taken_out() {
+        for entry in readable.take_removed() {
             let Unreadable { name, problem } = entry;
             self.unreadable.insert(name.clone(), Failure::Entry { operation, name, problem });
         }

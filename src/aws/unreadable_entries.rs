@@ -68,17 +68,17 @@ pub(crate) struct EntryFilter {
     list: &'static str,
     /// The member that names an entry.
     name: &'static str,
-    taken_out: Arc<Mutex<Vec<Unreadable>>>,
+    removed: Arc<Mutex<Vec<Unreadable>>>,
 }
 
 impl EntryFilter {
     pub(crate) fn new(list: &'static str, name: &'static str) -> Self {
-        Self { list, name, taken_out: Arc::default() }
+        Self { list, name, removed: Arc::default() }
     }
 
     /// Returns and clears the removed entries.
-    pub(crate) fn taken_out(&self) -> Vec<Unreadable> {
-        std::mem::take(&mut *self.taken_out.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn take_removed(&self) -> Vec<Unreadable> {
+        std::mem::take(&mut *self.removed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The body without unreadable entries; `None` if there are none, or the format is unknown.
@@ -86,17 +86,17 @@ impl EntryFilter {
         let mut answer: Value =
             serde_json::from_slice(body).or_else(|_| serde_json::from_slice(&in_texts(body))).ok()?;
         let entries = answer.get_mut(self.list)?.as_array_mut()?;
-        let mut taken_out = Vec::new();
+        let mut removed = Vec::new();
         entries.retain(|entry| {
             let Err(problem) = check_object(entry) else { return true };
             let name = entry.get(self.name).and_then(Value::as_str).unwrap_or_default().to_owned();
-            taken_out.push(Unreadable { name, problem });
+            removed.push(Unreadable { name, problem });
             false
         });
-        if taken_out.is_empty() {
+        if removed.is_empty() {
             return None;
         }
-        self.taken_out.lock().unwrap_or_else(PoisonError::into_inner).append(&mut taken_out);
+        self.removed.lock().unwrap_or_else(PoisonError::into_inner).append(&mut removed);
         serde_json::to_vec(&answer).ok()
     }
 }
@@ -193,9 +193,9 @@ mod tests {
             let body = json!({"serviceEnvironments": [environment("a", json!(4)), environment("b", odd.clone())], "nextToken": "2"});
             let left: Value = serde_json::from_slice(&readable.without(body.to_string().as_bytes()).unwrap()).unwrap();
             assert_eq!(left, json!({"serviceEnvironments": [environment("a", json!(4))], "nextToken": "2"}), "{odd}");
-            let [taken_out] = readable.taken_out().try_into().unwrap();
-            assert_eq!(taken_out.name, "b");
-            assert!(taken_out.problem.starts_with("capacityLimits: maxCapacity is "), "{taken_out:?}");
+            let [removed] = readable.take_removed().try_into().unwrap();
+            assert_eq!(removed.name, "b");
+            assert!(removed.problem.starts_with("capacityLimits: maxCapacity is "), "{removed:?}");
         }
     }
 
@@ -214,9 +214,9 @@ mod tests {
             let left: Value = serde_json::from_slice(&left).unwrap();
             let sound = json!({"serviceEnvironmentName": "a \" NaN: 1e400, ", "capacityLimits": [{"maxCapacity": 4}]});
             assert_eq!(left, json!({"serviceEnvironments": [sound], "nextToken": "Infinity"}), "{odd}");
-            let [taken_out] = readable.taken_out().try_into().unwrap();
-            assert_eq!(taken_out.name, "b");
-            assert!(taken_out.problem.contains(odd), "{taken_out:?}");
+            let [removed] = readable.take_removed().try_into().unwrap();
+            assert_eq!(removed.name, "b");
+            assert!(removed.problem.contains(odd), "{removed:?}");
         }
     }
 

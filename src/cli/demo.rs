@@ -125,7 +125,7 @@ async fn clock_of(simulator: &str) -> Result<Clock, Failure> {
     let url = format!("{simulator}/_sim/control");
     let failed = |error: reqwest::Error| {
         Failure::failed(format!(
-            "--simulator: {url} does not answer as `trainspotter simulate` does: {}",
+            "--simulator: {url} does not respond like `trainspotter simulate`: {}",
             error.without_url()
         ))
     };

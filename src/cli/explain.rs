@@ -54,8 +54,8 @@ fn lines_of(job: &Value) -> Vec<String> {
     let text = |key: &str| job[key].as_str().unwrap_or("?").to_owned();
     let share = job["share"].as_str().map_or_else(String::new, |share| format!(", share {share}"));
     let mut lines = vec![format!("{} ({}) on {}{share}: {}", text("name"), text("id"), text("queue"), text("state"))];
-    if let Some(said) = job["status_reason"].as_str() {
-        lines.push(format!("  AWS says: {said}"));
+    if let Some(reason) = job["status_reason"].as_str() {
+        lines.push(format!("  AWS reports: {reason}"));
     }
     let story = job["story"].as_array().filter(|story| !story.is_empty()).or_else(|| job["why"]["story"].as_array());
     match story {

@@ -87,7 +87,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            let error = format!("{shown} does not answer: {}", error.without_url());
+            let error = format!("{shown} does not respond: {}", error.without_url());
             if arguments.json {
                 print_json(&json!({ "healthy": false, "status": null, "answer": null, "error": error }))?;
             }

@@ -48,21 +48,21 @@ mod tests {
     #[test]
     fn a_name_that_nothing_has_is_refused_with_those_that_there_are() {
         let text = |checked| match checked {
-            Err(Failure::Usage(said)) => said,
+            Err(Failure::Usage(message)) => message,
             Ok(()) => String::new(),
             other => panic!("{other:?}"),
         };
-        let said =
+        let message =
             |given: &str, known: &[&str]| text(check("--queue", "queue", given, &known.iter().copied().collect()));
-        assert_eq!(said("nope", &["b", "a"]), "--queue: there is no queue \"nope\"; there are a, b");
-        assert_eq!(said("a*", &["b", "a"]), "--queue: there is no queue \"a*\"; there are a, b");
-        assert_eq!(said("a", &["b", "a"]), "");
-        assert_eq!(said("nope", &[]), "", "nothing is known yet");
+        assert_eq!(message("nope", &["b", "a"]), "--queue: there is no queue \"nope\"; there are a, b");
+        assert_eq!(message("a*", &["b", "a"]), "--queue: there is no queue \"a*\"; there are a, b");
+        assert_eq!(message("a", &["b", "a"]), "");
+        assert_eq!(message("nope", &[]), "", "nothing is known yet");
         let both = BTreeSet::from(["a", "b"]);
         assert_eq!(["a", "?", "a*"].map(|glob| text(check_glob("queue", glob, &both))), ["", "", ""]);
         assert_eq!(text(check_glob("queue", "c*", &both)), "there is no queue \"c*\"; there are a, b");
         let many: Vec<String> = (0..40).map(|number| format!("q{number:02}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(said("nope", &many).ends_with("q29, and 10 more"));
+        assert!(message("nope", &many).ends_with("q29, and 10 more"));
     }
 }

@@ -150,8 +150,8 @@ async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: boo
         let row = |(sample, answer): &(Sample, String)| json!({ "receiver": name, "sample": sample.as_str(), "delivered": true, "answer": answer });
         return print_json(&answers.iter().map(row).collect::<Value>());
     }
-    for (sample, said) in answers {
-        print(format_args!("{name}: {}: delivered: {said}", sample.as_str()))?;
+    for (sample, response) in answers {
+        print(format_args!("{name}: {}: delivered: {response}", sample.as_str()))?;
     }
     Ok(())
 }

@@ -266,8 +266,8 @@ mod tests {
             assert_eq!(moment("--from", text, now).ok(), Some(at(expected)), "{text}");
         }
         for wrong in ["", "yesterday", "2026-13-01", "7", "2026-10-01T25:00:00Z", "d"] {
-            let Err(Failure::Usage(said)) = moment("--from", wrong, now) else { panic!("{wrong}") };
-            assert!(said.contains("--from") && said.contains("2026-10-01"), "{said}");
+            let Err(Failure::Usage(message)) = moment("--from", wrong, now) else { panic!("{wrong}") };
+            assert!(message.contains("--from") && message.contains("2026-10-01"), "{message}");
         }
         assert_eq!(asked("--from", "7d").ok().as_deref(), Some("-7d"));
     }

@@ -90,12 +90,12 @@ fn value_of(name: &str, environment: Environment<'_>) -> Result<String, String> 
 
 /// Reads a secret's file. Only regular files are read: a device or pipe would block forever.
 fn read(path: &Path) -> Result<String, String> {
-    let said = |error: std::io::Error| error.to_string();
-    if !std::fs::metadata(path).map_err(said)?.is_file() {
+    let to_text = |error: std::io::Error| error.to_string();
+    if !std::fs::metadata(path).map_err(to_text)?.is_file() {
         return Err("it is not a file".to_owned());
     }
     let mut text = String::new();
-    File::open(path).map_err(said)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(said)?;
+    File::open(path).map_err(to_text)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(to_text)?;
     if text.len() as u64 > MAX_BYTES { Err(format!("it is larger than {MAX_BYTES} bytes")) } else { Ok(text) }
 }
 

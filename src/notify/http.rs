@@ -153,18 +153,18 @@ pub fn judge(host: &str, status: u16, after: Option<&str>, date: Option<&str>, c
     if code.is_success() {
         return None;
     }
-    let said = format!("{host} answered {code}");
+    let status_text = format!("{host} responded with {code}");
     if code.is_redirection() {
-        return Some(Failure::park(format!("{said}, and redirects are not followed")));
+        return Some(Failure::park(format!("{status_text}, and redirects are not followed")));
     }
     let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     if code.is_server_error() || again.contains(&code) {
         let asked = after.and_then(|after| retry_after(after, date, clock.now()));
         // The header is in wall time, whatever the speed of the clock.
-        return Some(Failure::retry(said, asked.map(|wall| clock.of_wall(wall))));
+        return Some(Failure::retry(status_text, asked.map(|wall| clock.of_wall(wall))));
     }
     let closed = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND, StatusCode::GONE];
-    Some(if closed.contains(&code) { Failure::park(said) } else { Failure::set_aside(said) })
+    Some(if closed.contains(&code) { Failure::park(status_text) } else { Failure::set_aside(status_text) })
 }
 
 /// An error and its causes, outermost first.

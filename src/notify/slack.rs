@@ -111,21 +111,21 @@ impl Slack {
             }
         };
         let answer = self.http.post(path, headers, written(&body)?, clock).await?;
-        let said: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        if said["ok"] != true {
-            return Err(refused(self.http.host(), &said));
+        let json: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        if json["ok"] != true {
+            return Err(refused(self.http.host(), &json));
         }
         let reference =
-            said["channel"].as_str().zip(said["ts"].as_str()).map(|(channel, ts)| format!("{channel} {ts}"));
+            json["channel"].as_str().zip(json["ts"].as_str()).map(|(channel, ts)| format!("{channel} {ts}"));
         // A message with several alerts cannot be updated for a single one.
         let reference = reference.filter(|_| message.others.is_empty());
-        Ok(Receipt { said: answer.status, reference })
+        Ok(Receipt { response: answer.status, reference })
     }
 }
 
 /// Slack responds with 200 always, and puts errors into the body.
-fn refused(host: &str, said: &Value) -> Failure {
-    let Some(error) = said["error"].as_str() else {
+fn refused(host: &str, json: &Value) -> Failure {
+    let Some(error) = json["error"].as_str() else {
         return Failure::retry(
             format!("{host} responded with 200 OK, but without confirming that it accepted the message"),
             None,

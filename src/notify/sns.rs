@@ -78,7 +78,7 @@ impl Sns {
         }
         let published = request.send().await.map_err(|error| judge(&error))?;
         let id = published.message_id().unwrap_or("without an id");
-        Ok(Receipt { said: format!("SNS accepted it as message {id}"), reference: None })
+        Ok(Receipt { response: format!("SNS accepted it as message {id}"), reference: None })
     }
 }
 
@@ -93,7 +93,7 @@ fn judge<R: std::fmt::Debug>(error: &SdkError<PublishError, R>) -> Failure {
     let reason = match error.as_service_error() {
         Some(refusal) => {
             let code = refusal.code().unwrap_or("an unknown error");
-            format!("SNS answered {code}: {}", refusal.message().unwrap_or("no message"))
+            format!("SNS responded with {code}: {}", refusal.message().unwrap_or("no message"))
         }
         None => format!("cannot reach SNS: {}", DisplayErrorContext(error)),
     };

@@ -136,7 +136,7 @@ impl Bucket {
         })?;
         // Corrects a wrong local clock, so that the next request is signed with the right time.
         if let Some(date) = answer.headers().get("date").and_then(|date| date.to_str().ok()).and_then(date_of) {
-            self.clock.hear(sent, date);
+            self.clock.record_date(sent, date);
         }
         Ok(answer)
     }

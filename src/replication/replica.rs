@@ -340,7 +340,7 @@ impl<S: Storage + 'static> Replica<S> {
         }
     }
 
-    fn say(&mut self, trouble: Option<String>) {
+    fn set_trouble(&mut self, trouble: Option<String>) {
         if self.trouble != trouble {
             match &trouble {
                 Some(trouble) => tracing::error!(trouble, "the replication log failed"),

@@ -140,14 +140,14 @@ fn waits(out: &mut String, report: &Report) -> std::fmt::Result {
     section(out, "Waits against objectives")?;
     for objective in &report.objectives {
         let (within, target) = (duration(objective.within_seconds), objective.target * 100.0);
-        let said = match (objective.reached, objective.is_met()) {
+        let result = match (objective.reached, objective.is_met()) {
             (Some(reached), Some(is_met)) => {
                 let met = if is_met { "met" } else { "missed" };
                 format!("{met}: {:.1} % of {}", reached * 100.0, counted(objective.waits, "job"))
             }
             _ => "no job started".to_owned(),
         };
-        writeln!(out, "  {}: {target:.0} % start within {within}: {said}", objective.name)?;
+        writeln!(out, "  {}: {target:.0} % start within {within}: {result}", objective.name)?;
     }
     Ok(())
 }

@@ -56,9 +56,9 @@ pub async fn test_receiver(
     clock: Clock,
 ) -> Result<Vec<(Sample, String)>, Undelivered> {
     let mut answers = Vec::new();
-    for (sample, said) in send(config, receiver, samples_for(config, receiver, samples, clock)?, clock).await {
-        let said = said.map_err(|cause| Undelivered::Sample { sample, cause: Box::new(cause) })?;
-        answers.push((sample, said));
+    for (sample, outcome) in send(config, receiver, samples_for(config, receiver, samples, clock)?, clock).await {
+        let outcome = outcome.map_err(|cause| Undelivered::Sample { sample, cause: Box::new(cause) })?;
+        answers.push((sample, outcome));
     }
     Ok(answers)
 }
@@ -106,16 +106,16 @@ pub(super) async fn send<N>(
         row.reference = reported.take().filter(|(before, _)| *before == alert).and_then(|(_, reference)| reference);
         let message = Message::of_group(&row, config.external_url.as_deref(), by.as_deref());
         let delivered = tokio::time::timeout(MAX_DELIVERY_TIME, integration.deliver(&message, &clock)).await;
-        let said = match delivered {
+        let outcome = match delivered {
             Ok(Ok(receipt)) => {
                 reported = Some((alert, receipt.reference));
-                Ok(receipt.said)
+                Ok(receipt.response)
             }
             Ok(Err(failure)) => Err(Undelivered::Refused(failure)),
             Err(_) => Err(Undelivered::NoAnswer(MAX_DELIVERY_TIME)),
         };
-        let failed = said.is_err();
-        answers.push((name, said));
+        let failed = outcome.is_err();
+        answers.push((name, outcome));
         if failed {
             break;
         }

@@ -32,10 +32,10 @@ use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::Timestamp;
 
 /// Tables the service needs to continue. History is left out: it would not fit, and no decision depends on it.
-const TAKEN_ALONG: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
+const COPIED: [&str; 6] = ["service", "alert", "watermark", "series", "outbox", "silence"];
 
 /// Additional tables from a file that will not be read again.
-const ALSO_AT_THE_START: [&str; 4] = ["job", "queue", "event", "forecast"];
+const COPIED_AT_START: [&str; 4] = ["job", "queue", "event", "forecast"];
 
 /// Tables that memory has no room for: they stay in the file, and new rows are added to it later.
 pub(super) const LARGE: [&str; 2] = ["frame", "unarchived"];
@@ -67,7 +67,7 @@ impl MemoryFallback {
 impl Store {
     /// Why state is kept in memory only; `None` if the file works.
     pub fn trouble(&self) -> Option<&StoreError> {
-        self.stand_in.as_ref().map(|stand_in| &stand_in.because)
+        self.fallback.as_ref().map(|fallback| &fallback.because)
     }
 
     /// Takes the broken files that were moved aside.
@@ -76,17 +76,17 @@ impl Store {
     }
 
     /// Creates a store in memory instead of a file that is unusable at the start.
-    pub(super) fn standing_in(place: Place, because: StoreError) -> Result<Self, StoreError> {
+    pub(super) fn with_fallback(place: Place, because: StoreError) -> Result<Self, StoreError> {
         let connection = match readable(&place) {
             Some(file) => {
                 let memory = copy_of(&file)?;
-                take_along(&file, &memory, &ALSO_AT_THE_START)?;
+                copy_tables(&file, &memory, &COPIED_AT_START)?;
                 memory
             }
             None => empty()?,
         };
         let mut store = Self::new(connection, None, Some(place));
-        store.stand_in = Some(MemoryFallback { file: None, because, jobs: SavedJobs::default(), is_another: true });
+        store.fallback = Some(MemoryFallback { file: None, because, jobs: SavedJobs::default(), is_another: true });
         Ok(store)
     }
 
@@ -96,8 +96,8 @@ impl Store {
         change: impl Fn(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match self.change(&change) {
-            Err(because) if self.may_stand_in(&because) => {
-                self.stand_in_for(because)?;
+            Err(because) if self.may_fall_back(&because) => {
+                self.fall_back(because)?;
                 self.change(&change)
             }
             done => done,
@@ -107,8 +107,8 @@ impl Store {
     /// Reads from the file or, if that fails, from what is readable of it.
     pub(super) fn guarded<T>(&mut self, read: impl Fn(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match read(self) {
-            Err(because) if self.may_stand_in(&because) => {
-                self.stand_in_for(because)?;
+            Err(because) if self.may_fall_back(&because) => {
+                self.fall_back(because)?;
                 read(self)
             }
             done => done,
@@ -116,10 +116,10 @@ impl Store {
     }
 
     /// Switches to memory if writes to the file would be lost. Returns whether it did.
-    pub(super) fn leave_a_lost_file(&mut self) -> Result<bool, StoreError> {
-        let lost = self.file.as_ref().filter(|_| self.stand_in.is_none()).and_then(StateFile::lost);
+    pub(super) fn leave_lost_file(&mut self) -> Result<bool, StoreError> {
+        let lost = self.file.as_ref().filter(|_| self.fallback.is_none()).and_then(StateFile::lost);
         let is_lost = lost.is_some();
-        lost.map(|because| self.stand_in_for(because)).transpose()?;
+        lost.map(|because| self.fall_back(because)).transpose()?;
         Ok(is_lost)
     }
 
@@ -134,11 +134,11 @@ impl Store {
         }
     }
 
-    pub(super) fn may_stand_in(&self, because: &StoreError) -> bool {
-        self.stand_in.is_none() && self.place.is_some() && because.is_of_the_file()
+    pub(super) fn may_fall_back(&self, because: &StoreError) -> bool {
+        self.fallback.is_none() && self.place.is_some() && because.is_of_the_file()
     }
 
-    pub(super) fn stand_in_for(&mut self, because: StoreError) -> Result<(), StoreError> {
+    pub(super) fn fall_back(&mut self, because: StoreError) -> Result<(), StoreError> {
         // A lock on the file blocks this reader only briefly.
         self.connection.busy_timeout(MAX_LOCK_WAIT)?;
         let memory = copy_of(&self.connection)?;
@@ -147,8 +147,8 @@ impl Store {
             let names = changes::names(&memory)?;
             let others = names.iter().map(String::as_str);
             let is_large = |name: &str| LARGE.contains(&name);
-            let others: Vec<&str> = others.filter(|name| !is_large(name) && !TAKEN_ALONG.contains(name)).collect();
-            take_along(&self.connection, &memory, &others)?;
+            let others: Vec<&str> = others.filter(|name| !is_large(name) && !COPIED.contains(name)).collect();
+            copy_tables(&self.connection, &memory, &others)?;
             batch.leave(&self.connection, &memory)?;
         }
         let file = std::mem::replace(&mut self.connection, memory);
@@ -157,7 +157,7 @@ impl Store {
             // The file belongs to someone else now: write nothing more to it.
             file.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         }
-        self.stand_in = Some(MemoryFallback {
+        self.fallback = Some(MemoryFallback {
             file: keeps_open.then_some(file),
             because: self.named(because),
             jobs: SavedJobs::default(),
@@ -181,7 +181,7 @@ impl Store {
     /// Tries to return to the file, with the notifications in memory and a commit, in one transaction. Returns the
     /// commit's result; `None` if the file fails, or is in use already.
     pub(super) fn return_to_file(&mut self, commit: &Commit) -> Option<Committed> {
-        self.stand_in.as_ref()?;
+        self.fallback.as_ref()?;
         match self.try_to_return(commit) {
             Ok(committed) => committed,
             Err(error) => {
@@ -189,7 +189,7 @@ impl Store {
                 if because.needs_reopening() {
                     self.close_file();
                 }
-                self.stand_in.as_mut()?.because = because;
+                self.fallback.as_mut()?.because = because;
                 None
             }
         }
@@ -200,16 +200,16 @@ impl Store {
         if self.file.as_ref().is_some_and(|file| file.lost().is_some()) {
             self.close_file();
         }
-        let mut file = match self.stand_in.as_mut().and_then(|stand_in| stand_in.file.take()) {
+        let mut file = match self.fallback.as_mut().and_then(|fallback| fallback.file.take()) {
             Some(file) => file,
             None => self.reopen(commit.at)?,
         };
-        let Some(stand_in) = &mut self.stand_in else { return Ok(None) };
-        if stand_in.is_another && !stand_in.jobs.is_complete && !commit.jobs.is_complete {
-            stand_in.file = Some(file);
+        let Some(fallback) = &mut self.fallback else { return Ok(None) };
+        if fallback.is_another && !fallback.jobs.is_complete && !commit.jobs.is_complete {
+            fallback.file = Some(file);
             return Ok(None);
         }
-        let (memory, changed) = (&self.connection, &stand_in.jobs);
+        let (memory, changed) = (&self.connection, &fallback.jobs);
         // Of jobs only changes are in memory; everything else is complete in each commit. Operators write silences
         // to the file itself, but a new file has none.
         let kept = run(&mut file, &|transaction: &Connection| {
@@ -229,12 +229,12 @@ impl Store {
             Ok(committed) => {
                 file.busy_timeout(BUSY_TIMEOUT)?;
                 self.connection = file;
-                self.stand_in = None;
+                self.fallback = None;
                 Ok(Some(committed))
             }
             Err(error) => {
-                if let Some(stand_in) = &mut self.stand_in {
-                    stand_in.file = Some(file);
+                if let Some(fallback) = &mut self.fallback {
+                    fallback.file = Some(file);
                 }
                 Err(error)
             }
@@ -243,8 +243,8 @@ impl Store {
 
     /// Closes the connection first, then the file.
     pub(super) fn close_file(&mut self) {
-        if let Some(stand_in) = &mut self.stand_in {
-            (stand_in.file, stand_in.is_another) = (None, true);
+        if let Some(fallback) = &mut self.fallback {
+            (fallback.file, fallback.is_another) = (None, true);
         }
         self.file = None;
     }
@@ -253,7 +253,7 @@ impl Store {
     pub(super) fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
         let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
         self.close_file();
-        let overwritten = self.stand_in.as_ref().and_then(|stand_in| stand_in.because.overwritten());
+        let overwritten = self.fallback.as_ref().and_then(|fallback| fallback.because.overwritten());
         if let Some(because) = overwritten.map(str::to_owned) {
             let to = set_aside(&place.path, now)?;
             self.set_aside.push(SetAside { to, because });
@@ -321,11 +321,11 @@ fn readable(place: &Place) -> Option<Connection> {
 /// alerts.
 fn copy_of(file: &Connection) -> Result<Connection, StoreError> {
     let memory = empty()?;
-    take_along(file, &memory, &TAKEN_ALONG)?;
+    copy_tables(file, &memory, &COPIED)?;
     Ok(memory)
 }
 
-fn take_along(file: &Connection, memory: &Connection, tables: &[&str]) -> Result<(), StoreError> {
+fn copy_tables(file: &Connection, memory: &Connection, tables: &[&str]) -> Result<(), StoreError> {
     let transaction = memory.unchecked_transaction()?;
     for table in tables {
         if let Err(error) = copy(file, &transaction, table, &[], "REPLACE") {

@@ -8,7 +8,7 @@ use crate::notify::outbox::Kind;
 use crate::store::MAX_PENDING;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::outbox::tell_of_trouble;
+use crate::store::outbox::report_trouble;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertId;
@@ -60,8 +60,6 @@ impl Store {
         others: &[String],
     ) -> Result<(), StoreError> {
         let kind = if error.is_some() { Kind::Fired } else { Kind::Resolved };
-        self.transact(|transaction| {
-            tell_of_trouble(transaction, receiver, kind, now, error.unwrap_or_default(), others)
-        })
+        self.transact(|transaction| report_trouble(transaction, receiver, kind, now, error.unwrap_or_default(), others))
     }
 }

@@ -115,7 +115,7 @@ impl Store {
 }
 
 /// Why a resolve is not sent after its firing was given up.
-const UNTOLD: &str = "its firing notification was not delivered";
+const FIRING_NOT_DELIVERED: &str = "its firing notification was not delivered";
 
 fn settle(
     transaction: &Connection,
@@ -134,9 +134,9 @@ fn settle(
         settle_one(transaction, &other.id, verdict)?;
     }
     match verdict {
-        Verdict::Delivered { at, .. } => tell_of_trouble(transaction, &receiver, Kind::Resolved, *at, "", others),
+        Verdict::Delivered { at, .. } => report_trouble(transaction, &receiver, Kind::Resolved, *at, "", others),
         Verdict::Later { at, error, trouble: true, .. } => {
-            tell_of_trouble(transaction, &receiver, Kind::Fired, *at, error, others)
+            report_trouble(transaction, &receiver, Kind::Fired, *at, error, others)
         }
         Verdict::Later { .. } | Verdict::Held { .. } | Verdict::Muted { .. } | Verdict::Dead { .. } => Ok(()),
     }
@@ -172,7 +172,7 @@ fn settle_one(transaction: &Connection, id: &NotificationId, verdict: &Verdict) 
             transaction.execute("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?1", [id.as_str()])?;
             end(transaction, id, "dead", *at, error)?;
             // A resolve of an alert that was never sent would only confuse.
-            end_resolve(transaction, id, "dead", *at, UNTOLD)?;
+            end_resolve(transaction, id, "dead", *at, FIRING_NOT_DELIVERED)?;
         }
     }
     Ok(())
@@ -207,7 +207,7 @@ fn end_resolve(
 }
 
 /// Notifies the other receivers once that one is failing; or that it has recovered, if they were notified.
-pub(super) fn tell_of_trouble(
+pub(super) fn report_trouble(
     transaction: &Connection,
     receiver: &str,
     kind: Kind,
@@ -241,8 +241,8 @@ pub(super) fn insert(transaction: &Connection, rows: &[OutboxRow], at: Timestamp
     for row in rows {
         let dead = |reason: &str| (RowState::Dead { at }, Some(reason.to_owned()));
         let (state, last_error) = match fate(transaction, row)? {
-            Fate::Known | Fate::NeverTold => continue,
-            Fate::FiringDead => dead(UNTOLD),
+            Fate::Known | Fate::NeverSent => continue,
+            Fate::FiringDead => dead(FIRING_NOT_DELIVERED),
             // A resolve always finds room: there is at most one per firing.
             Fate::Queue if row.kind() == Kind::Fired && !has_room(transaction, row, &mut waiting)? => {
                 over_limit += 1;
@@ -283,7 +283,7 @@ enum Fate {
     /// Skip: the row exists.
     Known,
     /// Skip: a resolve of a firing that was never meant for the receiver.
-    NeverTold,
+    NeverSent,
     /// Settle: a resolve of a firing that was given up.
     FiringDead,
     /// Queue for delivery.
@@ -308,9 +308,9 @@ fn fate(transaction: &Connection, row: &OutboxRow) -> Result<Fate, StoreError> {
         .query_row(params![row.receiver, row.alert().as_str(), row.episode().millis()], |row| row.get(0))
         .optional()?;
     Ok(match firing.as_deref() {
-        None => Fate::NeverTold,
+        None => Fate::NeverSent,
         // Muted together with its resolve, so this row is of another kind: nothing to resolve either.
-        Some("muted") => Fate::NeverTold,
+        Some("muted") => Fate::NeverSent,
         Some("dead") => Fate::FiringDead,
         Some(_) => Fate::Queue,
     })

@@ -263,7 +263,7 @@ async fn a_handle_serves_many_callers_and_outlives_a_caller_that_goes_away() {
 
 /// Makes the file fail like a real one, without the privileges needed for a full disk.
 fn break_file(store: &Store, how: &str) {
-    let file = store.stand_in.as_ref().and_then(|stand_in| stand_in.file.as_ref()).unwrap_or(&store.connection);
+    let file = store.fallback.as_ref().and_then(|fallback| fallback.file.as_ref()).unwrap_or(&store.connection);
     file.execute_batch(how).unwrap();
 }
 

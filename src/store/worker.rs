@@ -256,12 +256,12 @@ impl Outbox for StoreHandle {
 
     async fn due(&self, receiver: &str, now: Timestamp, limit: usize) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.guarded(|store| store.due(&receiver, now, limit))).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.due(&receiver, now, limit))).await.map_err(outbox_error)
     }
 
     async fn due_together(&self, receiver: &str, now: Timestamp) -> Result<Due, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.guarded(|store| store.due_together(&receiver, now))).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.due_together(&receiver, now))).await.map_err(outbox_error)
     }
 
     async fn begin(
@@ -271,16 +271,16 @@ impl Outbox for StoreHandle {
         now: Timestamp,
     ) -> Result<(), OutboxError> {
         let (first, others) = (first.clone(), others.to_vec());
-        self.call(move |store| store.begin(&first, &others, now)).await.map_err(said)
+        self.call(move |store| store.begin(&first, &others, now)).await.map_err(outbox_error)
     }
 
     async fn firing(&self) -> Result<Vec<Alert>, OutboxError> {
-        self.call(|store| store.guarded(Store::firing)).await.map_err(said)
+        self.call(|store| store.guarded(Store::firing)).await.map_err(outbox_error)
     }
 
     async fn notified(&self, receiver: &str) -> Result<Vec<Alert>, OutboxError> {
         let receiver = receiver.to_owned();
-        self.call(move |store| store.guarded(|store| store.notified(&receiver))).await.map_err(said)
+        self.call(move |store| store.guarded(|store| store.notified(&receiver))).await.map_err(outbox_error)
     }
 
     async fn note_trouble(
@@ -291,15 +291,17 @@ impl Outbox for StoreHandle {
         others: &[String],
     ) -> Result<(), OutboxError> {
         let (receiver, error, others) = (receiver.to_owned(), error.map(str::to_owned), others.to_vec());
-        self.call(move |store| store.note_trouble(&receiver, error.as_deref(), now, &others)).await.map_err(said)
+        self.call(move |store| store.note_trouble(&receiver, error.as_deref(), now, &others))
+            .await
+            .map_err(outbox_error)
     }
 
     async fn settle(&self, id: &NotificationId, verdict: Verdict, others: &[String]) -> Result<(), OutboxError> {
         let (id, others) = (id.clone(), others.to_vec());
-        self.call(move |store| store.settle(&id, &verdict, &others)).await.map_err(said)
+        self.call(move |store| store.settle(&id, &verdict, &others)).await.map_err(outbox_error)
     }
 }
 
-fn said(error: StoreError) -> OutboxError {
+fn outbox_error(error: StoreError) -> OutboxError {
     OutboxError(error.to_string())
 }

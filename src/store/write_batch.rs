@@ -199,8 +199,8 @@ impl Store {
         match kept {
             Err(because) if was_open => {
                 let _ = self.connection.execute_batch("ROLLBACK");
-                if self.may_stand_in(&because) {
-                    self.stand_in_for(because)?;
+                if self.may_fall_back(&because) {
+                    self.fall_back(because)?;
                 }
                 self.apply(changes, position)
             }
@@ -232,8 +232,8 @@ impl Store {
             write_position(transaction, position)
         };
         match memory_fallback::run(&mut self.connection, &apply) {
-            Err(because) if self.may_stand_in(&because) => {
-                self.stand_in_for(because)?;
+            Err(because) if self.may_fall_back(&because) => {
+                self.fall_back(because)?;
                 memory_fallback::run(&mut self.connection, &apply)
             }
             done => done,
@@ -285,8 +285,8 @@ impl Store {
             None => memory_fallback::empty()?,
         };
         match backup(&source, &mut self.connection) {
-            Err(because) if self.may_stand_in(&because) => {
-                self.stand_in_for(because)?;
+            Err(because) if self.may_fall_back(&because) => {
+                self.fall_back(because)?;
                 backup(&source, &mut self.connection)?;
             }
             done => done?,
@@ -298,7 +298,7 @@ impl Store {
     /// If memory replaces the file: tries to write the state of memory, without history, to the file, and to
     /// continue there. Between batches only.
     pub fn rejoin_file(&mut self, now: Timestamp) {
-        if self.stand_in.is_none() || self.place.is_none() {
+        if self.fallback.is_none() || self.place.is_none() {
             return;
         }
         match self.try_to_rejoin(now) {
@@ -306,8 +306,8 @@ impl Store {
             Err(error) => {
                 let because = self.named(error);
                 self.close_file();
-                if let Some(stand_in) = &mut self.stand_in {
-                    stand_in.because = because;
+                if let Some(fallback) = &mut self.fallback {
+                    fallback.because = because;
                 }
             }
         }
@@ -328,7 +328,7 @@ impl Store {
         changes::watch(&file)?;
         file.busy_timeout(BUSY_TIMEOUT)?;
         self.connection = file;
-        self.stand_in = None;
+        self.fallback = None;
         self.forget_commit();
         Ok(())
     }

@@ -139,7 +139,7 @@ async fn an_error_is_retried_or_parked_by_what_it_says() {
         let endpoint = Endpoint::start(status, code).await;
         let failure = endpoint.deliver(STANDARD, &message("research")).await.unwrap_err();
         assert_eq!(failure.remedy, remedy, "{failure:?}");
-        assert_eq!(failure.reason, format!("SNS answered {code}: because"));
+        assert_eq!(failure.reason, format!("SNS responded with {code}: because"));
     }
 }
 

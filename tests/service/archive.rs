@@ -192,7 +192,7 @@ async fn a_report_that_cannot_be_made_says_what_to_do() {
         (vec!["--recorded", &file], 64, "--recorded"),
         (vec!["--recorded", &none], 64, "--recorded"),
         (vec!["--archive", &empty, "--recorded", &file], 64, "cannot be used with"),
-        (vec!["--url", "http://127.0.0.1:1"], 1, "does not answer"),
+        (vec!["--url", "http://127.0.0.1:1"], 1, "does not respond"),
     ] {
         let all: Vec<&str> = ["report"].into_iter().chain(arguments.iter().copied()).collect();
         let (ended, _, error) = said(&all).await;

@@ -293,7 +293,7 @@ async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
 async fn a_demo_says_that_no_simulator_is_there_and_takes_no_world_of_its_own_beside_one() {
     let (code, _, said) = outcome(&["demo", "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not answer"), "{said}");
+    assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not respond"), "{said}");
     for other in [["--speed", "60"], ["--seed", "2"], ["--trace", "jobs.csv"], ["--scenario", "world.yaml"]] {
         let arguments = [&["demo", "--simulator", "http://127.0.0.1:9"][..], &other].concat();
         assert_eq!(outcome(&arguments).await.0, Some(64), "{other:?}");

@@ -36,7 +36,7 @@ const SECRETS: [&str; 6] = [
 #[tokio::test]
 async fn what_waits_is_looked_at_given_up_tried_again_and_silenced() {
     let office = Office::open(503).await;
-    let reported = office.until(&["outbox", "list"], |reported| reported.contains("answered 503")).await;
+    let reported = office.until(&["outbox", "list"], |reported| reported.contains("responded with 503")).await;
     let row = reported.lines().find(|line| line.contains(" chat ")).unwrap();
     assert!(row.contains("pending") && row.contains("fired") && row.contains("Polls"), "{reported}");
     let id = row.split(' ').next().unwrap();

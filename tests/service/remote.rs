@@ -363,7 +363,7 @@ async fn a_command_says_what_listens_if_it_is_something_else() {
         assert!(code == Some(1) && reported.contains("is not Trainspotter"), "{command:?}: {reported}");
         let (code, _, reported) = at(&nothing).await;
         assert!(
-            code == Some(1) && reported.contains("does not answer") && reported.contains("TRAINSPOTTER_URL"),
+            code == Some(1) && reported.contains("does not respond") && reported.contains("TRAINSPOTTER_URL"),
             "{command:?}: {reported}"
         );
         assert_eq!(at("localhost:9464").await.0, Some(64), "{command:?}");

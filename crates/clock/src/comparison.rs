@@ -179,7 +179,7 @@ impl Reference {
 
     /// Records a response with this `date`, requested at `sent` and complete at `received` by the uncorrected clock.
     /// `moved_millis` is the total step of the time of day so far.
-    pub(crate) fn hear(&self, sent: Timestamp, received: Timestamp, date: Timestamp, moved_millis: i64) {
+    pub(crate) fn record(&self, sent: Timestamp, received: Timestamp, date: Timestamp, moved_millis: i64) {
         let bounds =
             Bounds { least: date.millis() - received.millis(), most: date.millis() + DATE_MILLIS - sent.millis() };
         let mut measurements = self.measurements();
@@ -231,11 +231,11 @@ mod tests {
     use super::*;
 
     /// Records a response of a clock that is ahead by so many seconds, and returns the correction in seconds.
-    fn hear(reference: &Reference, at: i64, ahead: i64) -> f64 {
+    fn record(reference: &Reference, at: i64, ahead: i64) -> f64 {
         let received = Timestamp::from_millis(1_700_000_000_000 + at * 700);
         let sent = Timestamp::from_millis(received.millis() - 40);
         let date = (received.millis() + ahead * 1_000).div_euclid(1_000) * 1_000;
-        reference.hear(sent, received, Timestamp::from_millis(date), 0);
+        reference.record(sent, received, Timestamp::from_millis(date), 0);
         seconds(reference.correction_millis())
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let reference = Reference::default();
         let mut seen: Vec<f64> = Vec::new();
         for at in 0..3_000 {
-            let hours = (hear(&reference, at, ahead(at)) / 36.0).round() / 100.0;
+            let hours = (record(&reference, at, ahead(at)) / 36.0).round() / 100.0;
             if reference.comparison().is_some() && seen.last() != Some(&hours) {
                 seen.push(hours);
             }
@@ -266,9 +266,9 @@ mod tests {
     fn many_answers_in_a_row_are_believed_over_the_first() {
         assert_eq!(corrections(|at| if at < 3 { 7_200 } else { 0 }), [2.0, 0.0]);
         let reference = Reference::default();
-        (0..10).for_each(|at| _ = hear(&reference, at, 0));
-        (10..33).for_each(|at| assert_eq!(hear(&reference, at, 7_200), 0.0));
-        assert!((hear(&reference, 33, 7_200) - 7_200.0).abs() < 1.0);
+        (0..10).for_each(|at| _ = record(&reference, at, 0));
+        (10..33).for_each(|at| assert_eq!(record(&reference, at, 7_200), 0.0));
+        assert!((record(&reference, 33, 7_200) - 7_200.0).abs() < 1.0);
     }
 
     /// The detected speed of a clock with this speed, after so many responses at intervals of 200 ms.
@@ -278,7 +278,7 @@ mod tests {
             let passed = f64::from(number) * 0.2;
             let at = |seconds: f64| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs_f64(seconds);
             let date = Timestamp::from_millis(at(passed * speed).millis().div_euclid(1_000) * 1_000);
-            reference.hear(at(passed), at(passed + 0.04), date, 0);
+            reference.record(at(passed), at(passed + 0.04), date, 0);
         }
         reference.comparison().and_then(|comparison| comparison.speed)
     }
@@ -293,7 +293,7 @@ mod tests {
         let never = |ahead: fn(i64) -> i64| {
             let reference = Reference::default();
             (0..400).for_each(|at| {
-                hear(&reference, at, ahead(at));
+                record(&reference, at, ahead(at));
                 assert_eq!(reference.comparison().and_then(|comparison| comparison.speed), None, "{at}");
             });
         };

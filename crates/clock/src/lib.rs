@@ -78,7 +78,7 @@ impl Clock {
         Self { began: Instant::now(), began_at, speed, wall: None, reference: None }
     }
 
-    /// Returns this clock, to be compared with a server's clock from now on: see [`Clock::hear`]. It and its copies
+    /// Returns this clock, to be compared with a server's clock from now on: see [`Clock::record_date`]. It and its copies
     /// are corrected together; the original is not. The measurements are leaked so that clocks can be copied: call it
     /// once per service.
     #[must_use]
@@ -118,10 +118,10 @@ impl Clock {
 
     /// Records a response with this `date`, requested at `sent` and just received. Does nothing unless the clock is
     /// [compared](Clock::compared).
-    pub fn hear(&self, sent: Mark, date: Timestamp) {
+    pub fn record_date(&self, sent: Mark, date: Timestamp) {
         if let Some(reference) = self.reference {
             let received = self.uncorrected();
-            reference.hear(received - self.since(sent), received, date, self.moved_millis());
+            reference.record_date(received - self.since(sent), received, date, self.moved_millis());
         }
     }
 
@@ -235,18 +235,18 @@ mod tests {
     /// each.
     async fn compared(began: i64, ahead: i64, answers: usize) -> Clock {
         let clock = Clock::starting_at(Timestamp::from_millis(began), 1.0).compared();
-        hear(&clock, ahead, answers).await;
+        record_date(&clock, ahead, answers).await;
         clock
     }
 
-    async fn hear(clock: &Clock, ahead: i64, answers: usize) {
+    async fn record_date(clock: &Clock, ahead: i64, answers: usize) {
         for _ in 0..answers {
             clock.sleep(Duration::from_millis(370)).await;
             let sent = clock.mark();
             clock.sleep(Duration::from_millis(20)).await;
             let date = (clock.uncorrected().millis() + ahead).div_euclid(1_000) * 1_000;
             clock.sleep(Duration::from_millis(20)).await;
-            clock.hear(sent, Timestamp::from_millis(date));
+            clock.record_date(sent, Timestamp::from_millis(date));
         }
     }
 
@@ -269,15 +269,15 @@ mod tests {
         let agrees =
             |clock: &Clock| clock.now() == clock.uncorrected() && clock.comparison().unwrap().skew_seconds == 0.0;
         assert!(agrees(&clock));
-        hear(&clock, 86_400_000, 1).await;
-        hear(&clock, 0, 1).await;
+        record_date(&clock, 86_400_000, 1).await;
+        record_date(&clock, 0, 1).await;
         assert!(agrees(&clock));
-        hear(&clock, 7_200_000, 2).await;
+        record_date(&clock, 7_200_000, 2).await;
         assert!(agrees(&clock), "two neither");
         // Many in a row: this machine's clock was set back.
-        hear(&clock, 7_200_000, 30).await;
+        record_date(&clock, 7_200_000, 30).await;
         assert!((clock.comparison().unwrap().skew_seconds + 7_200.0).abs() < 2.0);
-        hear(&clock, 0, 30).await;
+        record_date(&clock, 0, 30).await;
         assert!(agrees(&clock));
     }
 
@@ -289,16 +289,16 @@ mod tests {
             time_of_day() + Duration::from_millis(moved.unsigned_abs())
         }
         let clock = Clock::following(moved).compared();
-        hear(&clock, 0, 3).await;
+        record_date(&clock, 0, 3).await;
         // Time passed while it was suspended.
         MOVED.store(28_800_000, std::sync::atomic::Ordering::Relaxed);
-        hear(&clock, 0, 1).await;
+        record_date(&clock, 0, 1).await;
         assert_eq!(clock.now(), clock.uncorrected());
         // A sudden step of a day, which no other response confirms.
         let before = clock.now();
         MOVED.store(28_800_000 + 86_400_000, std::sync::atomic::Ordering::Relaxed);
         assert!(clock.now() > before + Duration::from_secs(80_000));
-        hear(&clock, -86_400_000, 1).await;
+        record_date(&clock, -86_400_000, 1).await;
         assert!(clock.now().since(before) < Duration::from_secs(2), "{before} {}", clock.now());
         assert!(before.since(clock.now()) < Duration::from_secs(2), "{before} {}", clock.now());
     }
@@ -307,7 +307,7 @@ mod tests {
     async fn nothing_is_known_before_two_answers_and_nothing_at_all_of_a_clock_that_is_not_compared() {
         assert_eq!(compared(0, 5_000, 1).await.comparison(), None);
         let plain = Clock::starting_at(Timestamp::from_millis(0), 1.0);
-        hear(&plain, 5_000, 5).await;
+        record_date(&plain, 5_000, 5).await;
         assert_eq!((plain.comparison(), plain.now()), (None, plain.uncorrected()));
     }
 }

@@ -48,21 +48,21 @@ fn what_is_no_place_of_rules_is_refused_where_it_is_written() {
     ] {
         let problems = load_with(&format!("targets: [{{ region: us-east-1 }}]\n{text}\n")).map(|_| ()).unwrap_err();
         let found: Vec<_> = problems.iter().collect();
-        assert!(found.iter().any(|(line, _, said)| *line == 2 && said.contains(why)), "{text}: {found:?}");
+        assert!(found.iter().any(|(line, _, message)| *line == 2 && message.contains(why)), "{text}: {found:?}");
     }
 }
 
 #[test]
 fn the_address_of_a_bucket_is_no_secret_and_what_is_no_such_address_is_covered() {
-    let said = |rules: &str| {
+    let message = |rules: &str| {
         let text = format!("targets: [{{ region: us-east-1 }}]\nrules: [{rules}]\n");
         let found = vec![("rules[0]".to_owned(), "s3://bucket/rules holds nothing".to_owned())];
         problems("trainspotter.yaml", &text, found).unwrap().to_string()
     };
     for rules in ["'s3://bucket/rules'", "{ from: 's3://bucket/rules', region: eu-west-1 }"] {
-        assert!(said(rules).contains("error: s3://bucket/rules holds nothing"), "{}", said(rules));
+        assert!(message(rules).contains("error: s3://bucket/rules holds nothing"), "{}", message(rules));
     }
     for rules in ["'s3://key:s3cret@bucket/rules'", "{ from: 'https://example.com/s3cret' }"] {
-        assert!(!said(rules).contains("s3cret"), "{}", said(rules));
+        assert!(!message(rules).contains("s3cret"), "{}", message(rules));
     }
 }

@@ -40,10 +40,10 @@ fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
         (bare(301), true, Trouble::Answered, "is in another region"),
         (Refusal::coded(400, "ExpiredToken"), false, Trouble::Silent, "credentials for the bucket bucket have expired"),
         (Refusal::coded(403, "RequestTimeTooSkewed"), false, Trouble::Silent, "the clock of this machine is wrong"),
-        (Refusal::coded(503, "SlowDown"), false, Trouble::Answered, "answers 503 Service Unavailable SlowDown"),
-        (Refusal::coded(500, "InternalError"), false, Trouble::Answered, "answers 500"),
-        (bare(503), false, Trouble::Answered, "answers 503"),
-        (Refusal::coded(429, "TooManyRequests"), false, Trouble::Answered, "answers 429"),
+        (Refusal::coded(503, "SlowDown"), false, Trouble::Answered, "responded with 503 Service Unavailable SlowDown"),
+        (Refusal::coded(500, "InternalError"), false, Trouble::Answered, "responded with 500"),
+        (bare(503), false, Trouble::Answered, "responded with 503"),
+        (Refusal::coded(429, "TooManyRequests"), false, Trouble::Answered, "responded with 429"),
         (Refusal::coded(418, "SomethingNew"), false, Trouble::Answered, "SomethingNew"),
     ]
 }

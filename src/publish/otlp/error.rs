@@ -17,7 +17,7 @@ const REQUIRED_PERMISSION: &str =
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExportError {
     /// An HTTP error response.
-    #[error("HTTP {status}{}", said(.message.as_deref()))]
+    #[error("HTTP {status}{}", message_suffix(.message.as_deref()))]
     Http {
         status: StatusCode,
         /// Its message.
@@ -97,7 +97,7 @@ impl ExportError {
     }
 }
 
-fn said(message: Option<&str>) -> String {
+fn message_suffix(message: Option<&str>) -> String {
     message.map_or_else(String::new, |message| format!(": {message}"))
 }
 

@@ -24,10 +24,10 @@ impl<S: Storage + 'static> Replica<S> {
         let asked = self.now();
         let name = object_names::record(self.position.number + 1);
         match within(self.patience(), self.storage.get(&name)).await {
-            Ok(Some(bytes)) => match self.take_in(&name, &bytes) {
-                Ok(()) => self.say(None),
+            Ok(Some(bytes)) => match self.apply_record(&name, &bytes) {
+                Ok(()) => self.set_trouble(None),
                 Err(error) => {
-                    self.say(Some(error.to_string()));
+                    self.set_trouble(Some(error.to_string()));
                     self.lease.bar(self.now());
                 }
             },
@@ -36,20 +36,20 @@ impl<S: Storage + 'static> Replica<S> {
                 #[cfg(test)]
                 let takes_over = takes_over || crate::replication::simulation::mutant::takes_over_too_early();
                 if self.trouble.is_some() && self.lease.is_unbarred() && !self.failed_to_take_over {
-                    self.say(None);
+                    self.set_trouble(None);
                 }
                 if takes_over {
                     self.take_over().await;
                 }
             }
             Err(error) => {
-                self.say(Some(format!("cannot read it: {error}")));
+                self.set_trouble(Some(format!("cannot read it: {error}")));
                 self.lease.could_not_look(self.now());
             }
         }
     }
 
-    fn take_in(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+    fn apply_record(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let number = self.position.number + 1;
         let (header, body) = record::decode(name, bytes, number, Store::schema_version())?;
         if header.before.as_bytes() != self.position.digest {
@@ -97,7 +97,7 @@ impl<S: Storage + 'static> Replica<S> {
                 }
             }
             Err(error) => {
-                self.say(Some(format!("cannot read it: {error}")));
+                self.set_trouble(Some(format!("cannot read it: {error}")));
                 self.failed_to_take_over = true;
                 return self.lease.could_not_look(self.now());
             }
@@ -107,14 +107,14 @@ impl<S: Storage + 'static> Replica<S> {
             Some(outstanding) => outstanding,
             None => match self.record(Purpose::TakeOver, &Changes::default()) {
                 Ok(record) => Outstanding { record, changes: Changes::default(), began, is_kept: false },
-                Err(error) => return self.say(Some(error.to_string())),
+                Err(error) => return self.set_trouble(Some(error.to_string())),
             },
         };
         match self.append(&outstanding.record).await {
             Fate::Written => {
                 let position = self.after(&outstanding.record.header);
                 if let Err(error) = self.store.write_position(&position) {
-                    self.say(Some(error.to_string()));
+                    self.set_trouble(Some(error.to_string()));
                 }
                 self.position = position;
                 self.last = Some(outstanding.record.header);
@@ -126,7 +126,7 @@ impl<S: Storage + 'static> Replica<S> {
             Fate::Unknown(error) => {
                 self.outstanding = Some(outstanding);
                 self.failed_to_take_over = true;
-                self.say(Some(format!("cannot write it: {error}")));
+                self.set_trouble(Some(format!("cannot write it: {error}")));
                 self.lease.could_not_look(self.now());
             }
         }
@@ -137,7 +137,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.failed_to_take_over = false;
         self.term = self.position.number;
         self.store.lead(true);
-        self.say(None);
+        self.set_trouble(None);
         tracing::info!(term = self.term, "this replica is the leader now");
     }
 
@@ -152,11 +152,11 @@ impl<S: Storage + 'static> Replica<S> {
                 self.position = position;
                 self.damaged = damaged;
                 self.has_diverged = false;
-                self.say(None);
+                self.set_trouble(None);
                 true
             }
             Err(error) => {
-                self.say(Some(error.to_string()));
+                self.set_trouble(Some(error.to_string()));
                 self.lease.could_not_look(self.now());
                 false
             }

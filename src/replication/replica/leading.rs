@@ -90,7 +90,7 @@ impl<S: Storage + 'static> Replica<S> {
                 self.position = position;
                 self.last = Some(record.header);
                 self.lease.wrote(began);
-                self.say(None);
+                self.set_trouble(None);
                 Ok(())
             }
             Fate::Refused => self.refused(),
@@ -128,7 +128,7 @@ impl<S: Storage + 'static> Replica<S> {
     /// Records a failed write. Returns whether the leader continues without the log.
     fn could_not_write(&mut self, error: &StorageError, began: Mono) -> bool {
         let now = self.now();
-        self.say(Some(format!("cannot write it: {error}")));
+        self.set_trouble(Some(format!("cannot write it: {error}")));
         self.goes_on = self.lease.could_not_write(error.trouble, began, now);
         self.goes_on
     }
@@ -152,7 +152,7 @@ impl<S: Storage + 'static> Replica<S> {
                 Fate::Written => {
                     let position = self.after(&outstanding.record.header);
                     let changes = std::mem::take(&mut outstanding.changes);
-                    self.take_in_own(changes, outstanding.is_kept, &position);
+                    self.apply_own(changes, outstanding.is_kept, &position);
                     self.position = position;
                     self.lease.wrote(outstanding.began);
                     self.last = Some(outstanding.record.header);
@@ -172,7 +172,7 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     /// Applies the changes of a record that turned out to be in the log.
-    fn take_in_own(&mut self, changes: Changes, is_kept: bool, position: &Position) {
+    fn apply_own(&mut self, changes: Changes, is_kept: bool, position: &Position) {
         let position = Position { is_ahead: !self.unlogged.is_empty(), ..position.clone() };
         let taken = if is_kept { self.store.write_position(&position) } else { self.store.apply(&changes, &position) };
         if let Err(error) = taken {
@@ -184,17 +184,17 @@ impl<S: Storage + 'static> Replica<S> {
         let changes = std::mem::take(&mut self.unlogged);
         let record = match self.record(Purpose::Changes, &changes) {
             Ok(record) => record,
-            Err(error) => return self.say(Some(error.to_string())),
+            Err(error) => return self.set_trouble(Some(error.to_string())),
         };
         let began = self.now();
         match self.append(&record).await {
             Fate::Written => {
                 let position = self.after(&record.header);
-                self.take_in_own(Changes::default(), true, &position);
+                self.apply_own(Changes::default(), true, &position);
                 self.position = position;
                 self.last = Some(record.header);
                 self.lease.wrote(began);
-                self.say(None);
+                self.set_trouble(None);
             }
             Fate::Refused => {
                 self.has_diverged |= !changes.is_empty();
@@ -229,7 +229,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.outstanding = None;
         self.term = 0;
         self.store.lead(false);
-        self.say(None);
+        self.set_trouble(None);
         let now = self.now();
         self.lease.lost(now);
     }

@@ -22,7 +22,7 @@ pub(super) fn verify(world: &World) -> Result<(), String> {
     is_one_line(world)?;
     let logged = counts_everything_once(world)?;
     nothing_is_doubled(world)?;
-    RECEIVERS.into_iter().try_for_each(|receiver| hears_every_episode(world, &logged, receiver))
+    RECEIVERS.into_iter().try_for_each(|receiver| receives_every_episode(world, &logged, receiver))
 }
 
 /// Each record follows the previous one, and was written by the leader.
@@ -94,7 +94,7 @@ fn nothing_is_doubled(world: &World) -> Result<(), String> {
 }
 
 /// Every episode is delivered from beginning to end, in order, each transition under one id.
-fn hears_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Result<(), String> {
+fn receives_every_episode(world: &World, logged: &[Duration], receiver: &str) -> Result<(), String> {
     let mut heard: Vec<(trainspotter_core::model::Timestamp, Kind, &str)> = Vec::new();
     for taken in world.taken.iter().filter(|taken| taken.receiver == receiver && !taken.is_trouble) {
         let known = heard.iter().find(|(episode, kind, _)| *episode == taken.episode && *kind == taken.kind);

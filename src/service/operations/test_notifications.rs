@@ -26,11 +26,11 @@ impl Operations {
         };
         let sent = join_all(messages.into_iter().map(|(receiver, after, rows)| async move {
             let became = send(&self.config, receiver, rows, self.clock).await;
-            let result = |(sample, said): (&'static str, Result<String, Undelivered>)| TestResult {
+            let result = |(sample, outcome): (&'static str, Result<String, Undelivered>)| TestResult {
                 receiver: receiver.name.clone(),
                 sample: sample.to_owned(),
-                delivered: said.is_ok(),
-                answer: said.unwrap_or_else(|undelivered| undelivered.to_string()),
+                delivered: outcome.is_ok(),
+                answer: outcome.unwrap_or_else(|undelivered| undelivered.to_string()),
                 after_seconds: after.as_secs_f64(),
             };
             became.into_iter().map(result).collect::<Vec<_>>()

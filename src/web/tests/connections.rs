@@ -18,13 +18,13 @@ async fn probes_get_through_however_many_connections_are_held() {
     for number in 0..600 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         // A third sends nothing, a third begins a request, a third has had a response.
-        let said: &[u8] = match number % 3 {
+        let bytes: &[u8] = match number % 3 {
             0 => b"",
             1 => BEGUN,
             _ => b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n",
         };
         // Some have been closed.
-        let _ = stream.write_all(said).await;
+        let _ = stream.write_all(bytes).await;
         held.push(stream);
         if number % 50 == 0 {
             for path in ["/healthz", "/readyz", "/metrics", "/"] {

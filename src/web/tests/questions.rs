@@ -33,9 +33,9 @@ async fn run(script: &str, server: &Server, arguments: &[&str]) {
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(Duration::from_secs(580), running).await.unwrap().unwrap();
-    let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    eprintln!("{said}");
-    assert!(output.status.success(), "{script}: {said}\n{complained}");
+    let (printed, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    eprintln!("{printed}");
+    assert!(output.status.success(), "{script}: {printed}\n{complained}");
 }
 
 #[tokio::test]
