@@ -15,7 +15,7 @@ use parquet::schema::types::ColumnPath;
 use crate::archive::columns::{Cell, Column, Kind};
 use crate::archive::{ArchiveError, Row, SCHEMA_VERSION};
 
-/// Rows per row group; so many are in memory at once.
+/// Rows per row group, the maximum in memory at once.
 pub const ROWS_OF_A_GROUP: usize = 50_000;
 
 /// Metadata key of the schema name.

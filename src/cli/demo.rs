@@ -115,7 +115,7 @@ async fn watch(arguments: &Arguments, simulator: &Url, stop: CancellationToken) 
     service.run(stop).await.map_err(Failure::failed)
 }
 
-/// A clock that shows what a simulator's shows now, and goes on at its speed.
+/// A clock that starts at the simulator's current time and runs at its speed.
 async fn clock_of(simulator: &str) -> Result<Clock, Failure> {
     #[derive(serde::Deserialize)]
     struct Control {

@@ -109,7 +109,7 @@ enum System {
     Prometheus,
     /// A CloudFormation template with alarms over the CloudWatch sink's metrics.
     Cloudwatch,
-    /// Inputs of PutMetricAlarm with PromQL over what was sent to CloudWatch by OTLP.
+    /// Inputs of PutMetricAlarm with PromQL over the metrics sent to CloudWatch by OTLP.
     CloudwatchPromql,
 }
 

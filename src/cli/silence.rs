@@ -48,7 +48,7 @@ With --url the author is the name of the token.")]
         /// Accept matchers that match no alert of the current rules, for a rule that will be added.
         #[arg(long)]
         allow_unmatched: bool,
-        /// Matchers for labels of alerts, all of which must match: label=glob, or Alertmanager's notation, such as
+        /// Label matchers, which must all match: label=glob, or Alertmanager's notation, such as
         /// 'alertname=~"Long.*",severity!=page'.
         #[arg(required = true, value_name = "MATCHER", value_parser = Matchers::parse)]
         matchers: Vec<Matchers>,

@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     refuses: Vec<String>,
 }
 
-/// What is simulated, how fast and how long.
+/// Options of the simulation: scenario, speed and duration.
 #[derive(Debug, clap::Args)]
 pub(super) struct World {
     /// Simulated seconds per real second, 0.01 to 100000. [default: from the scenario, or 600]

@@ -3,7 +3,7 @@
 /// Where it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocking {
-    /// On a thread that may block: those that answer pages and ask AWS go on.
+    /// Runs work on blocking threads, so that the async threads are not blocked.
     Thread,
     /// Where it is asked for: the simulation has one thread, and runs the same each time.
     #[cfg(test)]
@@ -11,8 +11,8 @@ pub(super) enum Blocking {
 }
 
 impl Blocking {
-    /// Does work. `None` if it ended by a defect, or the process ends. Work that has begun is done to its end, even if nobody waits for it
-    /// any more.
+    /// Runs work. `None` if it panicked, or the process is ending. Work that has begun is finished even if its caller
+    /// is gone.
     pub(super) async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         match self {
             Self::Thread => tokio::task::spawn_blocking(work).await.ok(),

@@ -154,7 +154,7 @@ pub async fn open<S: Storage + 'static>(
     is_open.await.unwrap_or_else(ended)
 }
 
-/// Runs a replica once it is open, if somebody still waits for that.
+/// Runs a replica once it is open, unless the caller is gone.
 async fn run_opened<S: Storage + 'static>(
     opening: impl Future<Output = Result<Opened<S>, LogError>>,
     mut opened: oneshot::Sender<Result<Replicas, LogError>>,
@@ -167,7 +167,7 @@ async fn run_opened<S: Storage + 'static>(
     let Opened { replica, standing, fence } = match opening {
         Ok(opening) => opening,
         Err(error) => {
-            // Nobody may be left who hears it.
+            // The caller may be gone.
             let _ = opened.send(Err(error));
             return;
         }

@@ -210,8 +210,8 @@ impl<S: Storage + 'static> Replica<S> {
         Arc::clone(&self.is_assigned)
     }
 
-    /// Whether this replica could lead: the last record is created again, which a bucket refuses because it is there, or because nobody here
-    /// may write.
+    /// Checks that this replica may write to the log: creates the last record again, which has no effect because it
+    /// exists, and fails without the permission.
     pub(super) async fn check_right_to_write(&self) -> Result<(), LogError> {
         let (name, patience) = (object_names::record(self.position.number), self.patience());
         if let Some(same) = within(patience, self.storage.get(&name)).await? {

@@ -167,7 +167,7 @@ fn a_seed_runs_the_same_each_time() {
     }
 }
 
-/// A seed that finds a mutant no more is replaced in [`Mutant::ALL`]: what is found by a search alone takes minutes, and is seen by nobody.
+/// A seed that no longer finds its mutant is replaced in [`Mutant::ALL`]: searching for one takes minutes.
 #[test]
 fn what_is_wrong_is_found_by_the_seed_that_is_known_to_find_it() {
     let stale = Mutant::ALL.into_iter().filter_map(|(mutant, known)| {

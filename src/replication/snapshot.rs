@@ -47,7 +47,8 @@ pub(super) struct Prepared {
     bytes: Vec<u8>,
 }
 
-/// Squeezes a copy of a state file; `None` of one that is not what the log says. It blocks, for seconds if the state is large.
+/// Compresses a copy of a state file; `None` if it contains changes that are not in the log. It blocks, for seconds if
+/// the state is large.
 pub(super) fn prepare(copy: &Path) -> Result<Option<Prepared>, LogError> {
     let position = Store::open_as_is(copy).and_then(|store| store.position()).map_err(LogError::store)?;
     let Some(position) = position.filter(|position| !position.is_ahead) else { return Ok(None) };

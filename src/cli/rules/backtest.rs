@@ -26,7 +26,7 @@ const COLUMNS: usize = 56;
 /// Fraction of progress between two progress lines if stderr is not a terminal.
 const PROGRESS: f64 = 0.25;
 
-/// What is run, and what part of it is looked at.
+/// Input of the backtest and its period.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]

@@ -65,7 +65,7 @@ impl<S: Storage + 'static> Replica<S> {
         self.store.apply(&changes, &position).map_err(LogError::store)?;
         self.position = position;
         self.failed_to_take_over = false;
-        // What this one tried to write and never heard of.
+        // A record that this replica tried to write, without learning the result.
         let own = self.outstanding.take().filter(|own| own.record.header.digest == header.digest);
         match own {
             Some(own) if header.purpose == Purpose::TakeOver => self.begin_to_lead(own.began),

@@ -42,7 +42,7 @@ struct Seen {
     targets: BTreeSet<Arc<str>>,
     /// When it was first seen, or last changed.
     at: Mono,
-    /// Whether it was seen to change: what was there before may be of one that ended long ago.
+    /// Whether it was seen to change: an older announcement may be of a replica that ended long ago.
     has_changed: bool,
     /// Why its announcement could not be removed.
     removing: LastProblem,
@@ -96,7 +96,8 @@ impl<S: Storage> Members<S> {
         (self.terms.lease / 6).min(MAX_PAUSE)
     }
 
-    /// Without a change for so long another one is taken to be gone. It is less than a lease: who takes over is known when one ends.
+    /// A replica whose announcement has not changed for this long counts as gone. It is shorter than a lease, so that
+    /// the successor is known when the lease ends.
     fn gone_after(&self) -> Duration {
         self.every() * 4
     }

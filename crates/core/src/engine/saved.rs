@@ -43,7 +43,7 @@ impl Engine {
         self.forecaster.save_all();
     }
 
-    /// Records that the clock was corrected by so many seconds, so that sources without a response do not appear to
+    /// Records that the clock was corrected by some seconds, so that sources without a response do not appear to
     /// have waited that long.
     pub fn clock_corrected(&mut self, seconds: f64) {
         self.sources.clock_corrected(seconds);

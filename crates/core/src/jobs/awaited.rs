@@ -1,4 +1,4 @@
-//! Jobs of which a description is awaited: what lists show of them meanwhile, and how late descriptions are.
+//! Jobs that wait for a description: their listed states in the meantime, and how late descriptions are.
 //!
 //! AWS may describe jobs late or not at all for a while and list them all the same. Then a job that is no longer where it was counts for
 //! nothing there, so that what is counted by state is what the lists show.
@@ -50,7 +50,7 @@ impl Ledger {
         let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted(Urgency::Requeued);
         let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
-        // What was seen may have been over by then.
+        // The listed state may have ended by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()
     }
@@ -62,7 +62,7 @@ impl Ledger {
         left.filter(|job| job.status().is_waiting()).count() + coverage.unverified
     }
 
-    /// Takes in an answer about a job of which another one is kept until a description comes.
+    /// Applies a listed state of a job that already has one waiting for its description.
     pub(super) fn take_in_beside_end(&mut self, seen: JobSeen, at: Moment) {
         let id = seen.id.clone();
         if seen.details.is_none()
@@ -103,7 +103,7 @@ impl Ledger {
         missing.iter().for_each(|id| self.move_to(id, Whereabouts::Missing));
     }
 
-    /// A job is not over, and what a list showed of its end was given up.
+    /// A job has not ended, and its listed end was discarded.
     pub(super) fn no_longer_ended(&mut self, id: &JobId) {
         if self.job(id).is_some_and(|job| job.whereabouts.has_ended()) {
             self.move_to(id, Whereabouts::AsSeen);

@@ -276,7 +276,7 @@ impl Job {
         self.details.as_ref()?.priority
     }
 
-    /// Since when the job has been waiting without a break; `None` if it is not, or if nobody knows.
+    /// Start of the job's uninterrupted wait; `None` if it does not wait, or if unknown.
     pub fn waiting_since(&self) -> Option<Timestamp> {
         let current = self.timeline.current().filter(|_| !self.has_left());
         current.filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest)
