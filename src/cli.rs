@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_and_holds_no_command() {
+    fn json_has_the_same_values_and_no_control_characters() {
         let value = serde_json::json!({ "name": "a\u{1b}[2J\u{9b}\u{7f}\u{202e}b\n日本", "more": ["\u{2028}"] });
         let written = escaped(&format!("{value:#}"));
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), value);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_said_with_what_to_do() {
+    fn a_port_in_use_is_reported_with_advice() {
         let message = cannot_listen("127.0.0.1:80".parse().unwrap(), &ErrorKind::AddrInUse.into());
         assert!(message.contains("port 80 is in use") && message.contains("--listen ADDR:PORT"), "{message}");
     }

@@ -232,7 +232,7 @@ mod tests {
     use crate::outbound::OutboundError;
 
     #[test]
-    fn a_start_that_fails_says_what_was_done_and_keeps_the_cause() {
+    fn a_failed_start_names_the_step_and_keeps_the_cause() {
         let error = StartError::new("preparing a receiver: ops", OutboundError::NoHost);
         assert_eq!(error.to_string(), "preparing a receiver: ops: the URL has no host");
         let cause = error.source().and_then(|cause| cause.downcast_ref::<OutboundError>());

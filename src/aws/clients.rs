@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_ca_roots_say_what_to_install() {
+    fn missing_ca_roots_are_reported_with_the_package_to_install() {
         assert!(ConnectError::NoCaRoots.to_string().contains("ca-certificates"));
     }
 }

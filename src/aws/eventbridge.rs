@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_queue_that_cannot_be_read_or_emptied_says_why_and_loses_no_event() {
+    async fn a_queue_that_cannot_be_read_or_emptied_is_reported_and_loses_no_event() {
         let body = r#"{"source":"aws.batch","time":"2026-11-01T10:00:07Z","detail":{"jobId":"j-1"}}"#;
         let (endpoint, _) = fake::serve(move |operation, asked| match (operation, asked["QueueUrl"].as_str()) {
             ("ReceiveMessage", Some(queue)) if queue.ends_with("denied") => {

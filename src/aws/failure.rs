@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_distinguished_from_what_is_refused() {
+    fn not_found_is_distinguished_from_refused() {
         for (status, code, message, not_found, refusal) in [
             (400, "ClientException", "Service job x does not exist", true, true),
             (400, "ClientException", "Job x could not be found.", true, true),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_said_once_and_bytes_that_are_no_answer_are_not_dumped() {
+    fn a_code_is_shown_once_and_foreign_bytes_are_not_dumped() {
         let twice = error(400, "ValidationException", "ValidationException: no such thing");
         assert_eq!(describe("Op", &twice), "Op: ValidationException: no such thing");
         let page = HttpResponse::new(StatusCode::try_from(200).unwrap(), SdkBody::from("<html>\n  <body>Sign in"));
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_one_of_several_is_as_final_as_the_one() {
+    fn a_failure_of_one_of_several_keeps_its_retryability() {
         let refused = Failure::new("Op", &error(400, "ClientException", "no"));
         let of_several = refused.clone().about("ml.p5.48xlarge").first_of(3);
         assert_eq!(of_several.to_string(), "Op: ClientException: no, about ml.p5.48xlarge (and 2 more)");
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_fits_in_a_line() {
+    fn foreign_text_is_shortened_to_one_line() {
         let text =
             describe("Op", &error(400, "ClientException", &format!("one\n\u{1b}[31mtwo{}", "y".repeat(100_000))));
         assert!(text.starts_with("Op: ClientException: one [31mtwoyyy") && text.ends_with("..."), "{text:.80}");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_somebody_can_mend_says_how() {
+    fn a_failure_that_someone_can_fix_has_advice() {
         for (operation, code, message, expected) in [
             ("ListServiceJobs", "AccessDeniedException", "not you", "allow batch:ListServiceJobs"),
             ("ListTrainingPlans", "AccessDeniedException", "not you", "allow sagemaker:ListTrainingPlans"),

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_run_are_listed_over_all_pages_and_a_list_without_end_is_said_to_be_cut() {
+    async fn running_jobs_are_listed_over_all_pages_and_an_endless_list_is_marked_as_cut() {
         for (endless, expected) in [(false, true), (true, false)] {
             let (endpoint, log) = fake::serve(move |_, body| match body["NextToken"].as_str() {
                 None => (200, json!({"TrainingJobSummaries": [summary("a", "InProgress")], "NextToken": "2"})),

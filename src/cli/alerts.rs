@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alert_says_how_long_and_who_silenced_it() {
+    fn an_alert_shows_its_duration_and_who_silenced_it() {
         let silence = json!({ "id": 2, "ends_at": "2026-03-01T13:00:00Z", "author": "ann", "comment": "maintenance" });
         let alert = |state: &str, silences: Value| {
             json!({

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn other_targets_are_taken_in_once_they_stand_still_and_mistakes_change_nothing() {
+    fn new_targets_apply_once_the_file_is_stable_and_mistakes_change_nothing() {
         let mut watch = watch();
         let mut see = |text: &str| regions(watch.look(Ok(text.to_owned())));
         let two = "targets: [{ region: us-east-1 }, { region: eu-west-1 }]\n";
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn targets_are_taken_in_once_two_looks_see_the_same_text() {
+    async fn targets_apply_once_two_reads_return_the_same_text() {
         let mut followed = Followed::begin().await;
         assert_eq!(followed.within(3).await, None, "nothing has changed");
         write(&followed.file, &["us-east-1", "eu-west-1"], "");

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_as_long_as_tells_them_apart() {
+    fn ids_are_shown_as_long_as_needed_to_be_unique() {
         let length = |ids: &[&str]| id_length(&ids.iter().map(|id| job(id, json!({}))).collect::<Vec<_>>());
         assert_eq!(length(&["6f1c2d3e-0000-4000", "7f1c2d3e-0000-4000"]), 8);
         assert_eq!(length(&["6f1c2d3e-0000-4000", "6f1c2d3e-0001-4000"]), 13);
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_jobs_says_what_is_known() {
+    fn a_table_of_jobs_shows_known_values() {
         let jobs = [
             job(
                 "6f1c2d3e-1",

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_estimate_says_what_it_rests_on_and_none_says_why() {
+    fn an_estimate_shows_its_basis_and_a_missing_one_its_reason() {
         let start = json!({"outlook": "expected", "sentence": "Soon.", "p10": "a", "p50": "b", "p90": null, "rests_on": "R.", "would_change": "C."});
         assert_eq!(lines_of(&start), ["Soon.", "P10 a, P50 b.", "R.", "C."]);
         let none = json!({"outlook": "never", "sentence": "It never starts.", "p10": null, "rests_on": null});

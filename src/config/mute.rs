@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_cannot_be_says_why() {
+    fn an_invalid_window_is_reported() {
         let check = |days: &[&str], from: &str, to: &str, zone: &str, key: &str| {
             let days: Vec<String> = days.iter().map(|day| (*day).to_owned()).collect();
             assert_eq!(Mute::new(&days, from, to, zone).unwrap_err().0, key);

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_a_receiver_where_the_configuration_says_nothing() {
+    fn the_environment_names_a_receiver_if_the_configuration_has_none() {
         assert_eq!(otlp("", &[]).unwrap(), []);
         assert_eq!(otlp("", &[("ENDPOINT", " ")]).unwrap(), [], "empty is unset");
         assert_eq!(otlp("publish: { otlp: [] }", &[("ENDPOINT", "http://c:4318")]).unwrap(), []);

@@ -217,7 +217,7 @@ mod tests {
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
-    fn a_firing_says_what_since_when_and_how_bad() {
+    fn a_firing_shows_subject_start_and_severity() {
         let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example/"));
         assert_eq!(message.subject, "[FIRING] ShareWaitsTooLong: queue prod-a, share research");
         insta::assert_snapshot!(message.text, @r"
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resolve_says_when_why_and_both_values() {
+    fn a_resolve_shows_time_reason_and_both_values() {
         let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
         assert_eq!(message.subject, "[RESOLVED] ShareWaitsTooLong: queue prod-a, share research");
         insta::assert_snapshot!(message.text, @r"

@@ -60,7 +60,7 @@ mod tests {
     use crate::notify::message::Message;
 
     #[test]
-    fn a_report_is_one_notification_for_its_time_and_receiver_and_says_that_it_is_no_alarm() {
+    fn a_report_is_one_notification_per_period_and_receiver_and_not_an_alert() {
         let digest = |from| Digest {
             name: "weekly by share".to_owned(),
             from: Timestamp::from_millis(from),

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hears_at_once_by_matchers_and_later_by_the_soonest_escalation() {
+    fn a_receiver_is_notified_at_once_by_matchers_and_later_by_the_earliest_escalation() {
         let all = [
             receiver("first", "page", Some((30, "boss"))),
             receiver("second", "*", Some((20, "boss"))),

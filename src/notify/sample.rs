@@ -298,7 +298,7 @@ mod tests {
     use crate::notify::message::Message;
 
     #[test]
-    fn every_kind_says_that_it_is_a_test_of_the_configured_region() {
+    fn every_kind_is_marked_as_a_test_of_the_configured_region() {
         let scene = Scene { region: "cn-north-1".to_owned(), owner: "ada".to_owned() };
         let now = Timestamp::from_millis(1_700_000_000_000);
         for sample in Sample::ALL {

@@ -254,7 +254,7 @@ mod tests {
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
-    fn blocks_tell_the_story_and_link_to_more() {
+    fn blocks_have_the_explanation_and_links() {
         let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example"));
         insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
         let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_mention_nobody_and_keep_slacks_limits() {
+    fn hostile_names_cause_no_mentions_and_keep_slacks_limits() {
         for (name, row) in sample::hostile_rows() {
             let message = Message::of(&row, Some("https://spotter.example"));
             let body = body(&message, &BTreeMap::new());
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn severities_look_different_and_the_preview_says_what_it_is_about() {
+    fn severities_look_different_and_the_preview_names_the_subject() {
         let of = |severity: &str, kind| {
             let mut row = sample::row(kind);
             row.transition.alert.labels.insert("severity".to_owned(), severity.to_owned());

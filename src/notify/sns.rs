@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_at_a_character_and_says_so() {
+    fn long_text_is_cut_at_a_character_and_marked() {
         let mut row = sample::row(TransitionKind::Fired);
         row.transition.alert.annotations.insert("description".to_owned(), "ü".repeat(200_000));
         row.transition.alert.labels.insert("queue".to_owned(), "ü".repeat(2_000));

@@ -175,7 +175,7 @@ fn a_page_has_its_pictures_in_it_and_no_name_becomes_markup() {
 }
 
 #[test]
-fn what_is_not_kept_of_the_time_is_said_and_of_which_hours_the_figures_are() {
+fn missing_periods_are_noted_with_the_covered_hours() {
     let of = |from: u64, to: u64, hours: &[u64]| {
         let mut builder = Builder::new(at(from), at(to), Vec::new(), Vec::new());
         for number in hours {
@@ -197,7 +197,7 @@ fn what_is_not_kept_of_the_time_is_said_and_of_which_hours_the_figures_are() {
 }
 
 #[test]
-fn hours_that_one_of_two_places_lacks_are_said_of_it() {
+fn missing_hours_of_one_of_two_places_are_attributed_to_it() {
     let mut builder = Builder::new(at(0), at(4), Vec::new(), Vec::new());
     for (region, hours) in [("us-east-1", vec![0, 1, 2, 3]), ("eu-west-1", vec![2, 3])] {
         for number in hours {

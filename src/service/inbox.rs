@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_ends_when_the_poller_has_gone_and_all_that_it_observed_was_taken_in() {
+    async fn it_ends_after_the_poller_once_all_observations_are_applied() {
         let (senders, mut inbox) = Inbox::new();
         senders.observed.try_send(Vec::new()).unwrap();
         senders.poller.try_send(PollerMessage::JobsDescribed).unwrap();

@@ -165,7 +165,7 @@ mod tests {
     use super::is_sent;
 
     #[test]
-    fn what_sending_says_is_not_sent_whatever_is_logged() {
+    fn log_lines_of_the_export_itself_are_never_exported() {
         for target in
             ["tonic::transport::channel", "tower::buffer::worker", "h2", "hyper_util::client", "opentelemetry"]
         {

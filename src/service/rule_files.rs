@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_rules_is_a_mistake_and_what_is_no_file_stops_nobody() {
+    fn a_file_without_rules_is_a_mistake_and_a_special_file_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let loaded = || load_rules(&[folder.path().to_path_buf()]).map(|rules| rules.len());

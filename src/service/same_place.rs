@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_no_role_gives_way_to_a_role_of_its_own_account_and_to_nobody_else() {
+    fn a_target_without_role_yields_only_to_a_role_of_its_own_account() {
         let target = |name: &str, region: &str, role: Option<&str>| Target {
             name: name.to_owned(),
             role: role.map(|account| format!("arn:aws:iam::{account}:role/Reader")),

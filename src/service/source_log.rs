@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn that_no_queue_matches_is_said_once() {
+    fn a_glob_without_match_is_logged_once() {
         let none = || {
             let why = "no job queue matches `queues: dev-*`; there are: prod".to_owned();
             vec![Observation::Topology { at: second(1), queues: vec![] }, Observation::NoQueues { why }]

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_target_with_a_role_say_its_account_and_others_once_it_is_known() {
+    fn log_lines_have_the_account_of_the_role_or_once_it_is_known() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = Arc::new(file.reopen().unwrap());
         let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_taken_is_counted_and_an_outage_begins_and_ends_once() {
+    fn rejected_items_are_counted_and_an_outage_is_logged_once() {
         let watched = Watched::new("logs", ());
         let failed = Err(OTelSdkError::InternalFailure("away".to_owned()));
         watched.note(3, &failed);

@@ -268,7 +268,7 @@ fn break_file(store: &Store, how: &str) {
 }
 
 #[test]
-fn while_the_file_cannot_be_written_everything_goes_on_and_returns_to_it_later() {
+fn while_the_file_cannot_be_written_the_store_continues_in_memory_and_returns_later() {
     let full = "PRAGMA max_page_count = 1";
     for (breaks, mends) in
         [(full, "PRAGMA max_page_count = 100000"), ("PRAGMA query_only = 1", "PRAGMA query_only = 0")]

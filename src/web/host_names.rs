@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_that_nobody_else_can_have_are_answered_on_loopback() {
+    fn only_names_that_no_one_else_can_own_are_accepted_on_loopback() {
         let loopback = Hosts::new("127.0.0.1:9464".parse().unwrap(), Some("https://Ops.example.com/trainspotter"));
         for own in [
             "127.0.0.1:9464",

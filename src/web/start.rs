@@ -119,7 +119,7 @@ mod tests {
     use trainspotter_core::forecast::{Quality, Unknown};
 
     #[test]
-    fn an_estimate_says_when_and_how_often_such_estimates_were_right() {
+    fn an_estimate_has_its_interval_and_its_accuracy() {
         let now = Timestamp::from_millis(1_700_000_000_000);
         let after = |hours: u64| Some(now + Duration::from_secs(3600 * hours));
         let estimate = Estimate {

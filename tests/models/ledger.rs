@@ -137,7 +137,7 @@ fn mistakes(truth: &Job, known: &jobs::Job, longest: Duration) -> Vec<String> {
 }
 
 #[test]
-fn what_the_ledger_says_happened_did_happen_then() {
+fn the_ledgers_timelines_match_the_truth() {
     let number = |name: &str| std::env::var(name).ok().map(|seed| seed.parse::<u64>().unwrap());
     let seeds =
         number("TRAINSPOTTER_SEED").map_or(0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);

@@ -248,7 +248,7 @@ fn watch(seed: u64) -> (Scheduler, [Service; 2]) {
 }
 
 #[test]
-fn whoever_dies_again_and_again_has_counted_what_happened_in_the_end() {
+fn repeated_crashes_count_every_event_in_the_end() {
     let number = |name: &str| std::env::var(name).ok().map(|seed| seed.parse::<u64>().unwrap());
     let seeds =
         number("TRAINSPOTTER_SEED").map_or(0..number("TRAINSPOTTER_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);

@@ -199,7 +199,7 @@ async fn what_fires_is_posted_again_until_it_ends_and_after_a_restart_too() {
 
 /// There are no new alerts to send, so that only the repetition can detect the unreachable receiver.
 #[tokio::test]
-async fn others_hear_of_a_receiver_that_cannot_be_reached_again() {
+async fn other_receivers_are_notified_of_an_unreachable_receiver_again() {
     let clock = Clock::fast(600.0);
     let posted = Posted::default();
     let endpoint = posted.serve(clock).await;

@@ -202,7 +202,7 @@ async fn a_silence_holds_back_firings_but_never_the_resolve_of_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_receiver_with_matchers_hears_of_those_alerts_from_beginning_to_end() {
+async fn a_receiver_with_matchers_is_notified_of_those_alerts_until_they_end() {
     let only_a = Receiver { matchers: Matchers::parse("queue=a*").unwrap(), ..receiver("oncall") };
     let mut store = Store::in_memory().unwrap();
     let at = Timestamp::from_millis(0);
@@ -392,8 +392,8 @@ async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
 
 #[test]
 #[expect(clippy::print_stdout, reason = "how the inner run says that it ran")]
-fn without_ca_certificates_plain_http_works_and_https_says_what_is_missing() {
-    const NAME: &str = "delivery::without_ca_certificates_plain_http_works_and_https_says_what_is_missing";
+fn without_ca_certificates_plain_http_works_and_https_reports_what_is_missing() {
+    const NAME: &str = "delivery::without_ca_certificates_plain_http_works_and_https_reports_what_is_missing";
     if std::env::var_os("SSL_CERT_FILE").as_deref() != Some("/dev/null".as_ref()) {
         // A process cannot change its own environment, so this runs itself again with a different one.
         let run = std::process::Command::new(std::env::current_exe().unwrap())

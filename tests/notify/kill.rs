@@ -74,7 +74,7 @@ async fn after_a_kill_the_resolve_is_sent_and_the_firing_not_again() {
 }
 
 #[tokio::test]
-async fn killed_while_the_receiver_hangs_it_tells_both_ends_in_order_under_the_same_id() {
+async fn after_a_kill_with_a_hanging_receiver_firing_and_resolve_arrive_in_order_with_the_same_id() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state.db");
     // Status 0 means no response.

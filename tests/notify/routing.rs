@@ -182,7 +182,7 @@ async fn what_is_inhibited_is_sent_when_the_other_alert_ends_and_resolves_pass()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_digest_tells_of_an_hour_in_one_message() {
+async fn a_digest_reports_an_hour_in_one_message() {
     let group = Group { by: vec!["queue".to_owned()], wait: minutes(60) };
     let digest = [Receiver { group: Some(group), ..receiver("oncall") }];
     let episodes = [("Flaps", 5, 10), ("Flaps", 20, 25), ("Lasts", 30, 90), ("Silenced", 40, 50), ("Late", 80, 110)];
@@ -195,7 +195,7 @@ async fn a_digest_tells_of_an_hour_in_one_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn alerts_that_are_refused_together_go_on_their_own() {
+async fn alerts_rejected_as_a_group_are_sent_separately() {
     let group = Group { by: Vec::new(), wait: minutes(2) };
     let receivers = [Receiver { group: Some(group), ..receiver("oncall") }];
     let (reported, ids) = run(&receivers, &[("Down", 0, 90), ("Slow", 1, 90)], &[], Trouble::RefusesSeveral).await;

@@ -111,7 +111,7 @@ async fn subscribers_find_each_notification_in_their_queues() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_for_sns_is_cut_and_says_so() {
+async fn text_too_long_for_sns_is_cut_and_marked() {
     let mut message = message("research");
     message.text = "x".repeat(1_000_000);
     let endpoint = Endpoint::start(200, "").await;
@@ -122,7 +122,7 @@ async fn what_is_too_long_for_sns_is_cut_and_says_so() {
 }
 
 #[tokio::test]
-async fn an_error_is_retried_or_parked_by_what_it_says() {
+async fn an_error_is_retried_or_parked_by_its_code() {
     let retry = RetryClass::Retry { after: None };
     for (status, code, remedy) in [
         (429, "Throttled", retry),

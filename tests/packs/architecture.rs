@@ -198,7 +198,7 @@ fn no_file_is_longer_than_a_reader_can_hold() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_has_a_module_doc() {
     for File { path, text, .. } in files() {
         assert!(text.starts_with("//!"), "{} has no module doc", path.display());
     }

@@ -51,7 +51,7 @@ async fn a_pause_is_asked_for_in_seconds_or_by_a_date_and_over_grpc_by_retry_inf
 }
 
 #[tokio::test]
-async fn bodies_are_compressed_unless_the_configuration_says_otherwise() {
+async fn bodies_are_compressed_unless_configured_otherwise() {
     let receiver = HttpReceiver::start().await;
     for is_zipped in [true, false] {
         let config = Otlp { is_zipped, ..Otlp::new(&receiver.url, OtlpProtocol::Http) };

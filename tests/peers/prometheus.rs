@@ -44,7 +44,7 @@ fn promtool_finds_nothing_to_complain_about() {
 }
 
 #[tokio::test]
-async fn a_real_prometheus_stores_what_the_page_says_and_parses_every_dashboard_query() {
+async fn a_real_prometheus_stores_the_scraped_values_and_parses_every_dashboard_query() {
     if !is_installed("prometheus") {
         return;
     }

@@ -197,7 +197,7 @@ async fn a_grpc_receiver_that_refuses_is_distinguished_from_one_that_is_away() {
 }
 
 #[tokio::test]
-async fn nobody_at_the_other_end_is_an_outage_and_secrets_stay_secret() {
+async fn a_refused_connection_is_an_outage_and_secrets_stay_secret() {
     for (endpoint, protocol) in
         [("http://127.0.0.1:1/v1/metrics", OtlpProtocol::Http), ("http://127.0.0.1:1", OtlpProtocol::Grpc)]
     {

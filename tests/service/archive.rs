@@ -170,7 +170,7 @@ async fn said(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn a_report_that_cannot_be_made_says_what_to_do() {
+async fn a_report_that_cannot_be_built_has_advice() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::write(path("file"), "x").unwrap();

@@ -96,7 +96,7 @@ async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_is_out_of_reach_for_a_day_loses_nothing() {
+async fn an_unreachable_bucket_for_a_day_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("state.db");
     let mut bucket = Bucket::out_of_reach(folder.path().join("s3")).await;

@@ -168,7 +168,7 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn arguments_that_mean_nothing_exit_64_and_say_what_there_is() {
+async fn invalid_arguments_exit_64_and_list_the_valid_ones() {
     let url = service_of("research").await;
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {

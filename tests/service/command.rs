@@ -143,7 +143,7 @@ async fn the_service_runs_against_the_simulator_and_stops_on_sigterm() {
 }
 
 #[tokio::test]
-async fn a_live_check_tells_what_is_wrong_with_the_queues() {
+async fn a_live_check_reports_findings_of_the_queues() {
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--for", "30m", "--listen", "127.0.0.1:0"]);
     let (mut simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn a_second_signal_does_not_wait_for_what_hangs() {
 }
 
 #[tokio::test]
-async fn the_demo_tells_of_a_long_wait_and_shows_it_in_a_browser() {
+async fn the_demo_notifies_of_a_long_wait_and_shows_it_in_a_browser() {
     let folder = tempfile::tempdir().unwrap();
     let trace = folder.path().join("burst.csv");
     std::fs::write(&trace, jobs()).unwrap();
@@ -290,7 +290,7 @@ async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
 }
 
 #[tokio::test]
-async fn a_demo_says_that_no_simulator_is_there_and_takes_no_world_of_its_own_beside_one() {
+async fn a_demo_reports_a_missing_simulator_and_accepts_no_world_of_its_own_beside_one() {
     let (code, _, said) = outcome(&["demo", "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not respond"), "{said}");

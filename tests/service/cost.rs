@@ -43,7 +43,7 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_configuration_alone_says_what_a_month_costs_and_what_is_assumed() {
+async fn a_configuration_alone_gives_the_monthly_cost_with_its_assumptions() {
     let folder = tempfile::tempdir().unwrap();
     let config = |metrics: &str| {
         let name = format!("{}.yaml", metrics.len());
@@ -131,7 +131,7 @@ async fn prices_come_from_a_file_where_one_is_given_and_mistakes_are_shown() {
 }
 
 #[tokio::test]
-async fn a_look_a_state_file_and_a_running_service_say_what_their_series_cost() {
+async fn a_live_poll_a_state_file_and_a_running_service_give_the_cost_of_their_series() {
     let folder = tempfile::tempdir().unwrap();
     let mut simulator = trainspotter(&["simulate", "--speed", "60", "--listen", "127.0.0.1:0"]);
     let (_simulator, endpoint) = listening(simulator.stderr(Stdio::piped()).spawn().unwrap()).await;

@@ -96,7 +96,7 @@ async fn expired_credentials_are_in_the_log_once_and_so_is_their_end() {
 }
 
 #[tokio::test]
-async fn no_network_says_so() {
+async fn a_missing_network_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (_service, page, mut reported) = run(folder.path(), "http://127.0.0.1:1", "").await;
     let lines = lines_until(&mut reported, "no connection: check the endpoint").await;
@@ -172,7 +172,7 @@ async fn health_says(page: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_list_jobs_hears_which_action_to_allow() {
+async fn a_role_that_may_not_list_jobs_is_reported_with_the_action_to_allow() {
     let health = refused("ListServiceJobs", &["allow batch:ListServiceJobs", "AccessDenied", "iam-policy.json"]).await;
     let health: Value = serde_json::from_str(&health).unwrap();
     let topology = health["sources"].as_array().unwrap().iter().find(|source| source["source"] == "topology").unwrap();
@@ -194,7 +194,7 @@ async fn each_other_operation_that_is_refused_names_its_own_action() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_publish_hears_which_action_to_allow_once() {
+async fn a_role_that_may_not_publish_is_reported_once_with_the_action_to_allow() {
     let (_simulator, endpoint) = simulator().await;
     arrange(&endpoint, json!({"access_denied": {"operation": "PutMetricData"}})).await;
     let folder = tempfile::tempdir().unwrap();
@@ -242,7 +242,7 @@ async fn a_region_with_a_typo_is_refused_at_the_start_with_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_role_of_the_wrong_account_says_whom_it_must_trust() {
+async fn a_role_of_the_wrong_account_is_reported_with_the_trust_it_needs() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("role.yaml");
     let with_role = |role: &str, endpoint: &str| {
@@ -263,7 +263,7 @@ async fn a_role_of_the_wrong_account_says_whom_it_must_trust() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_aws_says_so() {
+async fn an_endpoint_that_is_not_aws_is_reported_as_such() {
     let page = axum::Router::new().fallback(|| async { axum::response::Html("<html><body>Welcome</body></html>") });
     let lost = axum::Router::new().fallback(|| async { (axum::http::StatusCode::NOT_FOUND, "no such page") });
     for (router, says) in [(page, "the response is not AWS's"), (lost, "404")] {

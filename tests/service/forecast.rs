@@ -166,7 +166,7 @@ async fn forgetful(asked: Arc<AtomicUsize>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ranking_whose_past_is_forgotten_goes_on_and_says_which_changes_are_of_another() {
+async fn a_ranking_whose_recording_expired_continues_and_marks_the_later_changes() {
     let asked = Arc::new(AtomicUsize::new(0));
     let url = forgetful(Arc::clone(&asked)).await;
     let rank = async |more: &[&str]| {

@@ -147,7 +147,7 @@ async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
 }
 
 #[tokio::test]
-async fn an_alert_that_is_silenced_over_the_api_notifies_nobody_until_the_silence_ends() {
+async fn a_silence_over_the_api_suppresses_notifications_until_it_ends() {
     let site = Site::open().await;
     let wanted = json!({ "matchers": ["alertname=Other"], "duration_seconds": 7200, "comment": "maintenance" });
     let (status, refused) = site.post("/api/v1/silences", &wanted).await;
@@ -266,7 +266,7 @@ async fn no_token_shows(site: &Site) {
 }
 
 #[tokio::test]
-async fn commands_ask_a_running_service_and_say_what_is_wrong() {
+async fn commands_query_a_running_service_and_report_errors() {
     let site = Site::open().await;
     site.firing("Polls").await;
     for (arguments, shows) in [
@@ -339,7 +339,7 @@ async fn commands_ask_a_running_service_and_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_command_says_what_listens_if_it_is_something_else() {
+async fn a_command_reports_a_server_that_is_not_trainspotter() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let other = format!("http://{}", listener.local_addr().unwrap());
     let html = Router::new().fallback(async || axum::response::Html("<p>It works!</p>"));

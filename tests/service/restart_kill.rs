@@ -47,7 +47,7 @@ async fn after_200_kills_everything_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_has_a_wrong_clock_counts_what_happened_and_nothing_twice() {
+async fn a_service_with_a_wrong_clock_counts_every_event_once() {
     // Separate worlds, which spend most of the time waiting.
     let worlds = [-20, 3, 20].map(|ahead| async move {
         let world = World { ahead, ..World::start().await };

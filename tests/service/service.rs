@@ -145,7 +145,7 @@ async fn what_aws_gets_wrong_is_survived_and_visible() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_goes_on_counting_where_it_was() {
+async fn a_restart_continues_the_counters() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("state.db");
     let running = Running::start(Setup { trace: jobs(), store: Some(store.clone()), ..Setup::default() }).await;

@@ -240,7 +240,7 @@ fn few(settings: &mut Value, targets: usize, has_log: bool, url: &str, rules: &P
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_is_switched_on_goes_on_with_the_state_files_of_all_targets() {
+async fn a_log_enabled_later_continues_with_the_state_files_of_all_targets() {
     let world = World::start().await;
     let (first_hook, second_hook) = (hook().await, hook().await);
     let rules = world.folder.path().join("rules.yaml");

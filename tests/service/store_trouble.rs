@@ -52,7 +52,7 @@ async fn until(what: &str, page: &str, is_so: impl Fn(&Value) -> bool) -> Value 
 }
 
 #[tokio::test]
-async fn a_service_whose_file_cannot_grow_goes_on_telling_and_takes_everything_back_to_the_file() {
+async fn a_service_whose_file_cannot_grow_keeps_notifying_and_writes_everything_later() {
     let (_simulator, endpoint) = simulator().await;
     let hook = hook().await;
     let folder = tempfile::tempdir().unwrap();
@@ -171,7 +171,7 @@ async fn a_disk_that_is_full_or_read_only_is_named_while_alerts_leave() {
 }
 
 #[tokio::test]
-async fn of_two_services_on_one_file_the_second_says_so_and_takes_over_when_the_first_ends() {
+async fn of_two_services_on_one_file_the_second_waits_and_takes_over_when_the_first_ends() {
     let (_simulator, endpoint) = simulator().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");

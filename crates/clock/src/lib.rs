@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dates_of_answers_tell_how_far_the_clocks_are_apart_and_the_clock_is_corrected() {
+    async fn dates_of_responses_show_the_skew_and_the_clock_is_corrected() {
         for ahead in [-86_400_000, -20_000, -3_000, 3_000, 20_000, 3_600_000_i64] {
             let clock = compared(1_700_000_000_123, ahead, 20).await;
             let shown = clock.now().millis() - clock.uncorrected().millis();
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_answer_tells_whether_the_machine_was_suspended_or_its_clock_was_set_wrong() {
+    async fn one_response_shows_whether_the_machine_was_suspended_or_its_clock_was_set_wrong() {
         static MOVED: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
         fn moved() -> SystemTime {
             let moved = MOVED.load(std::sync::atomic::Ordering::Relaxed);

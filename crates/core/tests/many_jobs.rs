@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn a_page_that_finds_little_ends_early_and_says_where_to_go_on() {
+fn a_page_with_few_matches_ends_early_with_a_cursor() {
     let mut ledger = Ledger::default();
     let many = EXAMINED_AT_MOST * 2;
     for number in 0..many {

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_says_the_same_as_a_tree() {
+    fn a_form_is_parsed_like_a_tree() {
         let form = Form::parse(
             b"Data.member.1.Name=a&Data.member.1.Value=1.5&Data.member.1.Count=2&Data.member.1.On=true\
               &Data.member.2.Name=b&Data.member.2.At=1970-01-01T00%3A01%3A00Z",

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_comes_back_as_it_was() {
+    fn a_token_survives_a_round_trip() {
         let token = PageToken { page: 3, order: -5, key: "a b".to_owned() };
         assert_eq!(PageToken::decode(&token.encode()), Some(token));
     }

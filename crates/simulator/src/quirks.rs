@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_switch_has_both_settings_and_says_so() {
+    fn every_switch_has_both_settings_and_is_shown() {
         let document = include_str!("../README.md");
         for (name, values) in SWITCHES {
             assert!(document.contains(&format!("`{name}`")), "{name} is not in README.md");

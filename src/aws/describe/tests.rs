@@ -143,7 +143,7 @@ async fn hosts_beyond_what_is_asked_at_once_take_turns() {
 }
 
 #[tokio::test]
-async fn metrics_that_go_on_without_end_or_lack_their_list_are_a_failure_and_what_came_counts() {
+async fn endless_metrics_or_a_missing_list_are_a_failure_and_received_values_count() {
     for (answer, expected) in [
         (
             json!({"MetricDataResults": [{"Id": "h0", "StatusCode": "PartialData", "Timestamps": ["@1700000060"], "Values": [700.0]}],

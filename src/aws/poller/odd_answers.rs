@@ -224,7 +224,7 @@ async fn an_environment_that_is_not_there_is_reported() {
 }
 
 #[tokio::test]
-async fn what_could_be_read_before_stays_as_it_was() {
+async fn values_read_before_a_failure_stay() {
     for broken in ["describejobqueues", "describeserviceenvironments"] {
         let round = Arc::new(AtomicUsize::new(0));
         let now = Arc::clone(&round);

@@ -151,7 +151,7 @@ async fn a_storm_of_throttles_is_ridden_out_counted_and_slows_the_budget() {
 }
 
 #[tokio::test]
-async fn a_throttle_without_end_is_a_failure_that_says_so() {
+async fn endless_throttling_is_reported_as_such() {
     let (endpoint, log) = fake::serve(|operation, _| match fake::one_queue(operation) {
         Some(answer) => (200, answer),
         None => error(429, "TooManyRequestsException", "Too Many Requests"),
@@ -221,7 +221,7 @@ async fn arrivals_end_with_the_first_page_that_is_older_than_asked() {
 }
 
 #[tokio::test]
-async fn a_long_sweep_goes_on_in_the_next_polls() {
+async fn a_long_sweep_continues_in_the_next_polls() {
     let (endpoint, log) = fake::serve(|operation, body| match (fake::one_queue(operation), asked(body)) {
         (Some(answer), _) => (200, answer),
         (None, (status, token)) if status == "RUNNABLE" => {
@@ -308,7 +308,7 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
 }
 
 #[tokio::test]
-async fn a_sweep_goes_on_after_an_outage_and_begins_anew_after_a_refusal() {
+async fn a_sweep_continues_after_an_outage_and_restarts_after_a_refusal() {
     for (failure, expected) in [
         (error(500, "ServerException", "sorry"), vec!["0", "1", "1", "1", "1", "2"]),
         (error(400, "ClientException", "bad token"), vec!["0", "1", "0", "1", "2"]),

@@ -211,7 +211,7 @@ async fn an_answer_without_its_list_is_no_empty_list() {
 }
 
 #[tokio::test]
-async fn a_count_that_a_plan_does_not_say_is_not_known() {
+async fn a_count_that_a_plan_omits_is_unknown() {
     let silent = |operation: &str, body: &Value| match operation {
         "ListTrainingPlans" => {
             let mut plan = plan("spring", "Active", &["ml.p5.48xlarge"], [16, 10, 5]);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alert_says_its_summary_and_no_command_of_a_terminal() {
+    fn an_alert_shows_its_summary_without_terminal_escapes() {
         let alert = json!({ "id": "a1", "rule": "LongWait", "state": "firing", "active_at": "t", "annotations": { "summary": "waits \u{1b}[2J" }, "labels": {} });
         let lines = Details::of_alert(&alert).lines;
         assert_eq!(lines[..2], ["LongWait firing, since t", "  summary: waits \u{fffd}[2J"]);

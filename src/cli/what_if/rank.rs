@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_are_ranked_do_what_is_said_of_each_alone() {
+    fn ranked_changes_have_the_effect_of_each_alone() {
         let (start, unit) = (Timestamp::default(), "ml.p5.48xlarge");
         let limits = vec![Capacity::new(unit, 2.0)];
         let environments = vec![ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }];

@@ -25,7 +25,7 @@ fn hook(name: &str, more: &str) -> String {
 }
 
 #[test]
-fn each_rule_reaches_those_who_would_hear_of_it() {
+fn each_rule_lists_the_receivers_that_would_be_notified() {
     let receivers = [
         hook("pager", ", match: { severity: page }"),
         hook("prod", ", match: { queue: prod-* }"),

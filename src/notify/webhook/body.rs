@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_firing_has_no_end_and_a_resolve_says_why_it_ended() {
+    fn a_firing_has_no_end_and_a_resolve_has_a_reason() {
         let firing = body(TransitionKind::Fired);
         assert_eq!(firing["status"], "firing");
         assert_eq!(firing["alerts"][0]["startsAt"], "2023-11-14T22:13:20Z");

@@ -49,7 +49,7 @@ fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
 }
 
 #[tokio::test]
-async fn every_refusal_says_what_is_wrong_whatever_was_asked_and_whether_trying_again_helps() {
+async fn every_refusal_has_a_cause_and_whether_a_retry_helps() {
     let (fake, bucket) = FakeS3::start().await;
     for (refusal, is_lasting, trouble, words) in refusals() {
         fake.outage(Some(refusal.clone()));
@@ -88,7 +88,7 @@ async fn an_answer_without_an_end_takes_no_memory() {
 }
 
 #[tokio::test]
-async fn a_bucket_at_which_nobody_listens_is_one_that_cannot_be_reached() {
+async fn a_refused_connection_is_an_unreachable_bucket() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap();
     drop(nobody);

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_left_the_frame_still_tells_its_last_increase_and_no_zeros() {
+    fn a_series_that_left_the_frame_sends_its_last_increase_and_no_zeros() {
         let (five, seven) = ([failures("user_code", 5.0)], [failures("user_code", 7.0)]);
         let steps: [&[Sample]; 4] = [&five, &seven, &[], &[]];
         assert_eq!(increases(&steps, &[1]), [vec![], vec![2.0], vec![2.0], vec![]]);

@@ -101,7 +101,7 @@ fn a_commit_that_is_tried_again_doubles_nothing_and_revives_nothing() {
 }
 
 #[test]
-fn a_receiver_hears_no_resolve_of_what_it_was_not_told() {
+fn a_receiver_gets_no_resolve_without_a_firing() {
     let (fired, resolved) = (row("a", 1, FIRED), row("a", 1, RESOLVED));
     let dead = Verdict::Dead { at: at(5), error: "gone".to_owned() };
     // The resolve exists when the firing dies, or comes later, or there never was a firing.
@@ -161,7 +161,7 @@ fn an_outbox_that_is_full_takes_resolves_but_no_further_firings() {
 }
 
 #[test]
-fn what_was_sent_alone_tells_nothing_else_under_its_id_and_what_was_sent_together_goes_together() {
+fn an_id_always_has_the_same_content_alone_or_in_a_group() {
     let (a, b, c) = (row("a", 1, FIRED), row("b", 1, FIRED), row("c", 1, FIRED));
     let mut store = store_with(&[a.clone(), b.clone(), c.clone(), row("b", 1, RESOLVED)]);
     store.begin(&a.id, &[], at(1)).unwrap();

@@ -98,7 +98,7 @@ fn whatever_makes_commits_fail_memory_stands_in_until_it_is_over() {
 }
 
 #[test]
-fn a_file_that_is_deleted_or_replaced_is_written_anew() {
+fn a_file_that_is_deleted_or_replaced_is_rewritten() {
     let check = |what: &str, says: &str, change: &dyn Fn(&Path)| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
@@ -179,7 +179,7 @@ fn a_file_that_was_vacuumed_is_smaller_and_in_order() {
 }
 
 #[test]
-fn a_file_that_breaks_is_set_aside_and_written_anew_while_the_service_runs() {
+fn a_file_that_becomes_corrupt_is_moved_aside_and_rewritten_at_runtime() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut store = serve(&path);
@@ -361,7 +361,7 @@ fn what_changed_of_jobs_while_memory_stood_in_is_in_the_file_once_it_is_back() {
 }
 
 #[test]
-fn a_file_that_is_begun_anew_waits_for_all_jobs() {
+fn a_new_file_waits_for_all_jobs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut store = serve(&path);

@@ -18,7 +18,7 @@ use crate::web::tests::fixture;
 use crate::web::{Access, Token};
 
 #[tokio::test]
-async fn the_overview_draws_what_the_api_says() {
+async fn the_overview_shows_the_values_of_the_api() {
     let server = Server::start().await;
     let Some((dom, messages)) = open(&format!("http://{}/", server.address)).await else { return };
 

@@ -33,7 +33,7 @@ async fn check(path: &str, pointer: &str, expected: Value) {
 }
 
 #[tokio::test]
-async fn queues_tell_jobs_by_state_and_the_oldest_wait() {
+async fn queues_have_jobs_by_state_and_the_oldest_wait() {
     let jobs = json!({"submitted": 1, "runnable": 17, "scheduled": 1, "starting": 1, "running": 28, "failed": 3});
     let research = json!({"queue": "research", "policy": "QUOTA_SHARE", "jobs": jobs, "oldest_wait_seconds": 15_000.0});
     check("/api/v1/queues", "/1", research).await;
@@ -41,7 +41,7 @@ async fn queues_tell_jobs_by_state_and_the_oldest_wait() {
 }
 
 #[tokio::test]
-async fn shares_tell_quota_and_use() {
+async fn shares_have_quota_and_use() {
     let language = json!({
         "queue": "research", "share": "language", "unit": "ml.p5.48xlarge",
         "quota": 16.0, "used": 20.0, "borrowed": 4.0, "lent": 0.0,
@@ -53,7 +53,7 @@ async fn shares_tell_quota_and_use() {
 }
 
 #[tokio::test]
-async fn waits_tell_mean_and_quantiles() {
+async fn waits_have_mean_and_quantiles() {
     let audio = json!({
         "queue": "research", "share": "audio", "count": 31, "mean_seconds": 375.0, "p50_seconds": 300.0,
         "p90_seconds": 600.0, "p95_seconds": 750.0, "p99_seconds": 900.0, "max_seconds": 1050.0,
@@ -62,7 +62,7 @@ async fn waits_tell_mean_and_quantiles() {
 }
 
 #[tokio::test]
-async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
+async fn the_waterfall_has_parts_that_sum_to_the_capacity() {
     let parts = json!({
         "unallocated": 16.0, "scheduled": 8.0, "starting": 8.0,
         "running_busy": 176.0, "running_idle": 24.0, "running_unknown": 24.0,
@@ -82,7 +82,7 @@ async fn the_waterfall_tells_parts_that_sum_to_the_capacity() {
 }
 
 #[tokio::test]
-async fn findings_tell_what_is_wrong_and_what_mends_it() {
+async fn findings_have_a_problem_and_advice() {
     check(
         "/api/v1/setup",
         "/0",
@@ -114,13 +114,13 @@ async fn loans_name_lender_and_borrower() {
 }
 
 #[tokio::test]
-async fn fair_shares_tell_what_is_due_and_what_was_held() {
+async fn fair_shares_have_entitlement_and_recent_use() {
     let row = json!({"queue": "production", "share": "nightly", "target": 24.0, "used": 8.0, "recent": 12.5});
     check("/api/v1/fair_shares", "/0", row).await;
 }
 
 #[tokio::test]
-async fn reserved_capacity_tells_what_is_idle() {
+async fn reserved_capacity_has_the_idle_part() {
     let row = json!({
         "kind": "training_plan", "name": "spring", "instance_type": "ml.p5.48xlarge", "total": 16.0, "in_use": 10.0, "idle": 5.0,
         "ends_at": "2027-01-15T08:00:00Z",
@@ -129,7 +129,7 @@ async fn reserved_capacity_tells_what_is_idle() {
 }
 
 #[tokio::test]
-async fn estimates_and_reasons_tell_of_jobs_that_still_wait() {
+async fn estimates_and_reasons_cover_waiting_jobs() {
     let estimate = json!({
         "queue": "research", "share": "audio",
         "p50_seconds": 300.0, "p90_seconds": 600.0, "p95_seconds": 2100.0, "p99_seconds": 2100.0,
@@ -172,7 +172,7 @@ async fn alerts_come_firing_first_then_pending_then_resolved() {
 }
 
 #[tokio::test]
-async fn a_job_tells_its_whole_life() {
+async fn a_job_has_its_whole_timeline() {
     let expected = json!({
         "id": "job-nightly", "name": "nightly", "queue": "production", "share": null,
         "state": "running", "status": "running", "status_reason": "Running", "priority": 10,
@@ -278,7 +278,7 @@ async fn jobs_can_be_narrowed() {
 }
 
 #[tokio::test]
-async fn health_tells_the_clock_and_each_source() {
+async fn health_has_the_clock_and_each_source() {
     check("/api/v1/health", "/status", json!("degraded")).await;
     check("/api/v1/health", "/ready", json!(true)).await;
     check("/api/v1/health", "/clock_speed", json!(1.0)).await;

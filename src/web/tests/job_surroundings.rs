@@ -70,7 +70,7 @@ pub(super) fn around(job: &JobView) -> JobWithContext {
 }
 
 #[tokio::test]
-async fn a_job_is_told_with_its_neighbours_hosts_and_links() {
+async fn a_job_is_shown_with_its_neighbours_hosts_and_links() {
     let server = Server::start().await;
     let body = server.get("/api/v1/jobs/job-01/context").await.json();
     assert_eq!(body["ahead"][0]["name"], "language-pretrain-0");

@@ -14,7 +14,7 @@ use crate::web::tests::Server;
 use crate::web::tests::fixture;
 
 #[tokio::test]
-async fn bad_requests_are_told_what_would_be_good() {
+async fn bad_requests_get_a_message_with_the_valid_form() {
     let server = Server::start().await;
     for (query, reported) in [
         ("limit=0", "from 1 to 500"),
@@ -37,7 +37,7 @@ async fn bad_requests_are_told_what_would_be_good() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_in_json() {
+async fn not_found_is_reported_as_json() {
     let server = Server::start().await;
     for (method, path, status, code) in [
         ("GET", "/api/v1/jobs/none", 404, "not_found"),

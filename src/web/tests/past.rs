@@ -85,7 +85,7 @@ fn frame(at: Timestamp, index: u32) -> Frame {
 }
 
 #[tokio::test]
-async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
+async fn a_metric_is_returned_by_series_with_a_value_per_step() {
     let server = Server::start().await;
     let times = "from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m&fold=last";
     let reported = server.get(&format!("/api/v1/history?metric=queue.wait.oldest&queue=research&{times}")).await.json();
@@ -108,7 +108,7 @@ async fn a_metric_is_told_by_series_with_a_value_for_each_moment() {
 
 /// The fixture's gauge grows by a minute with each frame, one per five minutes.
 #[tokio::test]
-async fn a_step_tells_its_peak_its_mean_or_its_end() {
+async fn a_step_has_its_peak_mean_or_last_value() {
     let server = Server::start().await;
     let reported = async |rest: &str| {
         let hour = "metric=queue.wait.oldest&share=audio&from=2026-03-01T11:00:00Z&to=2026-03-01T12:00:00Z&step=30m";
@@ -171,7 +171,7 @@ async fn times_may_be_relative() {
 }
 
 #[tokio::test]
-async fn a_day_is_told_by_default_and_no_step_is_too_small() {
+async fn the_default_is_a_day_and_steps_have_a_minimum() {
     let server = Server::start().await;
     let reported =
         server.get("/api/v1/history?metric=queue.wait.oldest&to=2026-03-01T12:00:00Z&fold=last").await.json();
@@ -182,7 +182,7 @@ async fn a_day_is_told_by_default_and_no_step_is_too_small() {
 }
 
 #[tokio::test]
-async fn a_question_that_makes_no_sense_is_told_what_would() {
+async fn an_invalid_query_gets_a_message_with_the_valid_form() {
     let server = Server::start().await;
     for (query, reported) in [
         ("", "metric is required"),

@@ -122,7 +122,7 @@ type Row = (Option<&'static str>, [u16; 3]);
 type Known<'a> = (&'a str, &'a str, bool);
 
 #[tokio::test]
-async fn every_route_answers_those_who_may_and_nobody_else() {
+async fn every_route_answers_only_permitted_callers() {
     let (reader, operator) = (("bo", READ, false), ("ann", OPERATE, true));
     // Status of probes, reads and acts: without a token, with a reading, an operating and a wrong one.
     let table: [(&[Known<'_>], [Row; 4]); 4] = [
@@ -191,7 +191,7 @@ async fn every_route_answers_those_who_may_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_what_to_do() {
+async fn a_refusal_has_advice() {
     let server = Server::start().await;
     let answer = asked(&server, &routes().into_iter().find(|route| route.3).unwrap(), None).await;
     assert_eq!(answer.error_code(), "may_not_act");

@@ -67,7 +67,7 @@ fn the_document_lists_every_route() {
 }
 
 #[tokio::test]
-async fn every_answer_is_as_the_document_says() {
+async fn every_response_matches_the_openapi_document() {
     let server = Server::start().await;
     let document = server.get("/api/v1/openapi.json").await.json();
     let mut checked = 0;
@@ -94,7 +94,7 @@ async fn every_answer_is_as_the_document_says() {
 }
 
 #[tokio::test]
-async fn errors_are_as_the_document_says() {
+async fn errors_match_the_openapi_document() {
     let server = Server::start().await;
     let document = server.get("/api/v1/openapi.json").await.json();
     for (path, route, status) in

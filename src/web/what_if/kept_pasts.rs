@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_past_that_nobody_asks_about_is_removed_in_time_and_one_that_is_asked_about_stays() {
+    async fn an_unused_recording_expires_and_a_used_one_stays() {
         let (pasts, clock) = (CachedRecordings::default(), Clock::fast(600.0));
         let names = || pasts.cache().pasts.iter().map(|(_, kept)| kept.id.clone()).collect::<Vec<_>>();
         for _ in 0..2 {

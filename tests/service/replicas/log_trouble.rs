@@ -10,7 +10,7 @@ use crate::support::s3::{DENIED, Operation, Refusal, S3};
 const RECORDS: &str = "a/prefix/records";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_that_cannot_be_used_is_an_error_at_the_start_that_says_what_to_change() {
+async fn an_unusable_bucket_is_a_startup_error_with_advice() {
     let s3 = S3::start("us-east-1").await;
     let world = World::in_a_bucket(&s3.endpoint, "bucket").await;
     let mut first = world.replica("first").await;
@@ -44,7 +44,7 @@ async fn a_bucket_that_cannot_be_used_is_an_error_at_the_start_that_says_what_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_start_without_the_right_to_write_waits_and_says_why() {
+async fn a_first_start_without_write_permission_waits_and_reports_why() {
     let s3 = S3::start("us-east-1").await;
     let world = World::in_a_bucket(&s3.endpoint, "bucket").await;
     s3.refuse(Operation::Put, Some(DENIED));
@@ -140,7 +140,7 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_is_not_understood_while_replicas_run_is_named_and_nobody_leads_over_it() {
+async fn an_unreadable_record_is_reported_and_no_replica_leads_past_it() {
     let world = World::start().await;
     let first = world.replica("first").await;
     first.leads().await;

@@ -91,7 +91,7 @@ fn obey_the_laws_in_every_tick(file: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_account_and_region_is_as_its_own_truth_says() {
+async fn each_account_and_region_matches_its_own_truth() {
     let cloud = Cloud::start().await;
     let running = Running::start(cloud.config(cloud.targets()), &cloud).await;
     for (account, region, count) in PLACES {

@@ -124,7 +124,7 @@ fn all_shares_are_listed_and_demand_is_zero_when_nothing_waits() {
 }
 
 #[test]
-fn a_time_limit_of_the_queue_says_when_a_waiting_job_will_end() {
+fn a_time_limit_of_the_queue_shows_when_a_waiting_job_will_end() {
     let mut engine = engine();
     let because = |id: &str, status: JobStatus, reason: Option<&str>| JobSeen {
         status_reason: reason.map(Into::into),

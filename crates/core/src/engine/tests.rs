@@ -279,7 +279,7 @@ proptest! {
 }
 
 #[test]
-fn waits_by_priority_band_sum_to_all_waits_and_go_on_after_a_restart() {
+fn waits_by_priority_band_sum_to_all_waits_and_continue_after_a_restart() {
     let bands = || PriorityBands::new([("batch", 0), ("urgent", 100)]);
     let with_priority = |job: JobSeen, priority: i32| {
         let details = JobDetails { priority: Some(priority), ..JobDetails::default() };

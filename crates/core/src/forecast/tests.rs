@@ -255,7 +255,7 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
 }
 
 #[test]
-fn too_little_history_says_so_and_enough_gives_an_interval_with_its_calibration() {
+fn too_little_history_is_reported_and_enough_gives_a_calibrated_interval() {
     let mut forecaster = Forecaster::default();
     let of = JobTraits { queue: "q".into(), share: None, owner: None, name: "train".into(), instances: 1.0 };
     let ask = |forecaster: &mut Forecaster, now: Timestamp, id: &str| {
@@ -306,7 +306,7 @@ fn too_little_history_says_so_and_enough_gives_an_interval_with_its_calibration(
 }
 
 #[test]
-fn many_jobs_go_on_from_the_pace_of_the_front_and_say_so() {
+fn jobs_behind_the_front_are_extrapolated_at_its_rate_and_marked() {
     let mut known = known(&[1]);
     let waiting: Vec<OpenJob> =
         (0..MAX_FRONT + 500).map(|index| job(&format!("w{index}"), 1.0, None, &mut known)).collect();

@@ -177,7 +177,7 @@ mod tests {
          utilization of 8 Instances and a request delta of 4 Instances. Please use AWS Service Quotas to request an increase.";
 
     #[test]
-    fn a_failure_is_put_down_to_whoever_can_fix_it() {
+    fn a_failure_is_attributed_to_those_who_can_fix_it() {
         use FailureCategory::{
             AccountQuota, Capacity, Misconfiguration, Preempted, SagemakerInternal, Terminated, TimedOut, UserCode,
         };

@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_hour_began_with_is_read_as_it_was_written_to_the_last_bit() {
+    fn the_counters_at_the_start_of_an_hour_survive_a_round_trip_exactly() {
         let mut value = 0.1;
         for _ in 0..2_000 {
             let mut counters = Counters::default();

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_nobodys() {
+    fn a_host_without_data_is_unknown_and_one_of_a_stopped_attempt_is_ignored() {
         let hosts = [("second/algo-1", 720.0), ("first/algo-1", 720.0), ("second-b/algo-1", 0.0)];
         assert_eq!(diagnosis("ml.p5.48xlarge", &hosts), (8.0, 0.0, 120.0, 0));
     }

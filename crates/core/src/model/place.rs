@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_will_say_later_is_not_taken_for_absent() {
+    fn a_label_that_is_not_known_yet_is_not_absent() {
         let place = Place::new("research", "eu-west-1");
         assert!(place.lacks("account") && !place.lacks("region") && !place.lacks("queue"));
         assert!(!Place::default().lacks("account"), "without a target nothing is to come");

@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn following_is_as_good_as_beginning_anew(
+        fn an_incremental_index_equals_a_new_one(
             steps in prop::collection::vec((prop::collection::vec(0..30_usize, 0..6), prop::collection::btree_set(0..4_usize, 0..4)), 1..8)
         ) {
             let mut followed = Index::default();

@@ -149,7 +149,7 @@ fn an_alert_fires_once_it_has_held_for_long_enough() {
 }
 
 #[test]
-fn an_alert_goes_on_firing_for_as_long_as_asked() {
+fn an_alert_keeps_firing_for_as_long_as_configured() {
     check("keep_firing_for: 2m,", "ynnnn", "FFFR.");
     check("keep_firing_for: 2m,", "ynynnn", "FFFFFR");
 }
@@ -172,7 +172,7 @@ fn datapoints_need_m_of_the_last_n_evaluations() {
 }
 
 #[test]
-fn no_data_means_what_the_rule_says() {
+fn no_data_is_handled_as_the_rule_defines() {
     check("", "y--n", "FFFR");
     check("no_data: ok,", "y--n", "FR..");
     check("no_data: alert, for: 2m,", "y--n", "PPFR");
@@ -321,7 +321,7 @@ fn crowd(waiting: usize, at: Timestamp) -> Frame {
 }
 
 #[test]
-fn beyond_the_limit_one_alert_says_how_many_are_left_out() {
+fn beyond_the_limit_one_alert_reports_the_number_of_the_others() {
     let rules = rule("limit: 3,");
     let mut active_alerts = ActiveAlerts::default();
     let reported = active_alerts.step(&rules, &crowd(10, minute(0)), minute(0));

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_read_as_people_say_them() {
+    fn values_are_formatted_for_people() {
         let check = |value, unit, expected: &str| assert_eq!(of_value(value, unit), expected);
         check(0.0, Unit::Seconds, "0s");
         check(59.9, Unit::Seconds, "59s");

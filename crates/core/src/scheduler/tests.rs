@@ -172,7 +172,7 @@ fn what_each_sharing_may_use_of_a_neighbours_idle_quota() {
 }
 
 #[test]
-fn a_job_that_can_never_fit_says_so_and_blocks_its_share_only() {
+fn a_job_that_can_never_fit_is_marked_and_blocks_its_share_only() {
     let shares = [
         ("small", 2.0, Sharing::Lend),
         ("other", 6.0, Sharing::LendAndBorrow { borrow_limit: Some(10) }),

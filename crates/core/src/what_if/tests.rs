@@ -148,7 +148,7 @@ fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excu
 }
 
 #[test]
-fn changes_of_quota_shares_do_what_is_said() {
+fn changes_of_quota_shares_predict_the_effect() {
     let texts = [
         "queue.research.share.speech.quota=8 queue.research.capacity=16",
         "queue.research.share.speech.quota=+1",
@@ -161,13 +161,13 @@ fn changes_of_quota_shares_do_what_is_said() {
 }
 
 #[test]
-fn changes_of_a_fair_share_queue_do_what_is_said() {
+fn changes_of_a_fair_share_queue_predict_the_effect() {
     let texts = ["queue.research.share.vision.weight=0.5", "queue.research.capacity=+3", "queue.research.policy=fifo"];
     [(12, 0), (24, 0)].iter().for_each(|(seed, excused)| check(&fair(), *seed, true, &texts, *excused));
 }
 
 #[test]
-fn changes_of_a_fifo_queue_do_what_is_said() {
+fn changes_of_a_fifo_queue_predict_the_effect() {
     let texts = ["queue.research.capacity=15", "queue.research.capacity=-1"];
     [(13, 0), (27, 0)].iter().for_each(|(seed, excused)| check(&Policy::Fifo, *seed, false, &texts, *excused));
 }
@@ -188,7 +188,7 @@ fn the_replay_of_what_was_is_close_to_what_happened() {
 }
 
 #[test]
-fn an_answer_about_more_jobs_than_are_replayed_several_times_says_so() {
+fn a_result_for_more_jobs_than_are_replayed_several_times_has_a_note() {
     let mut past = world(&setup(quotas()), &submissions(11, true)[..40]);
     let said = answer(&past, &[], &Prices::new(), |_, _| {}).unwrap();
     let is_said = |past: &Past| Report::of(past, &[], &said).notes.iter().any(|note| note.contains("replayed once"));

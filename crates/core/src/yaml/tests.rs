@@ -99,7 +99,7 @@ fn a_clean_document_is_its_value() {
 }
 
 #[test]
-fn what_is_not_supported_says_so() {
+fn unsupported_syntax_is_reported() {
     let check = |text: &str, expected: (usize, usize, &str)| {
         let problems = parse::<serde_json::Value>("f", text).unwrap_err();
         assert_eq!(problems.iter().collect::<Vec<_>>(), [expected], "{text}");
@@ -111,7 +111,7 @@ fn what_is_not_supported_says_so() {
 }
 
 #[test]
-fn a_key_with_nothing_behind_it_is_not_taken_for_one_that_was_left_out() {
+fn a_key_without_a_value_differs_from_an_absent_key() {
     let check = |text: &str, expected: (usize, usize, &str)| {
         let problems = parse::<Garden>("f", text).unwrap_err();
         assert_eq!(problems.iter().collect::<Vec<_>>(), [expected], "{text}");

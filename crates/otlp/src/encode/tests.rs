@@ -38,7 +38,7 @@ fn a_large_frame_is_cut_into_requests_that_receivers_take() {
 }
 
 #[test]
-fn the_instance_has_the_same_id_as_long_as_the_totals_go_on() {
+fn the_instance_id_is_stable_as_long_as_the_totals_continue() {
     let origin = |began, region: &str| Origin {
         began: Timestamp::from_millis(began),
         region: Some(region.to_owned()),

@@ -141,7 +141,7 @@ async fn lists_keep_to_their_odd_rules() {
 }
 
 #[tokio::test]
-async fn batch_and_sagemaker_say_the_same_of_a_job() {
+async fn batch_and_sagemaker_agree_about_a_job() {
     let account = Account::open().await;
     let batch = client!(aws_sdk_batch, account);
     let sagemaker = client!(aws_sdk_sagemaker, account);

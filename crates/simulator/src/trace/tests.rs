@@ -148,7 +148,7 @@ fn a_dense_trace_makes_people_wait_and_drains() {
 }
 
 #[test]
-fn limits_stay_within_what_batch_can_say_however_many_jobs_come_at_once() {
+fn limits_stay_within_the_range_of_batch_for_any_number_of_jobs() {
     let mut text = "job_id,share,num_gpu,submit_s,duration_s\n".to_owned();
     for job in 0..100_000 {
         text += &format!("{job},share-{},8,0,36000\n", job % 20);

@@ -180,7 +180,7 @@ fn started_at_zero_is_not_started() {
 }
 
 #[test]
-fn demand_comes_from_the_payload_when_it_says_enough() {
+fn demand_comes_from_the_payload_if_it_is_complete() {
     let from_usage = vec![Capacity::new("NUM_INSTANCES", 7.0)];
     let one = |name: &str, count| vec![Capacity::new(name, count)];
     for (payload, expected) in [
@@ -286,7 +286,7 @@ fn attempts_and_preemptions_come_oldest_first() {
 }
 
 #[test]
-fn a_snapshot_tells_the_front_and_the_use_by_share() {
+fn a_snapshot_has_the_front_and_the_use_by_share() {
     let front = FrontOfQueueDetail::builder()
         .jobs(FrontOfQueueJobSummary::builder().job_arn("arn:1").earliest_time_at_position(10).build())
         .jobs(FrontOfQueueJobSummary::builder().earliest_time_at_position(10).build())

@@ -75,7 +75,7 @@ fn a_preemption_is_counted_once_however_often_the_service_dies_before_it_is_desc
 }
 
 #[test]
-fn counts_wait_for_the_description_of_a_job_that_was_preempted_while_nobody_looked() {
+fn counts_wait_for_the_description_of_a_job_that_was_preempted_between_polls() {
     let job = |training_job: Option<&str>, details, at| {
         let (status, training_job) = (JobStatus::Runnable, training_job.map(Into::into));
         let job = JobSeen { status, details, training_job, scheduled_at: None, ..scheduled_at(70) };
@@ -113,7 +113,7 @@ fn a_job_that_ended_after_the_last_poll_began_is_found_again_after_a_restart() {
 }
 
 #[test]
-fn until_the_time_before_a_start_is_counted_the_frames_say_so() {
+fn frames_report_that_the_time_before_a_start_is_not_counted_yet() {
     let hour = 3_600;
     let mut first = engine(Saved::default());
     first.observe(vec![topology(), known(), dispatched(), answered(90)]);

@@ -4,7 +4,7 @@ use super::*;
 use crate::forecast::world::MAX_WAITING;
 
 #[test]
-fn jobs_that_are_too_many_are_bounded_and_say_so() {
+fn jobs_beyond_the_maximum_are_left_out_and_reported() {
     let mut known = known(&[1, 2]);
     let waiting: Vec<OpenJob> = (0..MAX_WAITING).map(|n| job(&format!("w{n}"), 1.0, None, &mut known)).collect();
     let all = OpenJob { id: "left out".into(), ..waiting[0].clone() };
@@ -21,7 +21,7 @@ fn jobs_that_are_too_many_are_bounded_and_say_so() {
 }
 
 #[test]
-fn a_queue_without_history_says_so() {
+fn a_queue_without_history_is_reported_as_such() {
     let mut forecaster = Forecaster::default();
     let mut known = Runtimes::default();
     let world =

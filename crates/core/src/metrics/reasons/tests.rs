@@ -107,7 +107,7 @@ fn each_reason_in_its_simplest_form() {
 }
 
 #[test]
-fn what_batch_says_comes_first() {
+fn a_reason_given_by_batch_has_precedence() {
     let said = |reason: &str| {
         let job = JobSeen { status_reason: Some(reason.into()), ..seen(0, &("c", JobStatus::Runnable, 1.0, 0)) };
         whys(queue(), [job]).pop().unwrap().unwrap().reason
@@ -152,7 +152,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
 }
 
 #[test]
-fn the_story_tells_numbers_places_and_what_to_do() {
+fn the_explanation_has_numbers_positions_and_a_next_step() {
     let jobs = [("d", JobStatus::Running, 3.0, 0), ("d", JobStatus::Runnable, 2.0, 0)];
     let why = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job))).pop().unwrap().unwrap();
     let waited = BTreeMap::from([(Reason::Behind, 90.0), (Reason::ShareAtLimit, 13_200.0)]);
@@ -240,7 +240,7 @@ fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) ->
 }
 
 #[test]
-fn deep_in_a_backlog_it_is_said_how_many_are_before_a_job_at_least() {
+fn deep_in_a_backlog_the_position_is_a_lower_bound() {
     let most = standing::MAX_COUNTED_AHEAD;
     let asked = [0, 1, most, most + 1, most + 40];
     let shown = |why: &Why| {

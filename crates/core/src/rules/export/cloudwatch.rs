@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_becomes_an_alarm_or_says_why_not() {
+    fn a_rule_becomes_an_alarm_or_a_reason_why_not() {
         let query = |query: &str, period: u64| json!([{ "Id": "value", "Expression": query, "Period": period, "ReturnData": true }]);
         check(
             "metric: queue.wait.oldest, by: [queue, share], where: { queue: prod }, above: 30m, for: 10m",
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_alarm_does_not_take_is_left_out_and_says_so() {
+    fn keys_that_an_alarm_does_not_support_are_dropped_with_a_note() {
         let left_out = |why: &str| json!([format!("A: is left out: {why}")]);
         let minutes = left_out("`increase` must be whole minutes, as an alarm's period is");
         check("metric: job.preemptions, increase: 90s, above: 20", &minutes);

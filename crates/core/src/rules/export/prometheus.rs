@@ -291,7 +291,7 @@ mod tests {
     use crate::rules::parse_rules;
 
     #[test]
-    fn every_form_has_its_expression_or_says_why_not() {
+    fn every_form_of_a_rule_becomes_an_expression_or_a_reason_why_not() {
         let check = |rule: &str, expected: &str| {
             let text = format!("rules: [{{ alert: A, annotations: {{ summary: x }}, {rule} }}]");
             let rules = parse_rules("rules.yaml", &text).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_are_said_in_the_other_language() {
+    fn annotations_are_translated_to_the_other_template_language() {
         let text = "rules: [{ alert: A, metric: queue.wait.oldest, by: [queue, share], above: 30m, annotations: {
             summary: \"{{ share or '(none)' }} on {{ queue }}: {{ value }} of {{ threshold }}\", more: '{{ queue | upper }}' } }]";
         let exported = prometheus(&parse_rules("rules.yaml", text).unwrap(), Duration::from_secs(30));

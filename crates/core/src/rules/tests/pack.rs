@@ -46,7 +46,7 @@ fn every_rule_of_a_pack_has_a_test_that_makes_it_fire_and_one_that_must_not() {
 }
 
 #[test]
-fn every_rule_of_a_pack_says_how_bad_it_is_and_what_to_do() {
+fn every_rule_of_a_pack_has_a_severity_and_a_next_step() {
     let mut linked = BTreeSet::new();
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     for rule in PACKS.iter().flat_map(|(_, rules, _)| rules_of(rules)) {

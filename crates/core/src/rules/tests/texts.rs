@@ -18,7 +18,7 @@ fn check_refused(rule: &str, expected: &str) {
 }
 
 #[test]
-fn a_rule_says_what_it_means_in_the_metrics_terms() {
+fn a_rule_is_described_in_the_terms_of_its_metric() {
     let idle = "metric: gpu.idle.ratio";
     let oldest = "metric: queue.wait.oldest";
     for rule in [

@@ -46,7 +46,7 @@ fn after_a_restart_an_increase_ends_nothing_until_its_window_is_known() {
 }
 
 #[test]
-fn an_increase_goes_on_over_a_restart_with_the_frames_that_were_kept() {
+fn an_increase_continues_over_a_restart_with_the_stored_frames() {
     let rules = rules_of(FAILING);
     let totals = [0.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 12.0];
     let never_stopped = draw_counter(&mut ActiveAlerts::default(), &rules, 0, &totals);
@@ -64,7 +64,7 @@ fn an_increase_goes_on_over_a_restart_with_the_frames_that_were_kept() {
 }
 
 #[test]
-fn what_happened_while_nobody_looked_is_no_increase_of_the_last_minutes() {
+fn an_increase_during_downtime_is_not_one_of_the_last_minutes() {
     let rules = rules_of(FAILING);
     let mut active_alerts = ActiveAlerts::default();
     for (at, total) in [(0, 0.0), (1, 0.0)] {
@@ -120,7 +120,7 @@ fn a_distribution_is_judged_by_its_last_hour() {
 }
 
 #[test]
-fn without_utilisation_nobody_calls_gpus_idle() {
+fn without_utilisation_gpus_are_not_idle() {
     let rules = rules_of(
         "rules: [{ alert: Idle, metric: gpu.idle.ratio, by: [queue], above: 50%, annotations: { summary: x } }]",
     );

@@ -137,7 +137,7 @@ fn jobs_above_a_lowered_quota_are_preempted_for_those_within_theirs_and_no_more(
 }
 
 #[test]
-fn what_lies_above_limits_and_is_lent_by_nobody_is_excess() {
+fn use_above_limits_that_no_share_lends_is_excess() {
     let mut scheduler = scheduler(quotas(&[("a", 6.0, Sharing::Lend), ("b", 4.0, Sharing::Lend)]), Delays::NONE);
     scheduler.submit(wish(0, Some("a"), 6, 600)).unwrap();
     scheduler.submit(wish(0, Some("b"), 3, 600)).unwrap();

@@ -170,7 +170,7 @@ fn a_head_that_blocks_for_too_long_is_terminated_and_what_is_behind_it_goes() {
 }
 
 #[test]
-fn asking_for_instances_again_does_not_start_the_time_limit_anew() {
+fn requesting_instances_again_does_not_restart_the_time_limit() {
     let mut setup = setup(InstanceType::ANY, 2.0, Policy::Fifo);
     setup.queues[0].time_limits = vec![limit(Blocked::InstanceCapacity, 20)];
     setup.outages = vec![Outage { unit: TYPE.into(), from: START, to: None }];
@@ -213,7 +213,7 @@ fn what_sagemaker_refuses_fails_when_it_is_dispatched_and_holds_nothing() {
 }
 
 #[test]
-fn transitions_tell_what_happened_and_since_when() {
+fn transitions_have_the_kind_and_the_time() {
     let shares = [("lends", 1.0, BORROWS), ("borrows", 1.0, BORROWS)];
     let mut scheduler = scheduler(quotas(&shares), Delays::NONE);
     scheduler.keep_transitions(minute(1));
