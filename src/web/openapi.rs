@@ -30,14 +30,15 @@ use crate::web::when;
 #[openapi(
     info(
         title = "Trainspotter",
-        description = "What is known of the watched job queues. Times are RFC 3339, durations are in seconds, \
-            `null` means not known. Errors are `{error: {code, message}}`. What changes something is a POST of JSON with \
-            `Authorization: Bearer TOKEN`, of a token that may operate; where a token may read, reading needs one, too."
+        description = "State of the watched job queues. Times are RFC 3339, durations are in seconds, `null` means \
+         unknown. Errors have the form `{error: {code, message}}`. Changes are POST requests with a \
+         JSON body and `Authorization: Bearer TOKEN`, of a token with `may: operate`. Once a token \
+         with `may: read` is configured, reading requires a token too."
     ),
     tags(
-        (name = "figures", description = "Tables of the latest tick"),
-        (name = "alerts", description = "What the rules raised"),
-        (name = "jobs", description = "Jobs one by one"),
+        (name = "figures", description = "Metrics of the latest tick, as tables"),
+        (name = "alerts", description = "Alerts of the rules"),
+        (name = "jobs", description = "Single jobs"),
         (name = "operation", description = "Silences, undelivered notifications and test notifications"),
         (name = "service", description = "The service itself"),
     )
