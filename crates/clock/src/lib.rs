@@ -121,7 +121,7 @@ impl Clock {
     pub fn record_date(&self, sent: Mark, date: Timestamp) {
         if let Some(reference) = self.reference {
             let received = self.uncorrected();
-            reference.record_date(received - self.since(sent), received, date, self.moved_millis());
+            reference.record(received - self.since(sent), received, date, self.moved_millis());
         }
     }
 
