@@ -156,7 +156,7 @@ async fn what_cannot_be_written_or_read_loses_nothing() {
     let place = folder.path().join("place");
     std::fs::write(&place, "x").unwrap();
     let error = archive(&place, &store).await.unwrap_err().to_string();
-    assert!(error.contains("cannot be used"), "{error}");
+    assert!(error.contains("cannot use the folder"), "{error}");
     assert_eq!(waits().await, 2);
 
     // A broken file is neither overwritten nor lost.

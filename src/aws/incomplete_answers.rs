@@ -134,7 +134,7 @@ mod tests {
                 ("{}", "the response lacks"),
                 (r#"{"message": "sorry"}"#, "an error without a code: sorry"),
                 (r#"{"__type": "com.amazon#ServerException", "message": "sorry"}"#, "ServerException: sorry"),
-                ("<html><body>Sign in</body></html>", "not AWS's, it begins with \"<html><body>Sign in"),
+                ("<html><body>Sign in</body></html>", "not AWS's; it begins with \"<html><body>Sign in"),
                 ("[]", "not AWS's"),
             ] {
                 let why = check(operation, body.as_bytes()).unwrap_err().to_string();

@@ -174,7 +174,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 
 fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{file}: unreadable: {error}")))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{file}: cannot be read: {error}")))?;
     scenario::parse(&file, &text).map_err(Failure::usage)
 }
 

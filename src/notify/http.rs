@@ -200,8 +200,8 @@ mod tests {
         check("http://127.0.0.1:80", "loopback");
         check("http://127.1", "loopback");
         check("ftp://example.com", "not ftp://");
-        check("http://:80", "cannot be read");
-        check("example.com", "cannot be read");
+        check("http://:80", "invalid URL");
+        check("example.com", "invalid URL");
     }
 
     async fn attempt(http: &Http) -> Failure {

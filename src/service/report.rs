@@ -125,7 +125,7 @@ impl Sources {
                 }
             })
             .await?;
-            notes.extend(read.unreadable.into_iter().map(|problem| format!("left out: {problem}")));
+            notes.extend(read.unreadable.into_iter().map(|problem| format!("skipped: {problem}")));
             if read.more_unreadable > 0 {
                 notes.push(format!("skipped {} more unreadable files", read.more_unreadable));
             }

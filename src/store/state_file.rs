@@ -54,11 +54,11 @@ impl StateFile {
     pub(super) fn claim(path: &Path) -> Result<Self, StoreError> {
         for _ in 0..ATTEMPTS {
             let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
-            let file = opened.map_err(|error| unusable("opened", &error))?;
+            let file = opened.map_err(|error| unusable("open", &error))?;
             if !lock::take(&file)? {
                 return Err(StoreError::InUse);
             }
-            let identity = Identity::from(&file.metadata().map_err(|error| unusable("looked at", &error))?);
+            let identity = Identity::from(&file.metadata().map_err(|error| unusable("inspect", &error))?);
             // Another service may have moved the file aside before this one had the lock.
             if Identity::at(path).is_ok_and(|found| found == identity) {
                 return Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: Some(file) });
@@ -69,7 +69,7 @@ impl StateFile {
 
     /// Records the identity of an open file without a lock, for tools beside a service.
     pub(super) fn seen(path: &Path) -> Result<Self, StoreError> {
-        let identity = Identity::at(path).map_err(|error| unusable("looked at", &error))?;
+        let identity = Identity::at(path).map_err(|error| unusable("inspect", &error))?;
         Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: None })
     }
 
@@ -82,7 +82,7 @@ impl StateFile {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some(StoreError::Replaced("it was deleted while the service ran".to_owned()))
             }
-            Err(error) => Some(unusable("looked at", &error)),
+            Err(error) => Some(unusable("inspect", &error)),
         }
     }
 }

@@ -200,7 +200,7 @@ async fn a_report_that_cannot_be_built_has_advice() {
     }
     let (ended, text, error) = said(&["report", "--archive", &empty, "--from", "2026-10-01"]).await;
     assert_eq!((ended, error.as_str()), (Some(0), ""));
-    assert!(text.contains("left out: jobs/v1/day=2026-11-01/own.parquet cannot be read"), "{text}");
+    assert!(text.contains("skipped: jobs/v1/day=2026-11-01/own.parquet cannot be read"), "{text}");
 }
 
 /// Compares a row with the simulator's truth, with a tolerance of one poll where only polls show it.

@@ -201,7 +201,7 @@ async fn invalid_arguments_exit_64_and_list_the_valid_ones() {
         (&["explain", ""], "a job is required"),
         (&["explain", "  "], "a job is required"),
         (&["cost", "--recorded", &text], "--config"),
-        (&["cost", "--config", &config, "--recorded", "nope.db"], "--recorded: nope.db cannot be read"),
+        (&["cost", "--config", &config, "--recorded", "nope.db"], "--recorded: cannot read nope.db"),
         (&["cost", "--config", &config, "--recorded", &text], "is no state file"),
         (&["what-if", "--recorded", "nope.db"], "nope.db"),
         (&["what-if", "--trace", "nope.csv"], "nope.csv: cannot be read"),

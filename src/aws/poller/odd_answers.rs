@@ -205,7 +205,7 @@ async fn an_entry_that_cannot_be_read_costs_only_itself() {
     assert_eq!(known, [("p", false), ("q", true)]);
     let failed = failures(&observations);
     let expected =
-        "topology p: DescribeServiceEnvironments: p cannot be read: capacityLimits: maxCapacity is 800000000000";
+        "topology p: DescribeServiceEnvironments: p is unreadable: capacityLimits: maxCapacity is 800000000000";
     assert!(matches!(failed.as_slice(), [one] if one.starts_with(expected)), "{failed:?}");
     let shown = shown(&observations);
     assert!(shown.contains(&"in flight p".to_owned()) && shown.contains(&"in flight q".to_owned()), "{shown:?}");

@@ -200,7 +200,7 @@ fn a_service_starts_without_a_file_and_takes_it_as_soon_as_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("not/there/state.db");
     let mut store = serve(&missing);
-    goes_on_in_memory(&mut store, &later(0), "cannot be opened");
+    goes_on_in_memory(&mut store, &later(0), "cannot open it");
     fs::create_dir_all(missing.parent().unwrap()).unwrap();
     is_back(store, &missing, &later(30));
 
@@ -208,7 +208,7 @@ fn a_service_starts_without_a_file_and_takes_it_as_soon_as_it_can() {
     let folder_in_its_place = folder.path().join("folder.db");
     fs::create_dir(&folder_in_its_place).unwrap();
     let mut store = serve(&folder_in_its_place);
-    goes_on_in_memory(&mut store, &later(0), "cannot be opened");
+    goes_on_in_memory(&mut store, &later(0), "cannot open it");
     fs::remove_dir(&folder_in_its_place).unwrap();
     is_back(store, &folder_in_its_place, &later(30));
 }
