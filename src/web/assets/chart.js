@@ -50,7 +50,7 @@ export function chart(host, spec) {
   const shown = series.filter(({ values }) => values.some((value) => value !== null));
   const caption = el("figcaption", {}, title);
   if (shown.length === 0) {
-    host.replaceChildren(el("figure", { class: "chart" }, caption, el("p", { class: "empty" }, spec.empty ?? "Nothing was recorded in this time.")));
+    host.replaceChildren(el("figure", { class: "chart" }, caption, el("p", { class: "empty" }, spec.empty ?? "No data in this period.")));
     return;
   }
   const [moments, columns] = withGaps(at, shown.map(({ values }) => values), spec.step);

@@ -99,7 +99,7 @@ function head(job, now) {
       ["Preemptions left", isOver ? null : left(job.preemptions_left, "unlimited")],
       ["Attempt ends at its time limit", ends ? moment(ends, now) : null],
       ["Ended by the queue's time limit", job.time_limit_at ? moment(job.time_limit_at, now) : null],
-      ["AWS says", job.status_reason],
+      ["Status reason", job.status_reason],
       ["Id", el("code", {}, job.id)],
     ]),
   ];
@@ -120,7 +120,7 @@ const EVIDENCE = [["needs", "It needs"], ["free", "Free in the queue"], ["share_
 function why({ reason, evidence, permanent }) {
   const given = EVIDENCE.filter(([key]) => evidence[key] !== null);
   return el("div", { class: "panel inset" },
-    el("p", {}, el("strong", {}, reasonWords(reason)), permanent ? el("span", { class: "not-ok" }, " It cannot start until somebody changes it or the set-up.") : null),
+    el("p", {}, el("strong", {}, reasonWords(reason)), permanent ? el("span", { class: "not-ok" }, " It cannot start unless the job or the setup changes.") : null),
     given.length ? facts(given.map(([key, words]) => [words, unitWords(evidence[key], evidence.unit)])) : null);
 }
 
@@ -198,7 +198,7 @@ function hostRows(hosts) {
 function failed({ category, words, next_step: next }, job) {
   return el("div", { class: "panel advice" },
     el("p", {}, el("strong", {}, categoryWords(category)), `: ${words}.`), el("p", {}, el("strong", {}, "Who can fix it: "), whoCanFix(category)),
-    el("p", {}, el("strong", {}, "Next: "), next), job.status_reason ? el("p", { class: "faint" }, `AWS says: ${job.status_reason}`) : null);
+    el("p", {}, el("strong", {}, "Next: "), next), job.status_reason ? el("p", { class: "faint" }, `Status reason: ${job.status_reason}`) : null);
 }
 
 function attemptRows(attempts) {
@@ -206,8 +206,8 @@ function attemptRows(attempts) {
   return table("Attempts as AWS lists them", [
     { title: "Began to run", cell: ({ started_at: time }) => at(time) },
     { title: "Ended", cell: ({ stopped_at: time }) => at(time) },
-    { title: "How", cell: ({ preempted, stopped_at: time }) => (preempted ? "preempted" : time ? "ended" : "goes on") },
-    { title: "AWS says", cell: ({ status_reason: reason }) => (reason ? el("span", { class: "wraps" }, reason) : "") },
+    { title: "How", cell: ({ preempted, stopped_at: time }) => (preempted ? "preempted" : time ? "ended" : "running") },
+    { title: "Status reason", cell: ({ status_reason: reason }) => (reason ? el("span", { class: "wraps" }, reason) : "") },
     { title: "Training job", cell: ({ training_job: name }) => (name ? el("span", { class: "wraps" }, name) : "") },
   ], attempts);
 }

@@ -42,7 +42,7 @@ function draw(data, tick) {
   const troubled = sorted.filter(({ state }) => state === "firing").map(({ labels }) => labels.queue);
   fill("queues", [queues, data.waterfall, troubled], () => queueCards(queues, data.waterfall, troubled));
   fill("waiting", [reasons, queues, data.estimates], () => waiting(reasons, data.estimates));
-  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The ledger does not answer now.")));
+  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The job list is unavailable.")));
   document.getElementById("reserved-section").hidden = data.reserved.length === 0;
   fill("reserved", [data.reserved], () => reserved(data.reserved));
   fill("failures", [data.failures], () => failures(data.failures));

@@ -63,7 +63,7 @@ function draw(data, tick) {
   drawPast(data.histories);
   fill("shares", [own(data.shares)], () => shareRows(own(data.shares)));
   fill("waiting", [own(data.reasons)], () => reasons(own(data.reasons)));
-  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The ledger does not answer now.")));
+  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The job list is unavailable.")));
   const lent = data.loans.filter((row) => row.queue === QUEUE && (SHARE === null || row.lender === SHARE || row.borrower === SHARE));
   document.getElementById("loans-section").hidden = lent.length === 0;
   fill("loans", [lent], () => loans(lent));
@@ -83,7 +83,7 @@ function choose(rows) {
 function head(queue, share, estimate, waits) {
   const where = whereaboutsWords(queue);
   const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE, queue), QUEUE), ` / ${SHARE}`)), where ? el("span", { class: "faint" }, where) : null, queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
-  if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. What was recorded of it is below.")];
+  if (!queue) return [title, el("p", { class: "lead" }, "This queue is no longer watched. Its recorded history is below.")];
   // Of a share without a quota no row may be there.
   const jobs = SHARE === null ? queue.jobs : share?.jobs ?? {};
   const oldest = SHARE === null ? queue.oldest_wait_seconds : share?.oldest_wait_seconds ?? null;
@@ -108,13 +108,13 @@ function drawPast(histories) {
   const again = () => reload();
   const charts = el("div", { class: "charts" });
   host.replaceChildren(picker(chosen, again), charts, fired(alerts));
-  if (views === null) charts.append(empty("History is not available now: the request was too large, or the state file cannot be read. Try a shorter time range."));
+  if (views === null) charts.append(empty("History is not available now: the request was too large, or the state file is unreadable. Try a shorter time range."));
   else overTime(charts, { views, chosen, alerts, share: SHARE, onZoom: again });
 }
 
 /** What is marked on the charts, for those who do not see them or want to go there. */
 function fired(alerts) {
-  if (alerts.length === 0) return empty("No alert fired in this time.");
+  if (alerts.length === 0) return empty("No alert fired in this period.");
   const item = (alert) => el("li", {}, link(alertPath(alert.id), alert.rule), el("span", { class: "faint" }, ` ${alert.labels.share ?? ""} at ${alert.fired_at?.slice(0, 16).replace("T", " ") ?? ""} UTC`));
   return el("details", { class: "fired" }, el("summary", {}, `${count(alerts.length, "alert")} fired in this time`), el("ul", {}, ...alerts.slice(0, 100).map(item)));
 }

@@ -34,7 +34,7 @@ async function load() {
 }
 
 function draw({ query, queues, report, wrong }) {
-  layOut(el("h1", {}, "What if"), el("p", { class: "lead" }, "The past that is kept is replayed as it was, and then with changes."), place("form"), place("answer"));
+  layOut(el("h1", {}, "What if"), el("p", { class: "lead" }, "Replays the recorded past, unchanged and with changes."), place("form"), place("answer"));
   fill("form", [query, queues.map(({ queue }) => queue)], () => form(queues));
   if (wrong) return fill("answer", [wrong], () => el("p", { class: "banner" }, wrong));
   return fill("answer", [report], () => answer(report));
