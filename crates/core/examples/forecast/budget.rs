@@ -1,4 +1,4 @@
-//! What a forecast costs.
+//! CPU time of a forecast.
 
 use std::collections::BTreeMap;
 use std::io::{Result, Write};
@@ -36,7 +36,7 @@ forecast every 43 minutes."
     )
 }
 
-/// Seconds that this thread has spent on a CPU; `None` where the system does not say, and time that passes has to do.
+/// CPU seconds of this thread; `None` if the system does not provide them, so that wall time is used instead.
 fn cpu_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)

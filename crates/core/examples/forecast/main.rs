@@ -1,8 +1,9 @@
-//! How good forecasts are: `cargo run --release -p trainspotter-core --example forecast > docs/FORECAST.md`.
+//! Measures the accuracy of forecasts: `cargo run --release -p trainspotter-core --example forecast >
+//! docs/FORECAST.md`.
 //!
-//! `TRAINSPOTTER_TRACES` names a folder with traces (`../shared/data/traces` unless given); without it only synthetic work is tested. Other
-//! traces are tested alone where their files are named: `--example forecast -- mine.csv`. Any other argument is a part of the names of the
-//! cases that are tested.
+//! `TRAINSPOTTER_TRACES` names a folder with traces (default `../shared/data/traces`); if it does not exist, only
+//! synthetic workloads are tested. Arguments that are files are tested instead: `--example forecast -- mine.csv`. Any
+//! other argument selects cases by a part of their name.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
@@ -24,10 +25,10 @@ use crate::workload::Workload;
 
 const POLICIES: [&str; 3] = ["FIFO", "fair share", "quota shares"];
 
-/// Seeds of synthetic work.
+/// Seeds of synthetic workloads.
 const SEEDS: [u64; 4] = [11, 12, 13, 14];
 
-/// The record by the minute of the folder of traces.
+/// The per-minute record in the folder of traces.
 const MINUTES: &str = "helios_earth_vc_minutes_2020-05.csv";
 
 fn main() -> std::io::Result<()> {
@@ -42,7 +43,7 @@ fn main() -> std::io::Result<()> {
     };
     let results = run(cases.into_iter().filter(is_wanted).collect());
     if results.is_empty() {
-        writeln!(std::io::stderr(), "no case is named so, and no file of this name is there")?;
+        writeln!(std::io::stderr(), "no case matches, and there is no such file")?;
         std::process::exit(64);
     }
     report::head(&mut out, &results)?;
@@ -51,7 +52,7 @@ fn main() -> std::io::Result<()> {
     budget::measure(&mut out)
 }
 
-/// The traces of the folder, the record by the minute, and synthetic work.
+/// The traces in the folder, the per-minute record, and synthetic workloads.
 fn standard() -> Vec<Workload> {
     let folder =
         std::env::var("TRAINSPOTTER_TRACES").map_or_else(|_| PathBuf::from("../shared/data/traces"), PathBuf::from);

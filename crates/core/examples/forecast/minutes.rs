@@ -1,5 +1,5 @@
-//! A record by the minute of what each share runs and waits for, as a workload: what is more than in the minute before was submitted, what is less
-//! has ended. Which of its jobs has ended is drawn.
+//! Converts a per-minute record of running and waiting jobs by share to a workload: an increase is a submission, a
+//! decrease is an end. Which job of the share ended is drawn at random.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::workload::{START, Workload, WorkloadJob};
 /// GPUs of one instance.
 const GPUS: f64 = 8.0;
 
-/// GPUs of one job, at most: jobs that come in the same minute cannot be distinguished anyway.
+/// Maximum GPUs of one job: jobs of the same minute cannot be distinguished.
 const MOST_GPUS: f64 = 64.0;
 
 struct Open {
@@ -22,7 +22,7 @@ struct Open {
     gpus: f64,
 }
 
-/// One share, with the jobs that run before those that wait.
+/// One share: its running jobs, then its waiting jobs.
 #[derive(Default)]
 struct OfShare {
     open: Vec<Open>,
@@ -30,7 +30,7 @@ struct OfShare {
 }
 
 impl OfShare {
-    /// Takes in a minute; the jobs that have ended, with how long they ran.
+    /// Applies a minute. Returns the jobs that ended, with their run times.
     fn take(
         &mut self,
         now: f64,
@@ -57,7 +57,7 @@ impl OfShare {
     }
 }
 
-/// A record with the columns `time, vc, running_gpus, pending_gpus, running_gpu_jobs, pending_gpu_jobs`.
+/// Parses a record with the columns `time, vc, running_gpus, pending_gpus, running_gpu_jobs, pending_gpu_jobs`.
 pub fn workload(path: &Path) -> Option<Workload> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut lines = text.lines();

@@ -1,4 +1,4 @@
-//! A workload run through the scheduler, with a forecast at regular times from what was known then.
+//! Runs a workload through the scheduler, and makes forecasts at regular times from what is known then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use trainspotter_core::scheduler::{
 
 use crate::workload::{Workload, WorkloadJob};
 
-/// An estimate of the part that is tested, with what came true and what simpler means would have said, in seconds.
+/// A tested estimate with the actual start and two simpler predictions, in seconds.
 #[derive(Clone, Debug)]
 pub struct Tested {
     pub share: ShareName,
@@ -21,28 +21,28 @@ pub struct Tested {
     pub actual: f64,
     pub mean_of_day: f64,
     pub plan: f64,
-    /// How long the job had waited then.
+    /// Wait of the job at the time of the estimate.
     pub age: f64,
-    /// Waits of the share in the day before: so many quantiles, evenly apart.
+    /// Evenly spaced quantiles of the share's waits in the day before.
     pub waits: Vec<f64>,
 }
 
-/// Runs of one forecast: fewer than the service makes, so that the measurement does not take hours.
+/// Runs of one forecast: fewer than in the service, so that the measurement does not take hours.
 pub const TESTED_RUNS: usize = 30;
 
-/// Forecasts over a workload, at every so many submissions.
+/// Number of forecasts over a workload, evenly spaced over its submissions.
 pub const MOMENTS: usize = 120;
 
-/// So long after a submission a forecast is made: jobs that start at once have started by then, and do not wait.
+/// Delay of a forecast after a submission, so that jobs that start at once no longer wait.
 const AFTER_SUBMISSION: Duration = Duration::from_secs(60);
 
-/// The part of the submissions that is only learnt from, and the part before what is tested.
+/// Fractions of the submissions: for training, and before the tested part.
 const SPLIT: (f64, f64) = (0.4, 0.6);
 
-/// Quantiles of past waits that are kept with an estimate.
+/// Number of quantiles of past waits stored with an estimate.
 const WAIT_QUANTILES: usize = 101;
 
-/// Estimates of one job that are tested, at most: as many as the service keeps.
+/// Maximum tested estimates of one job, as in the service.
 const MAX_OF_JOB: usize = 8;
 
 struct Made {
@@ -55,7 +55,7 @@ struct Made {
     waits: Vec<f64>,
 }
 
-/// What is known while a workload is replayed.
+/// State of a replay.
 struct Replay<'a> {
     workload: &'a Workload,
     scheduler: Scheduler,
@@ -67,14 +67,15 @@ struct Replay<'a> {
     tested: Vec<Tested>,
 }
 
-/// Forecasts over a workload: learns from the first part of the submissions, calibrates over the next one, and tests over the rest.
+/// Makes forecasts over a workload: trains on the first part of the submissions, calibrates on the next one, and
+/// tests on the rest.
 pub fn replay(workload: &Workload, policy: &str) -> Vec<Tested> {
     let setup = workload.setup(policy);
     let Some(begin) = workload.jobs.first().map(|job| job.at) else { return Vec::new() };
     let mut scheduler = Scheduler::new(setup.clone(), 1, begin - Duration::from_secs(1));
     let is_fifo = policy == "FIFO";
     for job in &workload.jobs {
-        // What a queue refuses never existed.
+        // Rejected submissions are ignored.
         let _ = scheduler.submit(submission(job, is_fifo));
     }
     scheduler.keep_transitions(begin - Duration::from_secs(1));
@@ -96,7 +97,7 @@ pub fn replay(workload: &Workload, policy: &str) -> Vec<Tested> {
         replay.advance(now);
         replay.forecast(now, part >= SPLIT.1);
     }
-    // What waits at the end is judged too, as far as it starts at all.
+    // Jobs that wait at the end are tested too, if they ever start.
     replay.advance(begin + workload.span() * 3);
     replay.tested
 }
@@ -158,7 +159,7 @@ impl Replay<'_> {
         for made in self.made.remove(&number).unwrap_or_default() {
             let [low, middle, high] = made.ends;
             let Made { share, mean_of_day, plan, age, waits, .. } = made;
-            // As for estimates, later than is looked at is the same.
+            // As for estimates, all times beyond the horizon are equal.
             let actual = at.seconds_since(made.at).min(HORIZON.as_secs_f64());
             self.tested.push(Tested { share, low, middle, high, actual, mean_of_day, plan, age, waits });
         }
@@ -220,7 +221,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Notes the estimates that are due, as the service keeps them.
+    /// Records the estimates that are due, by the rule of the service.
     fn note(&mut self, world: &World, numbers: &[usize], open: &[Job]) {
         let plan = run(&self.planned(world, open), 1);
         let horizon = HORIZON.as_secs_f64();
@@ -255,7 +256,7 @@ impl Replay<'_> {
         }
     }
 
-    /// The mean of the waits of each share in the day before, and quantiles of them.
+    /// Mean and quantiles of each share's waits in the day before.
     fn past_waits(&self) -> BTreeMap<ShareName, (f64, Vec<f64>)> {
         let mut of_shares: BTreeMap<ShareName, Vec<f64>> = BTreeMap::new();
         for (_, share, wait) in &self.waits {
@@ -270,8 +271,8 @@ impl Replay<'_> {
         of_shares.into_iter().map(summary).collect()
     }
 
-    /// The same world as a planner sees it that knows nothing but requested time limits: 30 minutes times a power of two, and at least half as
-    /// much again as the job takes.
+    /// The same world for a planner that knows only requested time limits: 30 minutes times a power of two, at least
+    /// 1.5 times the run time.
     fn planned(&self, world: &World, open: &[Job]) -> World {
         let limits: BTreeMap<_, _> = open.iter().map(|job| (&job.id, self.limit(job.number))).collect();
         let with_limit = |job: &OpenJob| {

@@ -35,14 +35,14 @@ const HEAD: &str = "## How an estimate is made
 
 ## Queries
 
-- `GET /api/v1/jobs/{id}` returns `start`: the interval, what it rests on, what would change it, and how often such intervals were right. Without an interval,
+- `GET /api/v1/jobs/{id}` returns `start`: the interval, its basis, what would change it, and how often such intervals were right. Without an interval,
   `outlook` gives the reason: `never` (the job cannot start with this setup), `too_little_history`, `too_far_back` or `not_made_yet`.
 - `rough` marks an interval that is not reliable yet (fewer than 100 estimates were followed by a start, or all of them within six hours), or a share where fewer
   than 70 % of intervals were right.
 - `trainspotter when --queue Q --share S --instances 4 --type ml.p5.48xlarge --priority 10`, and `GET /api/v1/when` with the same parameters, estimate the start
   of a job that is not submitted yet. A job that can never start gets that answer at once, with the capacity of the queue.
 - `forecast.coverage` and `forecast.error` report the accuracy by queue and share. [Rules](RULES.md) can use `job.start.estimate` and `job.start.late`.
-- The state file and its log keep what was learnt, and the estimates of jobs that still wait. A restart or a takeover changes no estimate.
+- The state file and its log keep what was learned and the pending estimates, so a restart or a takeover changes no estimate.
 
 ## What if
 

@@ -1,5 +1,5 @@
-//! Seeded work. What kind of work it is depends on the seed too: how many shares there are, how long and how unevenly long jobs run, whether they
-//! come in bursts, by which rhythm, and how busy it is.
+//! Synthetic workloads. The seed determines the number of shares, the run times and their spread, bursts, the daily
+//! rhythm and the load.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::workload::{START, Workload, WorkloadJob};
 
 const JOBS: usize = 4_500;
 
-/// What jobs do; one name each.
+/// Job names by kind of work.
 const NAMES: [&str; 8] = ["eval", "tune", "train", "sweep", "etl", "embed", "distil", "rank"];
 
 /// Instances of one job.
@@ -18,23 +18,23 @@ const SIZES: [f64; 5] = [1.0, 1.0, 2.0, 4.0, 8.0];
 /// Submissions an hour, by day.
 const RATE: f64 = 20.0;
 
-/// A kind of work.
+/// Parameters of a workload.
 struct Kind {
-    /// How busy each share is.
+    /// Load of each share.
     shares: Vec<f64>,
     owners: usize,
-    /// The usual runtime and the size of jobs of each name.
+    /// Typical run time and size of the jobs of each name.
     names: Vec<(f64, f64)>,
-    /// By what factor the jobs of each owner of each share take longer.
+    /// Run time factor of each owner of each share.
     of_owners: Vec<f64>,
     /// The standard deviation of the logarithm of runtimes.
     spread: f64,
-    /// Jobs that come at once, on average.
+    /// Mean size of a burst.
     burst: usize,
-    /// How much comes at night and at weekends, as a part of what comes by day.
+    /// Submissions at night and at weekends, as a fraction of those by day.
     nights: f64,
     weekends: f64,
-    /// The part of the capacity that is asked for.
+    /// Load as a fraction of the capacity.
     load: f64,
 }
 
@@ -68,7 +68,7 @@ impl Kind {
     }
 }
 
-/// The work of a seed.
+/// The workload of a seed.
 pub fn workload(seed: u64) -> Option<Workload> {
     let mut random = Random(seed.wrapping_mul(7_919));
     let kind = Kind::of(&mut random);

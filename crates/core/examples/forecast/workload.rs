@@ -1,4 +1,4 @@
-//! What forecasts are tested on: jobs with the capacity and the queue that they are run on, and traces of them.
+//! Workloads for the measurement: jobs with their capacity and queue, from traces or generated.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use trainspotter_core::scheduler::{Delays, QueueSetup, Setup};
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub const TYPE: &str = "ml.p5.4xlarge";
 
-/// The part of the time in which the jobs of a trace would find the capacity that they are given, if none had to wait.
+/// Fraction of the time in which the capacity would suffice for the jobs of a trace if none had to wait.
 const ENOUGH_FOR: f64 = 0.9;
 
-/// Jobs of a trace that are run, at most: the first.
+/// Maximum jobs of a trace: the first.
 const MAX_JOBS: usize = 10_000;
 
-/// One in so many jobs comes long before or after the others, at each end, and says nothing of how busy it is.
+/// One in this many jobs, at each end of a trace, is far from the others and is ignored for the load.
 const FAR_OUT: usize = 50;
 
 /// A job of a workload.
@@ -31,7 +31,7 @@ pub struct WorkloadJob {
     pub seconds: f64,
 }
 
-/// Jobs, in the order of their submission, with the capacity that they are run on.
+/// Jobs in submission order, with their capacity.
 #[derive(Clone, Debug)]
 pub struct Workload {
     pub name: String,
@@ -40,7 +40,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Jobs of a trace, on as many instances as would be enough for most of the time.
+    /// The jobs of a trace, on enough instances for most of the time.
     pub fn of_trace(name: &str, mut jobs: Vec<WorkloadJob>) -> Option<Self> {
         jobs.sort_by_key(|job| job.at);
         jobs.truncate(MAX_JOBS);
@@ -69,7 +69,7 @@ impl Workload {
         Some(Self { name: name.to_owned(), capacity: reached?.0.max(largest), jobs })
     }
 
-    /// Jobs that ask for this part of the capacity.
+    /// Jobs with this load as a fraction of the capacity.
     pub fn of(name: &str, mut jobs: Vec<WorkloadJob>, load: f64) -> Option<Self> {
         jobs.sort_by_key(|job| job.at);
         let span = jobs.last()?.at.seconds_since(jobs.first()?.at).max(1.0);
@@ -85,7 +85,7 @@ impl Workload {
         }
     }
 
-    /// The queue that the jobs are submitted to, by the name of a policy.
+    /// The queue of the jobs, by the name of its policy.
     pub fn setup(&self, policy: &str) -> Setup {
         let mut shares: Vec<(ShareName, f64, f64)> = Vec::new();
         for job in &self.jobs {
@@ -124,8 +124,8 @@ impl Workload {
     }
 }
 
-/// A trace with a header and `job_id, share, num_gpu, submit_s` and either `duration_s` or `start_s, end_s`; `owner` and `name`, if there are any.
-/// Jobs that never started are left out.
+/// A trace with a header and `job_id, share, num_gpu, submit_s` and either `duration_s` or `start_s, end_s`; `owner`
+/// and `name`, if present. Jobs that never started are skipped.
 pub fn trace(path: &Path) -> Option<Workload> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut lines = text.lines();
