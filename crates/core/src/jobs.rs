@@ -165,7 +165,7 @@ impl Ledger {
             job.seen_at = at.earliest;
             let mut is_changed = coverage.judge(job);
             if job.wants_description_since.is_some() {
-                is_changed |= job.tell_unless_awaited(at.earliest, &mut self.events);
+                is_changed |= job.emit_unless_awaited(at.earliest, &mut self.events);
             }
             self.unsaved.add_if(is_changed, job);
             if job.has_left() && !coverage.missing.contains_key(&seen.id) {

@@ -52,7 +52,7 @@ impl Index {
         if job.has_left() {
             return;
         }
-        self.tell_move(job, true);
+        self.record_move(job, true);
         let lanes = match self.lanes.get_mut(&latest.queue) {
             Some(lanes) => lanes,
             None => self.lanes.entry(latest.queue.clone()).or_default(),
@@ -74,10 +74,10 @@ impl Index {
                 self.forget(job);
             }
             // Whatever follows of it, it comes from where it was.
-            self.tell_move(job, true);
-            return self.tell_move(job, false);
+            self.record_move(job, true);
+            return self.record_move(job, false);
         }
-        self.tell_move(job, false);
+        self.record_move(job, false);
         let Some(lanes) = self.lanes.get_mut(&latest.queue) else { return };
         let Some(lane) = lanes.get_mut(&latest.share) else { return };
         lane.remove(job);
@@ -141,7 +141,7 @@ impl Index {
         self.ended.get(queue).into_iter().flatten().map(|(status, count)| (status, *count))
     }
 
-    fn tell_move(&mut self, job: &Job, came: bool) {
+    fn record_move(&mut self, job: &Job, came: bool) {
         if job.status().is_waiting() {
             let (queue, share) = (job.queue().clone(), job.share().cloned());
             self.moves.push(Move { id: job.latest.id.clone(), queue, share, class: Class::of(job), came });

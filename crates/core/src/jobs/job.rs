@@ -104,7 +104,7 @@ impl Job {
             is_unverified: false,
             whereabouts: Whereabouts::AsSeen,
         };
-        job.tell_again(events);
+        job.emit_again(events);
         job.observe(JobSeen { details, ..seen }, at, events);
         job
     }
@@ -188,26 +188,26 @@ impl Job {
         self.seen_at = at;
         if let Some(details) = described {
             self.timeline.learn_attempts(&details.over());
-            self.tell_preemptions(&details, events);
+            self.emit_preemptions(&details, events);
             self.details = Some(details);
             self.described_at = Some(at);
             self.wants_description_since = None;
         }
         self.is_over = self.timeline.current().is_none();
         if self.is_over {
-            self.tell_spans(events);
-            self.tell_end(within.latest, events);
+            self.emit_spans(events);
+            self.emit_end(within.latest, events);
         } else {
-            self.tell_unless_awaited(at, events);
+            self.emit_unless_awaited(at, events);
         }
     }
 
     /// Reports events, unless a pending description can tell more precisely when the attempt of a requeued job ended.
     /// Returns whether there were any.
-    pub(super) fn tell_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) -> bool {
+    pub(super) fn emit_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) -> bool {
         let told_before = events.len();
         if !self.awaits_description(at) {
-            self.tell_spans(events);
+            self.emit_spans(events);
         }
         events.len() > told_before
     }
@@ -243,7 +243,7 @@ impl Job {
         self.whereabouts = Whereabouts::AsSeen;
         self.is_over = true;
         self.seen_at = within.earliest;
-        self.tell_spans(events);
+        self.emit_spans(events);
         events.push(self.event(at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
     }
 
@@ -322,13 +322,13 @@ impl Job {
     pub(super) fn unreported_since(&self) -> Option<Timestamp> {
         let spans = self.timeline.spans();
         let came_back = spans.iter().rfind(|span| span.phase == Phase::Waiting).map(|span| span.from.earliest);
-        let untold = spans.iter().filter(|span| span.told_at().is_none() && self.told_by(span).is_some());
-        let untold = untold.filter_map(|span| span.to).map(|to| to.earliest).min();
-        came_back.into_iter().chain(untold).min().filter(|_| self.awaits_description(self.seen_at))
+        let unreported = spans.iter().filter(|span| span.reported_at().is_none() && self.event_kind(span).is_some());
+        let unreported = unreported.filter_map(|span| span.to).map(|to| to.earliest).min();
+        came_back.into_iter().chain(unreported).min().filter(|_| self.awaits_description(self.seen_at))
     }
 
     /// Reports the spans that were not reported yet.
-    fn tell_spans(&mut self, events: &mut Vec<Event>) {
+    fn emit_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
             let span = self.timeline.spans().get(index).copied().filter(|span| span.told_at().is_none());
             let Some((at, uncertain_seconds, what)) =
@@ -342,9 +342,9 @@ impl Job {
     }
 
     /// Reports again what an earlier run has reported but may not have counted.
-    fn tell_again(&self, events: &mut Vec<Event>) {
+    fn emit_again(&self, events: &mut Vec<Event>) {
         let reported = |span: &Span| {
-            let event = self.event(span.told_at()?, self.told_by(span)?);
+            let event = self.event(span.reported_at()?, self.event_kind(span)?);
             Some(Event { uncertain_seconds: span.uncertain_seconds(), ..event })
         };
         events.extend(self.timeline.spans().iter().filter_map(reported));
@@ -352,9 +352,9 @@ impl Job {
 
     /// Reports what an earlier run has reported but not counted: events after `counted_until`, and preemptions beyond
     /// the number it saved as counted.
-    pub(super) fn tell_uncounted(&mut self, counted_until: Timestamp, events: &mut Vec<Event>) {
+    pub(super) fn emit_uncounted(&mut self, counted_until: Timestamp, events: &mut Vec<Event>) {
         let told_before = events.len();
-        self.tell_again(events);
+        self.emit_again(events);
         if self.is_over {
             let at = self.seen_at;
             // AWS returns the end time of every ended job that it still knows.
@@ -362,19 +362,19 @@ impl Job {
                 let ended_at = self.timeline.spans().last().and_then(|span| span.to).map_or(at, |to| to.latest);
                 events.push(self.event(ended_at, EventKind::Ended { outcome: Outcome::Vanished, gpu_seconds: None }));
             } else {
-                self.tell_end(at, events);
+                self.emit_end(at, events);
             }
         }
         let mut uncounted = events.split_off(told_before);
         uncounted.retain(|event| event.at > counted_until);
         events.append(&mut uncounted);
         if let Some(details) = self.details.clone() {
-            self.tell_preemptions(&details, events);
+            self.emit_preemptions(&details, events);
         }
     }
 
     /// The event at the end of a span; `None` while it is open, or if it is not counted.
-    fn told_by(&self, span: &Span) -> Option<EventKind> {
+    fn event_kind(&self, span: &Span) -> Option<EventKind> {
         let (to, seconds) = (span.to?, span.seconds()?);
         match span.phase {
             Phase::Waiting if self.was_dispatched(span) => {
@@ -405,7 +405,7 @@ impl Job {
         self.timeline.spans().iter().find(dispatched).map_or(0.0, |other| at.seconds_since(other.from.latest))
     }
 
-    fn tell_end(&self, at: Timestamp, events: &mut Vec<Event>) {
+    fn emit_end(&self, at: Timestamp, events: &mut Vec<Event>) {
         let latest = &self.latest;
         let outcome =
             if latest.status == JobStatus::Succeeded { Outcome::Succeeded } else { Outcome::Failed(self.failure()) };
@@ -428,7 +428,7 @@ impl Job {
         FailureCategory::of(self.latest.status_reason.as_deref(), self.latest.terminated, ran)
     }
 
-    fn tell_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
+    fn emit_preemptions(&mut self, details: &JobDetails, events: &mut Vec<Event>) {
         let reported = self.preemptions_reported.unwrap_or_default();
         let counted = details.preemptions.min(JobDetails::MAX_PREEMPTIONS);
         let new = counted.saturating_sub(reported);

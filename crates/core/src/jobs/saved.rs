@@ -284,7 +284,7 @@ impl Ledger {
         }
         let reported_before = self.events.len();
         if let Some(counted_until) = self.counted_until {
-            job.tell_uncounted(counted_until, &mut self.events);
+            job.emit_uncounted(counted_until, &mut self.events);
         }
         let uncounted = preemptions_in(self.events.get(reported_before..).unwrap_or_default());
         // An ended job is kept until its events are counted.

@@ -150,7 +150,7 @@ fn an_end_is_described_where_attempts_may_have_come_before_it_that_nobody_saw() 
     late.forget(minute(75));
     assert_eq!(late.len(), 0);
     late.forget(minute(76));
-    assert_eq!(drawn(&late), "wa1 0-30, sc1 30-~35, st1 ~35-35, ru1 35-50", "as the list told it");
+    assert_eq!(drawn(&late), "wa1 0-30, sc1 30-~35, st1 ~35-35, ru1 35-50", "as listed");
 
     let mut old = Ledger::default();
     old.resume(&[], minute(50));
@@ -182,7 +182,7 @@ fn an_end_is_told_late_where_no_description_comes_and_preemptions_of_long_ago_ar
     let mut ledger = Ledger::default();
     let mut events = |seen, at| ledger.observe(seen, minute(at)).events;
     assert_eq!(events(answer(20, 5, 12, 99), 20), [], "it may have made attempts before this one");
-    assert_eq!(events(answer(24, 5, 12, 99), 36).len(), 2, "as far as lists tell");
+    assert_eq!(events(answer(24, 5, 12, 99), 36).len(), 2, "as far as lists show");
     assert_eq!(events(kept.clone(), 39), [], "a description is awaited");
     assert_eq!(events(kept.clone(), 55).len(), 1, "it ran");
     let stopped = |at| StoppedAttempt { started_at: None, stopped_at: Some(minute(at)), status_reason: None };
@@ -262,8 +262,8 @@ fn many_young_jobs_that_left_are_listed_again_and_few_or_old_ones_described() {
         (questions.jobs.len(), questions.created_after[&queue])
     };
     assert_eq!(questions(19, 10, 21).0, 19, "a few are described");
-    assert_eq!(questions(300, 10, 21), (0, minute(10) - Duration::from_secs(60)), "three pages tell of all of them");
-    assert_eq!(questions(50, 10, 60).0, 50, "what lists did not tell of for long is described");
+    assert_eq!(questions(300, 10, 21), (0, minute(10) - Duration::from_secs(60)), "three pages cover all of them");
+    assert_eq!(questions(50, 10, 60).0, 50, "a job that lists did not cover for long is described");
 }
 
 /// A history: minutes of dispatch, start and end, and the times of polls.

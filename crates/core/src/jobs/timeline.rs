@@ -105,8 +105,8 @@ pub struct Span {
     /// End; `None` while open.
     pub to: Option<Moment>,
     /// Time of the event reported at its end; never changes later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    told_at: Option<Timestamp>,
+    #[serde(rename = "told_at", default, skip_serializing_if = "Option::is_none")]
+    reported_at: Option<Timestamp>,
 }
 
 impl Span {
@@ -116,8 +116,8 @@ impl Span {
     }
 
     /// Time of the event reported at its end; `None` until then.
-    pub(super) fn told_at(&self) -> Option<Timestamp> {
-        self.told_at
+    pub(super) fn reported_at(&self) -> Option<Timestamp> {
+        self.reported_at
     }
 
     /// Duration in seconds, by the upper bounds; `None` while open.
@@ -316,7 +316,7 @@ impl Timeline {
         let began_by = started_at.unwrap_or(stopped_at);
         let is_interrupted = |span: &Span| {
             let is_within = span.from.latest <= began_by && span.to.is_none_or(|to| stopped_at <= to.latest);
-            span.phase == Phase::Waiting && span.told_at.is_none() && is_within && span.from.latest < stopped_at
+            span.phase == Phase::Waiting && span.reported_at.is_none() && is_within && span.from.latest < stopped_at
         };
         let spans = self.spans();
         let Some(index) = spans.iter().position(is_interrupted) else { return };
@@ -425,7 +425,7 @@ fn visit(
     };
     phases.scan(from, move |from, phase| {
         let to = end_of(phase);
-        Some(Span { phase, attempt, from: std::mem::replace(from, to), to: Some(to), told_at: None })
+        Some(Span { phase, attempt, from: std::mem::replace(from, to), to: Some(to), reported_at: None })
     })
 }
 
