@@ -126,13 +126,13 @@ async fn a_day_is_written_once_and_corrected_as_a_whole() {
     assert_eq!(store.call(|store| store.unarchived_days()).await.unwrap(), [], "nothing waits any more");
     let first = std::fs::read(file(folder.path())).unwrap();
     assert_eq!(decoded::<EndedJob>(first.clone()).unwrap().len(), 600);
-    let made = || std::fs::metadata(file(folder.path())).unwrap().modified().unwrap();
-    let made_at = made();
+    let modified = || std::fs::metadata(file(folder.path())).unwrap().modified().unwrap();
+    let made_at = modified();
 
     // The same rows again, as after a crash before they were removed from the store.
     let again = store_with(ticks()).await;
     assert_eq!(archive(folder.path(), &again).await.unwrap(), Written::default());
-    assert_eq!((made(), std::fs::read(file(folder.path())).unwrap()), (made_at, first));
+    assert_eq!((modified(), std::fs::read(file(folder.path())).unwrap()), (made_at, first));
     assert_eq!(again.call(|store| store.unarchived_days()).await.unwrap(), []);
 
     // One late row, and one that is already archived.

@@ -87,13 +87,13 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::usage(format!("--by: `{}` is given twice", twice.1)));
     }
     let is_local = arguments.config.is_some() || arguments.archive.is_some() || arguments.recorded.is_some();
-    let made = if is_local { local(arguments).await? } else { remote(arguments).await? };
+    let built = if is_local { local(arguments).await? } else { remote(arguments).await? };
     let format = if arguments.json { Format::Json } else { arguments.format };
     let shown = match format {
-        Format::Json => serde_json::to_string_pretty(&made).map_err(Failure::failed)?,
-        Format::Text => text(&made),
-        Format::Html => html(&made),
-        Format::Csv => csv(&made).map_err(Failure::failed)?,
+        Format::Json => serde_json::to_string_pretty(&built).map_err(Failure::failed)?,
+        Format::Text => text(&built),
+        Format::Html => html(&built),
+        Format::Csv => csv(&built).map_err(Failure::failed)?,
     };
     match &arguments.output {
         Some(file) => write(file, &shown),

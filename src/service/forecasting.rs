@@ -52,7 +52,7 @@ pub(super) struct Forecasting {
     /// Whether the next world is accepted: the previous forecast is finished, and the thread has paused.
     is_ready: Arc<AtomicBool>,
     /// Change count and time of the last forecast world.
-    made: Option<(u64, Timestamp)>,
+    latest: Option<(u64, Timestamp)>,
     is_off: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Forecasts {
     worlds: mpsc::Receiver<(World, OwnedSemaphorePermit)>,
     turns: ForecastScheduler,
     is_ready: Arc<AtomicBool>,
-    made: mpsc::Sender<Box<Forecast>>,
+    results: mpsc::Sender<Box<Forecast>>,
     /// Share of one core for all targets together.
     cpu_share: f64,
     clock: Clock,
@@ -72,21 +72,21 @@ impl Forecasting {
     /// Creates both ends for a CPU share; 0 disables forecasts.
     pub(super) fn new(
         cpu_share: f64,
-        made: mpsc::Sender<Box<Forecast>>,
+        results: mpsc::Sender<Box<Forecast>>,
         turns: ForecastScheduler,
         clock: Clock,
     ) -> (Self, Forecasts) {
         let (worlds, inbox) = mpsc::channel(1);
         let is_ready = Arc::new(AtomicBool::new(true));
         let (of_task, ready) = (turns.clone(), Arc::clone(&is_ready));
-        let forecasts = Forecasts { worlds: inbox, turns: of_task, is_ready: ready, made, cpu_share, clock };
-        (Self { worlds, turns, is_ready, made: None, is_off: cpu_share <= 0.0 }, forecasts)
+        let forecasts = Forecasts { worlds: inbox, turns: of_task, is_ready: ready, results, cpu_share, clock };
+        (Self { worlds, turns, is_ready, latest: None, is_off: cpu_share <= 0.0 }, forecasts)
     }
 
     /// Offers the current state for a forecast, if it has changed or the last forecast is old, and the task is ready.
     pub(super) fn offer(&mut self, engine: &mut Engine, now: Timestamp) {
         let changes = engine.forecast_changes();
-        let is_new = self.made.is_none_or(|(before, at)| before != changes || now.since(at) >= MAX_FORECAST_AGE);
+        let is_new = self.latest.is_none_or(|(before, at)| before != changes || now.since(at) >= MAX_FORECAST_AGE);
         if self.is_off || !is_new || !self.is_ready.load(Ordering::Acquire) {
             return;
         }
@@ -95,7 +95,7 @@ impl Forecasting {
         let Some(world) = engine.forecast_world(now, None) else { return };
         self.is_ready.store(false, Ordering::Release);
         if self.worlds.try_send((world, turn)).is_ok() {
-            self.made = Some((changes, now));
+            self.latest = Some((changes, now));
         }
     }
 }
@@ -120,7 +120,7 @@ impl Forecasts {
             drop(turn);
             match ran {
                 Ok(forecast) => {
-                    if self.made.send(forecast).await.is_err() {
+                    if self.results.send(forecast).await.is_err() {
                         return;
                     }
                 }

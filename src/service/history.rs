@@ -83,11 +83,11 @@ async fn make_report(
         return;
     }
     let rules = past.rules.borrow().rules.clone();
-    let made = async {
+    let built = async {
         let sources = Sources::of(&past.config, past.clock).await?;
         report(&sources, span, by, &past.config.tags, objectives(&rules)).await
     };
-    match made.await {
+    match built.await {
         Ok(report) => match serde_json::to_value(report) {
             Ok(report) => _ = reply.send(Ok(report)),
             Err(error) => tracing::error!(%error, "cannot serialize a report as JSON"),

@@ -93,9 +93,9 @@ impl Digests {
         let now = self.clock.now();
         // Skip periods that ended before the service began to watch.
         let row = if since < to {
-            let made = self.make((from, to), scheduled.by.clone()).await?;
-            let text: String = text(&made).chars().take(MAX_TEXT).collect();
-            let digest = Digest { name: label_of(scheduled), from, summary: summary(&made), text };
+            let built = self.make((from, to), scheduled.by.clone()).await?;
+            let text: String = text(&built).chars().take(MAX_TEXT).collect();
+            let digest = Digest { name: label_of(scheduled), from, summary: summary(&built), text };
             Some(notification(&digest, &scheduled.to, now))
         } else {
             None

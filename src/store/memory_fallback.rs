@@ -285,8 +285,8 @@ pub(super) fn run<T>(
 pub(super) fn empty() -> Result<Connection, StoreError> {
     // Creating the tables takes longer than copying them.
     static EMPTY: Mutex<Option<Connection>> = Mutex::new(None);
-    let mut made = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
-    let empty = match &mut *made {
+    let mut cached = EMPTY.lock().unwrap_or_else(PoisonError::into_inner);
+    let empty = match &mut *cached {
         Some(empty) => empty,
         none => {
             let mut memory = Connection::open_in_memory()?;

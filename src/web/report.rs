@@ -68,8 +68,8 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
     let targets = pages.targets.borrow().clone();
     let no_target = || ApiError::unavailable("no_answer", "no target is ready yet; try again");
     let target = targets.first().ok_or_else(no_target)?;
-    let made = ask(&target.history, |reply| PastQuery::Report { from, to, by, reply }).await?;
-    made.map(Json).map_err(|invalid| ApiError::bad_request(invalid.0))
+    let built = ask(&target.history, |reply| PastQuery::Report { from, to, by, reply }).await?;
+    built.map(Json).map_err(|invalid| ApiError::bad_request(invalid.0))
 }
 
 fn parse(query: &str) -> Result<ReportParameters, ApiError> {

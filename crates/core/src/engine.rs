@@ -299,10 +299,10 @@ impl Engine {
             false if self.sources.hold_up_counting() => CatchUp::Stalled,
             false => CatchUp::UnderWay,
         };
-        frame.of_jobs = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
+        frame.job_samples = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
         let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
         // Frames are kept for long, and these series are many.
-        frame.of_jobs.clear();
+        frame.job_samples.clear();
         for (rule, failures) in self.active_alerts.take_failures() {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }

@@ -236,7 +236,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         samples,
         topology: inputs.queues.to_vec(),
         catch_up: CatchUp::Done,
-        of_jobs: Vec::new(),
+        job_samples: Vec::new(),
     }
 }
 

@@ -165,7 +165,7 @@ fn frame(at: Timestamp) -> Frame {
         samples: samples(),
         topology: Vec::new(),
         catch_up: CatchUp::Done,
-        of_jobs: Vec::new(),
+        job_samples: Vec::new(),
     }
 }
 

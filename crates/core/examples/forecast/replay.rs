@@ -240,7 +240,7 @@ impl Replay<'_> {
             let share = self.share(*number);
             let (mean, waits) = past.get(&share).cloned().unwrap_or_default();
             let age = world.now.seconds_since(job.created_at);
-            let plan = match plan.of_jobs.get(index) {
+            let plan = match plan.by_job.get(index) {
                 Some(trainspotter_core::forecast::JobStarts::Runs { seconds, .. }) => seconds.first().copied(),
                 _ => None,
             };

@@ -239,7 +239,7 @@ impl Forecaster {
         self.calibration.settle(world.now);
         let mut of_lanes = LaneNotes::default();
         let mut outlooks = BTreeMap::new();
-        for (index, (job, starts)) in world.waiting.iter().zip(&starts.of_jobs).enumerate() {
+        for (index, (job, starts)) in world.waiting.iter().zip(&starts.by_job).enumerate() {
             let outlook = self.outlook(world, index, starts, &mut of_lanes);
             if let (JobStarts::Runs { seconds, .. }, true) = (starts, world.ended >= MIN_ENDED) {
                 let raw = interval(seconds);
@@ -259,7 +259,7 @@ impl Forecaster {
 
     /// The estimate of one waiting job.
     pub fn outlook_of(&self, world: &World, index: usize, starts: &Starts) -> Outlook {
-        let of_job = starts.of_jobs.get(index).unwrap_or(&JobStarts::Never(NeverBecause::NoPlace));
+        let of_job = starts.by_job.get(index).unwrap_or(&JobStarts::Never(NeverBecause::NoPlace));
         self.outlook(world, index, of_job, &mut LaneNotes::default())
     }
 

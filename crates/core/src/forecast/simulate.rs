@@ -32,7 +32,7 @@ const MAX_EVENTS: usize = 60_000;
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
     /// In the order of [`World::waiting`].
-    pub of_jobs: Vec<JobStarts>,
+    pub by_job: Vec<JobStarts>,
 }
 
 /// Simulated starts of one job.
@@ -76,7 +76,7 @@ pub fn run_for_last(world: &World, runs: usize) -> Starts {
         because.or_else(|| Lanes::of(world).stuck(world, &scheduler).get(&last).copied())
     });
     match never {
-        Some(because) => Starts { of_jobs: world.waiting.iter().map(|_| JobStarts::Never(because)).collect() },
+        Some(because) => Starts { by_job: world.waiting.iter().map(|_| JobStarts::Never(because)).collect() },
         None => run(world, runs),
     }
 }
@@ -117,7 +117,7 @@ pub fn run(world: &World, runs: usize) -> Starts {
             }
         };
     }
-    Starts { of_jobs: starts }
+    Starts { by_job: starts }
 }
 
 fn why_never(job: &OpenJob, world: &World) -> Option<NeverBecause> {

@@ -71,7 +71,7 @@ fn world(setup: Setup, in_flight: Vec<OpenJob>, waiting: Vec<OpenJob>) -> World 
 }
 
 fn median(starts: &Starts, job: usize) -> f64 {
-    match &starts.of_jobs[job] {
+    match &starts.by_job[job] {
         JobStarts::Runs { seconds, .. } => seconds[seconds.len() / 2],
         JobStarts::Never(because) => panic!("{because:?}"),
     }
@@ -134,7 +134,7 @@ fn seeded(seed: u64) -> Vec<Vec<u64>> {
         JobStarts::Runs { seconds, .. } => seconds.iter().map(|one| one.to_bits()).collect(),
         JobStarts::Never(because) => panic!("{because:?}"),
     };
-    starts.of_jobs.iter().map(seconds).collect()
+    starts.by_job.iter().map(seconds).collect()
 }
 
 proptest! {
@@ -230,7 +230,7 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
             JobStarts::Never(because) => Some(*because),
             JobStarts::Runs { .. } => None,
         };
-        run(world, 5).of_jobs.iter().map(never).collect()
+        run(world, 5).by_job.iter().map(never).collect()
     };
     let at_most = |most: u64| Some(NeverBecause::TooLarge(Some(most)));
     let rest = [Some(NeverBecause::UnknownSize), Some(NeverBecause::NoPlace), Some(NeverBecause::NoInstances)];
@@ -311,7 +311,7 @@ fn jobs_behind_the_front_are_extrapolated_at_its_rate_and_marked() {
     let waiting: Vec<OpenJob> =
         (0..MAX_FRONT + 500).map(|index| job(&format!("w{index}"), 1.0, None, &mut known)).collect();
     let starts = run(&world(setup(10.0, Policy::Fifo), Vec::new(), waiting), 3);
-    let beyond = |index: usize| match &starts.of_jobs[index] {
+    let beyond = |index: usize| match &starts.by_job[index] {
         JobStarts::Runs { beyond_front, .. } => *beyond_front,
         JobStarts::Never(because) => panic!("{because:?}"),
     };
@@ -330,7 +330,7 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
     waiting[MAX_FRONT + 100] = job("large", 1_000.0, None, &mut known);
     let first = OpenJob { id: "first".into(), priority: 1, ..job("first", 1.0, None, &mut known) };
     waiting.push(first);
-    let never = |starts: &Starts, index: usize| match &starts.of_jobs[index] {
+    let never = |starts: &Starts, index: usize| match &starts.by_job[index] {
         JobStarts::Never(because) => Some(*because),
         JobStarts::Runs { .. } => None,
     };
@@ -366,7 +366,7 @@ fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (World, Starts) {
     let runs = |place: u64| JobStarts::Runs { seconds: seconds(place), beyond_front: false, reason: None };
     (
         World { now, ..world(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
-        Starts { of_jobs: (0..16).map(runs).collect() },
+        Starts { by_job: (0..16).map(runs).collect() },
     )
 }
 

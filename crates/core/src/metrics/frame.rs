@@ -68,7 +68,7 @@ pub struct Frame {
     /// Progress of counting events from before the service started.
     pub catch_up: CatchUp,
     /// Metrics of single jobs that a rule needs: see [`crate::metrics::single_jobs`]. Evaluated, never published.
-    pub of_jobs: Vec<Sample>,
+    pub job_samples: Vec<Sample>,
 }
 
 /// Current state of a queue.

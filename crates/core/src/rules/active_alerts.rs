@@ -80,7 +80,7 @@ impl ActiveAlerts {
     ///
     /// The rules may differ from those of the last step: alerts of rules that still exist continue.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
-        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
+        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.job_samples).collect();
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples, &frame.place);
         self.place = frame.place.clone();

@@ -67,7 +67,7 @@ impl PastValues {
 
     /// The value in a frame, if any. Frames must be passed in time order.
     pub fn take(&mut self, frame: &Frame) -> Option<f64> {
-        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.of_jobs).collect();
+        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.job_samples).collect();
         self.history.remember(&self.rules, &samples, frame.at);
         self.index.follow(&self.rules, &samples, &frame.place);
         let rule = self.rules.first()?;

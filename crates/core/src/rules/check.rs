@@ -104,8 +104,8 @@ impl Check<'_> {
         };
         let (clauses, by) = clauses.unzip();
         let templates = self.templates(by.as_deref().unwrap_or_default(), text);
-        let made = clauses.zip(by).zip(templates);
-        made.map(|((clauses, by), templates)| rule(text, clauses, combine, by, templates)).into_iter().collect()
+        let parts = clauses.zip(by).zip(templates);
+        parts.map(|((clauses, by), templates)| rule(text, clauses, combine, by, templates)).into_iter().collect()
     }
 
     fn clauses(&mut self, key: &str, texts: &[ClauseText], text: &RuleText) -> Option<(Vec<Clause>, Vec<Label>)> {

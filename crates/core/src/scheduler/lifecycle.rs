@@ -348,13 +348,17 @@ impl Scheduler {
     /// Ends an attempt, as planned or because of a timeout.
     fn finish(&mut self, number: usize) {
         let Entry { job, plan, .. } = &self.jobs[number];
-        let made = job.attempts.len();
-        let timed_out =
-            plan.duration(made).zip(job.terms.attempt_timeout).is_some_and(|(duration, timeout)| duration > timeout);
-        match plan.outcome(made).clone() {
+        let attempts_before = job.attempts.len();
+        let timed_out = plan
+            .duration(attempts_before)
+            .zip(job.terms.attempt_timeout)
+            .is_some_and(|(duration, timeout)| duration > timeout);
+        match plan.outcome(attempts_before).clone() {
             _ if timed_out => self.end(number, JobStatus::Failed, ATTEMPT_TIMED_OUT.into()),
             PlannedOutcome::Succeeds => self.end(number, JobStatus::Succeeded, COMPLETED.into()),
-            PlannedOutcome::Fails(reason) if job.terms.retry.allows(made + 1, &reason) && !plan.is_recorded() => {
+            PlannedOutcome::Fails(reason)
+                if job.terms.retry.allows(attempts_before + 1, &reason) && !plan.is_recorded() =>
+            {
                 self.release(number);
                 self.happened(number, TransitionKind::Retried);
                 self.change(number, |job, now| job.set_back(Setback::Failed, reason.clone().into(), now));

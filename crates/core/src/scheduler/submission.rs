@@ -82,10 +82,10 @@ impl Default for RetryStrategy {
 }
 
 impl RetryStrategy {
-    /// Whether a job whose `made`th attempt failed with this reason may retry.
-    pub fn allows(&self, made: usize, status_reason: &str) -> bool {
+    /// Whether a job may retry after `attempts_made` attempts, the last of which failed with this reason.
+    pub fn allows(&self, attempts_made: usize, status_reason: &str) -> bool {
         let rule = self.rules.iter().find(|rule| rule.matches(status_reason));
-        made < self.attempts as usize && rule.is_none_or(|rule| rule.action == ExitAction::Retry)
+        attempts_made < self.attempts as usize && rule.is_none_or(|rule| rule.action == ExitAction::Retry)
     }
 }
 
@@ -147,24 +147,25 @@ impl Plan {
     /// Waits and never starts.
     pub const NEVER: Self = Self::Recorded { start: None, end: None, outcome: PlannedOutcome::Succeeds };
 
-    /// Planned outcome of the attempt after `made` others.
-    pub fn outcome(&self, made: usize) -> &PlannedOutcome {
+    /// Planned outcome of the attempt after `attempts_before` others.
+    pub fn outcome(&self, attempts_before: usize) -> &PlannedOutcome {
         match self {
             Self::Runs { outcome, .. } | Self::Recorded { outcome, .. } => outcome,
             Self::Refused(_) => &PlannedOutcome::Succeeds,
-            Self::Attempts(attempts) => {
-                attempts.get(made).or(attempts.last()).map_or(&PlannedOutcome::Succeeds, |attempt| &attempt.outcome)
-            }
+            Self::Attempts(attempts) => attempts
+                .get(attempts_before)
+                .or(attempts.last())
+                .map_or(&PlannedOutcome::Succeeds, |attempt| &attempt.outcome),
         }
     }
 
     /// Planned run time of that attempt; `None` if a record determines its end.
-    pub fn duration(&self, made: usize) -> Option<Duration> {
+    pub fn duration(&self, attempts_before: usize) -> Option<Duration> {
         match self {
             Self::Runs { duration, .. } => Some(*duration),
-            Self::Attempts(attempts) => {
-                Some(attempts.get(made).or(attempts.last()).map_or(Duration::ZERO, |attempt| attempt.duration))
-            }
+            Self::Attempts(attempts) => Some(
+                attempts.get(attempts_before).or(attempts.last()).map_or(Duration::ZERO, |attempt| attempt.duration),
+            ),
             Self::Refused(_) | Self::Recorded { .. } => None,
         }
     }

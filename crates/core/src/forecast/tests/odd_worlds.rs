@@ -10,10 +10,8 @@ fn jobs_beyond_the_maximum_are_left_out_and_reported() {
     let all = OpenJob { id: "left out".into(), ..waiting[0].clone() };
     let world = World { left_out: 1_000_000 - MAX_WAITING, ..world(setup(50.0, Policy::Fifo), Vec::new(), waiting) };
     let starts = run(&world, 1);
-    assert_eq!(starts.of_jobs.len(), MAX_WAITING);
-    assert!(
-        starts.of_jobs.iter().all(|starts| matches!(starts, JobStarts::Runs { seconds, .. } if seconds.len() == 1))
-    );
+    assert_eq!(starts.by_job.len(), MAX_WAITING);
+    assert!(starts.by_job.iter().all(|starts| matches!(starts, JobStarts::Runs { seconds, .. } if seconds.len() == 1)));
     let mut forecaster = Forecaster::default();
     forecaster.take(&world, &starts);
     assert_eq!(forecaster.shown(&all.id), Outlook::Unknown(Unknown::TooFarBack));
@@ -39,7 +37,7 @@ fn missing_data_leaves_a_job_without_an_estimate_and_the_others_with_theirs() {
     let undated = job("undated", 4.0, None, &mut known);
     let waiting = vec![fine, without_demand, of_no_queue];
     let starts = run(&world(setup(4.0, Policy::Fifo), vec![undated], waiting), 3);
-    let because = |index: usize| match &starts.of_jobs[index] {
+    let because = |index: usize| match &starts.by_job[index] {
         JobStarts::Never(because) => Some(*because),
         JobStarts::Runs { .. } => None,
     };
@@ -47,7 +45,7 @@ fn missing_data_leaves_a_job_without_an_estimate_and_the_others_with_theirs() {
     assert_eq!([because(0), because(1), because(2)], expected);
     // Nothing is known at all.
     let nothing = World { setup: Setup::default(), ..world(setup(0.0, Policy::Fifo), Vec::new(), Vec::new()) };
-    assert!(run(&nothing, 3).of_jobs.is_empty() && run_for_last(&nothing, 3).of_jobs.is_empty());
+    assert!(run(&nothing, 3).by_job.is_empty() && run_for_last(&nothing, 3).by_job.is_empty());
 }
 
 #[test]
@@ -75,7 +73,7 @@ fn a_job_that_can_never_start_is_found_without_a_run() {
         waiting.push(job("asked", instances, None, known));
         let starts = run_for_last(&world(setup(4.0, Policy::Fifo), Vec::new(), waiting.clone()), 2);
         waiting.pop();
-        starts.of_jobs.last().cloned()
+        starts.by_job.last().cloned()
     };
     let never = asked(100_000.0, &mut waiting, &mut known);
     assert!(matches!(never, Some(JobStarts::Never(NeverBecause::TooLarge(Some(4))))), "{never:?}");

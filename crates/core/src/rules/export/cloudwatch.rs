@@ -43,8 +43,8 @@ pub fn alarms(rules: &[Rule], namespace: &str, is_sent: impl Fn(&Metric) -> bool
     let mut notes = Vec::new();
     for rule in rules {
         let mut caveats = Vec::new();
-        match of_rule(rule, namespace, &is_sent, &mut caveats).and_then(|made| unique(made, &resources, &mut names)) {
-            Ok(made) => resources.extend(made),
+        match of_rule(rule, namespace, &is_sent, &mut caveats).and_then(|new| unique(new, &resources, &mut names)) {
+            Ok(new) => resources.extend(new),
             Err(why) => caveats.push(format!("is left out: {why}")),
         }
         notes.extend(caveats.into_iter().map(|what| format!("{}: {what}", rule.name)));
@@ -127,20 +127,20 @@ type Resources = BTreeMap<String, Value>;
 
 /// Makes logical ids and alarm names unique, so that no rule overwrites another.
 fn unique(
-    made: Resources,
+    added: Resources,
     others: &serde_json::Map<String, Value>,
     names: &mut BTreeSet<String>,
 ) -> Result<Resources, String> {
     let name = |resource: &Value| resource["Properties"]["AlarmName"].as_str().unwrap_or_default().to_owned();
-    if let Some(id) = made.keys().find(|id| others.contains_key(*id)) {
+    if let Some(id) = added.keys().find(|id| others.contains_key(*id)) {
         return Err(format!("another alarm has the logical id {id}"));
     }
-    let new: Vec<String> = made.values().map(name).collect();
+    let new: Vec<String> = added.values().map(name).collect();
     if let Some(taken) = new.iter().find(|name| names.contains(*name)) {
         return Err(format!("another alarm is named `{taken}`"));
     }
     names.extend(new);
-    Ok(made)
+    Ok(added)
 }
 
 /// A logical id: ASCII letters and digits only. A name with other characters gets a hash of the whole name as a

@@ -81,9 +81,10 @@ impl Fixture {
                 Signal::Value(_) | Signal::NoData | Signal::Failed => series.value(tick, every),
             };
             let sample = |metric, value| Sample { metric, labels: series.labels.clone(), value };
-            let made = value.map_or_else(|| sample(&PRESENT, Value::Gauge(1.0)), |value| sample(series.metric, value));
-            if single_jobs::find(made.metric.name).is_some() { &mut frame.of_jobs } else { &mut frame.samples }
-                .push(made);
+            let produced =
+                value.map_or_else(|| sample(&PRESENT, Value::Gauge(1.0)), |value| sample(series.metric, value));
+            if single_jobs::find(produced.metric.name).is_some() { &mut frame.job_samples } else { &mut frame.samples }
+                .push(produced);
         }
         frame.queues = self.queues(tick);
         let health = |source| SourceHealth {
