@@ -208,7 +208,7 @@ impl SinkSchedule {
                     tracing::warn!(
                         sink = &*self.name,
                         error = reason,
-                        "publishing failed; the next tick is published as usual"
+                        "publishing failed; trying again with a later tick"
                     );
                 }
                 self.hold = error.retry_after().map(|wait| now + clock.of_wall(wait.min(MAX_HOLD)));
@@ -228,8 +228,8 @@ impl SinkSchedule {
             tracing::warn!(
                 sink = &*self.name,
                 metrics = metrics.join(", "),
-                "CloudWatch series were dropped to stay within publish.cloudwatch.budget; raise the budget or \
-                 publish fewer metrics"
+                "CloudWatch series were left out to stay within publish.cloudwatch.budget; raise the budget to \
+                 publish them"
             );
         }
         Report {

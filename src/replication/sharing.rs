@@ -178,7 +178,7 @@ impl Sharing {
             shard.is_assigned.store(is_own, Ordering::SeqCst);
             let leads = shard.standing.borrow().role == Role::Leading;
             if let (false, true, Some(to)) = (is_own, leads && !shard.gives_up.is_cancelled(), to) {
-                tracing::info!(target = &**target, %to, "handing a target over to another replica, to balance targets");
+                tracing::info!(target = &**target, %to, "handing a target over to the replica that it is assigned to");
                 shard.gives_up.cancel();
             }
         }

@@ -273,7 +273,7 @@ impl Calibration {
         Some(Interval { low: low.min(middle), middle, high: high.max(middle) })
     }
 
-    /// Number of resolved estimates of a share, else of its queue, else of all queues.
+    /// The largest number of resolved estimates among a share, its queue and all queues.
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
         let groups = Group::of_share(queue, share);
         groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
