@@ -202,12 +202,12 @@ async fn invalid_arguments_exit_64_and_list_the_valid_ones() {
         (&["explain", "  "], "a job is required"),
         (&["cost", "--recorded", &text], "--config"),
         (&["cost", "--config", &config, "--recorded", "nope.db"], "--recorded: cannot read nope.db"),
-        (&["cost", "--config", &config, "--recorded", &text], "is no state file"),
+        (&["cost", "--config", &config, "--recorded", &text], "is not a state file"),
         (&["what-if", "--recorded", "nope.db"], "nope.db"),
         (&["what-if", "--trace", "nope.csv"], "nope.csv: cannot be read"),
-        (&["what-if", "--recorded", &text, "--set", "queue.q.capacity=1"], "is no state file"),
+        (&["what-if", "--recorded", &text, "--set", "queue.q.capacity=1"], "is not a state file"),
         (&["rules", "backtest", "--recorded", "nope.db", &rules], "nope.db"),
-        (&["rules", "backtest", "--recorded", &text, &rules], "is no state file"),
+        (&["rules", "backtest", "--recorded", &text, &rules], "is not a state file"),
     ] {
         let (code, out, err) = outcome(&url, command).await;
         assert!(code == Some(64) && err.contains(says), "{command:?}: {code:?} {out} {err}");
