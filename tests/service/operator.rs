@@ -132,7 +132,7 @@ async fn no_secret_is_seen_anywhere_but_by_its_receiver() {
     let office = Office::open(418).await;
     for receiver in ["chat", "app", "pager", "existing"] {
         let shows = |reported: &str| {
-            reported.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains("answered"))
+            reported.lines().any(|line| line.contains(&format!(" {receiver} ")) && line.contains("responded"))
         };
         office.until(&["outbox", "list"], shows).await;
     }
