@@ -375,7 +375,7 @@ impl<S: Storage + 'static> Replica<S> {
         };
         let (storage, patience, blocking) = (Arc::clone(&self.storage), self.patience(), self.blocking);
         let damaged = self.damaged.as_ref().map_or_else(Vec::new, |damaged| damaged.names.clone());
-        // The leader goes on meanwhile, however long the bucket takes.
+        // The leader continues meanwhile, however slow the bucket is.
         let running = tokio::spawn(async move {
             let written = match blocking.run(prepare).await {
                 Some(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, &damaged, patience).await,
@@ -397,7 +397,7 @@ impl<S: Storage + 'static> Replica<S> {
         let (now, patience) = (self.now(), self.patience());
         let Some(damaged) = self.damaged.as_mut().filter(|_| now >= self.look_for_damaged_at) else { return };
         if !damaged.are_still_there(&*self.storage, patience).await {
-            tracing::info!("the damaged copies of the state are removed from the log");
+            tracing::info!("removed the corrupt snapshots from the replication log");
             self.damaged = None;
         }
         self.look_for_damaged_at = self.now() + self.lease.terms().lease;

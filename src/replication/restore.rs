@@ -98,7 +98,7 @@ pub(super) async fn restore<S: Storage>(
                 return Ok(Restored { position, damaged });
             }
             Err(error @ LogError::Unreadable { .. }) => {
-                tracing::error!(%error, "a copy of the state in the log is damaged; an older one is tried");
+                tracing::error!(%error, "a snapshot in the replication log is corrupt; trying an older one");
                 match &mut damaged {
                     Some(damaged) => damaged.names.push(name),
                     None => damaged = Some(DamagedCopies { names: vec![name], until: *number, error }),
@@ -109,7 +109,7 @@ pub(super) async fn restore<S: Storage>(
     }
     if contents.first.is_some_and(|first| first > 1) || !reaches(storage, 0, damaged.as_ref(), patience).await? {
         let name = object_names::record(1);
-        let problem = "it is not there, and neither is a copy of the state after it: the log is not whole".to_owned();
+        let problem = "it is missing, and so is a later snapshot: the log is incomplete".to_owned();
         return Err(damaged.map_or(LogError::Unreadable { name, problem }, |damaged| damaged.error));
     }
     // A log that began with a state cannot be restored without it.
@@ -168,7 +168,7 @@ fn take_in(store: &mut Store, name: &str, of: (u64, &str), bytes: &[u8]) -> Resu
     let copy = folder.copy();
     snapshot::unsqueeze(name, bytes, &copy)?;
     if !snapshot::is_of(&copy, bytes, of).map_err(|error| unusable(name, error))? {
-        let problem = "it is the copy of another state than its name says".to_owned();
+        let problem = "its content does not match its name".to_owned();
         return Err(LogError::Unreadable { name: name.to_owned(), problem });
     }
     store.replace(Some(&copy)).map_err(|error| unusable(name, error))
@@ -187,7 +187,7 @@ fn unusable(name: &str, error: StoreError) -> LogError {
         | StoreError::Foreign
         | StoreError::Value(_)
         | StoreError::Sqlite(_) => {
-            let problem = format!("it is cut off, damaged or no copy of a state: {error}");
+            let problem = format!("it is truncated, corrupt or not a snapshot: {error}");
             LogError::Unreadable { name: name.to_owned(), problem }
         }
         StoreError::At { error, .. } => unusable(name, *error),

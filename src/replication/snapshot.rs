@@ -65,7 +65,7 @@ pub(super) fn is_of(copy: &Path, bytes: &[u8], (number, digest): (u64, &str)) ->
     Ok(position.is_some_and(|position| position.number == number && position.digest == digest.as_bytes()))
 }
 
-/// Writes a copy of the state to the log, and removes what it makes superfluous. `patience` is for a small request. Says up to which record
+/// Writes a snapshot to the log, and removes records and snapshots that it replaces. `patience` is for a small request. Returns the number of the last record
 /// the copy goes.
 pub(super) async fn write<S: Storage>(
     storage: &S,
@@ -95,7 +95,7 @@ pub(super) fn unsqueeze(name: &str, bytes: &[u8], to: &Path) -> Result<(), LogEr
     let of_the_bytes = [ErrorKind::InvalidInput, ErrorKind::InvalidData, ErrorKind::UnexpectedEof];
     std::io::copy(&mut decoder, &mut file).map_err(|error| {
         if of_the_bytes.contains(&error.kind()) {
-            broken(format!("it is cut off, damaged or no copy of a state: {error}"))
+            broken(format!("it is truncated, corrupt or not a snapshot: {error}"))
         } else {
             LogError::Local(format!("{}: {error}", to.display()))
         }

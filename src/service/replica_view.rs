@@ -73,7 +73,7 @@ mod tests {
         let stop = CancellationToken::new();
         let following = tokio::spawn(follow(follows, snapshot, stop.clone()));
         tokio::task::yield_now().await;
-        let cut_off = Standing { trouble: Some("no answer within 5s".to_owned()), ..leading.clone() };
+        let cut_off = Standing { trouble: Some("no response within 5s".to_owned()), ..leading.clone() };
         for status in [cut_off, Standing { role: Role::Following, ..leading }] {
             standing.send_replace(status.clone());
             shown.changed().await.unwrap();

@@ -1,18 +1,18 @@
-//! Why the state is not kept where it should be, and where it is kept meanwhile.
+//! Why the state is not stored as configured, and where it is kept meanwhile.
 
 use std::fmt;
 
-/// What does not accept the state.
+/// The part that fails to store the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StateTrouble {
     /// The state file.
     File {
         /// What is wrong with it.
         error: String,
-        /// Whether the log of the replicas accepts the state.
+        /// Whether the replication log accepts the state.
         is_in_log: bool,
     },
-    /// The log of the replicas.
+    /// The replication log.
     Log {
         /// What is wrong with it.
         error: String,
@@ -41,19 +41,22 @@ impl StateTrouble {
     fn effect(&self) -> &'static str {
         match self {
             Self::File { is_in_log: false, .. } => {
-                "the state is kept in memory only until its file can be used again; alerts go on"
+                "cannot use the state file; state is kept in memory only, and alerts continue. A restart loses \
+                 recent changes"
             }
             Self::File { is_in_log: true, .. } => {
-                "the state is kept in memory and in the log of the replicas until its file can be used again; alerts go on"
+                "cannot use the state file; state is kept in memory and in the replication log, and alerts continue"
             }
             Self::Log { is_in_file: true, .. } => {
-                "the state is kept in this replica's file only until the log accepts it; alerts go on"
+                "cannot write the replication log; state is kept in this replica's file only, and alerts continue"
             }
             Self::Log { is_in_file: false, .. } => {
-                "the log does not respond, and another replica may lead: changes wait in memory and nothing is sent until it responds"
+                "the replication log does not respond, and another replica may lead: changes wait in memory, and \
+                 nothing is sent until it responds"
             }
             Self::Commit(_) => {
-                "the last tick is kept in memory until it can be stored; its notifications wait for that"
+                "cannot commit the last tick; it is kept in memory, and its notifications wait for the next \
+                 successful commit"
             }
         }
     }
@@ -62,12 +65,14 @@ impl StateTrouble {
     pub(super) fn log_change(before: Option<&Self>, now: Option<&Self>) {
         match (before, now) {
             (before, Some(now)) if before != Some(now) => tracing::error!(error = %now, "{}", now.effect()),
-            (Some(Self::File { is_in_log: false, .. }), None) => tracing::info!("the state is kept in its file again"),
-            (Some(Self::File { is_in_log: true, .. }), None) => {
-                tracing::info!("the state is kept in its file and in the log again");
+            (Some(Self::File { is_in_log: false, .. }), None) => {
+                tracing::info!("the state file works again and is up to date")
             }
-            (Some(Self::Log { .. }), None) => tracing::info!("the state is kept in the log again"),
-            (Some(Self::Commit(_)), None) => tracing::info!("ticks are stored again"),
+            (Some(Self::File { is_in_log: true, .. }), None) => {
+                tracing::info!("the state file works again and is up to date");
+            }
+            (Some(Self::Log { .. }), None) => tracing::info!("the replication log works again and is up to date"),
+            (Some(Self::Commit(_)), None) => tracing::info!("commits succeed again"),
             (_, None | Some(_)) => {}
         }
     }
@@ -77,7 +82,7 @@ impl fmt::Display for StateTrouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { error, .. } | Self::Commit(error) => f.write_str(error),
-            Self::Log { error, .. } => write!(f, "the log of the replicas: {error}"),
+            Self::Log { error, .. } => write!(f, "the replication log failed: {error}"),
         }
     }
 }
@@ -94,12 +99,12 @@ mod tests {
         };
         assert_eq!(effect(false, false, false, true), None);
         assert!(effect(true, false, false, false).unwrap().contains("in memory only"));
-        assert!(effect(true, false, false, true).unwrap().contains("in memory and in the log"));
+        assert!(effect(true, false, false, true).unwrap().contains("in memory and in the replication log"));
         assert!(effect(true, true, false, true).unwrap().contains("in memory only"));
         assert!(effect(false, true, false, true).unwrap().contains("in this replica's file only"));
         assert!(effect(false, true, true, true).unwrap().contains("nothing is sent"));
-        assert!(effect(false, false, true, true).unwrap().contains("the last tick is kept in memory"));
+        assert!(effect(false, false, true, true).unwrap().contains("cannot commit the last tick"));
         let of_log = StateTrouble::of(None, error(true), None, true).unwrap();
-        assert_eq!(of_log.to_string(), "the log of the replicas: broken");
+        assert_eq!(of_log.to_string(), "the replication log failed: broken");
     }
 }

@@ -141,7 +141,7 @@ impl Supervisor {
                     Err(error) => {
                         let of = self.running.iter().find(|(_, running)| running.task == error.id());
                         if let Some((name, start)) = of.map(|(name, running)| (name.clone(), running.start)) {
-                            let error = StartError::new("watching", format!("it ended by a defect: {error}"));
+                            let error = StartError::new("watching", format!("it panicked, which is a bug: {error}"));
                             if self.targets.len() == 1 && start <= first_starts {
                                 self.stop.cancel();
                                 return Err(error);

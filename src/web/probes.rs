@@ -403,7 +403,7 @@ fn problems(snapshot: &Snapshot) -> Vec<String> {
         "replicas: the leader has a different configuration; after a takeover this replica would use its own".to_owned()
     });
     let damaged = snapshot.replica.iter().filter_map(|replica| replica.damaged_copy.as_ref());
-    let damaged = damaged.map(|damaged| format!("the log of the replicas: {damaged}"));
+    let damaged = damaged.map(|damaged| format!("the replication log: {damaged}"));
     let mut problems: Vec<String> =
         sources.chain(state).chain(snapshot.problems.iter().cloned()).chain(replicas).chain(damaged).collect();
     // Do not repeat a source's error that is also the reason for not being ready.

@@ -114,7 +114,7 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     let reported = hook.until(|reported| is_reported(reported, "firing", "Before")).await;
     let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
     assert!(failing["store_error"].as_str().unwrap().contains(path.to_str().unwrap()), "{failing}");
-    while !lines.recv().await.expect("the log tells of it").contains("cannot store the state as configured") {}
+    while !lines.recv().await.expect("the log tells of it").contains("state is kept in memory only") {}
 
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     until("the file is taken", &page, |health| health["store_error"].is_null()).await;

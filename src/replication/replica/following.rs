@@ -148,7 +148,7 @@ impl<S: Storage + 'static> Replica<S> {
         let (writer, patience) = (self.identity.writer.clone(), self.patience());
         match restore(&*self.storage, &mut self.store, &writer, patience).await {
             Ok(Restored { position, damaged }) => {
-                tracing::info!(number = position.number, "the state is restored from the log");
+                tracing::info!(number = position.number, "restored the state from the replication log");
                 self.position = position;
                 self.damaged = damaged;
                 self.has_diverged = false;

@@ -138,7 +138,7 @@ async fn a_service_of_another_account_on_the_same_log_is_refused_and_changes_not
     let said = world.refused_with("other", |_| {}, &environment("other")).await;
     let both = "a service that watches us-east-1 at";
     assert!(said.contains(both) && said.contains("in account 123456789012"), "{said}");
-    assert!(said.contains("in account 999988887777: give each a prefix of its own in `store.log`"), "{said}");
+    assert!(said.contains("in account 999988887777: configure a separate prefix for each in `store.log`"), "{said}");
     assert_eq!(proxy.services_of("other"), BTreeSet::from(["sts".to_owned()]));
     is_one_line(&world.records().await);
 

@@ -105,12 +105,12 @@ async fn rights_that_are_taken_away_are_named_and_nothing_is_lost() {
     world.hook.until(|received| received.len() > heard).await;
     let health = first.health().await.unwrap();
     assert_eq!((&health["replica"]["leads"], &health["replica"]["is_ahead"]), (&json!(true), &json!(true)));
-    first.until_logged("the state is kept in this replica's file only until the log accepts it").await;
+    first.until_logged("state is kept in this replica's file only").await;
     assert!(!first.logged().contains("in memory"), "{}", first.logged());
     s3.refuse(Operation::Put, None);
     first.until("it is in the log", |health| health["replica"]["is_ahead"] == false).await;
     first.is_well().await;
-    first.until_logged("the state is kept in the log again").await;
+    first.until_logged("the replication log works again and is up to date").await;
 
     // Nobody may read: the leader writes on, and who follows does not take over.
     s3.refuse(Operation::Get, Some(DENIED));
@@ -239,8 +239,8 @@ async fn a_damaged_copy_of_the_state_is_named_and_replaced_by_older_ones_and_the
     assert_eq!(ready.status(), 200);
     let ready: Value = ready.json().await.unwrap();
     assert!(ready["problems"].to_string().contains(&said), "{ready}");
-    second.until_logged("an older one is tried").await;
-    second.until_logged("a copy of the state is in the log").await;
+    second.until_logged("trying an older one").await;
+    second.until_logged("wrote a snapshot to the replication log").await;
     let third = world.replica("third").await;
     let health = third.follows().await;
     assert!(health["replica"]["damaged_copy"].is_null(), "the new copy is used: {health}");

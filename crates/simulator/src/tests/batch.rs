@@ -248,7 +248,7 @@ async fn training_jobs_are_selected_by_time_and_name_before_paging_and_by_status
 }
 
 #[tokio::test]
-async fn a_completed_job_leaves_a_warm_pool_for_as_long_as_it_was_asked_to() {
+async fn a_completed_job_leaves_a_warm_pool_for_the_requested_time() {
     let account = Account::open().await;
     let (batch, sagemaker) = (client!(aws_sdk_batch, account), client!(aws_sdk_sagemaker, account));
     let payload = json!({
