@@ -65,8 +65,8 @@ pub(super) fn is_of(copy: &Path, bytes: &[u8], (number, digest): (u64, &str)) ->
     Ok(position.is_some_and(|position| position.number == number && position.digest == digest.as_bytes()))
 }
 
-/// Writes a snapshot to the log, and removes records and snapshots that it replaces. `patience` is for a small request. Returns the number of the last record
-/// the copy goes.
+/// Writes a snapshot to the log, and removes the records and snapshots that it replaces, and the `damaged` ones.
+/// `patience` is the timeout of a small request. Returns the number of the last record that it contains.
 pub(super) async fn write<S: Storage>(
     storage: &S,
     copy: Prepared,

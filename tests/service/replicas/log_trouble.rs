@@ -231,7 +231,7 @@ async fn a_damaged_copy_of_the_state_is_named_and_replaced_by_older_ones_and_the
     // A replica with a new disk has the state from the records, says so, and writes a new copy soon.
     let second = world.replica("second").await;
     let health = second.leads().await;
-    let said = format!("{damaged}: it is cut off, damaged or no copy of a state");
+    let said = format!("{damaged}: it is truncated, corrupt or not a snapshot");
     let report = health["replica"]["damaged_copy"].as_str().unwrap_or_else(|| panic!("{health}"));
     assert!(report.contains(&said) && report.contains("nothing is lost"), "{report}");
     assert_eq!(health["status"], "degraded");
