@@ -330,9 +330,9 @@ impl Job {
     /// Reports the spans that were not reported yet.
     fn emit_spans(&mut self, events: &mut Vec<Event>) {
         for index in 0..self.timeline.spans().len() {
-            let span = self.timeline.spans().get(index).copied().filter(|span| span.told_at().is_none());
+            let span = self.timeline.spans().get(index).copied().filter(|span| span.reported_at().is_none());
             let Some((at, uncertain_seconds, what)) =
-                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.told_by(&span)?)))
+                span.and_then(|span| Some((span.to?.latest, span.uncertain_seconds(), self.event_kind(&span)?)))
             else {
                 continue;
             };

@@ -112,7 +112,7 @@ pub struct Span {
 impl Span {
     /// The first wait of a job, which has not ended.
     fn first(created_at: Timestamp) -> Self {
-        Self { phase: Phase::Waiting, attempt: 1, from: Moment::exactly(created_at), to: None, told_at: None }
+        Self { phase: Phase::Waiting, attempt: 1, from: Moment::exactly(created_at), to: None, reported_at: None }
     }
 
     /// Time of the event reported at its end; `None` until then.
@@ -227,7 +227,7 @@ impl Timeline {
     pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
         self.change(|spans| {
             if let Some(span) = spans.get_mut(index) {
-                span.told_at = Some(at);
+                span.reported_at = Some(at);
             }
         });
     }
@@ -391,7 +391,7 @@ impl Timeline {
     fn open(&mut self, phase: Phase, attempt: u32) {
         self.change(|spans| {
             if let Some(from) = spans.last().and_then(|span| span.to) {
-                spans.push(Span { phase, attempt, from, to: None, told_at: None });
+                spans.push(Span { phase, attempt, from, to: None, reported_at: None });
             }
         });
     }
