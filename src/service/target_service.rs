@@ -18,7 +18,7 @@ use crate::replication::Replicas;
 use crate::replication::lease::Terms;
 use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
-use crate::service::inbox::Inbox;
+use crate::service::inbox::{Inbox, PollerMessage};
 use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
@@ -36,7 +36,7 @@ use crate::web::Snapshot;
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Saved, cadence};
 use trainspotter_core::metrics::Frame;
-use trainspotter_core::model::{Place, Timestamp};
+use trainspotter_core::model::{Observation, Place, Timestamp};
 use trainspotter_core::rules::{Alert, AlertId, Rule, Transition, TransitionKind};
 
 /// Frames queued for the sinks. A slow sink drops frames beyond it, which is counted; it never delays a tick.
@@ -73,6 +73,14 @@ pub(super) struct Term {
     pub(super) ends: CancellationToken,
     /// Cancelled before the replica hands over by itself.
     pub(super) hands_over: CancellationToken,
+}
+
+impl Term {
+    /// Starts what shows the replica's status, and what hands over in the end.
+    fn run(self, parts: &mut Parts, shown: watch::Sender<Snapshot>, notifying: TaskTracker, rest: &CancellationToken) {
+        parts.spawn("replica_view", replica_view::follow(self.replicas.standing.clone(), shown, rest.clone()));
+        parts.spawn("hand_over", hand_over(self, notifying, rest.clone()));
+    }
 }
 
 impl TargetService {
@@ -146,21 +154,17 @@ impl TargetService {
         };
         shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
 
-        let ((hint, hinted), events) = (mpsc::channel(1), job_events(&target, clock).await?);
-        let listening = polling::listen(events, hint, senders.observed.clone(), stop.child_token());
-        let poller = Poller::new(clients, target, config.poll, clock);
-        let polling = Polling::new(poller, is_alone, senders.observed, senders.poller, hinted);
         let (rest, mut parts) = (CancellationToken::new(), Parts::new(span));
-        parts.spawn("poller", polling.run(stop.child_token()));
-        parts.spawn("events", listening);
+        let events = job_events(&target, clock).await?;
+        let poller = Poller::new(clients, target, config.poll, clock);
+        poll(&mut parts, (poller, is_alone), events, (senders.observed, senders.poller), &stop);
         parts.spawn("rules", shared.clone().forward_rules(senders.rules, rest.clone()));
         parts.spawn("forecasts", task.run(rest.clone()));
         parts.spawn("event_loop", event_loop.run());
         parts.spawn("publisher", publish(publisher, frames_inbox, senders.reports));
         let notifying = notify(&mut parts, delivering, longest_attempt(&config), &rest);
         if let Some(term) = term {
-            parts.spawn("replica_view", replica_view::follow(term.replicas.standing.clone(), shown, rest.clone()));
-            parts.spawn("hand_over", hand_over(term, notifying, rest.clone()));
+            term.run(&mut parts, shown, notifying, &rest);
         }
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
@@ -179,6 +183,21 @@ pub(super) fn place_of(target: &Target) -> Place {
 /// The queue of AWS Batch events, if configured.
 async fn job_events(target: &Target, clock: Clock) -> Result<Option<JobEvents>, StartError> {
     JobEvents::connect(target, clock).await.map_err(|error| StartError::new("preparing events", error))
+}
+
+/// Starts the poller, and what listens for events of AWS Batch.
+fn poll(
+    parts: &mut Parts,
+    (poller, is_alone): (Poller, bool),
+    events: Option<JobEvents>,
+    (observed, messages): (mpsc::Sender<Vec<Observation>>, mpsc::Sender<PollerMessage>),
+    stop: &CancellationToken,
+) {
+    let (hint, hinted) = mpsc::channel(1);
+    let listening = polling::listen(events, hint, observed.clone(), stop.child_token());
+    let polling = Polling::new(poller, is_alone, observed, messages, hinted);
+    parts.spawn("poller", polling.run(stop.child_token()));
+    parts.spawn("events", listening);
 }
 
 /// Starts the notifiers. The returned tracker completes once they have all stopped.
