@@ -49,6 +49,15 @@ async fn answers_as(follower: &Replica, leader: &Replica) {
     for path in ["/api/v1/waits", "/api/v1/reasons", "/api/v1/failures"] {
         ask(follower, path).await;
     }
+    // The past of a follower comes from the log. The leader may not have stored its latest tick itself yet.
+    let as_of = ask(follower, "/api/v1/queues").await.0["trainspotter-as-of"].to_str().unwrap().to_owned();
+    let as_of = as_of.parse::<jiff::Timestamp>().unwrap();
+    let (from, to) = (as_of - jiff::SignedDuration::from_secs(60), as_of - jiff::SignedDuration::from_millis(1));
+    let past = format!("/api/v1/history?metric=queue.jobs&step=1s&fold=last&from={from}&to={to}");
+    let (ours, theirs) = (ask(leader, &past).await.1, ask(follower, &past).await.1);
+    let known = theirs["series"].as_array().unwrap().iter().flat_map(|series| series["values"].as_array().unwrap());
+    assert!(known.filter(|value| value.is_number()).count() > 0, "{theirs}");
+    assert_eq!(theirs["series"], ours["series"]);
     let (_, jobs) = ask(follower, "/api/v1/jobs?limit=5").await;
     let job = &jobs["jobs"][0];
     let (_, one) = ask(follower, &format!("/api/v1/jobs/{}", job["id"].as_str().unwrap())).await;
