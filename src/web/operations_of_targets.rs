@@ -273,7 +273,7 @@ fn partially_added(id: i64, answers: &Answers<Silence>) -> Option<ApiError> {
     }
     let message = || {
         format!(
-            "silence {id} was added in {} and not in {}: do not repeat the request, which would add another silence; add it at the replicas that lead the others (see /api/v1/health), or end it",
+            "silence {id} was added in {} and not in {}: do not repeat the request, which would add another silence; once the others have a leader (see /api/v1/health), add it there with matchers for their account and region, or end it",
             added.join(", "),
             lacking.join(", ")
         )

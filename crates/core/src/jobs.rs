@@ -184,6 +184,7 @@ impl Ledger {
         }
         job.whereabouts = Whereabouts::AsSeen;
         job.observe(seen, at, &mut self.events);
+        self.index.share_details(job);
         let was_missing = coverage.judge(job);
         if coverage.missing.contains_key(&job.latest.id) {
             job.whereabouts = Whereabouts::Missing;
@@ -210,7 +211,8 @@ impl Ledger {
         }
         self.index.intern(&mut seen);
         let (id, queue) = (seen.id.clone(), seen.queue.clone());
-        let job = Job::first_seen(seen, self.remembered.remove(&id), at, &mut self.events);
+        let mut job = Job::first_seen(seen, self.remembered.remove(&id), at, &mut self.events);
+        self.index.share_details(&mut job);
         self.unsaved.add(&job);
         if job.has_a_past() {
             self.with_past.insert(id.clone());

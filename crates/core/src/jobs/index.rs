@@ -1,11 +1,12 @@
 //! Indexes of jobs: by share, by age, and by urgency of a description.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::jobs::poll_plan::Urgency;
 use crate::jobs::sort_orders::{Place, place_of};
 use crate::jobs::{Class, CompactSet, Job, ShareJobs};
-use crate::model::{Demand, JobId, JobSeen, JobStatus, QueueName, ShareName};
+use crate::model::{Demand, JobDetails, JobId, JobSeen, JobStatus, QueueName, ShareName};
 
 /// A waiting job joined or left a class.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,9 @@ pub struct Move {
     pub came: bool,
 }
 
+/// Number of descriptions that are kept even if no job has them.
+const DETAILS_KEPT: usize = 1_000;
+
 type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
 
 /// Invariant: an open job is in each part exactly once, as it was when last added.
@@ -32,6 +36,10 @@ pub(super) struct Index {
     wanted: BTreeMap<Urgency, CompactSet<Place>>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
     demands: BTreeSet<Demand>,
+    /// Descriptions of jobs that have not run: those of one owner and priority are mostly equal.
+    details: BTreeSet<Arc<JobDetails>>,
+    /// Number of descriptions at which those that no job has any more are dropped.
+    tidy_at: usize,
     moves: Vec<Move>,
 }
 
@@ -106,6 +114,29 @@ impl Index {
             Some(demand) => seen.demand.clone_from(demand),
             None => drop(self.demands.insert(seen.demand.clone())),
         }
+    }
+
+    /// Makes a job share its description with others, if it equals theirs.
+    pub(super) fn share_details(&mut self, job: &mut Job) {
+        let Some(details) = &mut job.details else { return };
+        // An attempt has its own times.
+        if !details.attempts.is_empty() || !details.preempted.is_empty() {
+            return;
+        }
+        if let Some(known) = self.details.get(details) {
+            return details.clone_from(known);
+        }
+        if self.details.len() >= self.tidy_at {
+            self.details.retain(|known| Arc::strong_count(known) > 1);
+            self.tidy_at = (self.details.len() * 2).max(DETAILS_KEPT);
+        }
+        self.details.insert(Arc::clone(details));
+    }
+
+    /// Number of different descriptions that are kept to be shared.
+    #[cfg(test)]
+    pub(super) fn kept_details(&self) -> usize {
+        self.details.len()
     }
 
     pub(super) fn take_moves(&mut self) -> Vec<Move> {

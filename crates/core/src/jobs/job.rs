@@ -1,6 +1,7 @@
 //! One job of the ledger.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,8 +51,8 @@ pub type RequeueWaits = BTreeMap<u32, Waited>;
 pub struct Job {
     /// The latest response; its `details` are moved to [`Job::details`].
     pub latest: JobSeen,
-    /// The latest description; `None` until the job was described.
-    pub details: Option<Box<JobDetails>>,
+    /// The latest description; `None` until the job was described. Jobs that have not run share equal ones.
+    pub details: Option<Arc<JobDetails>>,
     /// Its history.
     pub timeline: Timeline,
     /// Request time of the latest response.
@@ -189,7 +190,7 @@ impl Job {
         if let Some(details) = described {
             self.timeline.learn_attempts(&details.over());
             self.emit_preemptions(&details, events);
-            self.details = Some(details);
+            self.details = Some(Arc::from(details));
             self.described_at = Some(at);
             self.wants_description_since = None;
         }

@@ -149,7 +149,7 @@ impl Body {
             training_job: latest.training_job.clone(),
             arn: latest.odd_arn.as_deref().cloned(),
             terminated: latest.terminated,
-            details: job.details.clone(),
+            details: job.details.as_deref().cloned().map(Box::new),
             timeline: Some(&job.timeline).filter(|line| **line != Timeline::beginning(latest.created_at)).cloned(),
             seen: job.seen_at.millis(),
             described: millis(job.described_at),
@@ -193,7 +193,7 @@ impl Body {
         };
         Some(Job {
             latest,
-            details: self.details,
+            details: self.details.map(Arc::from),
             timeline,
             seen_at: Timestamp::from_millis(self.seen),
             described_at: at(self.described),
@@ -268,6 +268,7 @@ impl Ledger {
 
     fn restore_job(&mut self, mut job: Job, left: bool, missing: Option<Timestamp>) {
         self.index.intern(&mut job.latest);
+        self.index.share_details(&mut job);
         let id = job.latest.id.clone();
         let coverage = self.queues.entry(job.latest.queue.clone()).or_default();
         coverage.count(&job);

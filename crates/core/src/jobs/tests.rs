@@ -1,5 +1,6 @@
 //! Properties of the ledger over random histories, and drawn examples.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -68,6 +69,30 @@ fn api_times_win_over_the_time_of_the_poll() {
 #[test]
 fn a_job_first_seen_after_its_end_has_its_whole_life() {
     check(&[(60, answer(60, 5, 12, 40))], "wa1 0-5, sc1 5-~12, st1 ~12-12, ru1 12-40");
+}
+
+#[test]
+fn jobs_that_have_not_run_share_equal_descriptions() {
+    let mut ledger = Ledger::default();
+    let mut describe = |id: &str, details: JobDetails| {
+        let seen =
+            JobSeen { details: Some(Box::new(details)), ..JobSeen::new(id, "prod", JobStatus::Runnable, minute(0)) };
+        ledger.observe(seen, minute(1));
+        ledger.job(&id.into()).unwrap().details.clone().unwrap()
+    };
+    let of =
+        |priority: i32| JobDetails { priority: Some(priority), owner: Some("ada".into()), ..JobDetails::default() };
+    let (first, second, other) = (describe("a", of(1)), describe("b", of(1)), describe("c", of(2)));
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!((first.priority, other.priority), (Some(1), Some(2)));
+    // A new description of one leaves the others as they are.
+    assert_eq!(describe("b", of(3)).priority, Some(3));
+    assert_eq!(describe("a", of(1)), first);
+    // What nobody has any more is dropped at some time.
+    for priority in 0..10_000 {
+        describe("c", of(priority));
+    }
+    assert!(ledger.index.kept_details() < 2_500, "{}", ledger.index.kept_details());
 }
 
 #[test]

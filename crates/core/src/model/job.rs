@@ -233,7 +233,7 @@ impl JobSeen {
 }
 
 /// Fields that only `DescribeServiceJob` returns.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobDetails {
     /// `schedulingPriority`; higher goes first.
@@ -319,7 +319,7 @@ impl JobDetails {
 }
 
 /// One attempt of a job, from `attempts[]`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attempt {
     /// Start of the run.
@@ -333,7 +333,7 @@ pub struct Attempt {
 }
 
 /// A preempted attempt.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoppedAttempt {
     /// Start of the run; `None` if it was stopped before.
