@@ -123,7 +123,7 @@ function valueWords(key, value) {
 /** On a phone the filters are folded, so that the first screen shows jobs. */
 function foldable(filters, now) {
   const words = FILTERS.filter((key) => now[key] !== null).map((key) => `${key} ${valueWords(key, now[key])}`);
-  const fold = el("details", { class: "fold" }, el("summary", {}, words.length ? `Filters: ${words.join(", ")}` : "Filters"), filters);
+  const fold = el("details", {}, el("summary", {}, words.length ? `Filters: ${words.join(", ")}` : "Filters"), filters);
   fold.open = !matchMedia("(max-width: 760px)").matches;
   return fold;
 }
