@@ -80,7 +80,7 @@ async fn days_that_are_over_are_archived_and_sum_to_the_counters_and_the_truth()
     let running = Running::start(setup).await;
     running.until_metric("a day is due and cannot be written", "trainspotter_archive_failures_total", "", 1.0).await;
     let ready = running.get("/readyz").await.1;
-    assert!(ready.contains("archive: the folder"), "{ready}");
+    assert!(ready.contains("archive: cannot use the folder"), "{ready}");
     std::fs::remove_file(&place).unwrap();
     running.until("the first day is archived", |_| async { archived_days(&place, "jobs") > 0 }).await;
     let running = running.restart().await;

@@ -70,7 +70,7 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
     let sentence = never["sentence"].as_str().unwrap();
     assert!(never["outlook"] == "never" && sentence.contains("at most "), "{never:#}");
     let (status, text) = running.get(&ask("nobody", "ml.p5.4xlarge")).await;
-    assert!(status == 404 && text.contains("there are speech"), "{status} {text}");
+    assert!(status == 404 && text.contains("known shares: speech"), "{status} {text}");
     for (wrong, said) in [
         ("queue=q", "parameter type is missing"),
         ("type=x", "parameter queue is missing"),
