@@ -52,7 +52,7 @@ async fn a_waiting_job_has_an_interval_with_its_calibration_that_survives_a_rest
     let time = |key: &str| start[key].as_str().map(str::to_owned);
     assert!(time("p10") <= time("p50") && time("p50") <= time("p90"), "{start:#}");
     assert!(start["truths"].as_u64().unwrap() >= 10, "{start:#}");
-    assert!(start["rests_on"].as_str().unwrap().contains("100 runs"), "{start:#}");
+    assert!(start["rests_on"].as_str().unwrap().contains("100 simulations"), "{start:#}");
     assert!(start["would_change"].as_str().unwrap().starts_with("Earlier with"), "{start:#}");
 
     let queue = running.api("/api/v1/queues").await[0]["queue"].as_str().unwrap().to_owned();
