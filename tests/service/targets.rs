@@ -392,7 +392,9 @@ async fn a_role_of_the_own_account_is_no_second_target_of_the_same_region() {
         running
             .until("the one without a role is refused and the other one is ready", || async {
                 let (status, text) = running.get("/readyz").await;
-                status == 200 && text.contains("us-east-1: ") && text.contains("the target by-role has the same account")
+                status == 200
+                    && text.contains("us-east-1: ")
+                    && text.contains("the target by-role has the same account")
             })
             .await;
         running
