@@ -78,7 +78,9 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
             let found = engine.find_jobs(wanted, reason, now);
             let next = found.next.map(|job| Cursor { created_at: job.latest.created_at, id: job.latest.id.clone() });
             let jobs = found.jobs.into_iter().map(|job| view(job, false, now)).collect();
-            let _ = reply.send(JobPage { jobs: with_wait_reasons(jobs, engine, now), next, ..JobPage::default() });
+            let undescribed = if reason.is_none() { ledger.undescribed_ends(&filter) } else { 0 };
+            let jobs = with_wait_reasons(jobs, engine, now);
+            let _ = reply.send(JobPage { jobs, next, undescribed, ..JobPage::default() });
         }
     }
 }

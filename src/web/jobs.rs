@@ -152,6 +152,9 @@ pub struct JobPage {
     /// although more follow: at most 10,000 jobs are examined per page.
     #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
+    /// Number of matching jobs that are in no page yet: AWS lists them as ended, they were not seen before, and they
+    /// appear once AWS has described them.
+    pub undescribed: usize,
     /// Targets that did not answer, so that their jobs are missing; omitted if all did.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,

@@ -18,7 +18,9 @@ pub(super) fn in_order(answers: Answers<JobPage>, newest_first: bool, limit: usi
     let is_later = |one: &At, other: &At| if newest_first { one < other } else { one > other };
     let mut jobs = Vec::new();
     let mut end: Option<(At, Cursor)> = None;
+    let mut undescribed = 0;
     for (target, page) in answers.given {
+        undescribed += page.undescribed;
         if let Some(next) = page.next {
             let place = (next.created_at, key_of(&next.id));
             end = Some(end.filter(|(end, _)| !is_later(end, &place)).unwrap_or((place, next)));
@@ -37,7 +39,7 @@ pub(super) fn in_order(answers: Answers<JobPage>, newest_first: bool, limit: usi
         jobs.truncate(limit);
         end = jobs.last().map(|job| (at(job), Cursor { created_at: job.created_at, id: job.id.clone() }));
     }
-    JobPage { jobs, next: end.map(|(_, next)| next), missing: answers.missing }
+    JobPage { jobs, next: end.map(|(_, next)| next), undescribed, missing: answers.missing }
 }
 
 /// Merges the longest-waiting jobs.
@@ -50,7 +52,7 @@ pub(super) fn longest(answers: Answers<JobPage>, limit: usize) -> JobPage {
         jobs.sort_by(|one, other| waited(other).total_cmp(&waited(one)));
         jobs.truncate(limit);
     }
-    JobPage { jobs, next: None, missing: answers.missing }
+    JobPage { jobs, missing: answers.missing, ..JobPage::default() }
 }
 
 /// Merges the matches of a text: an exact id match takes precedence.

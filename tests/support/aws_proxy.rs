@@ -53,11 +53,6 @@ impl AwsProxy {
         self.sum(|of, called, _| of == key && called == service)
     }
 
-    /// How many requests an access key has sent to a path.
-    pub fn asked_at(&self, key: &str, path: &str) -> usize {
-        self.sum(|of, _, at| of == key && at == path)
-    }
-
     fn sum(&self, counts: impl Fn(&str, &str, &str) -> bool) -> usize {
         let kept = self.kept.lock().unwrap();
         kept.asked.iter().filter(|((key, service, path), _)| counts(key, service, path)).map(|(_, count)| count).sum()

@@ -48,14 +48,15 @@ function none(page, now) {
   return isNarrowed ? "No job matches. Ended jobs are deleted after 7 days." : "No job is known.";
 }
 
-function paging({ jobs, next }, now) {
+function paging({ jobs, next, undescribed }, now) {
   const first = el("button", { type: "button" }, "First page");
   first.hidden = !now.after;
   first.addEventListener("click", () => go({ ...now, after: null }));
   const more = el("button", { type: "button" }, "Next page");
   more.hidden = !next;
   more.addEventListener("click", () => go({ ...now, after: next }));
-  return el("p", { class: "paging" }, el("span", { class: "faint" }, count(jobs.length, "job"), next ? ", and more follow" : ""), first, more);
+  return el("p", { class: "paging" }, el("span", { class: "faint" }, count(jobs.length, "job"), next ? ", and more follow" : "",
+    undescribed ? `. ${count(undescribed, "job")} more ended and will be listed once AWS has described what happened` : ""), first, more);
 }
 
 /** By an id, by how an id or a name begins, or by an owner: one job opens, several are listed. */

@@ -1,14 +1,14 @@
-//! Who asks AWS, for what, and with whose credentials: only the leader does, a takeover asks for nothing that is known,
-//! and a log belongs to one account.
+//! Who asks AWS, and with whose credentials: only the leader does, and a log belongs to one account.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{PATIENCE, Replica, World, is_one_line, verify};
+use super::world::{PATIENCE, Replica, World, first_line, is_one_line, verify};
 use crate::support::aws_proxy::AwsProxy;
 use crate::support::http;
+use crate::support::s3::S3;
 
 /// Access key ids, one per replica.
 const KEYS: [&str; 3] = ["first", "second", "third"];
@@ -25,16 +25,6 @@ async fn with_key(world: &World, name: &str) -> Replica {
 fn environment(key: &str) -> [(&'static str, &str); 2] {
     [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", "simulated")]
 }
-
-/// Maximum size of a record of a tick in which no job changed.
-const FEW_KILOBYTES: u64 = 12_000;
-
-/// Jobs that wait or run, and how many of them may be described again within some polls: those that go next, and some
-/// whose description is old.
-const JOBS: usize = 1_000;
-const FEW_JOBS: usize = 400;
-
-const DESCRIBE: &str = "/v1/describeservicejob";
 
 /// Waits until a condition holds.
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -76,52 +66,6 @@ async fn only_the_leader_asks_aws_publishes_and_notifies() {
     world.sink.until_published_by(next).await;
     assert_eq!(world.sink.publishers(), [KEYS[0], next].map(str::to_owned).into());
     verify(&world.hook.until(|received| received.last().is_some_and(|last| last.0 == "resolved")).await, true);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_tick_is_a_small_record_and_a_takeover_describes_no_waiting_job_again() {
-    // None of the jobs ends, and all but a few wait.
-    let jobs: String = (0..JOBS).map(|job| format!("j{job},share-{},8,{},100000\n", job % 20, job % 100)).collect();
-    let mut world = World::with_jobs(&jobs).await;
-    let proxy = AwsProxy::start(&world.endpoint).await;
-    world.endpoint.clone_from(&proxy.endpoint);
-    let quick = |settings: &mut Value| settings["poll"]["calls_per_second"] = json!(100.0);
-    let mut first = world.replica_with("first", quick, &environment("first")).await;
-    first.leads().await;
-    let ticks = async || -> Vec<u64> {
-        let records = world.records().await;
-        records.iter().map(|record| record["bytes"].as_u64().unwrap()).filter(|bytes| *bytes > 0).collect()
-    };
-    // The first ticks have all jobs, and later ones what they are in detail.
-    let quiet = async {
-        loop {
-            let sizes = ticks().await;
-            let last = &sizes[sizes.len().saturating_sub(3)..];
-            if proxy.asked_at("first", DESCRIBE) >= JOBS && last.iter().all(|bytes| *bytes < FEW_KILOBYTES) {
-                return sizes;
-            }
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    let Ok(sizes) = tokio::time::timeout(PATIENCE, quiet).await else {
-        panic!("{:?}, {} jobs described", ticks().await, proxy.asked_at("first", DESCRIBE))
-    };
-    eprintln!("bytes of the records of ticks: {sizes:?}");
-    assert!(sizes.iter().any(|bytes| *bytes > FEW_KILOBYTES), "all jobs are in the first ones: {sizes:?}");
-
-    let second = world.replica_with("second", quick, &environment("second")).await;
-    second.follows().await;
-    first.process.kill().await.unwrap();
-    second.leads().await;
-    let before = ticks().await.len();
-    let ticking = async {
-        while ticks().await.len() < before + 3 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, ticking).await.is_ok(), "it ticks");
-    let described = proxy.asked_at("second", DESCRIBE);
-    assert!(described < FEW_JOBS, "{described} of {JOBS} jobs are described again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,4 +112,24 @@ async fn a_service_of_another_account_on_the_same_log_is_refused_and_changes_not
     first.leads().await;
     let received = world.hook.until(|received| received.last().is_some_and(|last| last.0 == "resolved")).await;
     verify(&received, true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_used_with_the_role_region_and_endpoint_that_are_given() {
+    let s3 = S3::start("eu-central-1").await;
+    let proxy = AwsProxy::start(&s3.endpoint).await;
+    let world = World::in_a_bucket(&proxy.endpoint, "bucket").await;
+    // STS, for the service's own credentials; requests with those of the role go to the bucket.
+    proxy.lead("first", &world.endpoint);
+    let role = |settings: &mut Value| {
+        settings["store"]["role"] = json!("arn:aws:iam::123456789012:role/trainspotter-log");
+        settings["store"]["region"] = json!("eu-central-1");
+    };
+    let first = world.replica_with("first", role, &environment("first")).await;
+    first.leads().await;
+    assert_eq!(proxy.services_of("first"), BTreeSet::from(["sts".to_owned()]));
+    let objects = s3.objects();
+    let records: Vec<_> = objects.iter().filter(|(name, _)| name.starts_with("a/prefix/records/")).collect();
+    assert!(!records.is_empty(), "{:?}", objects.keys());
+    is_one_line(&records.iter().map(|(_, bytes)| first_line(bytes)).collect::<Vec<_>>());
 }

@@ -4,7 +4,7 @@
 //! nothing there, so that what is counted by state is what the lists show.
 
 use crate::jobs::poll_plan::Urgency;
-use crate::jobs::sort_orders::Listed;
+use crate::jobs::sort_orders::{Filter, Listed};
 use crate::jobs::whereabouts::Whereabouts;
 use crate::jobs::{Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, Timestamp};
@@ -41,6 +41,13 @@ impl Ledger {
     pub fn ended_counts<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = (&'a JobStatus, usize)> + use<'a> {
         let others = self.undescribed_ends.of_queue(queue.clone()).filter(|seen| self.job(&seen.id).is_none());
         self.index.ended_counts(queue).chain(others.map(|seen| (&seen.status, 1)))
+    }
+
+    /// How many jobs match a filter that no page of jobs has yet: lists show that they have ended, they were not seen before, and a
+    /// description is awaited.
+    pub fn undescribed_ends(&self, filter: &Filter) -> usize {
+        let unknown = self.undescribed_ends.ended().filter(|seen| self.job(&seen.id).is_none());
+        unknown.filter(|seen| filter.accepts_end(seen)).count()
     }
 
     /// Since when something may have happened that only descriptions show: of jobs that are not where they were, or are back in the

@@ -13,7 +13,7 @@ use std::ops::Bound;
 use crate::jobs::sorted::Sorted;
 use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{CompactSet, Job, Ledger};
-use crate::model::{InstanceType, JobId, JobStatus, QueueName, ShareName, Timestamp};
+use crate::model::{InstanceType, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
 
 /// Maximum jobs examined per page. A page that reaches it ends early, with the position at which to continue.
 pub const EXAMINED_AT_MOST: usize = 10_000;
@@ -99,6 +99,21 @@ impl Filter {
             && (!self.waiting || (job.status().is_waiting() && !job.is_missing()))
             && begins(&self.id, job.latest.id.as_str())
             && begins(&self.name, &job.latest.name)
+    }
+}
+
+impl Filter {
+    /// Whether a job that has ended as a list shows matches. The list has no owner.
+    pub(super) fn accepts_end(&self, seen: &JobSeen) -> bool {
+        let share = seen.share.as_ref().map_or("", ShareName::as_str);
+        self.queue.as_ref().is_none_or(|queue| seen.queue == *queue)
+            && self.share.as_ref().is_none_or(|wanted| wanted.as_str() == share)
+            && self.state.as_ref().is_none_or(|state| seen.status == *state)
+            && self.unit.as_ref().is_none_or(|unit| seen.demand.iter().any(|capacity| capacity.unit == *unit))
+            && self.id.as_ref().is_none_or(|prefix| seen.id.as_str().starts_with(prefix))
+            && self.name.as_ref().is_none_or(|prefix| seen.name.starts_with(prefix))
+            && self.owner.is_none()
+            && !self.waiting
     }
 }
 

@@ -46,6 +46,11 @@ impl UndescribedEnds {
         all.filter(move |seen| seen.status.is_ended() && seen.queue == queue)
     }
 
+    /// All jobs that have ended.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &JobSeen> {
+        self.0.values().map(|(_, seen)| seen).filter(|seen| seen.status.is_ended())
+    }
+
     /// When each answer was asked for.
     pub(super) fn kept_since(&self) -> impl Iterator<Item = Timestamp> {
         self.0.values().map(|(at, _)| at.earliest)

@@ -124,6 +124,12 @@ proptest! {
             prop_assert_eq!(in_flight, world.iter().filter(|job| job.status.is_in_flight()).count());
             let waiting = ledger.waiting_since_before(second(at + 1)).count();
             prop_assert_eq!(waiting, world.iter().filter(|job| job.status.is_waiting()).count());
+            // Each job that is counted as ended is in a page, or said to be missing there.
+            for (status, count) in ended(&ledger) {
+                let filter = Filter { state: Some(status), ..Filter::default() };
+                let found = ledger.find(Wanted::of(&filter, 100)).jobs.len();
+                prop_assert_eq!(found + ledger.undescribed_ends(&filter), count);
+            }
             let all_ended = listed(&world, JobStatus::is_ended);
             if all {
                 prop_assert_eq!(ended(&ledger), all_ended);
@@ -275,4 +281,38 @@ fn a_wait_that_nobody_sees_goes_on_where_it_was_when_the_job_is_back() {
     let mut dispatched = submitted(0, 1);
     step(&mut dispatched, 2, 70);
     assert_eq!(moves(&mut ledger, &[dispatched], 90), [true, false], "and left the queue from there");
+}
+
+#[test]
+fn an_end_of_an_unknown_job_is_said_to_be_missing_in_pages_until_it_is_described() {
+    let mut ledger = Ledger::default();
+    ledger.resume(&[], second(0));
+    poll(&mut ledger, &[], true, 30);
+    let mut job = submitted(0, 35);
+    [40, 42, 44, 50].into_iter().for_each(|at| step(&mut job, 2, at));
+    assert_eq!(job.status, JobStatus::Succeeded);
+    poll(&mut ledger, &[job.clone()], true, 60);
+    let by_state = |state| Filter { state: Some(state), ..Filter::default() };
+    let succeeded = by_state(JobStatus::Succeeded);
+    assert_eq!((ledger.list(&succeeded, None, 10).jobs.len(), ledger.undescribed_ends(&succeeded)), (0, 1));
+    let begins =
+        |id: &str, name: &str| Filter { id: Some(id.to_owned()), name: Some(name.to_owned()), ..succeeded.clone() };
+    for (filter, count) in [
+        (Filter::default(), 1),
+        (by_state(JobStatus::Failed), 0),
+        (begins("job", "tr"), 1),
+        (begins("jib", "tr"), 0),
+        (begins("job", "ti"), 0),
+        (Filter { queue: Some("other".into()), ..succeeded.clone() }, 0),
+        (Filter { share: Some("vision".into()), ..succeeded.clone() }, 1),
+        (Filter { share: Some("speech".into()), ..succeeded.clone() }, 0),
+        (Filter { unit: Some("ml.p5.48xlarge".into()), ..succeeded.clone() }, 1),
+        (Filter { unit: Some("ml.p4d.24xlarge".into()), ..succeeded.clone() }, 0),
+        (Filter { owner: Some("ann".to_owned()), ..succeeded.clone() }, 0),
+        (Filter { waiting: true, ..Filter::default() }, 0),
+    ] {
+        assert_eq!(ledger.undescribed_ends(&filter), count, "{filter:?}");
+    }
+    ledger.observe(described(&job), second(70));
+    assert_eq!((ledger.list(&succeeded, None, 10).jobs.len(), ledger.undescribed_ends(&succeeded)), (1, 0));
 }
