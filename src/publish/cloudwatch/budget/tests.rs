@@ -1,3 +1,5 @@
+//! The budget: which series are sent, what is left out, and what it costs.
+
 use proptest::prelude::*;
 
 use super::*;
