@@ -3,6 +3,7 @@
 //! [`Service::run`] opens all resources, starts a task per part, and stops them in order.
 
 mod archive;
+mod blocking;
 mod clock_watch;
 mod event_loop;
 mod following;

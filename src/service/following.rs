@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::replication::Replicas;
-use crate::service::{job_queries, restore};
+use crate::service::{blocking, job_queries, restore};
 use crate::store::{StoreError, latest_with_tables};
 use crate::web::JobQuery;
 use trainspotter_core::engine::{Engine, cadence};
@@ -25,7 +25,7 @@ const LOAD_TIME_DIVISOR: u32 = 10;
 
 /// The newest frame of a file, with its tables; `None` if there is none.
 pub(super) async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
-    tokio::task::spawn_blocking(move || latest_with_tables(&file)).await.map_err(|_| StoreError::Closed)?
+    blocking::run(move || latest_with_tables(&file)).await.map_err(|_| StoreError::Closed)?
 }
 
 /// The jobs of the log, as last loaded.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::service::blocking;
 use crate::service::report::{ReportError, Sources, objectives, report};
 use crate::service::shared::{RulesNow, Shared};
 use crate::store::StoreError;
@@ -101,7 +102,7 @@ async fn make_report(
 /// downsampled. Frames that cannot be read are logged, and the rules start without history.
 pub(super) async fn replay_history(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
     let Some(looks_back) = engine.looks_back() else { return engine };
-    let reading = tokio::task::spawn_blocking(move || {
+    let reading = blocking::run(move || {
         let lately = (now - FULL_RESOLUTION).max(now - looks_back);
         let read = |engine: &mut Engine| {
             let frames = Frames::open(&store)?;

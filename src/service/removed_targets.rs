@@ -12,7 +12,7 @@ use crate::config::Target;
 use crate::notify::Notifiers;
 use crate::notify::outbox::rows;
 use crate::service::shared::Shared;
-use crate::service::state_files;
+use crate::service::{blocking, state_files};
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
@@ -50,7 +50,7 @@ pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
 /// down delays only its own file.
 async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
     let file = shared.config.store.clone();
-    let looking = tokio::task::spawn_blocking(move || state_files::orphaned(&file, &targets));
+    let looking = blocking::run(move || state_files::orphaned(&file, &targets));
     let ending = looking.await.unwrap_or_default().into_iter().map(async |(name, path)| {
         if let Err(error) = end(shared, &name, path).await {
             tracing::warn!(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, RulesBucket, RulesPlace};
 use crate::objects::{BucketAccess, Rights, Setting, StorageError, Texts};
+use crate::service::blocking;
 use trainspotter_clock::Clock;
 use trainspotter_core::rules::{Rule, parse_rules};
 
@@ -147,7 +148,7 @@ impl RuleSources {
             }
         }
         // File reads block.
-        match tokio::task::spawn_blocking(move || texts_of(&paths)).await {
+        match blocking::run(move || texts_of(&paths)).await {
             Ok(of_files) => found.extend(of_files?),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }

@@ -28,7 +28,7 @@ use crate::service::shared::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history, polling, replica_view, restore,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, blocking, event_loop, history, polling, replica_view, restore,
     target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
@@ -331,9 +331,8 @@ pub(super) async fn state(
 /// Resolved alerts of an earlier run, latest first.
 async fn ended_before(config: &Config) -> Vec<Transition> {
     let store = config.store.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        PastAlerts::open(&store)?.ended(u32::try_from(MAX_RESOLVED_SHOWN).unwrap_or(u32::MAX))
-    });
+    let reading =
+        blocking::run(move || PastAlerts::open(&store)?.ended(u32::try_from(MAX_RESOLVED_SHOWN).unwrap_or(u32::MAX)));
     // Unreadable rows are not shown; the store reports the problem itself.
     reading.await.ok().and_then(Result::ok).unwrap_or_default()
 }
