@@ -37,7 +37,7 @@ impl Bucket {
             let is_lost =
                 [FaultKind::Partition, FaultKind::SilentBucket].iter().any(|kind| world.has(*kind, self.replica));
             let is_answer_lost = world.has(FaultKind::LostAnswers, self.replica) && draw.one_in(4);
-            (there, draw.millis(1..40), is_lost, is_answer_lost, world.has(FaultKind::BucketOutage, self.replica))
+            (there, draw.millis(1..40), is_lost, is_answer_lost, world.has_any(FaultKind::BucketOutage))
         };
         if is_lost {
             return std::future::pending().await;

@@ -56,7 +56,7 @@ fn is_clean(scenario: &Scenario, from: f64, to: f64) -> bool {
 /// Everything that has to be so.
 pub(super) fn all(past: &Past<'_>) -> Result<(), Failure> {
     type Check = fn(&Past<'_>) -> Result<(), String>;
-    let checks: [(&'static str, Check); 14] = [
+    let checks: [(&'static str, Check); 15] = [
         ("the processes run until they are stopped", processes_run),
         ("a service that is ready answers", pages_answer),
         ("the service is ready in the end", is_ready_in_the_end),
@@ -66,6 +66,7 @@ pub(super) fn all(past: &Past<'_>) -> Result<(), Failure> {
         ("waits are true", figures::waits_are_true),
         ("counters never fall", counters::never_fall),
         ("counters are true in the end", counters::are_true_in_the_end),
+        ("counted waits add up", counters::waits_add_up),
         ("no message is doubled", messages::none_is_doubled),
         ("each end follows its beginning", messages::each_end_follows_its_beginning),
         ("no message is false", messages::none_is_false),

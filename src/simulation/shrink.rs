@@ -61,6 +61,21 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     let last =
         scenario.jobs.iter().map(|job| job.at).chain(scenario.faults.iter().map(|fault| fault.at + fault.lasts)).max();
     found.push(Scenario { lasts: last.unwrap_or(60).max(60), ..scenario.clone() });
+    for index in 0..scenario.faults.len() {
+        let mut briefer = scenario.clone();
+        briefer.faults[index].lasts = halved(briefer.faults[index].lasts, 10);
+        found.push(briefer);
+    }
+    for index in 0..scenario.jobs.len() {
+        let mut briefer = scenario.clone();
+        briefer.jobs[index].lasts = halved(briefer.jobs[index].lasts, 20);
+        found.push(briefer);
+    }
     found.retain(|shorter| shorter != scenario && !shorter.jobs.is_empty());
     found
+}
+
+/// Half of a number of seconds, if that is not too short to matter.
+fn halved(seconds: u64, least: u64) -> u64 {
+    if seconds / 2 >= least { seconds / 2 } else { seconds }
 }

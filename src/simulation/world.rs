@@ -210,20 +210,22 @@ impl World {
         Way { there, is_cut_off, is_answer_lost }
     }
 
-    /// A replica sends a notification: no other may have written to the log since it did. A bucket that refuses one replica and not the others
-    /// is the exception: replicas take errors of the bucket for errors that all get.
+    /// Whether a fault of a kind that is the same for all replicas lasts: what fails in a bucket or on a disk fails for everybody.
+    pub(super) fn has_any(&self, kind: FaultKind) -> bool {
+        (0..self.scenario.replicas).any(|replica| self.has(kind, replica))
+    }
+
+    /// A replica sends a notification: no other may have written to the log since it did.
     pub(super) fn sends(&mut self, replica: usize) {
-        let refuses_one = self.scenario.faults.iter().any(|fault| fault.kind == FaultKind::BucketOutage);
-        if let Some(writer) = self.writer.filter(|writer| *writer != replica && !refuses_one) {
+        if let Some(writer) = self.writer.filter(|writer| *writer != replica) {
             self.violated(format!("replica {replica} sends a notification after replica {writer} has taken over"));
         }
     }
 
-    /// What becomes of a call of a store. A disk is of all replicas: which one it is does not matter to any promise.
+    /// What the disk does with a call of a store.
     pub(super) fn disk(&mut self) -> Disk {
-        let any = |world: &Self, what| (0..world.scenario.replicas).any(|replica| world.has(what, replica));
-        let delay = if any(self, FaultKind::SlowDisk) { self.draw(0, &[b"disk"]).millis(100..4_000) } else { 0 };
-        let error = any(self, FaultKind::FailingDisk).then(|| StoreError::Sqlite("disk I/O error".to_owned()));
+        let delay = if self.has_any(FaultKind::SlowDisk) { self.draw(0, &[b"disk"]).millis(100..4_000) } else { 0 };
+        let error = self.has_any(FaultKind::FailingDisk).then(|| StoreError::Sqlite("disk I/O error".to_owned()));
         Disk { delay: Duration::from_millis(delay), error }
     }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{AFTER, Past};
+use super::figures::AGE;
+use super::{AFTER, Past, is_clean};
 use crate::simulation::scenario::{Fault, FaultKind, Scenario};
 use crate::simulation::truth::TrueJob;
 
@@ -21,8 +22,9 @@ fn counters(text: &str) -> BTreeMap<&str, f64> {
 
 /// The sum of a metric over all its series.
 fn sum(text: &str, metric: &str) -> f64 {
-    let of = |(series, _): &(&&str, &f64)| series.split('{').next() == Some(metric);
-    counters(text).iter().filter(of).map(|(_, value)| value).sum()
+    let samples = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let of_metric = samples.filter(|(series, _)| series.split('{').next() == Some(metric));
+    of_metric.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }
 
 /// The leader shows no less than the leader before it, over deaths, deployments and takeovers. A follower may be behind, but does not go
@@ -66,6 +68,20 @@ pub(super) fn are_true_in_the_end(past: &Past<'_>) -> Result<(), String> {
         if counted < most - missing || most < counted {
             return Err(format!("{metric} is {counted}, and {} to {most} happened", most - missing));
         }
+    }
+    Ok(())
+}
+
+/// The waits that were counted add up to those of AWS, unless a fault kept a poll from seeing one.
+pub(super) fn waits_add_up(past: &Past<'_>) -> Result<(), String> {
+    let waits: Vec<(f64, f64)> = past.jobs.iter().filter_map(|job| job.first_wait.zip(job.first_scheduled)).collect();
+    let is_exact = past.jobs.iter().all(|job| job.preemptions + job.capacity_failures == 0);
+    let is_clean = waits.iter().all(|(_, scheduled)| is_clean(&past.world.scenario, scheduled - AGE, scheduled + AGE));
+    let Some(look) = past.world.looks.iter().rfind(|look| look.is_ready && look.leads) else { return Ok(()) };
+    let (counted, waited) =
+        (sum(&look.metrics, "trainspotter_queue_wait_seconds_sum"), waits.iter().map(|(wait, _)| wait).sum::<f64>());
+    if is_exact && is_clean && (counted - waited).abs() > 0.01 * waits.len() as f64 {
+        return Err(format!("{counted} s of waits are counted, and jobs waited {waited} s"));
     }
     Ok(())
 }

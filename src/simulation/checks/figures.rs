@@ -9,7 +9,7 @@ use crate::simulation::truth::State;
 use crate::simulation::world::Look;
 
 /// What is shown is from this many seconds ago at most, while nothing goes wrong: two polls, and what they take.
-const AGE: f64 = 2.0 * POLL as f64 + 10.0;
+pub(super) const AGE: f64 = 2.0 * POLL as f64 + 10.0;
 
 fn sum(values: &Value, key: &str) -> f64 {
     values.as_array().into_iter().flatten().filter_map(|row| row[key].as_f64()).sum()
