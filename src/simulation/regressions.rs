@@ -1,4 +1,4 @@
-//! Scenarios that failed once.
+//! Scenarios that failed once, or that fail with a fault that was planted to try the checks.
 
 use super::run;
 
@@ -64,5 +64,55 @@ fn a_change_of_the_configuration_while_the_disk_fails_does_not_end_the_service()
          job: at 60 share - instances 2 lasts 60 failing 0 attempts 1
          failing_disk: at 170 lasts 60 replica 0 on * by 0
          config_changed: at 200 lasts 10 replica 0 on * by 0",
+    );
+}
+
+#[test]
+fn an_alert_waits_for_the_time_of_its_rule() {
+    holds(
+        "world: seed 1 lasts 340 replicas 1 policy quota instances 3
+         job: at 220 share a instances 1 lasts 100 failing 0 attempts 1
+         job: at 220 share b instances 2 lasts 100 failing 0 attempts 1
+         job: at 230 share a instances 1 lasts 60 failing 0 attempts 1",
+    );
+}
+
+#[test]
+fn a_notification_that_fails_is_sent_again() {
+    holds(
+        "world: seed 1 lasts 500 replicas 1 policy fifo instances 2
+         job: at 20 share - instances 2 lasts 400 failing 0 attempts 1
+         job: at 40 share - instances 2 lasts 60 failing 0 attempts 1
+         topic: at 100 lasts 25 replica 0 on * by 0",
+    );
+}
+
+#[test]
+fn alerts_that_fire_outlast_a_change_of_rules() {
+    holds(
+        "world: seed 1 lasts 500 replicas 1 policy fifo instances 2
+         job: at 20 share - instances 2 lasts 400 failing 0 attempts 1
+         job: at 40 share - instances 2 lasts 60 failing 0 attempts 1
+         rules_changed: at 200 lasts 10 replica 0 on * by 0",
+    );
+}
+
+#[test]
+fn a_silence_outlasts_the_wait_of_its_rule() {
+    holds(
+        "world: seed 1 lasts 500 replicas 1 policy fifo instances 2
+         job: at 20 share - instances 2 lasts 400 failing 0 attempts 1
+         job: at 40 share - instances 2 lasts 60 failing 0 attempts 1
+         silence: at 70 lasts 200 replica 0 on * by 0",
+    );
+}
+
+#[test]
+fn alerts_and_counters_outlast_a_death() {
+    holds(
+        "world: seed 1 lasts 500 replicas 1 policy fifo instances 2
+         job: at 20 share - instances 2 lasts 400 failing 0 attempts 1
+         job: at 40 share - instances 2 lasts 60 failing 0 attempts 1
+         death: at 200 lasts 10 replica 0 on * by 0",
     );
 }
