@@ -59,7 +59,7 @@ const PATIENCE: f64 = 4.0 * 3_600.0;
 const MIN_JUDGED: u64 = 100;
 
 /// Seeds of a usual run. A seed takes one to two seconds of CPU.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 
 /// A run in which everything was as it has to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -165,7 +165,7 @@ async fn a_log_that_cannot_be_followed_is_a_clear_error_and_stays_as_it_is() {
     assert!(refused(&world, "foreign").await.contains("not a record of Trainspotter"));
     std::fs::write(&last, &whole).unwrap();
     std::fs::remove_file(log.join(format!("records/{:020}", 1))).unwrap();
-    assert!(refused(&world, "headless").await.contains("not whole"));
+    assert!(refused(&world, "headless").await.contains("the log is incomplete"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
