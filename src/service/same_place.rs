@@ -69,7 +69,7 @@ impl SamePlace {
         let _ = self.refusal.set(format!(
             "the target {} has the same account {account} and region {}, through its role: list all queues in one \
              of the two targets",
-            self.own.region, other.name
+            other.name, self.own.region
         ));
     }
 
