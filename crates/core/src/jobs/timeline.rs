@@ -391,6 +391,8 @@ impl Timeline {
     fn open(&mut self, phase: Phase, attempt: u32) {
         self.change(|spans| {
             if let Some(from) = spans.last().and_then(|span| span.to) {
+                // Room for more would be given back at once.
+                spans.reserve_exact(1);
                 spans.push(Span { phase, attempt, from, to: None, reported_at: None });
             }
         });
