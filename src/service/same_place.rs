@@ -56,7 +56,8 @@ impl SamePlace {
             && account != of_log
         {
             let _ = self.refusal.set(format!(
-                "the log is of a service in account {of_log}, and this service is in account {account}: give each a prefix of its own in `store.log`"
+                "the log belongs to a service in account {of_log}, and this service is in account {account}: \
+                 configure a separate prefix for each in `store.log`"
             ));
         }
         self.refusal.get().is_some()

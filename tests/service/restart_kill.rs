@@ -132,9 +132,18 @@ async fn die_again_and_again(world: World, kills: u64) {
     let requeues: usize = jobs.iter().map(|job| dispatches(job).len() - 1).sum();
     let unseen = [&never_killed, &state].map(|state| unseen_attempts(&jobs, state));
     eprintln!("{requeues} requeues; attempts that may be unseen, by service: {unseen:?}");
+    let attempts = requeues + jobs.len();
     for state in [&never_killed, &state] {
-        let counted = sum(&counted(state), "queue.wait.requeue");
-        assert!(counted <= requeues as f64, "{state:?}: {counted} of {requeues} requeues: one is counted twice");
+        let counted = counted(state);
+        for (metric, most) in [
+            ("queue.wait.requeue", requeues),
+            ("job.preemptions", requeues),
+            ("job.startup", attempts),
+            ("job.run", attempts),
+        ] {
+            let counted = sum(&counted, metric);
+            assert!(counted <= most as f64, "{state:?} {metric}: {counted} of {most}: one is counted twice");
+        }
     }
     compare((steady, &never_killed), (survivor.1, &state), unseen.iter().sum()).await;
     drop(survivor);

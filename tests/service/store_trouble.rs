@@ -70,7 +70,7 @@ async fn a_service_whose_file_cannot_grow_keeps_notifying_and_writes_everything_
     let reported = hook
         .until(|reported| is_reported(reported, "firing", "After") && is_reported(reported, "resolved", "Before"))
         .await;
-    let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
+    let failing = until("health reports it", &page, |health| health["store_error"].is_string()).await;
     assert_eq!(failing["status"], "degraded", "{failing}");
     assert_eq!(http::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
     assert!(
@@ -112,9 +112,9 @@ async fn a_service_whose_folder_is_missing_starts_sends_alerts_and_takes_the_fil
     let more = format!("rules: [rules.yaml]\n{}", kept_and_notified(&path, &hook.url));
     let (mut service, page, mut lines) = ready_service(folder.path(), &endpoint, &more).await;
     let reported = hook.until(|reported| is_reported(reported, "firing", "Before")).await;
-    let failing = until("the health tells of it", &page, |health| health["store_error"].is_string()).await;
+    let failing = until("health reports it", &page, |health| health["store_error"].is_string()).await;
     assert!(failing["store_error"].as_str().unwrap().contains(path.to_str().unwrap()), "{failing}");
-    while !lines.recv().await.expect("the log tells of it").contains("state is kept in memory only") {}
+    while !lines.recv().await.expect("the log reports it").contains("state is kept in memory only") {}
 
     std::fs::create_dir(path.parent().unwrap()).unwrap();
     until("the file is taken", &page, |health| health["store_error"].is_null()).await;

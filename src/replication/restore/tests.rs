@@ -57,7 +57,7 @@ impl Log {
                 copies.push(object_names::snapshot(number, &before));
             }
         }
-        // The copy that the log began with may be removed by now.
+        // The copy that the log began with may have been removed.
         copies.retain(|name| folder.path().join(name).exists());
         Self { folder, copies }
     }

@@ -33,7 +33,7 @@ fn parse(seed: Option<&str>, seeds: Option<&str>, usual: u64) -> Range<u64> {
 /// Reports how many seeds are done, every ten seconds.
 pub(super) struct Progress {
     seeds: Range<u64>,
-    /// When it was reported last, and how many seeds were done by now.
+    /// When it was reported last, and how many seeds are done.
     state: Mutex<(Instant, u64)>,
 }
 

@@ -99,7 +99,7 @@ async fn a_service_of_another_account_on_the_same_log_is_refused_and_changes_not
         proxy.lead("other", &other);
     };
     let (said, ()) = tokio::join!(refused, led);
-    assert!(said.contains("the log is of a service in account 123456789012"), "{said}");
+    assert!(said.contains("the log belongs to a service in account 123456789012"), "{said}");
     assert!(said.contains("this service is in account 999988887777"), "{said}");
     let records = world.records().await;
     is_one_line(&records);
