@@ -13,26 +13,26 @@
 //!   write after a crash or a takeover changes nothing.
 //! - Until then the rows are in the state file, as part of the commit that counted them.
 
-mod columns;
+mod cells;
 mod decode;
 mod encode;
 mod error;
 mod layout;
-mod pack;
 mod read;
-mod tables;
+mod table_columns;
 #[cfg(test)]
 mod tests;
+mod unarchived_rows;
 mod write;
 
-pub use columns::{Column, Kind};
+pub use cells::{Column, Kind};
 pub use decode::decode;
 pub use encode::{Encoder, ROWS_OF_A_GROUP};
 pub use error::ArchiveError;
 pub use layout::{day_of, day_text, source_of};
-pub use pack::{unarchived_of, unpack};
 pub use read::{ArchivedDays, days, read_days};
-pub use tables::{Row, SCHEMA_VERSION};
+pub use table_columns::{Row, SCHEMA_VERSION};
+pub use unarchived_rows::{unarchived_of, unpack};
 pub use write::{Written, write_day};
 
 use crate::aws::BucketAccess;

@@ -13,7 +13,6 @@
 //! unknown value is kept as a value ([`trainspotter_core::model::Observation::UnknownValue`]) and causes neither a
 //! guess nor a panic; throttling slows down calls, never the process.
 
-mod answer_body;
 mod call_counter;
 mod clients;
 mod credentials;
@@ -29,12 +28,13 @@ mod listing;
 mod odd_numbers;
 mod outside_jobs;
 mod page;
+mod pages_per_poll;
 mod poller;
 mod publishing;
 mod quotas;
 mod rate_limit;
 mod reservations;
-mod sweep_pages;
+mod rewrite_body;
 mod topology;
 mod translate;
 mod unreadable_entries;

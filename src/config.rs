@@ -2,15 +2,15 @@
 //!
 //! The rest of the crate sees only these types, which cannot hold a value that the service cannot run with.
 
-pub mod address;
 mod api_tokens;
 mod archive;
 mod aws_names;
 mod check;
 mod environment_variables;
-mod excerpt;
 mod file;
+pub mod forbidden_addresses;
 mod forecast;
+mod masked_excerpt;
 mod mute;
 mod object_place;
 mod otlp_environment;
@@ -31,8 +31,8 @@ pub use api_tokens::{ApiToken, MAX_TOKEN, MIN_TOKEN};
 pub use archive::{Archive, MAX_REPORT_KEYS, ScheduledReport, check_report_key};
 pub use aws_names::{check_namespace, place_problem};
 pub use environment_variables::Environment;
-pub use excerpt::shown_url;
 pub use file::{Every, Permission};
+pub use masked_excerpt::shown_url;
 pub use mute::Mute;
 pub use object_place::ObjectPlace;
 pub use publish::{CloudWatch, CloudWatchMetrics, Histograms, Otlp, OtlpProtocol, Publish};
@@ -53,7 +53,7 @@ use trainspotter_core::yaml::{self, Problems};
 /// All errors in the text.
 pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>) -> Result<Config, Problems> {
     let checked = yaml::read(file, text).and_then(|document| check::check(&document, folder, environment));
-    checked.map_err(|problems| excerpt::masked(problems, text))
+    checked.map_err(|problems| masked_excerpt::masked(problems, text))
 }
 
 /// Problems found when the configuration is used, each with its location in the file (`receivers[2].match`); `None`
@@ -61,7 +61,7 @@ pub fn load(file: &str, text: &str, folder: &Path, environment: Environment<'_>)
 pub fn problems(file: &str, text: &str, found: Vec<(String, String)>) -> Option<Problems> {
     let document = yaml::read::<serde_json::Value>(file, text).ok()?;
     let found = found.into_iter().map(|(path, message)| document.problem(&path, message)).collect();
-    document.conclude(found).err().map(|problems| excerpt::masked(problems, text))
+    document.conclude(found).err().map(|problems| masked_excerpt::masked(problems, text))
 }
 
 /// The listen address in a configuration, whatever else the file contains.
@@ -70,7 +70,7 @@ pub fn problems(file: &str, text: &str, found: Vec<(String, String)>) -> Option<
 ///
 /// The file is not YAML, or `listen` is not an address.
 pub fn listen_of(file: &str, text: &str, environment: Environment<'_>) -> Result<SocketAddr, Problems> {
-    let masked = |problems| excerpt::masked(problems, text);
+    let masked = |problems| masked_excerpt::masked(problems, text);
     let document = yaml::read::<file::Listening>(file, text).map_err(masked)?;
     check::listen(&document, environment).map_err(masked)
 }

@@ -28,7 +28,7 @@ mod rule_reload;
 mod same_place;
 mod scheduled_reports;
 mod senders;
-mod shared;
+mod shared_by_targets;
 mod signals;
 mod source_log;
 mod state_files;

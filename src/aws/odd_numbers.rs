@@ -3,7 +3,7 @@
 //! is used.
 
 use crate::aws::Limits;
-use crate::aws::answer_body::RewriteBody;
+use crate::aws::rewrite_body::RewriteBody;
 
 /// Operations whose responses are corrected. Topology lists are handled by `unreadable_entries`, and pages of jobs
 /// by their own parser.

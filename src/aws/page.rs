@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::aws::answer_body::RewriteBody;
 use crate::aws::job_summary::{Summary, Text};
 use crate::aws::odd_numbers;
+use crate::aws::rewrite_body::RewriteBody;
 use crate::aws::translate::ListedJobs;
 use crate::aws::translate::Unknowns;
 use trainspotter_core::model::JobSeen;

@@ -11,12 +11,12 @@ use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
 use tokio::sync::mpsc;
 
 use crate::aws::Clients;
-use crate::aws::answer_body::AnswerBody;
 use crate::aws::failure::Failure;
 use crate::aws::identity::Identity;
 use crate::aws::listing::Listing;
 use crate::aws::page::PageReader;
-use crate::aws::sweep_pages::{SWEEP_PAGES_MIN, SweepPages};
+use crate::aws::pages_per_poll::{SWEEP_PAGES_MIN, SweepPages};
+use crate::aws::rewrite_body::AnswerBody;
 use crate::aws::topology::{self, Topology};
 use crate::aws::translate;
 use crate::aws::translate::{Pools, Unknowns};

@@ -9,9 +9,9 @@ use std::time::Duration;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
 use crate::aws::Clients;
-use crate::aws::answer_body::AnswerBody;
 use crate::aws::failure::Failure;
 use crate::aws::listing::Listing;
+use crate::aws::rewrite_body::AnswerBody;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;
 use crate::aws::unreadable_entries::{EntryFilter, Unreadable};

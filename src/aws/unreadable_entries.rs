@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::aws::answer_body::RewriteBody;
 use crate::aws::odd_numbers::token_length;
+use crate::aws::rewrite_body::RewriteBody;
 
 /// Members with 32-bit integers.
 const WHOLE: [&str; 7] =

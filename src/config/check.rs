@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::config::address;
 use crate::config::aws_names::check_role;
 use crate::config::environment_variables::{self, Environment};
 use crate::config::file::{self, File};
+use crate::config::forbidden_addresses;
 use crate::config::{Config, History, LogFormat, Poll};
 use trainspotter_core::model::{
     InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name, units,
@@ -304,7 +304,8 @@ impl Check<'_> {
     /// Checks the URL of a called service: it may be on this machine, but not a credential endpoint.
     pub(super) fn outgoing(&mut self, path: &str, text: &str) -> Option<Url> {
         let url = self.http_url(path, text)?;
-        if let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, true)) {
+        if let Some(refusal) = forbidden_addresses::literal(&url).and_then(|ip| forbidden_addresses::refusal(ip, true))
+        {
             self.problem(path, format!("requests to this address are refused: {refusal}"));
         }
         Some(url)

@@ -8,10 +8,10 @@ use std::time::Duration;
 use reqwest::header::{HeaderName, HeaderValue};
 use url::Url;
 
-use crate::config::address;
 use crate::config::aws_names::check_topic;
 use crate::config::check::Check;
 use crate::config::file;
+use crate::config::forbidden_addresses;
 use crate::config::{Channel, Endpoint, Mute, Receiver, Secret, SigningKey};
 use crate::config::{Escalation, Group, Inhibition};
 use trainspotter_core::model::check_name;
@@ -279,7 +279,8 @@ impl Check<'_> {
     fn endpoint(&mut self, path: &str, url: &str, allow_loopback: bool) -> Endpoint {
         let filled = self.filled(path, url);
         if let Some(url) = self.http_url(path, &filled)
-            && let Some(refusal) = address::literal(&url).and_then(|ip| address::refusal(ip, allow_loopback))
+            && let Some(refusal) =
+                forbidden_addresses::literal(&url).and_then(|ip| forbidden_addresses::refusal(ip, allow_loopback))
         {
             self.problem(path, format!("requests to this address are refused: {refusal}"));
         }

@@ -19,7 +19,7 @@ use reqwest::dns::Resolving;
 use url::Host;
 use url::Url;
 
-use crate::config::address;
+use crate::config::forbidden_addresses;
 
 type Answer = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 
@@ -49,7 +49,7 @@ impl Guard {
         let mut reason = None;
         let mut allowed = Vec::new();
         for ip in (self.look_up)(name.to_owned()).await? {
-            match address::refusal(ip, self.allow_loopback) {
+            match forbidden_addresses::refusal(ip, self.allow_loopback) {
                 None => allowed.push(ip),
                 refusal => reason = refusal,
             }
@@ -72,7 +72,7 @@ impl Guard {
             Some(Host::Ipv6(ip)) => IpAddr::from(ip),
             Some(Host::Domain(_)) | None => return Ok(()),
         };
-        match address::refusal(literal, self.allow_loopback) {
+        match forbidden_addresses::refusal(literal, self.allow_loopback) {
             Some(reason) => Err(Refused { what: "address", reason }),
             None => Ok(()),
         }

@@ -10,7 +10,7 @@ mod hand_over;
 pub(super) mod mutant;
 mod outbox;
 mod process;
-mod seeds;
+mod seed_selection;
 mod sharing;
 mod verify;
 mod world;
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use mutant::Mutant;
 use process::Process;
-use seeds::Progress;
+use seed_selection::Progress;
 use world::{End, Shared, World};
 
 /// Virtual time after which no more faults occur.
@@ -122,7 +122,7 @@ const MAX_SEEDS_TO_FIND: u64 = 1_000;
 #[test]
 #[expect(clippy::print_stderr, reason = "how many seeds there were is what this test is about")]
 fn whatever_happens_to_replicas_nothing_is_lost_and_nothing_doubled() {
-    let seeds = seeds::selected(SEEDS);
+    let seeds = seed_selection::selected(SEEDS);
     if std::env::var_os("TRAINSPOTTER_SEED").is_some() {
         let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Permission};
 use crate::notify::Notifiers;
 use crate::notify::silence::Silence;
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::store::{StoreError, StoreHandle};
 use crate::web::{Access, JobQuery, Operation, PastQuery, Refusal, Snapshot, Token, WatchedTarget};
 use trainspotter_clock::Clock;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Target;
 use crate::notify::Notifiers;
 use crate::notify::outbox::rows;
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::service::{blocking, state_files};
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;

@@ -17,7 +17,7 @@ use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::inbox::Inbox;
 use crate::service::operations::OperatorActions;
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::service::target_service::{self, TargetService, Term};
 use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
 use crate::store::{StoreError, StoreHandle};

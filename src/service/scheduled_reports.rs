@@ -12,7 +12,7 @@ use crate::report::{Report, summary, text};
 use crate::service::COUNTED_UNTIL;
 use crate::service::operations::Operations;
 use crate::service::report::{ReportError, Sources, objectives, report};
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;

@@ -7,7 +7,7 @@ use crate::config::Target;
 use crate::notify::{Integration, Notifier, Notifiers};
 use crate::publish::{CloudWatchAccess, Origin, Publisher};
 use crate::service::StartError;
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::store::StoreHandle;
 use trainspotter_core::model::Timestamp;
 

@@ -24,7 +24,7 @@ use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
 use crate::service::same_place::SamePlace;
 use crate::service::scheduled_reports::Digests;
-use crate::service::shared::Shared;
+use crate::service::shared_by_targets::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{

@@ -16,7 +16,7 @@ use crate::publish::prometheus_text;
 use crate::service::operations::access;
 use crate::service::rule_files::RuleSources;
 use crate::service::rule_reload::{self, RulesUpdate};
-use crate::service::shared::{RulesNow, Shared};
+use crate::service::shared_by_targets::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
 use crate::service::{ConfigUpdates, Service, StartError, removed_targets, replicas, serve};

@@ -3,16 +3,16 @@
 mod browser;
 mod busy_service;
 mod connections;
-mod contract;
 mod fixture;
 mod fixture_jobs;
 mod hosts;
 mod job_surroundings;
 mod limits;
+mod openapi_schema;
 mod past;
 mod questions;
+mod response_shapes;
 mod roles;
-mod schema;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! differs from a dead service.
 
 mod alert_notes;
+mod borrowed_and_lent;
 pub mod catalogue;
 mod closed_labels;
 mod compute_reservation;
@@ -16,24 +17,24 @@ mod finding;
 mod frame;
 mod gauges;
 pub mod gpu_parts;
-mod hosts;
+pub mod gpu_waterfall;
+mod host_utilisation;
 pub mod hourly;
 mod job_context;
 mod job_story;
 pub mod kaplan_meier;
-pub mod lending;
+pub mod loans;
 pub mod misconfiguration;
 mod outcomes;
 mod reasons;
 mod reserved_capacity;
-mod shares;
 pub mod single_jobs;
 mod subjects;
 mod unallocated_gpus;
 mod wait_by_reason;
 mod wait_estimates;
 mod wait_quantiles;
-pub mod waterfall;
+mod waiting_gauges;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -167,10 +168,11 @@ pub struct Pending {
 /// Computes the figures of one tick. Takes the fresh values from `counting`, and charges it the GPU time since the
 /// previous tick.
 pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) -> Frame {
-    let held = shares::held(inputs.ledger);
+    let held = borrowed_and_lent::held(inputs.ledger);
     let diagnosis = reasons::of_all(inputs);
-    let shares: Vec<ShareFigures> = inputs.queues.iter().flat_map(|queue| shares::figures(queue, &held)).collect();
-    let waterfall = |queue| waterfall::of_queue(queue, inputs, &diagnosis);
+    let shares: Vec<ShareFigures> =
+        inputs.queues.iter().flat_map(|queue| borrowed_and_lent::figures(queue, &held)).collect();
+    let waterfall = |queue| gpu_waterfall::of_queue(queue, inputs, &diagnosis);
     let waterfall: Vec<Waterfall> = inputs.queues.iter().map(waterfall).collect();
     let subjects = subjects::shares_of_all(inputs);
     let reasons = wait_estimates::reasons(&diagnosis);
@@ -208,8 +210,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.reserved_time(&reserved, inputs, seconds);
     gauges.reserved(&reserved, &counting.was_reserved());
     counting.gpu_time(&waterfall, seconds);
-    counting.share_time(lending::parts(&shares, &diagnosis), seconds);
-    let loans = counting.lending(&lending::pairs(&shares), seconds);
+    counting.share_time(loans::parts(&shares, &diagnosis), seconds);
+    let loans = counting.lending(&loans::pairs(&shares), seconds);
     counting.waiting_time(&reasons, &diagnosis, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));
@@ -217,7 +219,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     samples.retain(|sample| sample.value.is_finite());
     let samples = in_order(samples);
 
-    let shares = shares::with_idle(shares, inputs);
+    let shares = borrowed_and_lent::with_idle(shares, inputs);
     Frame {
         at: inputs.now,
         place: service.place.clone(),

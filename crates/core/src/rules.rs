@@ -12,6 +12,7 @@ mod advice;
 mod alert;
 mod alert_context;
 mod alert_lifecycle;
+mod annotations;
 mod check;
 mod context;
 pub mod export;
@@ -30,17 +31,16 @@ mod tests;
 mod threshold;
 mod verdict;
 mod wait_objective;
-mod wording;
 
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
 pub use alert::{Alert, AlertId, AlertState, KEEP_ENDED, ResolveReason, Transition, TransitionKind};
 pub use alert_context::PastValues;
+pub use annotations::of_value as in_words;
 pub use check::{RECEIVER_IN_TROUBLE, REPORT};
 pub use lint::lint;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wait_objective::Objective;
-pub use wording::of_value as in_words;
 
 use crate::yaml::{self, Problems};
 

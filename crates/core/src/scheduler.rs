@@ -3,7 +3,7 @@
 //! Time advances only in [`Scheduler::advance`], and all randomness comes from the seed. Equal setups, seeds and
 //! calls give equal histories on every machine.
 //!
-//! Invariants at every instant (`scheduler/invariants.rs`): no dispatch exceeds capacity; borrowed capacity is lent
+//! Invariants at every instant (`scheduler/random_histories.rs`): no dispatch exceeds capacity; borrowed capacity is lent
 //! by some share; the idle capacity of a RESERVE share goes to no other share; preemption takes only from shares
 //! above their limits, or from lower priorities of the same share, and no more than needed; within a share, jobs of
 //! equal priority start in submission order; attempts do not exceed the allowed number; the spans of a job partition
@@ -16,8 +16,6 @@ mod event_queue;
 mod fair_share_policy;
 mod ids;
 mod interner;
-#[cfg(test)]
-mod invariants;
 mod job;
 mod lifecycle;
 mod policy;
@@ -27,6 +25,8 @@ mod queue_state;
 mod queued_job;
 mod quota;
 mod quota_policy;
+#[cfg(test)]
+mod random_histories;
 mod resume;
 mod rng;
 mod setup;

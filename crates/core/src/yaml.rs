@@ -6,7 +6,7 @@
 //!
 //! Supports YAML 1.2's core schema without anchors, tags and multiple documents per file.
 
-mod problems;
+mod excerpt;
 mod tree;
 mod wording;
 
@@ -21,7 +21,7 @@ use serde_path_to_error::Segment;
 
 use crate::model::parse_duration;
 
-pub use problems::{Problem, Problems};
+pub use excerpt::{Problem, Problems};
 pub use tree::Text;
 
 use tree::{Path, Step, Tree};

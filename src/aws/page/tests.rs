@@ -20,8 +20,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::aws::answer_body::AnswerBody;
 use crate::aws::job_summary::{CapacityUsage, LatestAttempt, Millis, Quantity, ResourceId};
+use crate::aws::rewrite_body::AnswerBody;
 use trainspotter_core::model::Observation;
 
 const FULL: &str = r#"{"jobSummaryList": [{

@@ -17,7 +17,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::seeds;
+use super::seed_selection;
 use super::world::start;
 use crate::objects::{Created, Storage, StorageError};
 use crate::replication::Identity;
@@ -325,7 +325,7 @@ fn simulate(seed: u64) -> Result<BTreeMap<String, Vec<u8>>, String> {
 
 #[test]
 fn thirty_targets_are_led_by_one_replica_each_and_spread_whatever_happens_to_them() {
-    for seed in seeds::selected(SEEDS) {
+    for seed in seed_selection::selected(SEEDS) {
         if let Err(problem) = simulate(seed) {
             panic!("TRAINSPOTTER_SEED={seed}: {problem}");
         }
@@ -334,7 +334,7 @@ fn thirty_targets_are_led_by_one_replica_each_and_spread_whatever_happens_to_the
 
 #[test]
 fn a_seed_of_shared_targets_runs_the_same_each_time() {
-    let seed = seeds::selected(SEEDS).start;
+    let seed = seed_selection::selected(SEEDS).start;
     let [first, again] = [simulate(seed), simulate(seed)].map(Result::unwrap);
     assert!(first.len() > TARGETS * EPISODES, "each target has a log");
     let differs = first.iter().zip(&again).find(|(first, again)| first != again);

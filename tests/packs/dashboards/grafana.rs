@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::dashboards::cloudwatch;
 use crate::dashboards::grid::{self, Tile};
-use crate::dashboards::otlp::to_prometheus;
+use crate::dashboards::otlp_from_prometheus::to_prometheus;
 use crate::dashboards::promql;
 
 /// Minimum schema version: Grafana migrates older ones in untested ways.

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::jobs::{Class, Job, Phase};
+use crate::metrics::gpu_waterfall::IDLE_BELOW;
 use crate::metrics::reasons::{self, Diagnosis, Reason, Why};
-use crate::metrics::waterfall::IDLE_BELOW;
-use crate::metrics::{Inputs, hosts};
+use crate::metrics::{Inputs, host_utilisation};
 use crate::model::units::{amount, duration};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
@@ -147,7 +147,7 @@ impl<'a> Notes<'a> {
     pub fn idle(&self, queue: &str, share: Option<&str>) -> Vec<String> {
         let idle = |job: &'a Job| {
             let running = job.timeline.current().filter(|span| span.phase == Phase::Running)?;
-            let hosts = hosts::reporting(job, &self.inputs).into_iter();
+            let hosts = host_utilisation::reporting(job, &self.inputs).into_iter();
             let gpus: f64 = hosts.filter(|host| host.utilisation < IDLE_BELOW).map(|host| host.gpus).sum();
             (gpus > 0.0).then_some((gpus, job, running.from.latest))
         };

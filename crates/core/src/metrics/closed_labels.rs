@@ -3,7 +3,7 @@
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
-use crate::metrics::lending::{self, CHECKPOINTS};
+use crate::metrics::loans::{self, CHECKPOINTS};
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source};
 
@@ -30,7 +30,7 @@ pub fn closed_values(metric: &Metric, label: Label) -> Vec<String> {
         ClosedLabel::Percentile => owned(&["p50", "p90", "p95", "p99"]),
         ClosedLabel::Source => Source::ALL.iter().map(|source| source.as_str().to_owned()).collect(),
         ClosedLabel::SharePart => {
-            owned(&[lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED])
+            owned(&[loans::OWN, loans::LENT, loans::IDLE, loans::IDLE_WHILE_WAITING, loans::BORROWED])
         }
         ClosedLabel::GpuPart => owned(&Part::ALL.map(Part::as_str)),
         ClosedLabel::UnallocatedCause => owned(&UnallocatedCause::ALL.map(UnallocatedCause::as_str)),

@@ -4,11 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Running, on hosts at or above [`IDLE_BELOW`](crate::metrics::waterfall::IDLE_BELOW).
+    /// Running, on hosts at or above [`IDLE_BELOW`](crate::metrics::gpu_waterfall::IDLE_BELOW).
     Busy,
     /// Running, on hosts below it.
     Idle,
-    /// Running, on hosts without data or within [`GRACE`](crate::metrics::waterfall::GRACE).
+    /// Running, on hosts without data or within [`GRACE`](crate::metrics::gpu_waterfall::GRACE).
     Unknown,
     /// STARTING: instances are allocated, the container is not running.
     Starting,

@@ -15,7 +15,7 @@ use crate::metrics::catalogue::{self, DURATION_BOUNDS, Metric};
 use crate::metrics::ended_job::account_and_region;
 use crate::metrics::frame::QueueFigures;
 use crate::metrics::gpu_parts::{Part, UnallocatedCause};
-use crate::metrics::lending;
+use crate::metrics::loans;
 use crate::model::{SavedSeries, Timestamp};
 
 /// An hour in milliseconds.
@@ -302,11 +302,11 @@ pub fn columns() -> Vec<(String, String)> {
         add(format!("unallocated_{cause}_gpu_seconds"), format!("GPU-seconds unallocated by the cause `{cause}`"));
     }
     for (part, meaning) in [
-        (lending::OWN, "of quota used by the share itself"),
-        (lending::LENT, "of quota used by other shares"),
-        (lending::IDLE, "of quota unused while no job of the share waits"),
-        (lending::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
-        (lending::BORROWED, "used by the share above its quota"),
+        (loans::OWN, "of quota used by the share itself"),
+        (loans::LENT, "of quota used by other shares"),
+        (loans::IDLE, "of quota unused while no job of the share waits"),
+        (loans::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
+        (loans::BORROWED, "used by the share above its quota"),
     ] {
         add(format!("quota_{part}_gpu_seconds"), format!("GPU-seconds {meaning}"));
     }
@@ -450,7 +450,7 @@ mod tests {
             let label = metric.labels.iter().copied().find(|label| !["queue", "share"].contains(label));
             let values: Vec<&str> = match label {
                 Some("part") if metric.name == catalogue::SHARE_TIME.name => {
-                    vec![lending::OWN, lending::LENT, lending::IDLE, lending::IDLE_WHILE_WAITING, lending::BORROWED]
+                    vec![loans::OWN, loans::LENT, loans::IDLE, loans::IDLE_WHILE_WAITING, loans::BORROWED]
                 }
                 Some("part") => Part::ALL.map(Part::as_str).to_vec(),
                 Some("cause") if metric.name == catalogue::JOB_LOST.name => vec!["preempted", "failed"],

@@ -3,7 +3,7 @@
 
 use crate::jobs::{FailureCategory, Filter, Job, Phase, Place, Wanted};
 use crate::metrics::reasons::{Reason, Why};
-use crate::metrics::{Inputs, hosts};
+use crate::metrics::{Inputs, host_utilisation};
 use crate::model::{InstanceType, JobId, JobStatus, Policy, Position, ShareName, Timestamp, TrainingJobName};
 
 /// Maximum jobs per list.
@@ -216,7 +216,7 @@ fn alike(job: &Job, inputs: &Inputs<'_>) -> Option<Alike> {
 }
 
 fn hosts_of(job: &Job, inputs: &Inputs<'_>) -> Vec<HostFigures> {
-    let mut hosts: Vec<HostFigures> = hosts::named(job, inputs)
+    let mut hosts: Vec<HostFigures> = host_utilisation::named(job, inputs)
         .into_iter()
         .map(|(host, figures)| HostFigures {
             host: host.host.clone(),

@@ -2,7 +2,7 @@
 
 use crate::jobs::{Job, Phase, Span};
 use crate::metrics::reasons::Why;
-use crate::metrics::{Inputs, hosts};
+use crate::metrics::{Inputs, host_utilisation};
 use crate::model::JobStatus;
 use crate::model::units::{amount, counted, duration};
 
@@ -57,7 +57,7 @@ fn now(job: &Job, span: &Span, inputs: &Inputs<'_>) -> Vec<String> {
         }
         Phase::Running => {
             let mut lines = vec![format!("It has run {since}{on}, since {from}.")];
-            if let Some((_, busy)) = hosts::mean(hosts::reporting(job, inputs)) {
+            if let Some((_, busy)) = host_utilisation::mean(host_utilisation::reporting(job, inputs)) {
                 lines.push(format!("Its GPUs are {:.0} % busy.", busy * 100.0));
             }
             lines

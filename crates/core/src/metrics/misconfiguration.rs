@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
+use crate::metrics::borrowed_and_lent::Unused;
 use crate::metrics::failures::WINDOW as FAILURES_WINDOW;
 pub use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Diagnosis, Reason, most};
-use crate::metrics::shares::Unused;
 use crate::model::units::{counted, duration};
 use crate::model::{
     Account, Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,

@@ -11,7 +11,7 @@ use crate::jobs::{Job, Phase};
 use crate::metrics::catalogue::{CloudWatch, Kind, Label, Metric, Range, Stability, Subject, Unit};
 use crate::metrics::frame::{Sample, Value, labels};
 use crate::metrics::subjects::no_share;
-use crate::metrics::{Inputs, hosts, waterfall};
+use crate::metrics::{Inputs, gpu_waterfall, host_utilisation};
 use crate::model::{JobId, ShareName, Source, Timestamp};
 
 const LABELS: &[Label] = &["queue", "share", "owner", "name", "job"];
@@ -72,7 +72,7 @@ pub static JOB_RUNNING_AGE: Metric =
 pub static JOB_PREEMPTED: Metric =
     gauge("job.preempted", Unit::Count, Subject::Other, JOBS, "How often the job was preempted.");
 /// Mean over the GPUs of hosts with recent reports, from 0 to 1; absent until the job has run for
-/// [`waterfall::GRACE`].
+/// [`gpu_waterfall::GRACE`].
 pub static JOB_GPU_UTILISATION: Metric = gauge(
     "job.gpu.utilisation",
     Unit::Ratio,
@@ -361,8 +361,8 @@ fn start_estimate(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
 
 fn utilisation(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
     let running = job.timeline.current().filter(|span| span.phase == Phase::Running)?;
-    if inputs.now.since(running.from.latest) < waterfall::GRACE {
+    if inputs.now.since(running.from.latest) < gpu_waterfall::GRACE {
         return None;
     }
-    hosts::mean(hosts::reporting(job, inputs)).map(|(_, busy)| busy)
+    host_utilisation::mean(host_utilisation::reporting(job, inputs)).map(|(_, busy)| busy)
 }

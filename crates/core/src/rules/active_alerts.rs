@@ -8,13 +8,13 @@ use crate::metrics::{Frame, Sample};
 use crate::model::{Place, Timestamp};
 use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 use crate::rules::alert_lifecycle::{Change, advance, after_gap};
+use crate::rules::annotations::MAX_FUEL_PER_RULE;
 use crate::rules::context::{Context, Finding, Values};
 use crate::rules::history::History;
 use crate::rules::index::{By, Index};
 use crate::rules::likely_reasons::{self, QueueWaits};
 use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::verdict::{Verdict, value_of, verdict};
-use crate::rules::wording::MAX_FUEL_PER_RULE;
 
 /// Label of the one alert that represents those beyond a rule's limit.
 const OVERFLOW: &str = "overflow";

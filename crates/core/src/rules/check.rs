@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 use crate::metrics::catalogue::{self, Kind, Label, Unit};
 use crate::model::{PLACE_LABELS, check_name};
+use crate::rules::annotations::Templates;
 use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
 use crate::rules::objective::{self, WINDOWS};
 use crate::rules::rule::{Clause, Combine, Rule};
 use crate::rules::wait_objective::Objective;
-use crate::rules::wording::Templates;
 use crate::yaml::{Document, HumanDuration, Problem, Problems};
 
 /// The service's own alert about a receiver that fails. Reserved: no rule may have this name.

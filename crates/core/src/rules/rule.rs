@@ -9,8 +9,8 @@ use serde::Deserialize;
 use crate::metrics::Reason;
 use crate::metrics::catalogue::{Label, Metric, Unit};
 use crate::model::{LabelValue, PLACE_LABELS, Place, matches_glob};
+use crate::rules::annotations::{self, Templates};
 use crate::rules::wait_objective::Objective;
-use crate::rules::wording::{self, Templates};
 
 /// Conditions over metrics, and the texts of their alerts. Holds nothing that the evaluator could not evaluate.
 #[derive(Clone, Debug)]
@@ -178,7 +178,7 @@ impl Condition {
 impl Clause {
     /// Formats a value of this clause.
     pub(super) fn in_words(&self, value: f64) -> String {
-        wording::of_value(value, self.unit())
+        annotations::of_value(value, self.unit())
     }
 
     /// Unit of its values and threshold.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::Counting;
-use crate::metrics::shares;
+use crate::metrics::borrowed_and_lent;
 use crate::model::{Account, Capacity, OutsideUse, ServiceEnvironment, Sharing, Timestamp};
 
 const UNIT: &str = "ml.p5.48xlarge";
@@ -75,7 +75,7 @@ fn how_long_a_share_is_unused_outlives_a_restart() {
     let queue = queue("q", vec![share("a", 16.0, Sharing::Reserve)]);
     let rows = |used| {
         let held = [((queue.name.clone(), Some("a".into()), UNIT.into()), used)].into();
-        shares::figures(&queue, &held)
+        borrowed_and_lent::figures(&queue, &held)
     };
     let second = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
     let seconds = |unused: Unused| unused.values().copied().collect::<Vec<_>>();

@@ -1,16 +1,16 @@
 //! Checks the scheduler's invariants on random histories at every decision: jobs with all kinds of terms, and
 //! concurrent changes to priorities, limits and queues.
 
-mod checker;
+mod invariants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use self::checker::check_decision;
-use self::checker::check_life;
-use self::checker::check_state;
+use self::invariants::check_decision;
+use self::invariants::check_life;
+use self::invariants::check_state;
 use super::*;
 use crate::model::Capacity;
 use crate::model::InstanceType;

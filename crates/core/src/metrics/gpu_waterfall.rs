@@ -7,7 +7,7 @@ use crate::jobs::{Job, Phase, gpus_of};
 use crate::metrics::Inputs;
 use crate::metrics::frame::Waterfall;
 use crate::metrics::gpu_parts::Part;
-use crate::metrics::hosts::{self, Host};
+use crate::metrics::host_utilisation::{self, Host};
 use crate::metrics::reasons::Diagnosis;
 use crate::metrics::unallocated_gpus;
 use crate::model::{Accelerators, Capacity, InstanceType, Queue, accelerators_of};
@@ -91,7 +91,7 @@ fn running(job: &Job, gpus: f64, inputs: &Inputs<'_>) -> Vec<(Part, f64)> {
         known += of_host;
         (if host.utilisation < IDLE_BELOW { Part::Idle } else { Part::Busy }, of_host)
     };
-    let mut split: Vec<(Part, f64)> = hosts::reporting(job, inputs).into_iter().map(part).collect();
+    let mut split: Vec<(Part, f64)> = host_utilisation::reporting(job, inputs).into_iter().map(part).collect();
     split.push((Part::Unknown, (gpus - known).max(0.0)));
     split
 }
@@ -103,7 +103,7 @@ pub(super) fn dead_hosts(job: &Job, inputs: &Inputs<'_>) -> usize {
     if running.is_none_or(|span| inputs.now.since(span.from.latest) < GRACE) {
         return 0;
     }
-    let hosts = hosts::reporting(job, inputs);
+    let hosts = host_utilisation::reporting(job, inputs);
     let idle = hosts.iter().filter(|host| host.utilisation < IDLE_BELOW).count();
     let busy = hosts.len() - idle;
     // For an idle host, the others are the remaining idle ones and the busy ones.

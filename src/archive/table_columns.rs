@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::archive::columns::{Cell, Column, InCell, Kind};
+use crate::archive::cells::{Cell, Column, InCell, Kind};
 use crate::store::ArchiveTable;
 use trainspotter_core::metrics::hourly::{self, HourFigures};
 use trainspotter_core::metrics::{EndedJob, Reason};
