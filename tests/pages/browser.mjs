@@ -85,7 +85,7 @@ async function openPage(send, listeners, { width = 1280, height = 900, dark = fa
   };
   return {
     complaints, requests, evaluate, until, call,
-    /** Changes the body of each answer to a request that matches. */
+    /** Changes the body of each answer to a request that matches: `change(text, url)`. */
     async intercept(pattern, change) {
       listeners.push(async ({ method, params, sessionId: of }) => {
         if (of !== sessionId || method !== "Fetch.requestPaused") return;
@@ -93,7 +93,7 @@ async function openPage(send, listeners, { width = 1280, height = 900, dark = fa
         const { body, base64Encoded } = await call("Fetch.getResponseBody", { requestId }).catch(() => ({ body: "" }));
         const text = base64Encoded ? Buffer.from(body, "base64").toString("utf8") : body;
         const kept = responseHeaders.filter(({ name }) => !/^(content-length|content-encoding|etag)$/i.test(name));
-        const changed = text ? Buffer.from(change(text)).toString("base64") : "";
+        const changed = text ? Buffer.from(change(text, params.request.url)).toString("base64") : "";
         await call("Fetch.fulfillRequest", { requestId, responseCode: status, responseHeaders: kept, body: changed });
       });
       await call("Fetch.enable", { patterns: [{ urlPattern: pattern, requestStage: "Response" }] });

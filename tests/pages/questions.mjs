@@ -178,6 +178,13 @@ async function byHand(browser, paths, check) {
   await page.until("document.querySelector('.zoomed')", "a way out of it");
   await page.evaluate("[...document.querySelectorAll('.picker button')].find((button) => button.textContent === '24h').click()");
   await page.until("location.search.includes('range=24h') && !document.querySelector('.zoomed')", "another range");
+  await page.go(`${base}/queues/research?range=7d&fold=mean`);
+  await page.evaluate("[...document.querySelectorAll('#shares a')].find((link) => link.textContent === 'language').click()");
+  await page.until("location.pathname.endsWith('/shares/language') && document.body.dataset.loaded === 'true'", "a share's page");
+  check(await page.evaluate("location.search") === "?range=7d&fold=mean", "a link from a queue to its share does not keep the range");
+  check(await page.evaluate("new URL(document.querySelector('h1 a').href).search") === "?range=7d&fold=mean", "the link back does not keep the range");
+  await page.go(base + paths.ended);
+  check(await page.evaluate("(({ searchParams: of }) => Date.parse(of.get('from')) < Date.parse(of.get('to')))(new URL(document.querySelector('#figure .under a').href))"), "no link leads from an alert to its share in the time of its chart");
 
   // A silence takes a token that may operate.
   await page.go(base + paths.alert);

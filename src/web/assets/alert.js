@@ -2,7 +2,7 @@
 
 import { ApiError, ask, askMaybe, askPage, here, withParameters } from "./api.js";
 import { chart } from "./chart.js";
-import { amount, duration, el, empty, facts, jobPath, link, measure, moment, queuePath, readable, sharePath, shownLabels, table } from "./format.js";
+import { amount, duration, el, empty, facts, jobPath, link, measure, moment, queuePath, readable, sharePath, shownLabels, table, withParametersLink } from "./format.js";
 import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./frame.js";
 import { silenceForm } from "./silence.js";
 import { jobRows } from "./jobtable.js";
@@ -40,6 +40,19 @@ function jobsBehind({ labels }, rule) {
   return withParameters("api/v1/jobs", { ...of, sort: "waiting" });
 }
 
+/** The jobs and their owners, and where the rest of them is. */
+function behindIt(jobs, next, { labels }, rule) {
+  const owners = new Map();
+  for (const { owner } of jobs) owners.set(owner, (owners.get(owner) ?? 0) + 1);
+  const named = [...owners].sort(([, a], [, b]) => b - a).flatMap(([owner, some], index) =>
+    [index ? ", " : "", owner ? withParametersLink("jobs", { owner }, owner) : "no owner", ` ${amount(some)}`]);
+  const all = new URL(jobsBehind({ labels }, rule), "http://unused").searchParams;
+  all.delete("limit");
+  const head = jobs.length ? el("p", { class: "empty" }, next ? `Owners of the first ${jobs.length}: ` : "Owners: ", ...named,
+    next ? el("span", {}, ". ", link(`jobs?${all}`, "All jobs behind it")) : null) : null;
+  return [head, jobRows(jobs, "No job is behind it now.")];
+}
+
 const texts = new Map();
 
 async function runbookText(name) {
@@ -68,15 +81,15 @@ function draw(data, tick) {
   const { alert } = detail;
   const now = Date.parse(tick.now);
   nameAs(alert.rule);
-  layOut(spot("head"), columns([spot("cause"), section("figure", "The figure"), scrolling("jobs", "Jobs behind it"), section("silence", "Silence")],
+  layOut(spot("head"), columns([spot("cause"), section("figure", "The figure"), section("silence", "Silence"), scrolling("jobs", "Jobs behind it")],
     [section("sent", "Who was notified"), section("runbook", "What to do"), section("episodes", "When it fired")]));
   const minute = Math.floor(now / 60000);
   fill("head", [detail, minute], () => head(detail, now));
   fill("cause", [alert.annotations, alert.state, jobs === null], () => cause(alert, jobs !== null));
-  fill("figure", [figure, alert.state], () => [el("div", { id: "chart" })]);
+  fill("figure", [figure, alert.state], () => [el("div", { id: "chart" }), meanwhile(figure, alert.labels)]);
   drawFigure(figure, alert, now);
   document.getElementById("jobs-section").hidden = jobs === null;
-  fill("jobs", [jobs], () => jobRows(jobs?.jobs ?? [], "No job is behind it now."));
+  fill("jobs", [jobs], () => behindIt(jobs?.jobs ?? [], jobs?.next ?? null, alert, detail.rule));
   document.getElementById("silence-section").hidden = alert.state === "resolved";
   fill("silence", [alert.silences ?? null, alert.labels], () => silenceForm(alert, now, reload));
   fill("sent", [sent, minute], () => notifications(sent, now));
@@ -138,6 +151,13 @@ function cause({ annotations, state }, areListed) {
     jobs && !areListed ? el("ul", { class: "plain" }, ...jobs.split("; ").map((line) => el("li", {}, readable(line)))) : null)];
 }
 
+/** What else was recorded of its queue or share in the time of the figure. */
+function meanwhile(figure, labels) {
+  if (!figure || !labels.queue) return null;
+  const time = { from: figure.from, to: figure.to };
+  return el("p", { class: "faint under" }, labels.share ? link(sharePath(labels.queue, labels.share, labels, time), "Its share in this time") : link(queuePath(labels.queue, labels, time), "Its queue in this time"));
+}
+
 let drawnFigure = null;
 
 function drawFigure(figure, alert, now) {
@@ -168,7 +188,7 @@ function notifications(sent, now) {
     { title: "State", cell: (row) => states[row.state] ?? row.state },
     { title: "When", cell: (row) => moment(row.settled_at ?? row.created_at, now) },
     { title: "Attempts", number: true, cell: (row) => amount(row.attempts) },
-    { title: "Answer", cell: (row) => row.last_error ?? (row.state === "delivered" ? "accepted" : "") },
+    { title: "Answer", cell: (row) => (row.last_error ? el("span", { class: "wraps" }, row.last_error) : row.state === "delivered" ? "accepted" : ""), wide: true },
   ], rows));
 }
 

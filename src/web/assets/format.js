@@ -2,6 +2,9 @@
 
 import { address, withParameters } from "./api.js";
 
+/** Characters that turn the direction of all text that follows, beyond the name that holds them. */
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
 /** Makes an element. Text always goes in as text, so that no name from outside can become markup. */
 export function el(tag, properties = {}, ...children) {
   const { class: className, ...rest } = properties;
@@ -11,17 +14,20 @@ export function el(tag, properties = {}, ...children) {
     if (value !== null && value !== undefined) node.setAttribute(key, value);
   }
   node.append(...children.filter((child) => child !== null && child !== undefined).map((child) =>
-    child instanceof Node ? child : String(child)));
+    child instanceof Node ? child : String(child).replace(TURNING, "\ufffd")));
   return node;
 }
 
-/** A table in which columns are `{title, cell, number?}` and `cell(row)` is text or an element. */
+/**
+ * A table in which columns are `{title, cell, number?, wide?}` and `cell(row)` is text or an element. On a phone a cell of a wide column has a line
+ * of its own.
+ */
 export function table(caption, columns, rows) {
   const head = columns.map(({ title, number }) => el("th", { scope: "col", role: "columnheader", class: number ? "number" : "" }, title));
-  const body = rows.map((row) => el("tr", { role: "row" }, ...columns.map(({ title, cell, number }, index) => {
+  const body = rows.map((row) => el("tr", { role: "row" }, ...columns.map(({ title, cell, number, wide }, index) => {
     const content = cell(row) ?? "–";
     if (index === 0) return el("th", { scope: "row", role: "rowheader" }, content);
-    const classes = [number ? "number" : "", content === "–" || content === "" ? "nothing" : ""].filter(Boolean).join(" ");
+    const classes = [number ? "number" : "", wide ? "wide" : "", content === "–" || content === "" ? "nothing" : ""].filter(Boolean).join(" ");
     return el("td", { class: classes, role: "cell", "data-title": title }, content);
   })));
   // Roles are said, since a phone shows rows as cards and would lose them.
@@ -119,8 +125,15 @@ export const whereaboutsWords = (row) => (several && row?.region ? `${row.accoun
 /** Whether two rows are of one queue. */
 export const sameQueue = (one, other) => one.queue === other.queue && one.account === other.account && one.region === other.region;
 
-export const queuePath = (queue, row) => withParameters(`queues/${encodeURIComponent(queue)}`, whereabouts(row));
-export const sharePath = (queue, share, row) => withParameters(`queues/${encodeURIComponent(queue)}/shares/${encodeURIComponent(share)}`, whereabouts(row));
+/** The time that this page's charts show, if its address says one: pages of queues and shares hand it on to each other. */
+function shownTime() {
+  const given = new URLSearchParams(location.search);
+  return Object.fromEntries(["range", "from", "to", "fold"].map((name) => [name, given.get(name)]));
+}
+
+export const queuePath = (queue, row, time = shownTime()) => withParameters(`queues/${encodeURIComponent(queue)}`, { ...whereabouts(row), ...time });
+export const sharePath = (queue, share, row, time = shownTime()) =>
+  withParameters(`queues/${encodeURIComponent(queue)}/shares/${encodeURIComponent(share)}`, { ...whereabouts(row), ...time });
 export const jobPath = (id) => `jobs/${encodeURIComponent(id)}`;
 export const alertPath = (id) => `alerts/${encodeURIComponent(id)}`;
 

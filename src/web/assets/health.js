@@ -69,7 +69,7 @@ function sources(rows) {
     { title: "Source", cell: ({ source, target }) => (new Set(rows.map((row) => row.target)).size > 1 ? `${target}: ` : "") + source.replaceAll("_", " ") },
     { title: "State", cell: ({ error, age_seconds: age }) => el("span", { class: error ? "not-ok" : age === null ? "" : "ok" }, error ? "fails" : age === null ? "no answer yet" : "answers") },
     { title: "Age", number: true, cell: ({ age_seconds: age }) => (age === null ? "–" : duration(age)) },
-    { title: "Error of the last poll", cell: ({ error }) => error ?? "" },
+    { title: "Error of the last poll", cell: ({ error }) => (error ? el("span", { class: "wraps" }, error) : ""), wide: true },
   ], rows);
 }
 
@@ -81,7 +81,7 @@ function targets(rows, healths) {
     { title: "State", cell: (row) => el("span", { class: health(row).status === "ok" ? "ok" : "not-ok" }, health(row).status) },
     { title: "Account", cell: ({ account }) => account ?? "not known" }, { title: "Region", cell: ({ region }) => region ?? "not known" },
     { title: "Queues", cell: (row) => el("span", { class: "wraps" }, ...row.queues.flatMap((queue, index) => [index ? ", " : "", link(queuePath(queue, row), queue)])) },
-    { title: "What is wrong", cell: (row) => el("span", { class: "wraps" }, health(row).problems.join(" · ")) },
+    { title: "What is wrong", cell: (row) => health(row).problems.length ? el("span", { class: "wraps" }, health(row).problems.join(" · ")) : "", wide: true },
   ], rows);
 }
 

@@ -8,7 +8,7 @@ import { reasonWords, REASON_CODES, STATES } from "./words.js";
 
 const LIMIT = 50;
 const SORTS = [["newest", "newest first"], ["created", "oldest first"], ["waiting", "waiting longest"]];
-const FILTERS = ["name", "owner", "queue", "share", "state", "reason", "type", "id"];
+const FILTERS = ["name", "owner", "queue", "share", "account", "region", "state", "reason", "type", "id"];
 
 function given() {
   const parameters = new URLSearchParams(location.search);
@@ -34,7 +34,7 @@ async function load() {
 function draw({ queues, shares, page, wrong }) {
   layOut(el("h1", {}, "Jobs"), finder(), place("filters"), place("found"));
   const now = given();
-  fill("filters", [queues.map(({ queue }) => queue), shares.map(({ queue, share }) => [queue, share]), now], () => foldable(form(queues, shares, now), now));
+  fill("filters", [queues.map(({ queue, account, region }) => [queue, account, region]), shares.map(({ queue, share }) => [queue, share]), now], () => foldable(form(queues, shares, now), now));
   if (wrong) return fill("found", [wrong], () => el("p", { class: "banner" }, wrong));
   return fill("found", [page, now], () => [
     el("div", { class: "panel scroll tall", tabindex: "0", role: "region", "aria-label": "Jobs found" }, jobRows(page.jobs, none(page, now))),
@@ -97,11 +97,17 @@ function form(queues, shares, now) {
     return el("label", {}, label, select);
   };
   const of = now.queue ? shares.filter(({ queue }) => queue === now.queue) : shares;
+  /** Accounts and regions are chosen where there is more than one, or where the address names one. */
+  const whereabouts = (name, label) => {
+    const known = [...new Set(queues.map((row) => row[name]).filter(Boolean))].sort();
+    return known.length > 1 || now[name] ? [choice(name, label, [["", "all"], ...known.map((value) => [value, value])])] : [];
+  };
   const names = [...new Set(of.map(({ share }) => share).filter(Boolean))].sort();
   const made = el("form", { class: "filters" },
     text("name", "Name begins", "pretrain-"), text("owner", "Owner", "ann"),
-    choice("queue", "Queue", [["", "all"], ...queues.map(({ queue }) => [queue, queue])]),
+    choice("queue", "Queue", [["", "all"], ...[...new Set(queues.map(({ queue }) => queue))].map((queue) => [queue, queue])]),
     choice("share", "Share", [["", "all"], ...names.map((share) => [share, share])]),
+    ...whereabouts("account", "Account"), ...whereabouts("region", "Region"),
     choice("state", "State", [["", "all"], ...STATES.map((state) => [state.toUpperCase(), state])]),
     choice("reason", "Waits because", [["", "any reason"], ...REASON_CODES.map((code) => [code, reasonWords(code)])]),
     text("type", "Instance type", "ml.p5.48xlarge"), text("id", "Id begins", "0f1e2d3c"),

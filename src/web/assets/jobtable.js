@@ -35,6 +35,6 @@ export function jobRows(jobs, none) {
     { title: "Waits", number: true, cell: waitWords },
     { title: "GPUs", number: true, cell: (job) => amount(job.gpus) },
     { title: "Needs", cell: (job) => demandWords(job.demand) },
-    { title: "Why", cell: whyWords },
+    { title: "Why", cell: whyWords, wide: true },
   ], jobs);
 }

@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { el } from "./format.js";
 import { PARTS } from "./gpus.js";
 import { zoom } from "./range.js";
-import { categoryWords, causeWords, reasonColour, reasonWords } from "./words.js";
+import { categoryWords, causeWords, reasonColour, reasonWords, severityRank } from "./words.js";
 
 /** What is asked for, in one pass over what was recorded. */
 export const METRICS = ["queue.wait.oldest", "queue.wait:p50", "queue.wait:p95", "queue.wait.estimate", "queue.waiting", "gpu.part", "gpu.unallocated", "share.quota",
@@ -15,6 +15,9 @@ const MAX_LINES = 8;
 
 /** Draws the charts of `views`, as `/api/v1/histories` gives them, into `host`. */
 export function overTime(host, { share, ...past }) {
+  if (past.views.every(({ series }) => series.every(({ values }) => values.every((value) => value === null)))) {
+    return host.append(el("p", { class: "empty boxed" }, "Nothing was recorded in this time. History begins when the service first ran; the setting history.keep limits how long it is kept."));
+  }
   const { of, put } = drawer(host, past);
   if (share === null) {
     put("Oldest wait by share", "seconds", lines(of("queue.wait.oldest"), by("share", "no share"), Math.max));
@@ -44,7 +47,8 @@ export function duringAWait(host, { share, ...past }) {
 function drawer(host, { views, chosen, alerts, onZoom }) {
   const of = (metric, stat) => views.find((view) => view.metric === metric && (stat === undefined || view.stat === stat));
   const seconds = (at) => Date.parse(at) / 1000;
-  const marks = alerts.filter(({ fired_at: at }) => at).map((alert) => ({ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : chosen.to, label: alert.rule, colour: alert.colour }));
+  const marks = alerts.filter(({ fired_at: at }) => at).map((alert) => ({ from: seconds(alert.fired_at), to: alert.resolved_at ? seconds(alert.resolved_at) : chosen.to, label: alert.rule,
+    colour: alert.colour ?? (severityRank(alert.labels.severity ?? "") >= 3 ? "--bad" : "--idle") }));
   const at = views[0].at.map(seconds);
   const step = views[0].step_seconds;
   const put = (title, unit, all, more = {}) => {

@@ -68,10 +68,10 @@ function totals(queues, rows) {
   const capacity = known.reduce((total, row) => total + row.capacity_gpus, 0);
   const tile = (title, value, note) => el("li", { class: "tile" }, el("span", { class: "title" }, title), el("strong", {}, value), el("span", { class: "note" }, note));
   return el("ul", { class: "totals", "aria-label": "At a glance" },
-    tile("Jobs waiting", amount(waits), `in ${count(queues.length, "queue")}`),
+    tile("Jobs waiting", amount(waits), queues.length ? `in ${count(queues.length, "queue")}` : "no queue is known"),
     tile("Oldest wait", oldest ? duration(oldest.oldest_wait_seconds) : "none", oldest ? `on ${oldest.queue}` : "nothing waits"),
     tile("GPUs busy", percent(sum("running_busy"), capacity), capacity ? `${amount(sum("running_busy"))} of ${amount(capacity)}` : "capacity not known"),
-    tile("GPUs unallocated", capacity ? amount(sum("unallocated")) : "–", `${amount(sum("running_idle"))} more run idle`));
+    tile("GPUs unallocated", capacity ? amount(sum("unallocated")) : "–", capacity ? `${amount(sum("running_idle"))} more run idle` : "capacity not known"));
 }
 
 /** One card per queue, those about which something fires first. */

@@ -2,7 +2,7 @@
 
 import { alertPart } from "./alertlist.js";
 import { ask, askMaybe, here, withParameters } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, facts, link, queuePath, sharePath, table, whereaboutsWords, withParametersLink } from "./format.js";
+import { alertPath, amount, count, duration, el, empty, link, queuePath, sharePath, table, whereaboutsWords, withParametersLink } from "./format.js";
 import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
@@ -63,7 +63,7 @@ function draw(data, tick) {
   drawPast(data.histories);
   fill("shares", [own(data.shares)], () => shareRows(own(data.shares)));
   fill("waiting", [own(data.reasons)], () => reasons(own(data.reasons)));
-  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The job list is unavailable.")));
+  fill("jobs", [data.jobs], () => longest(data.jobs));
   const lent = data.loans.filter((row) => row.queue === QUEUE && (SHARE === null || row.lender === SHARE || row.borrower === SHARE));
   document.getElementById("loans-section").hidden = lent.length === 0;
   fill("loans", [lent], () => loans(lent));
@@ -83,18 +83,26 @@ function choose(rows) {
 function head(queue, share, estimate, waits) {
   const where = whereaboutsWords(queue);
   const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE, queue), QUEUE), ` / ${SHARE}`)), where ? el("span", { class: "faint" }, where) : null, queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
-  if (!queue) return [title, el("p", { class: "lead" }, "This queue is no longer watched. Its recorded history is below.")];
+  if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. Below is what was recorded of it.")];
   // Of a share without a quota no row may be there.
   const jobs = SHARE === null ? queue.jobs : share?.jobs ?? {};
   const oldest = SHARE === null ? queue.oldest_wait_seconds : share?.oldest_wait_seconds ?? null;
-  const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE !== null && jobs[name] === undefined ? `its ${name} jobs` : amount(jobs[name] ?? 0));
-  return [title, facts([
+  const state = (name) => withParametersLink("jobs", { ...OF_PAGE, state: name.toUpperCase() }, SHARE !== null && jobs[name] === undefined ? "list" : amount(jobs[name] ?? 0));
+  const tiles = [
     ["Runnable", state("runnable")], ["Running", state("running")], ["Failed", state("failed")],
     ["Oldest wait", oldest !== null ? duration(oldest) : Object.keys(jobs).length ? "none" : null],
     ["Half of jobs start within", SHARE && estimate ? duration(estimate.p50_seconds) : null],
     ["95 % of jobs start within", SHARE && estimate ? duration(estimate.p95_seconds) : null],
-    ["Dispatched since counting began", SHARE && waits ? count(waits.count, "job") : null],
-  ])];
+    ["Dispatched since counting began", SHARE && waits ? amount(waits.count) : null],
+  ].filter(([, value]) => value !== null);
+  return [title, el("ul", { class: "totals", "aria-label": "At a glance" }, ...tiles.map(([name, value]) => el("li", { class: "tile" }, el("span", { class: "title" }, name), el("strong", {}, value))))];
+}
+
+/** The jobs that wait longest, and where the others are. */
+function longest(found) {
+  if (!found) return empty("The job list is unavailable.");
+  const all = withParametersLink("jobs", { ...OF_PAGE, sort: "waiting" }, "All that wait");
+  return [jobRows(found.jobs, "Nothing waits."), found.next ? el("p", { class: "empty" }, all) : null];
 }
 
 let drawnPast = null;

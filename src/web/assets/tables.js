@@ -3,6 +3,10 @@
 import { amount, el, empty, link, place, queuePath, table, withParametersLink } from "./format.js";
 import { categoryWords, whoCanFix } from "./words.js";
 
+/** Findings that are not folded away, and rows of failures. */
+const FIRST_FINDINGS = 10;
+const FAILURES_SHOWN = 20;
+
 /** Who had jobs fail in the last day, and who can fix it. */
 export function failures(rows) {
   if (rows.length === 0) return empty("No job failed in the last day.");
@@ -13,12 +17,14 @@ export function failures(rows) {
     { title: "Who can fix it", cell: (row) => whoCanFix(row.category) },
     { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
     { title: "GPU-hours of the last attempts", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
-  ], rows.slice(0, 20));
+  ], rows.slice(0, FAILURES_SHOWN));
 }
 
 /** What is wrong with the set-up, and what would mend it. */
 export function setup(rows) {
   if (rows.length === 0) return empty("No problems found in the set-up of queues and shares.");
-  return el("ul", { class: "findings panel" }, ...rows.map(({ queue, share, what, advice, ...row }) =>
+  const list = (some) => el("ul", { class: "findings panel" }, ...some.map(({ queue, share, what, advice, ...row }) =>
     el("li", {}, share === null ? link(queuePath(queue, row), queue) : place(queue, share, row), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+  const rest = rows.slice(FIRST_FINDINGS);
+  return [list(rows.slice(0, FIRST_FINDINGS)), rest.length ? el("details", {}, el("summary", {}, `${amount(rest.length)} more`), list(rest)) : null];
 }

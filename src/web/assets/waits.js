@@ -82,7 +82,9 @@ export function drawMeanwhile(host, past, job) {
   drawn = past;
   if (past === null) return host.replaceChildren(empty("History is not available now."));
   const charts = el("div", { class: "charts" });
-  const more = job.share ? link(sharePath(job.queue, job.share, job), "More of its share over time") : link(queuePath(job.queue, job), "More of its queue over time");
+  const iso = (seconds) => new Date(seconds * 1000).toISOString();
+  const time = { from: iso(past.chosen.from), to: iso(past.chosen.to) };
+  const more = job.share ? link(sharePath(job.queue, job.share, job, time), "More of its share in this time") : link(queuePath(job.queue, job, time), "More of its queue in this time");
   host.replaceChildren(charts, el("p", { class: "faint under" }, "The bar at the top is this wait. ", more));
   duringAWait(charts, { views: past.views, chosen: past.chosen, alerts: past.marks, share: job.share ?? "" });
 }

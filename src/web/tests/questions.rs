@@ -50,6 +50,12 @@ async fn names_that_hold_markup_are_text_on_every_page() {
     run("hostile_names.mjs", &Server::lively().await, &[]).await;
 }
 
+/// Long names, very many shares and a service that knows nothing yet.
+#[tokio::test]
+async fn pages_bear_extremes() {
+    run("extremes.mjs", &Server::lively().await, &[]).await;
+}
+
 /// Runs axe-core, if it is installed in `target/peers/axe`.
 #[tokio::test]
 async fn pages_are_accessible() {
