@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::cli::figures::{queue_of, span_several_targets};
 use crate::cli::{Failure, names};
 use crate::config::shown_url;
 use crate::outbound::Body;
@@ -258,14 +259,15 @@ impl Client {
 
 /// Formats the candidates as a list; the API's own message is for clients that show it as is.
 fn several(message: &str, body: &Value) -> String {
+    let jobs = body["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |job: &Value, key: &str| job[key].as_str().unwrap_or("-").to_owned();
     let line = |job: &Value| {
-        let columns = ["id", "name", "state", "queue", "owner", "created_at"];
-        columns.map(|key| text(job, key)).join("  ")
+        let queue = queue_of(job, span_several_targets(jobs));
+        [text(job, "id"), text(job, "name"), text(job, "state"), queue, text(job, "owner"), text(job, "created_at")]
+            .join("  ")
     };
     let title = message.split(": ").next().unwrap_or(message);
-    let jobs = body["jobs"].as_array().into_iter().flatten();
-    std::iter::once(format!("{title}:")).chain(jobs.map(line)).collect::<Vec<_>>().join("\n  ")
+    std::iter::once(format!("{title}:")).chain(jobs.iter().map(line)).collect::<Vec<_>>().join("\n  ")
 }
 
 #[cfg(test)]
@@ -281,6 +283,15 @@ mod tests {
         let body = json!({"error": {"code": "ambiguous", "message": "2 jobs match \"a\"; give the id of one: a1"}, "jobs": jobs});
         let shown = several(body["error"]["message"].as_str().unwrap(), &body);
         assert_eq!(shown, "2 jobs match \"a\"; give the id of one:\n  a1  train  runnable  q  -  t");
+    }
+
+    #[test]
+    fn jobs_with_the_same_name_are_told_apart_by_where_they_are() {
+        let job =
+            |id: &str, region: &str| json!({"id": id, "name": "train", "queue": "q", "account": "1", "region": region});
+        let body = json!({"jobs": [job("a1", "us-east-1"), job("b2", "eu-west-1")]});
+        let shown = several("2 jobs match \"train\"", &body);
+        assert!(shown.contains("a1  train  -  q 1 us-east-1  -  -") && shown.contains("q 1 eu-west-1"), "{shown}");
     }
 
     #[test]

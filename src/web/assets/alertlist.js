@@ -38,18 +38,19 @@ export function folded(words, content) {
   return el("details", {}, el("summary", {}, words), content);
 }
 
-/** That nothing fires, unless nobody can tell. */
-export function noneFires({ problems }) {
-  return empty(problems.length ? `No alert fires, but rules that depend on a failing source are not evaluated: ${problems.join("; ")}` : "No alert fires.");
+/** That nothing fires, unless nobody can tell: with what fails, unless the page says that above. */
+export function noneFires({ problems }, isSaid = false) {
+  if (problems.length === 0) return empty("No alert fires.");
+  return empty(`No alert fires, but rules that depend on a failing source are not evaluated${isSaid ? "." : `: ${problems.join("; ")}`}`);
 }
 
 /** Alerts of a page that is about more: the worst first, and the rest folded away. */
-export function alertPart(sorted, now, tick) {
+export function alertPart(sorted, now, tick, isSaid = false) {
   const of = (state) => sorted.filter((alert) => alert.state === state);
   const [firing, pending, resolved] = [of("firing"), of("pending"), of("resolved")];
   const rest = firing.slice(FIRST_ALERTS);
   return [
-    firing.length ? alertList(firing.slice(0, FIRST_ALERTS), now) : el("div", { class: "panel" }, noneFires(tick)),
+    firing.length ? alertList(firing.slice(0, FIRST_ALERTS), now) : el("div", { class: "panel" }, noneFires(tick, isSaid)),
     rest.length ? folded(`${count(rest.length, "more alert")} firing`, alertList(rest, now)) : null,
     pending.length ? folded(`${amount(pending.length)} about to fire`, alertList(pending, now)) : null,
     resolved.length ? folded(`${amount(resolved.length)} ended recently`, alertList(resolved, now)) : null,

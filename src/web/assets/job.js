@@ -71,7 +71,7 @@ function drawUnknown() {
 
 function drawSeveral(jobs) {
   layOut(spot("head"));
-  fill("head", [jobs], () => [el("h1", {}, `Jobs called ${ID}`), el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, jobRows(jobs, "None."))]);
+  fill("head", [jobs], () => [el("h1", {}, `Which ${ID}?`), el("p", { class: "lead" }, `${count(jobs.length, "job")} have a name, an id or an owner that is or begins with it.`), el("div", { class: "panel scroll", tabindex: "0", role: "region", "aria-label": "Jobs" }, jobRows(jobs, "None."))]);
 }
 
 const MOODS = { running: "good", succeeded: "good", failed: "bad" };

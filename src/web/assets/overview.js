@@ -37,16 +37,19 @@ function draw(data, tick) {
   layOut(spot("verdict"), columns([section("alerts", "Alerts"), section("queues", "Where the GPUs are")],
     [scrolling("waiting", "Who waits, and why"), scrolling("jobs", "Waiting longest"), scrolling("reserved", "Reserved", "instances that are paid for, used or not"), scrolling("failures", "Failures", "of the last day"), section("setup", "Set-up")]));
   const sorted = worstFirst(alerts);
-  fill("verdict", [alerts, queues, data.waterfall, tick.problems, minute], () => verdict(data, sorted, tick));
-  fill("alerts", [alerts, minute, tick.problems], () => alertPart(sorted, now, tick));
+  fill("verdict", [alerts, queues, data.waterfall, tick.problems, tick.status, minute], () => verdict(data, sorted, tick));
+  fill("alerts", [alerts, minute, tick.problems], () => alertPart(sorted, now, tick, true));
   const troubled = sorted.filter(({ state }) => state === "firing").map(({ labels }) => labels.queue);
   fill("queues", [queues, data.waterfall, troubled], () => queueCards(queues, data.waterfall, troubled));
-  fill("waiting", [reasons, queues, data.estimates], () => waiting(reasons, data.estimates));
-  fill("jobs", [data.jobs], () => (data.jobs ? jobRows(data.jobs.jobs, "Nothing waits.") : empty("The job list is unavailable.")));
+  // As long as no queue is known, nobody knows what waits or failed either.
+  const isKnown = queues.length > 0;
+  const none = isKnown ? "Nothing waits." : "Not known: no queue is known yet.";
+  fill("waiting", [reasons, queues, data.estimates], () => waiting(reasons, data.estimates, none));
+  fill("jobs", [data.jobs, none], () => (data.jobs ? jobRows(data.jobs.jobs, none) : empty("The job list is unavailable.")));
   document.getElementById("reserved-section").hidden = data.reserved.length === 0;
   fill("reserved", [data.reserved], () => reserved(data.reserved));
-  fill("failures", [data.failures], () => failures(data.failures));
-  fill("setup", [data.setup], () => setup(data.setup));
+  fill("failures", [data.failures, isKnown], () => (isKnown ? failures(data.failures) : empty(none)));
+  fill("setup", [data.setup, isKnown], () => (isKnown ? setup(data.setup) : empty(none)));
 }
 
 /** The answer to "is it bad, and where" in a line, and the numbers one looks at first in another. */
@@ -57,7 +60,8 @@ function verdict({ queues, waterfall: rows }, sorted, { problems, status }) {
   const bad = firing.some(({ labels }) => severityRank(labels.severity ?? "") >= 2);
   const mood = bad ? "bad" : firing.length || problems.length || status !== "ok" ? "warn" : "good";
   const words = firing.length ? `${count(firing.length, "alert")} firing${on}` : problems.length ? "No alert fires, but data is missing" : "No alert fires";
-  return [el("div", { class: `verdict ${mood}` }, el("h1", {}, words), problems.length ? el("p", { class: "warn" }, problems.join(" · ")) : null), totals(queues, rows)];
+  // While the service starts, the line at the top says what is missing.
+  return [el("div", { class: `verdict ${mood}` }, el("h1", {}, words), problems.length && status !== "starting" ? el("p", { class: "warn" }, problems.join(" · ")) : null), totals(queues, rows)];
 }
 
 function totals(queues, rows) {
@@ -68,8 +72,8 @@ function totals(queues, rows) {
   const capacity = known.reduce((total, row) => total + row.capacity_gpus, 0);
   const tile = (title, value, note) => el("li", { class: "tile" }, el("span", { class: "title" }, title), el("strong", {}, value), el("span", { class: "note" }, note));
   return el("ul", { class: "totals", "aria-label": "At a glance" },
-    tile("Jobs waiting", amount(waits), queues.length ? `in ${count(queues.length, "queue")}` : "no queue is known"),
-    tile("Oldest wait", oldest ? duration(oldest.oldest_wait_seconds) : "none", oldest ? `on ${oldest.queue}` : "nothing waits"),
+    tile("Jobs waiting", queues.length ? amount(waits) : "–", queues.length ? `in ${count(queues.length, "queue")}` : "no queue is known"),
+    tile("Oldest wait", oldest ? duration(oldest.oldest_wait_seconds) : queues.length ? "none" : "–", oldest ? `on ${oldest.queue}` : queues.length ? "nothing waits" : "no queue is known"),
     tile("GPUs busy", percent(sum("running_busy"), capacity), capacity ? `${amount(sum("running_busy"))} of ${amount(capacity)}` : "capacity not known"),
     tile("GPUs unallocated", capacity ? amount(sum("unallocated")) : "–", capacity ? `${amount(sum("running_idle"))} more run idle` : "capacity not known"));
 }
@@ -95,8 +99,8 @@ function queueCards(all, waterfalls, troubled) {
 }
 
 /** Shares with waiting jobs, the reason of most of them first. */
-function waiting(reasons, estimates) {
-  if (reasons.length === 0) return empty("Nothing waits.");
+function waiting(reasons, estimates, none) {
+  if (reasons.length === 0) return empty(none);
   const shares = new Map();
   for (const row of reasons) {
     const key = JSON.stringify([row.queue, row.share, row.account, row.region]);

@@ -76,8 +76,12 @@ function draw(data, tick) {
 function choose(rows) {
   nameAs(QUEUE);
   layOut(spot("head"));
-  const row = (one) => el("li", {}, link(SHARE === null ? queuePath(QUEUE, one) : sharePath(QUEUE, SHARE, one), whereaboutsWords(one) ?? QUEUE));
-  fill("head", [rows], () => [el("h1", {}, QUEUE), el("p", { class: "lead" }, "Queues of several accounts and regions have this name."), el("ul", { class: "plain" }, ...rows.map(row))]);
+  const columns = [
+    { title: "Account and region", cell: (one) => link(SHARE === null ? queuePath(QUEUE, one) : sharePath(QUEUE, SHARE, one), whereaboutsWords(one) ?? QUEUE) },
+    { title: "Runnable", number: true, cell: ({ jobs }) => amount(jobs.runnable) }, { title: "Running", number: true, cell: ({ jobs }) => amount(jobs.running) },
+    { title: "Oldest wait", number: true, cell: ({ oldest_wait_seconds: age }) => (age === null ? "none" : duration(age)) },
+  ];
+  fill("head", [rows], () => [el("h1", {}, QUEUE), el("p", { class: "lead" }, "Queues of several accounts and regions have this name."), el("div", { class: "panel" }, table("Queues of this name", columns, rows))]);
 }
 
 function head(queue, share, estimate, waits) {

@@ -15,7 +15,12 @@ async function load() {
     return "Unknown token.";
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  document.documentElement.replaceWith(document.adoptNode(page.documentElement));
+  // The icon stays: a document without one, if only for a moment, makes the browser ask for /favicon.ico, above the path of a proxy.
+  const isIcon = (node) => node instanceof Element && node.matches("link[rel=icon]");
+  const old = [...document.head.childNodes].filter((node) => !isIcon(node));
+  document.head.append(...[...page.head.childNodes].filter((node) => !isIcon(node)).map((node) => document.adoptNode(node)));
+  for (const node of old) node.remove();
+  document.body.replaceWith(document.adoptNode(page.body));
   // Scripts of a parsed page do not run by themselves.
   for (const script of document.querySelectorAll("script[src]")) {
     const fresh = document.createElement("script");
