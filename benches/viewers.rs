@@ -34,7 +34,7 @@ const VIEWERS: usize = 50;
 const OPEN: f64 = 0.1;
 const SHARES: usize = 50;
 /// Calls per second that the service may make, so that it has listed all jobs soon.
-const CALLS: f64 = 200.0;
+const CALLS: f64 = 100.0;
 /// Fraction of the warm-up in which the ended jobs end.
 const ENDING: f64 = 0.6;
 /// Time between two requests for the tick, as pages have it for ticks of up to 12 s; for longer ticks theirs is longer.
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Failed> {
         let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
         Duration::from_secs(given.unwrap_or(otherwise))
     };
-    let (warm_up, measured) = (seconds("TRAINSPOTTER_WARM_UP", 300), seconds("TRAINSPOTTER_MEASURED", 300));
+    let (warm_up, measured) = (seconds("TRAINSPOTTER_WARM_UP", 420), seconds("TRAINSPOTTER_MEASURED", 300));
     let open = (all as f64 * OPEN) as usize;
     let (spacing, ended) = (1_000.0 / ARRIVALS, Ended::within(warm_up.mul_f64(ENDING), all - open));
     let began = now() - open as f64 * spacing;

@@ -44,14 +44,16 @@ pub async fn start(folder: &Path, targets: &[Value], calls: f64) -> Result<(Chil
         .kill_on_drop(true)
         .spawn()?;
     let mut lines = BufReader::new(service.stderr.take().ok_or("no stderr")?).lines();
+    let mut said = String::new();
     while let Some(line) = lines.next_line().await? {
         if let Some(address) = line.strip_prefix("listening on ") {
             let page = address.to_owned();
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return Ok((service, page));
         }
+        said += &line;
     }
-    Err("the service ended without an address".into())
+    Err(format!("the service ended without an address: {said}").into())
 }
 
 /// Values of a metric in Prometheus' text format.

@@ -10,14 +10,19 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::web::tests::Server;
+use crate::web::{Access, Token};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Runs a script of `tests/pages` against the fixture. Prints a message if Node or Chromium are missing and not
-/// required.
+/// Runs a script of `tests/pages` against the fixture.
 async fn run(script: &str, server: &Server, arguments: &[&str]) {
+    run_below("", script, server, arguments).await;
+}
+
+/// Runs a script against the fixture below a path. Prints a message if Node or Chromium are missing and not required.
+async fn run_below(path: &str, script: &str, server: &Server, arguments: &[&str]) {
     let is_there = |program: &str| std::process::Command::new(program).arg("--version").output().is_ok();
     if let Some(missing) = ["node", "chromium"].into_iter().find(|program| !is_there(program)) {
         assert!(std::env::var_os("TRAINSPOTTER_PEERS").is_none(), "{missing} is required");
@@ -26,7 +31,7 @@ async fn run(script: &str, server: &Server, arguments: &[&str]) {
     }
     let running = Command::new("node")
         .arg(root().join("tests/pages").join(script))
-        .arg(format!("http://{}", server.address))
+        .arg(format!("http://{}{path}", server.address))
         .args(arguments)
         .current_dir(root())
         .stdin(Stdio::null())
@@ -54,6 +59,15 @@ async fn names_that_hold_markup_are_text_on_every_page() {
 #[tokio::test]
 async fn pages_bear_extremes() {
     run("extremes.mjs", &Server::lively().await, &[]).await;
+}
+
+/// A token that may read, behind a proxy that serves the pages below a path.
+#[tokio::test]
+async fn signing_in_leads_on_below_a_path() {
+    let token = "read-token-of-bo-0001";
+    let access = Access::new([Token::new("bo", token, false)]);
+    let server = Server::with_tokens(access, Some("https://ops.example.com/trainspotter")).await;
+    run_below("/trainspotter", "sign_in.mjs", &server, &[token]).await;
 }
 
 /// Runs axe-core, if it is installed in `target/peers/axe`.
