@@ -15,9 +15,7 @@ const MAX_LINES = 8;
 
 /** Draws the charts of `views`, as `/api/v1/histories` gives them, into `host`. */
 export function overTime(host, { share, ...past }) {
-  if (past.views.every(({ series }) => series.every(({ values }) => values.every((value) => value === null)))) {
-    return host.append(el("p", { class: "empty boxed" }, "Nothing was recorded in this time. History begins when the service first ran; the setting history.keep limits how long it is kept."));
-  }
+  if (isEmpty(past.views)) return host.append(el("p", { class: "empty boxed" }, "Nothing was recorded in this time. History begins when the service first ran; the setting history.keep limits how long it is kept."));
   const { of, put } = drawer(host, past);
   if (share === null) {
     put("Oldest wait by share", "seconds", lines(of("queue.wait.oldest"), by("share", "no share"), Math.max));
@@ -33,6 +31,11 @@ export function overTime(host, { share, ...past }) {
   put("GPU utilisation of running jobs", "ratio", lines(of("gpu.utilisation"), by("share", "no share"), Math.max));
   put("Preemptions per step", "count", grown(lines(of("job.preemptions"), share === null ? by("share", "no share") : () => "preemptions")));
   put("Failures per step by category", "count", grown(lines(of("job.failures"), ({ category }) => categoryWords(category))));
+}
+
+/** Whether nothing at all was recorded. */
+export function isEmpty(views) {
+  return views.every(({ series }) => series.every(({ values }) => values.every((value) => value === null)));
 }
 
 /** What says why a job of a share waited: the reasons of its share, its quota, and what was free in the queue. */

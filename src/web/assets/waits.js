@@ -2,7 +2,7 @@
 
 import { askMaybe, withParameters } from "./api.js";
 import { duration, el, empty, percent, sharePath, queuePath, link, utc } from "./format.js";
-import { duringAWait } from "./overtime.js";
+import { duringAWait, isEmpty } from "./overtime.js";
 import { reasonColour, reasonWords } from "./words.js";
 
 /** Figures over time are asked for anew when so much of their time has gone by. */
@@ -81,6 +81,7 @@ export function drawMeanwhile(host, past, job) {
   if (drawn === past && host.hasChildNodes()) return;
   drawn = past;
   if (past === null) return host.replaceChildren(empty("History is not available now."));
+  if (isEmpty(past.views)) return host.replaceChildren(empty("Nothing was recorded in this time."));
   const charts = el("div", { class: "charts" });
   const iso = (seconds) => new Date(seconds * 1000).toISOString();
   const time = { from: iso(past.chosen.from), to: iso(past.chosen.to) };
