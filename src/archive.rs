@@ -48,6 +48,6 @@ pub async fn open(archive: &Archive, config: Option<&Config>, clock: Clock) -> R
     let Archive { place, region, endpoint, role, .. } = archive;
     let access = BucketAccess { region: region.as_deref(), endpoint: endpoint.as_deref(), role: role.as_deref() };
     let access = config.map_or(access, |config| access.or_target_defaults(config));
-    let setting = Setting { place: "archive", region: "archive.region", rights: Rights::Keep };
+    let setting = Setting { place: "archive", region: "archive.region", rights: Rights::Write };
     objects::open(place, access, setting, clock).await
 }

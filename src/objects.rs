@@ -34,6 +34,8 @@ pub struct Setting {
 pub enum Rights {
     /// Read, write and delete objects.
     Keep,
+    /// Read and write objects.
+    Write,
     /// Read objects.
     Read,
 }
@@ -44,6 +46,9 @@ impl Rights {
         match self {
             Self::Keep => {
                 "allow s3:GetObject, s3:PutObject and s3:DeleteObject on its objects below the prefix, and s3:ListBucket on the bucket"
+            }
+            Self::Write => {
+                "allow s3:GetObject and s3:PutObject on its objects below the prefix, and s3:ListBucket on the bucket"
             }
             Self::Read => {
                 "allow s3:GetObject on its objects below the prefix, and s3:ListBucket on the bucket; without it \

@@ -38,7 +38,7 @@ pub use otlp::{OtlpSetupError, OtlpSink};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
-pub use volume::{CHANGED_FRACTION, classic_use, otlp_use};
+pub use volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 
 /// Wall time limit of one attempt to publish to a sink.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,11 +144,11 @@ struct SinkSchedule {
     name: Arc<str>,
     sink: Sink,
     every: Duration,
-    /// Time of the last success.
+    /// Time of the last success or rejection.
     last: Option<Timestamp>,
     /// End of a pause by `Retry-After`.
     hold: Option<Timestamp>,
-    /// Error of the last attempt, as logged.
+    /// Error of the last attempt, without its numbers.
     failing: Option<String>,
 }
 
@@ -204,12 +204,21 @@ impl SinkSchedule {
             }
             Err(error) => {
                 let reason = error.to_string();
-                if self.failing.replace(reason.clone()).as_ref() != Some(&reason) {
-                    tracing::warn!(
-                        sink = &*self.name,
-                        error = reason,
-                        "publishing failed; trying again with a later tick"
-                    );
+                // Times and numbers of points differ with each attempt.
+                let kind: String = reason.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+                let is_new = self.failing.replace(kind.clone()).is_none_or(|before| before != kind);
+                if is_new {
+                    let what_next = match error {
+                        SinkError::Unavailable { .. } => "publishing failed; trying again with a later tick",
+                        SinkError::Rejected { .. } => {
+                            "a sink rejected data points, which are dropped; the next ones are sent as usual"
+                        }
+                    };
+                    tracing::warn!(sink = &*self.name, error = reason, "{what_next}");
+                }
+                // What is dropped is not sent again, so that the next frame is not due earlier.
+                if matches!(error, SinkError::Rejected { .. }) {
+                    self.last = Some(now);
                 }
                 self.hold = error.retry_after().map(|wait| now + clock.of_wall(wait.min(MAX_HOLD)));
                 (Published::default(), Some(error))

@@ -7,6 +7,7 @@
 //! - Dollars are included if prices were configured.
 
 mod build;
+mod coverage;
 mod csv;
 mod figures;
 mod html;

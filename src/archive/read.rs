@@ -23,6 +23,8 @@ pub type Days = BTreeMap<Timestamp, Vec<String>>;
 pub struct ArchivedDays {
     /// Number of files read.
     pub files: u64,
+    /// Whether the table has files of any day.
+    pub has_days: bool,
     /// Unreadable files, with reasons.
     pub unreadable: Vec<String>,
     /// Number of further unreadable files.
@@ -78,9 +80,9 @@ pub async fn read_days<R: Row, S: Storage>(
     to: Timestamp,
     mut take: impl FnMut(R),
 ) -> Result<ArchivedDays, ArchiveError> {
-    let mut read = ArchivedDays::default();
     let is_in = |day: &Timestamp| *day + Duration::from_secs(86_400) > from && *day < to;
     let days = days(storage, R::TABLE).await?;
+    let mut read = ArchivedDays { has_days: !days.is_empty(), ..ArchivedDays::default() };
     for name in days.iter().filter(|(day, _)| is_in(day)).flat_map(|(_, files)| files) {
         // It may have been deleted meanwhile.
         let Some(bytes) = storage.get(name).await? else { continue };

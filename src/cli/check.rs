@@ -5,8 +5,10 @@ mod json;
 use std::time::Duration;
 
 use crate::cli::{Failure, inputs, print, print_json, say};
-use crate::config::{Channel, Config, shown_url};
+use crate::config::{Channel, CloudWatch, Config, shown_url};
+use crate::cost::PriceTable;
 use crate::notify::routing_table::{self, Route};
+use crate::publish::affordable_series;
 use crate::service::{LiveCheck, LiveCheckError, look};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::QueueFigures;
@@ -178,8 +180,8 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
         let by = if report.by.is_empty() { String::new() } else { format!(", by {}", report.by.join(", ")) };
         lines.push(("report", format!("{every} to {}{by}", report.to)));
     }
-    if let Some(budget) = config.publish.cloudwatch.as_ref().and_then(|sink| sink.budget) {
-        lines.push(("budget", format!("${budget} a month for classic metrics in CloudWatch")));
+    if let Some(sink) = &config.publish.cloudwatch {
+        lines.extend(budget(sink, config.targets.len()).map(|budget| ("budget", budget)));
     }
     lines.push((
         "forecast",
@@ -199,6 +201,19 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
+/// The budget for classic metrics, and what it pays for.
+fn budget(sink: &CloudWatch, targets: usize) -> Option<String> {
+    let budget = sink.budget?;
+    let series = affordable_series(sink, targets, &PriceTable::shipped().ok()?)?;
+    let of_each = if targets > 1 { " of each target" } else { "" };
+    let pays_for = if series == 0 {
+        format!("it pays for no series{of_each}, for requests alone cost more: raise `budget` or `every`")
+    } else {
+        format!("at most {series} series{of_each}")
+    };
+    Some(format!("${budget} a month for classic metrics in CloudWatch: {pays_for}"))
+}
+
 fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few responses"))?,

@@ -11,11 +11,12 @@ use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
-use crate::publish::{CHANGED_FRACTION, Origin, classic_use, otlp_use};
+use crate::publish::{CHANGED_FRACTION, Origin, affordable_series, classic_use, otlp_use};
 use crate::service::{LiveCheckError, look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
+use trainspotter_core::model::units::{amount, counted};
 use trainspotter_core::rules::{Rule, export};
 
 /// Maximum size of a price file.
@@ -161,9 +162,11 @@ fn usage(
     let hosts = arguments.hosts.map(f64::from).or(in_use).unwrap_or(HOSTS * config.targets.len() as f64);
     let tasks = u64::from(arguments.tasks.unwrap_or(if config.replication.is_some() { 2 } else { 1 }));
     notes.push(format!(
-        "{}: {hosts} instances that run jobs, {tasks} tasks of 0.25 vCPU and 0.5 GB. Instances of jobs, load balancers, logs of the \
+        "{}: {}, {} of 0.25 vCPU and 0.5 GB. Instances of jobs, load balancers, logs of the \
          service and network are not counted.",
-        if arguments.hosts.is_none() && in_use.is_none() { "Assumed" } else { "Counted with" }
+        if arguments.hosts.is_none() && in_use.is_none() { "Assumed" } else { "Counted with" },
+        amount(hosts, "instance") + " in use by jobs",
+        counted(tasks, "task"),
     ));
     let mut usage = Usage::of(config, hosts, tasks);
     let region = config.targets.first().map(|target| target.region.clone());
@@ -178,6 +181,12 @@ fn usage(
             }
             if classic.left_out > 0 {
                 notes.push(format!("The budget leaves out {} series of classic metrics.", classic.left_out));
+            }
+            if affordable_series(sink, config.targets.len(), shipped) == Some(0) {
+                notes.push(
+                    "The budget pays for no series, for requests alone cost more: raise `budget` or `every`."
+                        .to_owned(),
+                );
             }
             usage.classic = Some(classic);
             (usage.alarms, usage.composite_alarms) = alarms(rules, &sink.namespace);
@@ -235,7 +244,11 @@ fn prices(file: Option<&Path>) -> Result<PriceTable, Failure> {
     let Some(file) = file else { return PriceTable::shipped().map_err(Failure::failed) };
     let failed = |error: std::io::Error| Failure::usage(format!("cannot read {}: {error}", file.display()));
     let mut text = String::new();
-    std::fs::File::open(file).map_err(failed)?.take(MAX_BYTES).read_to_string(&mut text).map_err(failed)?;
+    std::fs::File::open(file).map_err(failed)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_BYTES {
+        let message = format!("{} is larger than {} KiB, so it is no price table", file.display(), MAX_BYTES / 1024);
+        return Err(Failure::usage(message));
+    }
     PriceTable::with_file(&file.display().to_string(), &text).map_err(Failure::usage)
 }
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::cli::remote::TOKEN_VARIABLE;
 use crate::cli::simulate::{ChosenWorld, World};
-use crate::cli::{Failure, listen, say};
+use crate::cli::{Failure, inputs, listen, say};
 use crate::config::{
     ApiToken, Archive, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, ObjectPlace, Otlp,
     OtlpProtocol, Permission, Poll, Publish, Receiver, Reserved, Secret, Target,
@@ -68,6 +68,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(problem) = arguments.archive.as_deref().and_then(inputs::unusable_folder) {
+        return Err(Failure::usage(format!("--archive: {problem}")));
+    }
     let _logs = start_logs(LogFormat::Pretty, SentLogs::default()).map_err(Failure::failed)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;

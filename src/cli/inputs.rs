@@ -82,6 +82,7 @@ pub(super) fn check_state_file(option: &str, file: &Path) -> Result<(), Failure>
     match std::fs::metadata(file) {
         Err(error) => Err(Failure::usage(format!("{option}: cannot read {shown}: {error}"))),
         Ok(found) if !found.is_file() => usage("is not a file"),
+        Ok(found) if found.len() == 0 => usage("is empty: no service has used it"),
         Ok(_) if is_foreign(file) => usage("is not a state file of the service"),
         Ok(_) => Ok(()),
     }
@@ -101,6 +102,12 @@ fn unwritable(place: &ObjectPlace) -> Option<String> {
     // A missing folder will be created in its nearest existing ancestor.
     let there = folder.ancestors().find(|path| path.is_dir())?;
     probe(there).map(|error| format!("cannot write to {} on this machine: {error}", there.display()))
+}
+
+/// Why a folder can neither be used nor created.
+pub(super) fn unusable_folder(folder: &Path) -> Option<String> {
+    let place = ObjectPlace::Folder(folder.to_owned());
+    folder_problem(&place).or_else(|| unwritable(&place))
 }
 
 /// Creates and removes a file in a folder.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::archive;
 use crate::cli::remote::{Client, Remote};
-use crate::cli::{Failure, inputs, print, print_exactly};
+use crate::cli::{Failure, escaped, inputs, print, print_exactly};
 use crate::config::{Archive, ObjectPlace, check_report_key};
 use crate::report::{Report, csv, html, text};
 use crate::service::report::{ReportError, Sources, objectives, report};
@@ -90,14 +90,14 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let built = if is_local { local(arguments).await? } else { remote(arguments).await? };
     let format = if arguments.json { Format::Json } else { arguments.format };
     let shown = match format {
-        Format::Json => serde_json::to_string_pretty(&built).map_err(Failure::failed)?,
+        Format::Json => escaped(&serde_json::to_string_pretty(&built).map_err(Failure::failed)?),
         Format::Text => text(&built),
         Format::Html => html(&built),
         Format::Csv => csv(&built).map_err(Failure::failed)?,
     };
     match &arguments.output {
         Some(file) => write(file, &shown),
-        None if arguments.format == Format::Text => print(format_args!("{}", shown.trim_end())),
+        None if format == Format::Text => print(format_args!("{}", shown.trim_end())),
         None => print_exactly(shown.trim_end()),
     }
 }

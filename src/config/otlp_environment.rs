@@ -81,8 +81,9 @@ impl Check<'_> {
             url::Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         match parsed {
             None => self.wrong(name, "is not an http:// or https:// URL"),
-            Some(parsed) if protocol == OtlpProtocol::Grpc && !matches!(parsed.path(), "" | "/") => {
-                self.wrong(name, "must be an origin such as http://collector:4317, for the protocol is grpc");
+            Some(parsed) if protocol == OtlpProtocol::Grpc && !is_origin(&parsed) => {
+                let why = "must be an origin such as http://collector:4317, without user, path or query, for the protocol is grpc";
+                self.wrong(name, why);
             }
             Some(_) => {}
         }
@@ -164,6 +165,12 @@ impl Check<'_> {
         let hint = "; `otlp: []` ignores the environment";
         self.problem(PLACE, format!("the environment variable {name} {why}{hint}"));
     }
+}
+
+/// Whether a URL has nothing that gRPC would ignore.
+fn is_origin(url: &url::Url) -> bool {
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    !has_user && matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none()
 }
 
 /// Appends a path to a URL, and keeps its query, which may contain a key.
@@ -285,7 +292,9 @@ mod tests {
             assert!(problems.contains(name) && problems.contains("1 problem"), "{name}={value}: {problems}");
             assert!(!problems.contains("s3cret"), "{problems}");
         }
-        let problems = otlp("", &[("ENDPOINT", "http://c.example/in"), ("PROTOCOL", "grpc")]).unwrap_err();
-        assert!(problems.contains("must be an origin"), "{problems}");
+        for ignored in ["http://c.example/in", "http://u:s3cret@c.example", "http://c.example?key=s3cret"] {
+            let problems = otlp("", &[("ENDPOINT", ignored), ("PROTOCOL", "grpc")]).unwrap_err();
+            assert!(problems.contains("must be an origin") && !problems.contains("s3cret"), "{problems}");
+        }
     }
 }

@@ -137,8 +137,8 @@ impl Price {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PriceTable {
     prices: BTreeMap<Item, Price>,
-    /// The file that replaced some of the shipped prices.
-    replaced_by: Option<String>,
+    /// The file that replaced some of the shipped prices, and the latest date in it.
+    replaced_by: Option<(String, String)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,8 +189,9 @@ impl PriceTable {
     /// All errors in the file.
     pub fn with_file(name: &str, text: &str) -> Result<Self, Problems> {
         let mut table = Self::shipped()?;
-        table.prices.extend(read(name, text)?);
-        table.replaced_by = Some(name.to_owned());
+        let prices = read(name, text)?;
+        table.replaced_by = Some((name.to_owned(), latest(&prices).to_owned()));
+        table.prices.extend(prices);
         Ok(table)
     }
 
@@ -206,10 +207,11 @@ impl PriceTable {
 
     /// Source of the prices, in a few words.
     pub fn in_words(&self) -> String {
-        let date = self.prices.values().map(|price| price.date.as_str()).max().unwrap_or_default();
+        let shipped = "US East (N. Virginia), without free tiers";
         match &self.replaced_by {
-            None => format!("the shipped table of {date}: US East (N. Virginia), without free tiers"),
-            Some(file) => format!("{file}, last dated {date}; other prices are from the shipped table"),
+            None => format!("the shipped table of {}: {shipped}", latest(&self.prices)),
+            Some((file, date)) if date.is_empty() => format!("the shipped table, for {file} has none: {shipped}"),
+            Some((file, date)) => format!("{file}, last dated {date}; other prices are from the shipped table"),
         }
     }
 
@@ -218,6 +220,11 @@ impl PriceTable {
     fn is_whole(&self) -> bool {
         Item::ALL.iter().all(|item| self.prices.contains_key(item))
     }
+}
+
+/// The latest date of some prices; empty without prices.
+fn latest(prices: &BTreeMap<Item, Price>) -> &str {
+    prices.values().map(|price| price.date.as_str()).max().unwrap_or_default()
 }
 
 fn read(name: &str, text: &str) -> Result<BTreeMap<Item, Price>, Problems> {
@@ -360,7 +367,9 @@ mod tests {
         let text = "prices:\n  otlp_gigabyte: { dollars: 0.1, date: 2026-12-01 }\n";
         let table = PriceTable::with_file("mine.yaml", text).unwrap();
         assert!((table.cost(Item::OtlpGigabyte, 10.0).unwrap() - 1.0).abs() < 1e-9);
-        assert!(table.is_whole() && table.in_words().contains("mine.yaml"));
+        assert!(table.is_whole() && table.in_words().starts_with("mine.yaml, last dated 2026-12-01;"));
+        let older = PriceTable::with_file("mine.yaml", &text.replace("2026-12-01", "2025-02-03")).unwrap();
+        assert!(older.in_words().starts_with("mine.yaml, last dated 2025-02-03;"), "{}", older.in_words());
         let wrong = "\
 prices:
   metrik: { dollars: 1, date: 2026-12-01 }

@@ -16,6 +16,22 @@ pub enum AnyStorage {
     Simulated(crate::simulation::Bucket),
 }
 
+impl AnyStorage {
+    /// Checks that it can be used, and leaves nothing behind: a folder is created and a file in it written and
+    /// removed; of a bucket this folder is listed, which shows all mistakes but a missing right to write.
+    ///
+    /// # Errors
+    /// What is wrong and what to do.
+    pub async fn check(&self, folder: &str) -> Result<(), StorageError> {
+        match self {
+            Self::Folder(root) => root.check().await,
+            Self::Bucket(_) => self.list(folder, "").await.map(drop),
+            #[cfg(test)]
+            Self::Simulated(_) => Ok(()),
+        }
+    }
+}
+
 impl Storage for AnyStorage {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         match self {

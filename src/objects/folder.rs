@@ -29,6 +29,17 @@ impl Folder {
         Self { root }
     }
 
+    /// Creates the folder, and writes and removes a file in it.
+    pub(super) async fn check(&self) -> Result<(), StorageError> {
+        self.blocking(|root| {
+            let part = part_in(root);
+            std::fs::create_dir_all(root)?;
+            std::fs::File::create(&part)?;
+            std::fs::remove_file(&part)
+        })
+        .await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
@@ -118,8 +129,7 @@ fn written_beside(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<(Pat
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let part = root.join(format!(".part-{}-{number}", std::process::id()));
+    let part = part_in(root);
     let written = std::fs::File::create(&part).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -129,6 +139,12 @@ fn written_beside(root: &Path, name: &str, bytes: &[u8]) -> std::io::Result<(Pat
         return Err(error);
     }
     Ok((part, to))
+}
+
+/// Path of a new temporary file.
+fn part_in(root: &Path) -> PathBuf {
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    root.join(format!(".part-{}-{number}", std::process::id()))
 }
 
 fn failed(root: &Path, error: &std::io::Error) -> StorageError {

@@ -6,6 +6,7 @@
 mod error;
 mod grpc;
 mod http;
+mod refusal;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::publish::SinkError;
 use crate::publish::otlp::error::ExportError;
 use crate::publish::otlp::grpc::GrpcReceiver;
 use crate::publish::otlp::http::{HttpReceiver, REQUEST_TIMEOUT, client_for, export_signed};
+use crate::publish::otlp::refusal::shown;
 use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
@@ -48,6 +50,8 @@ pub struct OtlpSink {
     exponential: Option<ExponentialHistograms>,
     /// Previously sent points, if unchanged ones are sent less often.
     unchanged: Option<Unchanged>,
+    /// The receiver's last warning.
+    warning: Option<String>,
 }
 
 enum Transport {
@@ -79,7 +83,15 @@ impl OtlpSink {
     }
 
     fn with(transport: Transport, origin: Origin) -> Self {
-        Self { origin, transport, reported_until: None, charged_bytes: 0, exponential: None, unchanged: None }
+        Self {
+            origin,
+            transport,
+            reported_until: None,
+            charged_bytes: 0,
+            exponential: None,
+            unchanged: None,
+            warning: None,
+        }
     }
 
     /// Sets the form of distributions.
@@ -136,10 +148,11 @@ impl OtlpSink {
                 Transport::Grpc(receiver) => receiver.export(request).await,
             };
             match answer.and_then(whole).map_err(|error| error.into_sink_error(points)) {
-                Ok(()) => {
+                Ok(warning) => {
                     self.charged_bytes += charged;
                     self.reported_until = reported_by;
                     series += points;
+                    self.warn(warning);
                 }
                 Err(SinkError::Rejected { dropped, reason }) => {
                     self.reported_until = reported_by;
@@ -161,6 +174,14 @@ impl OtlpSink {
 }
 
 impl OtlpSink {
+    /// Logs a warning of the receiver, once until it sends another.
+    fn warn(&mut self, warning: Option<String>) {
+        if let Some(warning) = warning.filter(|warning| self.warning.as_ref() != Some(warning)) {
+            tracing::warn!(warning, "the OTLP receiver accepted all points, with a warning");
+            self.warning = Some(warning);
+        }
+    }
+
     /// The frame as requests within the receiver's limits.
     fn requests(&self, frame: &Frame, until: Option<Timestamp>) -> Vec<(ExportMetricsServiceRequest, u64)> {
         let mut most = MAX_POINTS_PER_REQUEST;
@@ -195,19 +216,12 @@ impl fmt::Debug for OtlpSink {
     }
 }
 
-/// A response may report partial success, or success with a warning.
-fn whole(answer: ExportMetricsServiceResponse) -> Result<(), ExportError> {
-    let Some(partial) = answer.partial_success else { return Ok(()) };
+/// A response may report partial success, or success with a warning, which is returned.
+fn whole(answer: ExportMetricsServiceResponse) -> Result<Option<String>, ExportError> {
+    let Some(partial) = answer.partial_success else { return Ok(None) };
+    let message = shown(&partial.error_message);
     match u64::try_from(partial.rejected_data_points) {
-        Ok(0) | Err(_) => {
-            if !partial.error_message.is_empty() {
-                tracing::warn!(
-                    message = partial.error_message,
-                    "the OTLP receiver accepted all points, with a warning"
-                );
-            }
-            Ok(())
-        }
-        Ok(refused) => Err(ExportError::Partial { refused, message: partial.error_message }),
+        Ok(0) | Err(_) => Ok(Some(message).filter(|message| !message.is_empty())),
+        Ok(refused) => Err(ExportError::Partial { refused, message }),
     }
 }

@@ -31,6 +31,13 @@ pub fn classic_use(frame: &Frame, sink: &config::CloudWatch, targets: usize, shi
     ClassicUse { series, left_out: all - series, requests: requests_each * pushes(sink.every) }
 }
 
+/// Number of series of each of `targets` targets that the budget pays for at the `shipped` prices; `None` without a
+/// budget.
+pub fn affordable_series(sink: &config::CloudWatch, targets: usize, shipped: &PriceTable) -> Option<usize> {
+    let dollars = budget_of_target(sink.budget, targets)?;
+    Some(Budget::new(dollars, sink.every, shipped).most())
+}
+
 /// The part of a target: targets share the budget evenly.
 fn budget_of_target(dollars: Option<f64>, targets: usize) -> Option<f64> {
     let targets = f64::from(u32::try_from(targets.max(1)).unwrap_or(u32::MAX));
@@ -101,5 +108,9 @@ mod tests {
         assert_eq!(of(Some(60.0), 2), of(Some(30.0), 1));
         assert!(of(Some(60.0), 1).series > of(Some(60.0), 2).series);
         assert_eq!(of(None, 2), of(None, 1));
+        let affordable = |dollars: f64, targets: usize| affordable_series(&sink(Some(dollars)), targets, &shipped);
+        // A request a minute costs 44 cents a month.
+        assert_eq!((affordable(1.0, 1), affordable(1.0, 3), affordable(31.0, 1)), (Some(1), Some(0), Some(101)));
+        assert_eq!(affordable_series(&sink(None), 1, &shipped), None);
     }
 }

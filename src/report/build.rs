@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::report::Key;
+use crate::report::coverage::Coverage;
 use crate::report::figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits};
 use crate::report::text::moment;
 use crate::report::wastes::{self, WasteKind};
@@ -52,6 +53,8 @@ pub struct Builder {
     tags: BTreeSet<String>,
     /// Hours with rows, by account and region.
     hours: BTreeMap<Place, BTreeSet<Timestamp>>,
+    /// GPU time of jobs and of hours, by account and region.
+    coverage: BTreeMap<Place, Coverage>,
     notes: Vec<String>,
 }
 
@@ -86,6 +89,7 @@ impl Builder {
             waits_left_out: 0,
             tags: BTreeSet::new(),
             hours: BTreeMap::new(),
+            coverage: BTreeMap::new(),
             notes: Vec::new(),
         }
     }
@@ -111,6 +115,7 @@ impl Builder {
             return;
         }
         self.jobs += 1;
+        self.coverage.entry((job.account.clone(), job.region.clone())).or_default().take_job(job);
         for tag in job.tags.keys() {
             if self.tags.len() < MAX_TAGS && !self.tags.contains(tag) {
                 self.tags.insert(tag.clone());
@@ -152,7 +157,9 @@ impl Builder {
         if !(self.from..self.to).contains(&hour.hour) {
             return;
         }
-        self.hours.entry((hour.account.clone(), hour.region.clone())).or_default().insert(hour.hour);
+        let place = (hour.account.clone(), hour.region.clone());
+        self.hours.entry(place.clone()).or_default().insert(hour.hour);
+        self.coverage.entry(place).or_default().take_hour(hour);
         for (column, value) in &hour.figures {
             match self.columns.get_mut(column) {
                 Some(sum) => *sum += value,
@@ -276,6 +283,15 @@ impl Builder {
             let of = if is_one { String::new() } else { format!(", of {}/{}", known(account), known(region)) };
             let missing = missing_hours((self.from, self.to), hours);
             self.notes.extend(missing.into_iter().map(|what| format!("{what}{of}")));
+            let coverage = self.coverage.get(&(account.clone(), region.clone()));
+            let incomplete = coverage.and_then(|coverage| coverage.incomplete(hours));
+            self.notes.extend(incomplete.map(|fraction| {
+                format!(
+                    "GPU use covers only about {:.0} % of the time of these hours{of}: no GPU time is counted between polls \
+                     that are far apart (metric `poll.interval`), as of a busy machine or a fast demo",
+                    fraction * 100.0
+                )
+            }));
         }
     }
 

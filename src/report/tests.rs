@@ -128,7 +128,9 @@ fn every_key_breaks_it_down_and_what_a_job_lacks_is_named_none() {
     assert_eq!(made(&[]).breakdown.len(), 1);
     let empty = Builder::new(at(0), at(1), Vec::new(), Vec::new()).finish();
     assert_eq!((empty.dollars, empty.gpu_hours), (None, 0.0));
-    assert!(text(&empty).contains("GPU use is unknown"), "{}", text(&empty));
+    let shown = text(&empty);
+    assert!(shown.contains("0 jobs ended. GPU use is unknown") && !shown.contains("0 GPU-hours"), "{shown}");
+    assert!(shown.lines().chain(text(&made(&["share"])).lines()).all(|line| line.trim_end() == line), "{shown}");
 }
 
 #[test]
@@ -194,6 +196,30 @@ fn missing_periods_are_noted_with_the_covered_hours() {
     ] {
         assert!(report.notes.len() == 1 && report.notes[0].starts_with(note), "{:?}", report.notes);
     }
+}
+
+#[test]
+fn hours_that_lack_the_gpu_time_of_their_jobs_are_noted() {
+    // Ten jobs, one after another, hold ten GPUs for an hour each.
+    let of = |busy: f64, hours: std::ops::Range<u64>| {
+        let mut builder = Builder::new(at(0), at(24), Vec::new(), Vec::new());
+        for number in 0..10 {
+            let ended_at = at(number + 1) - Duration::from_secs(1);
+            builder.take_job(&EndedJob { scheduled_at: Some(at(number)), ended_at, ..job(number, "a", None, None) });
+        }
+        for number in hours {
+            let held = [("running_busy_gpu_seconds", busy), ("unallocated_gpu_seconds", 1e9)];
+            builder.take_hour(&hour(number, None, &held));
+        }
+        let notes = builder.finish().notes;
+        notes.into_iter().find(|note| note.contains("GPU use covers only"))
+    };
+    assert_eq!(of(36_000.0, 0..24), None);
+    assert_eq!(of(33_000.0, 0..10), None, "what polls miss");
+    let half = of(18_000.0, 0..10).unwrap();
+    assert!(half.contains("about 50 %") && half.contains("poll.interval"), "{half}");
+    assert_eq!(of(36_000.0, 5..10), None, "hours without rows are noted elsewhere");
+    assert!(of(3_600.0, 5..10).unwrap().contains("about 10 %"));
 }
 
 #[test]

@@ -62,12 +62,15 @@ pub(super) fn moment(at: Timestamp) -> String {
 pub fn summary(report: &Report) -> String {
     let used = if report.gpu_hours > 0.0 { report.used_gpu_hours / report.gpu_hours } else { 0.0 };
     let cost = |dollars: Option<f64>| dollars.map(|dollars| format!(" ({})", in_dollars(dollars))).unwrap_or_default();
+    let ended = counted(report.jobs, "job");
     // Jobs are those that ended in the requested period, GPU-hours those of completed hours.
-    let hours = report.hours_from.zip(report.hours_to);
-    let hours = hours.map(|(from, to)| format!(" from {} to {}", moment(from), moment(to))).unwrap_or_default();
+    let Some((from, to)) = report.hours_from.zip(report.hours_to) else {
+        return format!("{ended} ended. GPU use is unknown: no completed hour of this period was recorded.");
+    };
     let mut text = format!(
-        "{} ended. In completed hours{hours}, jobs held {}{} of {}{}, {:.0} %.",
-        counted(report.jobs, "job"),
+        "{ended} ended. In completed hours from {} to {}, jobs held {}{} of {}{}, {:.0} %.",
+        moment(from),
+        moment(to),
         in_hours(report.used_gpu_hours),
         cost(report.used_dollars),
         in_hours(report.gpu_hours),
@@ -122,7 +125,9 @@ fn gpus(out: &mut String, name: &str, rows: &[Gpus], all: f64) -> std::fmt::Resu
     for row in rows.iter().filter(|row| row.gpu_hours > 0.0) {
         let dollars = row.dollars.map(in_dollars).unwrap_or_default();
         let part = row.gpu_hours / all * 100.0;
-        writeln!(out, "  {:<20} {:>12} {part:>5.1} % {dollars:>12}", words_of(&row.name), thousands_or(row.gpu_hours))?;
+        let line =
+            format!("  {:<20} {:>12} {part:>5.1} % {dollars:>12}", words_of(&row.name), thousands_or(row.gpu_hours));
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

@@ -227,7 +227,8 @@ impl ArchiveWriter {
                         );
                     }
                     self.standing.send_modify(|standing| {
-                        standing.failures += 1;
+                        // Nothing failed to be written before a day is due.
+                        standing.failures += u64::from(standing.due_since.is_some());
                         standing.trouble = Some(trouble);
                     });
                     (pause * 2).clamp(CHECK_INTERVAL, MAX_PAUSE)
@@ -236,23 +237,17 @@ impl ArchiveWriter {
         }
     }
 
-    /// Writes every day that is due.
+    /// Writes every day that is due. The place is checked at the start, since the first day may be due a day later.
     async fn look(&self, storage: &mut Option<AnyStorage>) -> Result<(), WriteDaysError> {
-        let pending = self.pending().await?;
-        let Some((days, counted_until)) = pending else { return Ok(()) };
-        let is_due = |day: &UnarchivedDay| self.due_at(day.day) <= counted_until;
-        let due: Vec<UnarchivedDay> = days.iter().copied().filter(is_due).collect();
-        self.standing.send_modify(|standing| {
-            standing.rows = days.iter().map(|day| day.rows).sum();
-            standing.due_since = due.iter().map(|day| self.due_at(day.day)).min();
-        });
-        if due.is_empty() {
-            return Ok(());
-        }
+        let due = self.due().await?;
         let storage = match storage {
             Some(storage) => storage,
-            None => storage.insert(archive::open(&self.archive, Some(&self.config), self.clock).await?),
+            None => storage.insert(self.opened().await?),
         };
+        let Some(due) = due else { return Ok(()) };
+        if due.is_empty() && self.standing.borrow().trouble.is_none() {
+            return Ok(());
+        }
         let mut failed = Ok(());
         for UnarchivedDay { table, day, .. } in due {
             match self.write(storage, table, day).await {
@@ -265,7 +260,7 @@ impl ArchiveWriter {
         failed?;
         let before = self.standing.borrow().trouble.is_some();
         if before {
-            tracing::info!(place = %self.archive.place, "writing the archive succeeds again");
+            tracing::info!(place = %self.archive.place, "the archive can be written again");
         }
         let days = self.pending().await?;
         self.standing.send_modify(|standing| {
@@ -273,6 +268,25 @@ impl ArchiveWriter {
             (standing.due_since, standing.trouble) = (None, None);
         });
         Ok(())
+    }
+
+    /// Days that are due; `None` while unknown.
+    async fn due(&self) -> Result<Option<Vec<UnarchivedDay>>, StoreError> {
+        let Some((days, counted_until)) = self.pending().await? else { return Ok(None) };
+        let is_due = |day: &UnarchivedDay| self.due_at(day.day) <= counted_until;
+        let due: Vec<UnarchivedDay> = days.iter().copied().filter(is_due).collect();
+        self.standing.send_modify(|standing| {
+            standing.rows = days.iter().map(|day| day.rows).sum();
+            standing.due_since = due.iter().map(|day| self.due_at(day.day)).min();
+        });
+        Ok(Some(due))
+    }
+
+    /// Opens the place, and checks that it can be used.
+    async fn opened(&self) -> Result<AnyStorage, WriteDaysError> {
+        let storage = archive::open(&self.archive, Some(&self.config), self.clock).await?;
+        storage.check(ArchiveTable::Jobs.as_str()).await.map_err(ArchiveError::from)?;
+        Ok(storage)
     }
 
     /// When a day is due: its end, plus the time AWS may report late.

@@ -129,6 +129,13 @@ impl Sources {
             if read.more_unreadable > 0 {
                 notes.push(format!("skipped {} more unreadable files", read.more_unreadable));
             }
+            if !read.has_days {
+                notes.push(format!(
+                    "the archive has no files of {0}: no day is complete yet, or this is not the place of `archive` in the \
+                     service's configuration (files are below {0}/)",
+                    R::TABLE.as_str()
+                ));
+            }
         }
         Ok(notes)
     }

@@ -140,9 +140,25 @@ impl From<rusqlite::Error> for StoreError {
             }
             // The stored value has another type than expected.
             None if is_of_a_value(&error) => Self::Value(error.to_string()),
+            Some(_) | None if is_of_a_table(&error) => Self::Sqlite(format!(
+                "it is no complete state file of this version ({error}): a service that starts with it completes and \
+                 migrates it"
+            )),
             Some(_) | None => Self::Sqlite(error.to_string()),
         }
     }
+}
+
+/// Whether a table or column is missing: a file that no service has started with, or one of an older version.
+fn is_of_a_table(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(_, Some(message)) = error else {
+        return matches!(error, rusqlite::Error::SqlInputError { msg, .. } if is_missing(msg));
+    };
+    is_missing(message)
+}
+
+fn is_missing(message: &str) -> bool {
+    message.starts_with("no such table") || message.starts_with("no such column")
 }
 
 fn is_of_a_value(error: &rusqlite::Error) -> bool {

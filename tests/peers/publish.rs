@@ -164,8 +164,19 @@ async fn an_http_receiver_that_refuses_is_distinguished_from_one_that_is_away() 
         (503, Some("soon"), unavailable("HTTP 503 Service Unavailable", None)),
         (504, None, unavailable("HTTP 504 Gateway Timeout", None)),
         (400, None, rejected("HTTP 400 Bad Request")),
-        (401, None, rejected("HTTP 401 Unauthorized")),
-        (307, None, rejected("HTTP 307 Temporary Redirect")),
+        (401, None, rejected("HTTP 401 Unauthorized; check `headers` of this receiver")),
+        (
+            307,
+            None,
+            rejected(
+                "HTTP 307 Temporary Redirect; redirects are not followed: configure the URL that this one leads to",
+            ),
+        ),
+        (
+            404,
+            None,
+            rejected("HTTP 404 Not Found; `endpoint` must be the whole URL, which usually ends with /v1/metrics"),
+        ),
         (500, None, rejected("HTTP 500 Internal Server Error")),
     ] {
         receiver.answer_with(status, retry_after);
@@ -174,6 +185,9 @@ async fn an_http_receiver_that_refuses_is_distinguished_from_one_that_is_away() 
     receiver.reject_points(3, "too old");
     let partly = SinkError::Rejected { dropped: 3, reason: "too old".to_owned() };
     assert_eq!(sink.publish(&frame(0, WAITS)).await, Err(partly));
+    receiver.reject_points(2, "");
+    let silent = SinkError::Rejected { dropped: 2, reason: "the receiver gave no reason".to_owned() };
+    assert_eq!(sink.publish(&frame(0, WAITS)).await, Err(silent));
     receiver.reject_points(0, "a warning");
     assert_eq!(sink.publish(&frame(0, WAITS)).await, Ok(Published { series: 8, dropped: 0 }));
 }
@@ -330,6 +344,22 @@ async fn a_sink_that_hangs_delays_no_other_and_a_cadence_is_kept() {
     assert_eq!(tried, [all.to_vec(), both.to_vec(), all.to_vec()], "CloudWatch every other minute");
     let waits: Vec<(f64, f64)> = vec![(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)];
     assert_eq!(cloudwatch.data()["QueueWait/prod/research"], waits, "values of frames that were not due come later");
+}
+
+#[tokio::test]
+async fn what_is_rejected_makes_no_sink_due_earlier() {
+    let cloudwatch = CloudWatchReceiver::start().await;
+    let config =
+        config::Publish { cloudwatch: Some(config::CloudWatch::new("T", Duration::from_secs(120))), otlp: Vec::new() };
+    let clock = Clock::starting_at(AT, 1.0);
+    let mut publisher = Publisher::new(&config, classic(cloudwatch.client()), &origin(), clock).unwrap();
+    let mut tries = Vec::new();
+    // Rejected, rejected, and away from the fifth frame on: only an outage is tried again at once.
+    for (tick, status) in [(0, 400), (1, 400), (2, 400), (3, 400), (4, 503), (5, 503), (6, 200), (7, 200)] {
+        cloudwatch.answer_with(status);
+        tries.push(publisher.publish(frame(tick, &[f64::from(tick)])).await.len());
+    }
+    assert_eq!(tries, [1, 0, 1, 0, 1, 1, 1, 0]);
 }
 
 #[tokio::test]

@@ -134,3 +134,30 @@ async fn a_full_disk_under_the_archive_loses_nothing_and_leaves_no_part_of_a_fil
     std::fs::remove_file(&filler).unwrap();
     nothing_is_lost(running, &store, &place).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_cannot_work_is_named_at_the_start_and_not_when_the_first_day_is_due() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let place = file.join("archive");
+    let setup = Setup {
+        trace: work(),
+        archive: Some(Archive::at(ObjectPlace::Folder(place.clone()))),
+        poll_every: Some(Duration::from_secs(60)),
+        // The pause after a failure, five minutes, passes in seconds.
+        speed: Some(100.0),
+        ..Setup::default()
+    };
+    let running = Running::start(setup).await;
+    running
+        .until("health names the place", |running| async {
+            problem(running).await.is_some_and(|why| why.contains("file/archive"))
+        })
+        .await;
+    assert_eq!(figure(&running, "trainspotter_archive_failures_total").await, 0.0, "nothing was due");
+    std::fs::remove_file(&file).unwrap();
+    running.until("it is found again", |running| async { problem(running).await.is_none() }).await;
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "the check leaves nothing behind");
+    running.stop().await;
+}

@@ -115,6 +115,10 @@ async fn prices_come_from_a_file_where_one_is_given_and_mistakes_are_shown() {
     for part in ["did you mean `dashboard`?", "wrong.yaml:3:", "^"] {
         assert!(reported.contains(part), "{part}: {reported}");
     }
+    // A long file is not read in part.
+    let long = file(folder.path(), "long.yaml", &format!("prices: {{}}\n{}", "# a comment\n".repeat(100_000)));
+    let (code, _, reported) = cost(&["--config", &config, "--prices", &long]).await;
+    assert!(code == Some(64) && reported.contains("is larger than 1024 KiB"), "{reported}");
     for (arguments, expected) in [
         (vec![], 64),
         (vec!["--config", "nowhere.yaml"], 64),
@@ -124,6 +128,7 @@ async fn prices_come_from_a_file_where_one_is_given_and_mistakes_are_shown() {
         (vec!["--config", &config, "--queues", "0"], 64),
         (vec!["--config", &config, "--url", "http://127.0.0.1:1"], 64),
         (vec!["--config", &config, "--recorded", "nowhere.db"], 64),
+        (vec!["--config", &config, "--recorded", &file(folder.path(), "empty.db", "")], 64),
         (vec!["--url", "http://127.0.0.1:1"], 1),
     ] {
         assert_eq!(cost(&arguments).await.0, Some(expected), "{arguments:?}");
@@ -158,6 +163,11 @@ async fn a_live_poll_a_state_file_and_a_running_service_give_the_cost_of_their_s
     assert!(metrics.contains("trainspotter_service_cost_dollars{destination=\"classic\""), "{metrics}");
     drop(service);
     let state = folder.path().join("trainspotter.db");
+    // A file that lacks its tables, as one of an older version would.
+    let older = folder.path().join("older.db");
+    rusqlite::Connection::open(&older).unwrap().execute_batch("CREATE TABLE alert (id TEXT)").unwrap();
+    let (code, _, reported) = cost(&["--config", &config, "--recorded", older.to_str().unwrap()]).await;
+    assert!(code == Some(1) && reported.contains("no complete state file of this version"), "{reported}");
     let recorded = bill(&["--config", &config, "--recorded", state.to_str().unwrap()]).await;
     assert!(dollars(&recorded, "classic") <= 30.0 && quantity(&recorded, "custom metrics") > 10.0, "{recorded:#}");
 }

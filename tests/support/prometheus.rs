@@ -21,6 +21,11 @@ pub struct Server {
 impl Server {
     /// Starts it with this configuration; remote write to `/api/v1/write` is enabled.
     pub async fn start(config: &str) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// As [`Self::start`], with more options.
+    pub async fn start_with(config: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
@@ -30,6 +35,7 @@ impl Server {
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--web.enable-remote-write-receiver")
+            .args(options)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)

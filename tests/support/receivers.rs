@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -40,6 +40,8 @@ struct Seen {
 #[derive(Clone, Default)]
 struct Answer {
     status: Option<(u16, Option<String>)>,
+    /// Media type and content of error responses.
+    body: (String, Vec<u8>),
     partial: Option<ExportMetricsPartialSuccess>,
 }
 
@@ -67,9 +69,15 @@ impl HttpReceiver {
         self.seen.answer.lock().unwrap().status = Some((status, retry_after.map(str::to_owned)));
     }
 
+    /// Answers with this status and body.
+    pub fn refuse_with(&self, status: u16, media_type: &str, body: &[u8]) {
+        let body = (media_type.to_owned(), body.to_vec());
+        *self.seen.answer.lock().unwrap() = Answer { status: Some((status, None)), body, partial: None };
+    }
+
     pub fn reject_points(&self, points: i64, message: &str) {
         let partial = ExportMetricsPartialSuccess { rejected_data_points: points, error_message: message.to_owned() };
-        *self.seen.answer.lock().unwrap() = Answer { status: None, partial: Some(partial) };
+        *self.seen.answer.lock().unwrap() = Answer { partial: Some(partial), ..Answer::default() };
     }
 
     /// Waits until this many requests were answered.
@@ -88,9 +96,11 @@ async fn take_metrics(State(seen): State<Arc<Seen>>, headers: HeaderMap, body: B
     seen.served.send_modify(|served| *served += 1);
     let answer = seen.answer.lock().unwrap().clone();
     if let Some((status, retry_after)) = answer.status {
-        let retry_after = retry_after.map(|value| [("retry-after", value)]);
-        return (StatusCode::from_u16(status).unwrap(), retry_after.unwrap_or([("x-none", String::new())]))
-            .into_response();
+        let (media_type, body) = answer.body;
+        let mut headers = vec![("content-type", media_type)];
+        headers.extend(retry_after.map(|value| ("retry-after", value)));
+        let headers = axum::response::AppendHeaders(headers);
+        return (StatusCode::from_u16(status).unwrap(), headers, Body::from(body)).into_response();
     }
     ExportMetricsServiceResponse { partial_success: answer.partial }.encode_to_vec().into_response()
 }

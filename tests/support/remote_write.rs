@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
-use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, metric::Data, number_data_point};
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogramDataPoint, HistogramDataPoint, metric::Data, number_data_point,
+};
 use prost::Message;
 use trainspotter_core::metrics::catalogue;
 
@@ -20,6 +22,8 @@ struct Series {
     labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<Sample>,
+    #[prost(message, repeated, tag = "4")]
+    histograms: Vec<NativeHistogram>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -37,6 +41,38 @@ struct Sample {
     #[prost(int64, tag = "2")]
     timestamp: i64,
 }
+
+/// A native histogram with integer counts.
+#[derive(Clone, PartialEq, Message)]
+struct NativeHistogram {
+    #[prost(uint64, tag = "1")]
+    count: u64,
+    #[prost(double, tag = "3")]
+    sum: f64,
+    #[prost(sint32, tag = "4")]
+    schema: i32,
+    #[prost(double, tag = "5")]
+    zero_threshold: f64,
+    #[prost(uint64, tag = "6")]
+    zero_count: u64,
+    #[prost(message, repeated, tag = "11")]
+    positive_spans: Vec<Span>,
+    #[prost(sint64, repeated, tag = "12")]
+    positive_deltas: Vec<i64>,
+    #[prost(int64, tag = "15")]
+    timestamp: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Span {
+    #[prost(sint32, tag = "1")]
+    offset: i32,
+    #[prost(uint32, tag = "2")]
+    length: u32,
+}
+
+/// Finest schema of native histograms.
+const MAX_SCHEMA: i32 = 8;
 
 type Labels = BTreeMap<String, String>;
 
@@ -59,10 +95,46 @@ pub fn body(request: &ExportMetricsServiceRequest) -> Vec<u8> {
                 put("", labels(&point.attributes), point.time_unix_nano, number(point.value));
             }),
             Data::Histogram(histogram) => histogram.data_points.iter().for_each(|point| of_histogram(point, &mut put)),
-            other @ (Data::ExponentialHistogram(_) | Data::Summary(_)) => panic!("{other:?}"),
+            Data::ExponentialHistogram(histogram) => series.extend(histogram.data_points.iter().map(|point| {
+                let series = one(name.clone(), labels(&point.attributes), point.time_unix_nano, 0.0);
+                Series { samples: Vec::new(), histograms: vec![native(point)], ..series }
+            })),
+            other @ Data::Summary(_) => panic!("{other:?}"),
         }
     }
     snappy(&WriteRequest { series }.encode_to_vec())
+}
+
+/// As Prometheus's OTLP receiver translates it: a bucket with index `i` has its upper bound at `base^(i + 1)` in OTLP
+/// and at `base^i` here, and finer scales are merged.
+fn native(point: &ExponentialHistogramDataPoint) -> NativeHistogram {
+    let merged = (point.scale - MAX_SCHEMA).max(0);
+    let buckets = point.positive.clone().unwrap_or_default();
+    let mut counts = BTreeMap::<i32, i64>::new();
+    for (index, count) in (buckets.offset..).zip(&buckets.bucket_counts) {
+        *counts.entry((index >> merged) + 1).or_default() += i64::try_from(*count).unwrap();
+    }
+    let first = counts.first_key_value().map_or(0, |(index, _)| *index);
+    let dense = counts.last_key_value().map_or(Vec::new(), |(last, _)| (first..=*last).collect());
+    let mut before = 0;
+    let positive_deltas = dense.iter().map(|index| {
+        let count = counts.get(index).copied().unwrap_or(0);
+        let delta = count - before;
+        before = count;
+        delta
+    });
+    let positive_deltas: Vec<i64> = positive_deltas.collect();
+    let length = u32::try_from(positive_deltas.len()).unwrap();
+    NativeHistogram {
+        count: point.count,
+        sum: point.sum.unwrap(),
+        schema: point.scale.min(MAX_SCHEMA),
+        zero_threshold: point.zero_threshold,
+        zero_count: point.zero_count,
+        positive_spans: if length > 0 { vec![Span { offset: first, length }] } else { Vec::new() },
+        positive_deltas,
+        timestamp: i64::try_from(point.time_unix_nano / 1_000_000).unwrap(),
+    }
 }
 
 fn of_histogram(point: &HistogramDataPoint, put: &mut impl FnMut(&str, Labels, u64, f64)) {
@@ -86,6 +158,7 @@ fn one(name: String, mut labels: Labels, nanos: u64, value: f64) -> Series {
     Series {
         labels: labels.map(|(name, value)| Label { name, value }).collect(),
         samples: vec![Sample { value, timestamp: i64::try_from(nanos / 1_000_000).unwrap() }],
+        histograms: Vec::new(),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) enum ExportError {
         is_signed: bool,
     },
     /// A gRPC error.
-    #[error("gRPC {code:?}: {message}")]
+    #[error("gRPC {code:?}{}", message_suffix(Some(message.as_str()).filter(|message| !message.is_empty())))]
     Grpc { code: tonic::Code, message: String, retry_after: Option<Duration> },
     /// There was no response.
     #[error("{}", causes(.0))]
@@ -40,7 +40,7 @@ pub(super) enum ExportError {
     #[error("compressing the body: {0}")]
     Compression(#[from] io::Error),
     /// The receiver accepted a part only.
-    #[error("{message}")]
+    #[error("{}", if .message.is_empty() { "the receiver gave no reason" } else { .message.as_str() })]
     Partial { refused: u64, message: String },
 }
 
@@ -80,12 +80,41 @@ impl ExportError {
         matches!(self, Self::Http { status, is_signed: true, .. } if refusals.contains(status))
     }
 
+    /// What to do about it, where the response tells.
+    fn advice(&self) -> Option<&'static str> {
+        if self.is_not_allowed() {
+            return Some(REQUIRED_PERMISSION);
+        }
+        match self {
+            Self::Http { status, is_signed: false, .. } => match status.as_u16() {
+                300..=399 => Some("redirects are not followed: configure the URL that this one leads to"),
+                401 | 403 => Some("check `headers` of this receiver"),
+                404 | 405 => Some("`endpoint` must be the whole URL, which usually ends with /v1/metrics"),
+                413 => Some("raise the receiver's limit on the size of a request; one has at most 1,000 points"),
+                415 => Some("the receiver must accept application/x-protobuf, and gzip unless `compression: none`"),
+                _ => None,
+            },
+            Self::Grpc { code: tonic::Code::Unauthenticated | tonic::Code::PermissionDenied, .. } => {
+                Some("check `headers` of this receiver")
+            }
+            Self::Grpc { code: tonic::Code::Unimplemented, .. } => {
+                Some("the receiver must accept OTLP metrics over gRPC, and gzip unless `compression: none`")
+            }
+            Self::Http { .. }
+            | Self::Grpc { .. }
+            | Self::Connection(_)
+            | Self::Signature(_)
+            | Self::Compression(_)
+            | Self::Partial { .. } => None,
+        }
+    }
+
     /// Converts to a sink error for a request with `points` points.
     pub(super) fn into_sink_error(self, points: u64) -> SinkError {
-        let reason = if self.is_not_allowed() { format!("{self}; {REQUIRED_PERMISSION}") } else { self.to_string() };
+        let reason = self.advice().map_or_else(|| self.to_string(), |advice| format!("{self}; {advice}"));
         let is_retryable = self.is_retryable();
         let retry_after = match self {
-            Self::Partial { refused, message } => return SinkError::Rejected { dropped: refused, reason: message },
+            Self::Partial { refused, .. } => return SinkError::Rejected { dropped: refused, reason },
             Self::Http { retry_after, .. } | Self::Grpc { retry_after, .. } => retry_after,
             Self::Connection(_) | Self::Signature(_) | Self::Compression(_) => None,
         };

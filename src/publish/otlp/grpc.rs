@@ -13,6 +13,7 @@ use crate::config;
 use crate::outbound::{Guard, grpc_channel};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
 use crate::publish::otlp::http::{CONNECT_TIMEOUT, headers_of, timeout_of};
+use crate::publish::otlp::refusal::{RpcStatus, shown};
 
 /// User agent of requests.
 const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
@@ -47,27 +48,11 @@ impl GrpcReceiver {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => Err(ExportError::Grpc {
                 code: status.code(),
-                message: status.message().to_owned(),
+                message: shown(status.message()),
                 retry_after: retry_delay(status.details()),
             }),
         }
     }
-}
-
-/// `google.rpc.Status`, with the details that are used.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Detail>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Detail {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
 }
 
 /// `google.rpc.RetryInfo`.
@@ -97,12 +82,14 @@ fn retry_delay(details: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::otlp::refusal::Detail;
 
     #[test]
     fn the_delay_that_a_refusal_asks_for_is_read() {
         let details = |type_url: &str, delay: Option<Delay>| {
             let value = RetryInfo { retry_delay: delay }.encode_to_vec();
-            RpcStatus { details: vec![Detail { type_url: type_url.to_owned(), value }] }.encode_to_vec()
+            RpcStatus { message: String::new(), details: vec![Detail { type_url: type_url.to_owned(), value }] }
+                .encode_to_vec()
         };
         let url = "type.googleapis.com/google.rpc.RetryInfo";
         let read = |bytes: &[u8]| retry_delay(bytes);

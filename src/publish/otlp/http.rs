@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderNam
 use crate::config;
 use crate::outbound::{Body, Guard, SignedEndpoint, http_client, retry_after};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
+use crate::publish::otlp::refusal::message_in;
 use trainspotter_clock::Clock;
 
 /// Wall time limit to connect.
@@ -17,8 +18,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// Maximum bytes read of a response.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Maximum characters logged of an error message.
-const MAX_MESSAGE: usize = 300;
 /// Media type of OTLP's binary encoding.
 const PROTOBUF: &str = "application/x-protobuf";
 const GZIP: &str = "gzip";
@@ -108,25 +107,20 @@ async fn post(
     let response = request.send().await.map_err(outage)?;
     let status = response.status();
     let retry_after = asked_pause(response.headers());
+    let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = media_type.to_owned();
     let answer = Body::read(response, MAX_ANSWER_BYTES).await.map_err(outage)?.bytes;
     if status.is_success() {
         // A response with no body or another body means that everything was accepted.
         return Ok(ExportMetricsServiceResponse::decode(answer.as_slice()).unwrap_or_default());
     }
-    Err(ExportError::Http { status, message: message_of(&answer), retry_after, is_signed })
+    Err(ExportError::Http { status, message: message_in(&media_type, &answer), retry_after, is_signed })
 }
 
 /// The pause requested by a refusal, in seconds or as a date.
 fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok();
     retry_after(text(RETRY_AFTER)?, text(DATE), Clock::real().now())
-}
-
-/// The message of an error response, in the JSON format of AWS services.
-fn message_of(answer: &[u8]) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(answer).ok()?;
-    let message = body.get("message").or(body.get("Message"))?.as_str()?;
-    Some(message.chars().filter(|letter| !letter.is_control()).take(MAX_MESSAGE).collect())
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
