@@ -20,7 +20,7 @@ pub use csv::csv;
 pub use figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits, Waste};
 pub use html::html;
 pub use key::Key;
-pub use text::{summary, text};
+pub use text::{summary, text, text_within};
 
 #[cfg(test)]
 mod tests;

@@ -323,7 +323,10 @@ fn missing_hours((from, to): (Timestamp, Timestamp), hours: &BTreeSet<Timestamp>
     }
     let between = (end.since(first).as_secs() / HOUR.as_secs()).saturating_sub(hours.len() as u64);
     if between > 0 {
-        missing.push(format!("{} in between have no rows because the service did not run", counted(between, "hour")));
+        missing.push(format!(
+            "{} in between have no rows: the service did not run, or did not poll",
+            counted(between, "hour")
+        ));
     }
     if to.since(end) >= HOUR * 2 {
         missing.push(format!("nothing was counted from {} to {}", moment(end), moment(to)));

@@ -134,6 +134,24 @@ fn every_key_breaks_it_down_and_what_a_job_lacks_is_named_none() {
 }
 
 #[test]
+fn a_message_has_fewer_rows_and_keeps_its_notes_and_says_where_it_is_cut() {
+    let mut report = made(&["share"]);
+    let row = report.breakdown[0].clone();
+    report.breakdown = vec![row; 100];
+    report.notes = vec!["the last word".to_owned()];
+    assert!(text(&report).chars().count() > 3_500, "with 40 rows");
+    let shown = text_within(&report, 3_500);
+    assert!(shown.chars().count() <= 3_500 && shown.ends_with("the last word\n"), "{shown}");
+    assert!(shown.contains(" rows: --format csv has all"), "{shown}");
+    report.notes = vec!["länger ".repeat(100); 10];
+    let cut = text_within(&report, 3_500);
+    let end = "... cut at 3500 characters: `trainspotter report` shows all\n";
+    assert!(cut.chars().count() <= 3_500 && cut.ends_with(end), "{cut}");
+    assert!(text(&report).starts_with(cut.split("  ... and").next().unwrap()), "whole lines");
+    assert_eq!(text_within(&made(&["share"]), 10_000), text(&made(&["share"])));
+}
+
+#[test]
 fn the_text_reads_well() {
     insta::assert_snapshot!(text(&made(&["share", "owner"])));
 }

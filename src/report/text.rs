@@ -15,13 +15,36 @@ const MAX_NAME: usize = 32;
 
 /// Renders the report.
 pub fn text(report: &Report) -> String {
+    with_rows(report, MAX_ROWS)
+}
+
+/// Renders the report within a number of characters, for a message: with fewer rows of the breakdown and, if that is
+/// not enough, without its last lines, which the end says. The notes come after the breakdown and are kept by that.
+pub fn text_within(report: &Report, most: usize) -> String {
+    let fits = |text: &String| text.chars().count() <= most;
+    let shorter = [MAX_ROWS, 20, 10, 5, 2].into_iter().map(|rows| with_rows(report, rows)).find(fits);
+    shorter.unwrap_or_else(|| {
+        let whole = with_rows(report, 2);
+        let end = format!("  ... cut at {most} characters: `trainspotter report` shows all\n");
+        let mut left = most.saturating_sub(end.chars().count());
+        let lines = whole.split_inclusive('\n').take_while(|line| {
+            let length = line.chars().count();
+            let fits = length <= left;
+            left = left.saturating_sub(length);
+            fits
+        });
+        lines.collect::<String>() + &end
+    })
+}
+
+fn with_rows(report: &Report, rows: usize) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
-    let _ = write_all(&mut text, report);
+    let _ = write_all(&mut text, report, rows);
     text
 }
 
-fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
+fn write_all(out: &mut String, report: &Report, rows: usize) -> std::fmt::Result {
     writeln!(out, "{}", title(report))?;
     writeln!(out, "{}", summary(report))?;
     section(out, "Largest wastes")?;
@@ -38,7 +61,7 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     waits(out, report)?;
     failures(out, report)?;
     lending(out, report)?;
-    breakdown(out, report)?;
+    breakdown(out, report, rows)?;
     if !report.notes.is_empty() {
         section(out, "Notes")?;
         for note in &report.notes {
@@ -194,7 +217,7 @@ fn lending(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
+fn breakdown(out: &mut String, report: &Report, rows: usize) -> std::fmt::Result {
     if report.by.is_empty() || report.breakdown.is_empty() {
         return Ok(());
     }
@@ -205,7 +228,7 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
         "  {header:<MAX_NAME$} {:>8} {:>7} {:>10} {:>12} {:>10} {:>10} {:>10}",
         "JOBS", "FAILED", "GPU-HOURS", "DOLLARS", "LOST", "WAIT P50", "WAIT P90"
     )?;
-    for row in report.breakdown.iter().take(MAX_ROWS) {
+    for row in report.breakdown.iter().take(rows) {
         let name = cut(&named(row).join("/"));
         let (hours, lost) = (thousands_or(row.gpu_hours), thousands_or(row.lost_gpu_hours));
         let dollars = row.dollars.map_or_else(|| "-".to_owned(), in_dollars);
@@ -217,7 +240,7 @@ fn breakdown(out: &mut String, report: &Report) -> std::fmt::Result {
             row.jobs, row.failed
         )?;
     }
-    let more = report.breakdown.len().saturating_sub(MAX_ROWS);
+    let more = report.breakdown.len().saturating_sub(rows);
     if more > 0 {
         writeln!(out, "  ... and {}: --format csv has all", counted(more as u64, "row"))?;
     }

@@ -1,5 +1,6 @@
 //! Scheduled reports: one per completed day, week or month, each sent once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Every, ScheduledReport, Target};
 use crate::notify::{Digest, Notifiers, notification};
-use crate::report::{Report, summary, text};
+use crate::report::{Report, summary, text_within};
 use crate::service::COUNTED_UNTIL;
 use crate::service::operations::Operations;
 use crate::service::report::{ReportError, Sources, objectives, report};
@@ -58,6 +59,8 @@ impl Digests {
         if self.config.reports.is_empty() {
             return stop.cancelled().await;
         }
+        // The last error of each report, so that it is logged once until it changes.
+        let mut failing = BTreeMap::new();
         loop {
             let pause = CHECK_INTERVAL.max(self.clock.of_wall(MIN_CHECK_INTERVAL));
             if stop.run_until_cancelled(self.clock.sleep(pause)).await.is_none() {
@@ -68,9 +71,12 @@ impl Digests {
                 let looked = stop.run_until_cancelled(self.look(scheduled)).await;
                 match looked {
                     None => return,
-                    Some(Ok(())) => {}
+                    Some(Ok(())) => _ = failing.remove(&name_of(scheduled)),
                     Some(Err(error)) => {
-                        tracing::error!(%error, to = scheduled.to, "cannot build a scheduled report; retrying");
+                        let error = error.to_string();
+                        if failing.insert(name_of(scheduled), error.clone()).as_ref() != Some(&error) {
+                            tracing::error!(error, to = scheduled.to, "cannot build a scheduled report; retrying");
+                        }
                     }
                 }
             }
@@ -94,7 +100,7 @@ impl Digests {
         // Skip periods that ended before the service began to watch.
         let row = if since < to {
             let built = self.make((from, to), scheduled.by.clone()).await?;
-            let text: String = text(&built).chars().take(MAX_TEXT).collect();
+            let text = text_within(&built, MAX_TEXT);
             let digest = Digest { name: label_of(scheduled), from, summary: summary(&built), text };
             Some(notification(&digest, &scheduled.to, now))
         } else {

@@ -9,12 +9,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use trainspotter::config::{Archive, ObjectPlace};
-use trainspotter::store::Frames;
 use trainspotter_core::metrics::hourly::HourFigures;
-use trainspotter_core::metrics::{EndedJob, Value as Figure, catalogue};
+use trainspotter_core::metrics::{EndedJob, catalogue};
 use trainspotter_core::model::Timestamp;
 
-use support::archived::rows;
+use support::archived::{counter, rows};
 use support::hook::hook;
 use support::process::trainspotter;
 use support::service::{Running, Setup};
@@ -39,25 +38,6 @@ fn work() -> String {
 
 fn archived_days(folder: &Path, table: &str) -> usize {
     std::fs::read_dir(folder.join(table).join("v1")).map_or(0, Iterator::count)
-}
-
-/// A counter in the last frame before a time, summed over its series with a label value.
-fn counter(store: &Path, metric: &str, label: (&str, &str), before: Timestamp) -> f64 {
-    let frames = Frames::open(store).unwrap();
-    let (begin, _) = frames.span().unwrap().unwrap();
-    let mut sum = 0.0;
-    let take = |frame: trainspotter_core::metrics::Frame| {
-        let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
-        let matching = of_metric.filter(|sample| sample.labels.get(label.0).is_some_and(|value| **value == *label.1));
-        sum = matching
-            .map(|sample| match &sample.value {
-                Figure::Counter(value) | Figure::Gauge(value) => *value,
-                Figure::Distribution(distribution) => distribution.sum,
-            })
-            .sum();
-    };
-    frames.each(begin, before - Duration::from_millis(1), None, take).unwrap();
-    sum
 }
 
 #[tokio::test(flavor = "multi_thread")]
