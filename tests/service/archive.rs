@@ -13,7 +13,8 @@ use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 use trainspotter_core::model::Timestamp;
 
-use support::archived::{counter, rows};
+use support::archived::rows;
+use support::counted::counter;
 use support::hook::hook;
 use support::process::trainspotter;
 use support::service::{Running, Setup};

@@ -14,8 +14,9 @@ use trainspotter::store::UnarchivedFile;
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 
-use support::archived::{counter, rows};
+use support::archived::rows;
 use support::bucket::Bucket;
+use support::counted::counter;
 use support::disk::Disk;
 use support::service::{Running, Setup};
 

@@ -14,6 +14,7 @@ mod support {
     pub mod bucket;
     pub mod config;
     pub mod config_file;
+    pub mod counted;
     pub mod disk;
     pub mod fakecloud;
     pub mod hook;

@@ -1,12 +1,10 @@
 //! Rows that a service has archived, and rows still pending.
 
 use std::path::Path;
-use std::time::Duration;
 
 use trainspotter::archive::{Row, read_days, unpack};
 use trainspotter::objects::folder::Folder;
-use trainspotter::store::{Frames, UnarchivedFile};
-use trainspotter_core::metrics::Value as Figure;
+use trainspotter::store::UnarchivedFile;
 use trainspotter_core::model::Timestamp;
 
 /// All rows of a table, archived ones first, and the number of archived rows; the rest is in the state file.
@@ -27,23 +25,4 @@ pub async fn rows<R: Row>(place: &Path, store: &Path) -> (Vec<R>, usize) {
         }
     }
     (rows, archived)
-}
-
-/// A counter in the last frame before a time, summed over its series with a label value.
-pub fn counter(store: &Path, metric: &str, label: (&str, &str), before: Timestamp) -> f64 {
-    let frames = Frames::open(store).unwrap();
-    let (begin, _) = frames.span().unwrap().unwrap();
-    let mut sum = 0.0;
-    let take = |frame: trainspotter_core::metrics::Frame| {
-        let of_metric = frame.samples.iter().filter(|sample| sample.metric.name == metric);
-        let matching = of_metric.filter(|sample| sample.labels.get(label.0).is_some_and(|value| **value == *label.1));
-        sum = matching
-            .map(|sample| match &sample.value {
-                Figure::Counter(value) | Figure::Gauge(value) => *value,
-                Figure::Distribution(distribution) => distribution.sum,
-            })
-            .sum();
-    };
-    frames.each(begin, before - Duration::from_millis(1), None, take).unwrap();
-    sum
 }
