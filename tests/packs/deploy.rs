@@ -153,6 +153,18 @@ fn the_task_runs_as_the_image_was_made() {
     assert!(dockerfile.contains(&format!("CMD {check}")), "Dockerfile lacks the health check {check}");
 }
 
+/// Docker sees only what `.dockerignore` lets through. Without cargo's settings SQLite would be built another way than
+/// where it is tested.
+#[test]
+fn the_image_is_built_from_all_that_a_build_reads() {
+    let passed = read(".dockerignore");
+    let passed: BTreeSet<&str> = passed.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    // What cargo reads (manifests name `benches`), what is embedded, and the rules that the image contains.
+    for needed in ["Cargo.toml", "Cargo.lock", ".cargo", "crates", "src", "benches", "config", "docs", "alerts"] {
+        assert!(passed.contains(needed), ".dockerignore keeps {needed} out");
+    }
+}
+
 /// The service accepts the template's configuration with default parameters, with all of them set, and with each one
 /// set alone.
 #[test]
