@@ -152,6 +152,24 @@ impl Bucket {
         Err(StorageError::lasting(format!("the object s3://{bucket}/{key} is larger than {at_most} bytes")))
     }
 
+    /// Reads a list. A response that is none must not pass for an empty one: a new log would be started.
+    async fn list_text(&self, answer: Response, folder: &str) -> Result<String, StorageError> {
+        let text = self.whole(answer, folder, MAX_LIST_BYTES).await?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if text.contains("<ListBucketResult") {
+            return Ok(text);
+        }
+        let (bucket, host) = (&self.bucket, self.host());
+        Err(StorageError::answered(format!(
+            "the response to listing the bucket {bucket} is not a list: {host} is no S3 endpoint, or a proxy responded"
+        )))
+    }
+
+    /// Host and port that requests go to.
+    fn host(&self) -> &str {
+        &self.root[url::Position::BeforeHost..url::Position::AfterPort]
+    }
+
     async fn failed(&self, answer: Response) -> StorageError {
         let status = answer.status();
         let region =
@@ -192,9 +210,15 @@ impl Bucket {
             "" if status == StatusCode::FORBIDDEN => {
                 StorageError::lasting(format!("access to the bucket {bucket} is denied (403): {wanted}"))
             }
-            _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                StorageError::answered(format!("the bucket {bucket} responded with {status} {code}"))
+            // S3 itself always says why.
+            "" if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+                StorageError::answered(format!(
+                    "the bucket {bucket} responded with {status} and no error code of S3: {} is no S3 endpoint, or a \
+                     proxy responded",
+                    self.host()
+                ))
             }
+            "" => StorageError::answered(format!("the bucket {bucket} responded with {status}")),
             _ => StorageError::answered(format!("the bucket {bucket} responded with {status} {code}")),
         }
     }
@@ -242,8 +266,7 @@ impl Storage for Bucket {
         if !answer.status().is_success() {
             return Err(self.failed(answer).await);
         }
-        let text = self.whole(answer, folder, MAX_LIST_BYTES).await?;
-        let text = String::from_utf8_lossy(&text);
+        let text = self.list_text(answer, folder).await?;
         let prefix = self.key("");
         let names = elements(&text, "Key").filter_map(|key| name_of(key, &prefix));
         Ok(names.collect())

@@ -33,6 +33,11 @@ pub enum LogError {
         /// Targets of this service.
         own: String,
     },
+    /// The object store replaced an existing object although it was told to only create it.
+    Overwrites {
+        /// The object.
+        name: String,
+    },
     /// The state file or the machine failed.
     Local(String),
 }
@@ -47,7 +52,11 @@ impl LogError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Storage(error) => error.is_lasting,
-            Self::Unreadable { .. } | Self::Newer { .. } | Self::OfAnother { .. } | Self::Local(_) => true,
+            Self::Unreadable { .. }
+            | Self::Newer { .. }
+            | Self::OfAnother { .. }
+            | Self::Overwrites { .. }
+            | Self::Local(_) => true,
         }
     }
 }
@@ -65,6 +74,11 @@ impl fmt::Display for LogError {
                 f,
                 "this log belongs to a service that watches {found}; this one watches {own}: configure a separate \
                  prefix for each in `store.log`"
+            ),
+            Self::Overwrites { name } => write!(
+                f,
+                "the object store replaced {name} although it exists: it ignores `If-None-Match: *`, so two replicas could \
+                 lead at once; use S3 or a store that supports conditional writes"
             ),
             Self::Local(problem) => f.write_str(problem),
         }

@@ -266,7 +266,7 @@ async fn follow<S: Storage>(
             return Err(LogError::OfAnother { found: header.watches, own: identity.watches.clone() });
         }
         if header.before.as_bytes() != position.digest {
-            let problem = format!("it does not follow record {}", position.number);
+            let problem = format!("it does not follow record {}: {}", position.number, record::REPAIR);
             return Err(LogError::Unreadable { name, problem });
         }
         position = Position {

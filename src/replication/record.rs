@@ -25,6 +25,10 @@ const MAGIC: &str = "trainspotter log ";
 /// Format version of the records written.
 const FORM: u32 = 1;
 
+/// What to do about a record that cannot be used.
+pub(super) const REPAIR: &str = "restore it from an older version of the object; without one, stop all replicas, and delete \
+                                 it and the records after it, whose changes are then lost";
+
 /// Maximum decompressed size of a record's changes; larger ones count as broken.
 const MAX_CHANGES_BYTES: u64 = 1 << 30;
 
@@ -100,6 +104,11 @@ pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Resu
     let at = |problem: String| LogError::Unreadable { name: name.to_owned(), problem };
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (first, rest) = bytes.split_at(end);
+    let cut = || at(format!("it is truncated or corrupt: {REPAIR}"));
+    // Nothing is left of it, or not even the first word.
+    if rest.is_empty() && MAGIC.as_bytes().starts_with(first) {
+        return Err(cut());
+    }
     let text = std::str::from_utf8(first).ok().and_then(|text| text.strip_prefix(MAGIC));
     let Some((form, json)) = text.and_then(|text| text.split_once(' ')) else {
         return Err(at(
@@ -113,7 +122,6 @@ pub fn decode<'b>(name: &str, bytes: &'b [u8], number: u64, schema: u32) -> Resu
             known: format!("form {FORM}"),
         });
     }
-    let cut = || at("it is truncated or corrupt".to_owned());
     let header: Header = serde_json::from_str(json).map_err(|_| cut())?;
     let body = rest.get(1..).ok_or_else(cut)?;
     if body.len() != header.bytes || digest(&header, body)? != header.digest {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::objects::Created;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::Standing;
@@ -214,8 +215,10 @@ impl<S: Storage + 'static> Replica<S> {
     /// exists, and fails without the permission.
     pub(super) async fn check_right_to_write(&self) -> Result<(), LogError> {
         let (name, patience) = (object_names::record(self.position.number), self.patience());
-        if let Some(same) = within(patience, self.storage.get(&name)).await? {
-            within(patience, self.storage.create(&name, same)).await?;
+        if let Some(same) = within(patience, self.storage.get(&name)).await?
+            && within(patience, self.storage.create(&name, same)).await? == Created::Yes
+        {
+            return Err(LogError::Overwrites { name });
         }
         Ok(())
     }

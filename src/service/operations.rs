@@ -149,7 +149,12 @@ impl Operations {
     }
 }
 
-/// Refusal: nothing was done because the state file is unusable.
+/// Refusal: nothing was done because this replica follows, or the state file is unusable.
 fn unavailable(error: StoreError) -> Refusal {
+    if error == StoreError::NotLeading {
+        let message = "this replica follows, and only the leader changes anything: repeat the request at the leader, the \
+                       replica whose /api/v1/health has `leads: true`";
+        return Refusal::Unavailable(message.to_owned());
+    }
     Refusal::Unavailable(format!("cannot use the state file: {error}"))
 }

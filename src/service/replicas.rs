@@ -108,6 +108,7 @@ async fn join(
     stop: &CancellationToken,
 ) -> Result<Option<(TargetService, Replicas)>, StartError> {
     let mut waiting: Option<(DropGuard, watch::Sender<Snapshot>)> = None;
+    let mut logged = None;
     let account = aws::account_of(&watching.target, watching.shared.clock);
     let Some(account) = stop.run_until_cancelled(account).await else { return Ok(None) };
     loop {
@@ -123,7 +124,10 @@ async fn join(
             }
             Err(Failed::Lasting(error)) => return Err(error),
             Err(Failed::ForNow(problem)) => {
-                tracing::error!(problem, log = %replication.log, "cannot reach the replication log; retrying");
+                if logged.as_ref() != Some(&problem) {
+                    tracing::error!(problem, log = %replication.log, "cannot reach the replication log; retrying");
+                    logged = Some(problem.clone());
+                }
                 let snapshot = Snapshot {
                     place: watching.place(),
                     not_ready: Some(format!("cannot reach the replication log: {problem}")),

@@ -35,6 +35,8 @@ const MAX_SKEW_SECONDS: i64 = 15 * 60;
 struct Kept {
     objects: BTreeMap<String, Vec<u8>>,
     refused: BTreeMap<Operation, Refusal>,
+    /// Whether `If-None-Match` is ignored, as by some other stores.
+    overwrites: bool,
 }
 
 /// The bucket `bucket`.
@@ -62,6 +64,11 @@ impl S3 {
             Some(refusal) => _ = kept.refused.insert(operation, refusal),
             None => _ = kept.refused.remove(&operation),
         }
+    }
+
+    /// From now on `If-None-Match` is ignored, or is not.
+    pub fn overwrite(&self, overwrites: bool) {
+        self.kept.lock().unwrap().overwrites = overwrites;
     }
 
     /// All that is in the bucket.
@@ -102,7 +109,9 @@ async fn answer(
         return error(&s3, *status, code);
     }
     match operation {
-        Operation::Put if headers.contains_key("if-none-match") && kept.objects.contains_key(&name) => {
+        Operation::Put
+            if headers.contains_key("if-none-match") && kept.objects.contains_key(&name) && !kept.overwrites =>
+        {
             error(&s3, 412, "PreconditionFailed")
         }
         Operation::Put => {

@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 
 use crate::objects::StorageError;
-use crate::objects::s3::{Bucket, MAX_LIST_BYTES, MAX_OBJECT_BYTES, element, elements, name_of};
+use crate::objects::s3::{Bucket, MAX_OBJECT_BYTES, element, elements, name_of};
 
 /// Result of a conditional read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +72,7 @@ impl Bucket {
         if !answer.status().is_success() {
             return Err(self.failed(answer).await);
         }
-        let text = self.whole(answer, "", MAX_LIST_BYTES).await?;
-        let text = String::from_utf8_lossy(&text);
+        let text = self.list_text(answer, "").await?;
         let prefix = self.key("");
         let listed = elements(&text, "Contents").filter_map(|object| {
             let name = name_of(element(object, "Key")?, &prefix)?;

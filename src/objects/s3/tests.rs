@@ -43,6 +43,8 @@ fn refusals() -> Vec<(Refusal, bool, Trouble, &'static str)> {
         (Refusal::coded(503, "SlowDown"), false, Trouble::Answered, "responded with 503 Service Unavailable SlowDown"),
         (Refusal::coded(500, "InternalError"), false, Trouble::Answered, "responded with 500"),
         (bare(503), false, Trouble::Answered, "responded with 503"),
+        (bare(400), false, Trouble::Answered, "no error code of S3: 127.0.0.1:"),
+        (bare(405), false, Trouble::Answered, "is no S3 endpoint, or a proxy responded"),
         (Refusal::coded(429, "TooManyRequests"), false, Trouble::Answered, "responded with 429"),
         (Refusal::coded(418, "SomethingNew"), false, Trouble::Answered, "SomethingNew"),
     ]
@@ -68,6 +70,25 @@ async fn every_refusal_has_a_cause_and_whether_a_retry_helps() {
     assert_eq!(bucket.get("a").await, Ok(None), "what is not there is no error");
     bucket.put("a", b"x".to_vec()).await.unwrap();
     assert_eq!(bucket.get("a").await, Ok(Some(b"x".to_vec())));
+}
+
+#[tokio::test]
+async fn a_page_of_a_proxy_is_not_an_empty_list() {
+    let (fake, bucket) = FakeS3::start().await;
+    for body in ["", "<html>Please log in</html>", "<ListAllMyBucketsResult/>"] {
+        fake.outage(Some(Refusal { status: 200, body: body.to_owned(), ..Refusal::default() }));
+        for error in [bucket.list("records", "").await.unwrap_err(), bucket.list_tagged("rules").await.unwrap_err()] {
+            assert!(!error.is_lasting, "{error}");
+            assert!(
+                error.problem.contains("the response to listing the bucket bucket is not a list: 127.0.0.1:"),
+                "{error}"
+            );
+        }
+    }
+    let body =
+        "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><KeyCount>0</KeyCount></ListBucketResult>";
+    fake.outage(Some(Refusal { status: 200, body: body.to_owned(), ..Refusal::default() }));
+    assert_eq!(bucket.list("records", "").await, Ok(Vec::new()));
 }
 
 #[tokio::test]

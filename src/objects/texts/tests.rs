@@ -89,7 +89,11 @@ impl Objects {
                 format!("<Contents><Key>{name}</Key><ETag>{tag}</ETag><Size>{}</Size></Contents>", text.len())
             });
             let list: String = rows.collect();
-            return (StatusCode::OK, HeaderMap::new(), format!("<R><IsTruncated>false</IsTruncated>{list}</R>"));
+            return (
+                StatusCode::OK,
+                HeaderMap::new(),
+                format!("<ListBucketResult><IsTruncated>false</IsTruncated>{list}</ListBucketResult>"),
+            );
         }
         let name = uri.path().strip_prefix("/settings/").unwrap();
         let Some((_, text)) = texts.iter().find(|(other, _)| other == name) else {

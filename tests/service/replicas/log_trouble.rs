@@ -34,6 +34,10 @@ async fn an_unusable_bucket_is_a_startup_error_with_advice() {
         assert!(world.refused("redirected", region).await.contains(elsewhere), "{refusal:?}");
         s3.refuse(Operation::List, None);
     }
+    s3.overwrite(true);
+    let said = world.refused("overwrites", |_| {}).await;
+    assert!(said.contains("it ignores `If-None-Match: *`, so two replicas could lead at once"), "{said}");
+    s3.overwrite(false);
     let bucket = |settings: &mut Value| settings["store"]["log"] = json!("s3://other/a/prefix");
     let none = "the bucket other does not exist: create it, or correct `store.log`";
     assert!(world.refused("no-bucket", bucket).await.contains(none));
