@@ -5,11 +5,15 @@
 
 mod accounts;
 mod clocks;
+mod deployments;
 mod log_trouble;
+mod many_waiting;
+mod operators;
 mod world;
 
 use crate::support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +23,11 @@ use world::{PATIENCE, POLL, Replica, World, is_one_line, tree, verify};
 
 /// What a machine on which other tests run may add to a time.
 const BUSY: Duration = Duration::from_secs(4);
+
+/// A number in the environment.
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
 
 /// A follower's responses equal the leader's, and state their time and the leader.
 async fn answers_as(follower: &Replica, leader: &Replica) {
@@ -105,7 +114,6 @@ async fn a_rolling_deployment_hands_over_at_once_and_sends_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_paused_at_random_moments_they_lose_and_double_nothing() {
-    let number = |name: &str, otherwise: u64| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, kills) = (number("TRAINSPOTTER_SEED", 1), number("TRAINSPOTTER_KILLS", 2));
     eprintln!("seed {seed}, {kills} kills");
     // In a bucket, if there is an emulator of one.
@@ -127,10 +135,12 @@ async fn killed_and_paused_at_random_moments_they_lose_and_double_nothing() {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) % below
     };
+    let mut killed = 0;
     for kill in 1..=kills {
         tokio::time::sleep(Duration::from_millis(2_000 + roll(8_000))).await;
         let which = usize::try_from(roll(3)).unwrap();
         if roll(2) == 0 {
+            killed += 1;
             replicas[which].process.kill().await.unwrap();
             replicas[which] = world.replica(&format!("{which}-{kill}")).await;
         } else {
@@ -142,8 +152,17 @@ async fn killed_and_paused_at_random_moments_they_lose_and_double_nothing() {
     let before = world.hook.until(|_| true).await.len();
     let received =
         world.hook.until(|received| received.len() >= before + 3 && received.last().unwrap().0 == "resolved").await;
+    let records = world.records().await;
+    let leaders = records.iter().filter(|record| record["purpose"] == "take_over").count();
+    let ids: BTreeSet<&String> = received.iter().map(|(_, _, id)| id).collect();
+    eprintln!(
+        "{killed} killed, {} paused, {leaders} times a leader, {} notifications, {} of them repeated",
+        kills - killed,
+        ids.len(),
+        received.len() - ids.len()
+    );
     verify(&received, true);
-    is_one_line(&world.records().await);
+    is_one_line(&records);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +176,11 @@ async fn a_log_that_cannot_be_followed_is_a_clear_error_and_stays_as_it_is() {
     let whole = std::fs::read(&last).unwrap();
 
     std::fs::write(&last, &whole[..whole.len() - 1]).unwrap();
-    assert!(refused(&world, "cut").await.contains("truncated or corrupt"));
+    assert!(refused(&world, "cut").await.contains("truncated or corrupt: restore it from an older version"));
+    for left in ["", "trainsp"] {
+        std::fs::write(&last, left).unwrap();
+        assert!(refused(&world, "nearly-empty").await.contains("truncated or corrupt"), "{left:?}");
+    }
     let newer = String::from_utf8_lossy(&whole).replacen("log 1 ", "log 2 ", 1);
     std::fs::write(&last, newer).unwrap();
     assert!(refused(&world, "newer").await.contains("newer version"));
@@ -165,7 +188,12 @@ async fn a_log_that_cannot_be_followed_is_a_clear_error_and_stays_as_it_is() {
     assert!(refused(&world, "foreign").await.contains("not a record of Trainspotter"));
     std::fs::write(&last, &whole).unwrap();
     std::fs::remove_file(log.join(format!("records/{:020}", 1))).unwrap();
-    assert!(refused(&world, "headless").await.contains("the log is incomplete"));
+    assert!(refused(&world, "headless").await.contains("the log is incomplete: restore"));
+    // As the error says, a new log begins with the state file of a replica.
+    let elsewhere = |settings: &mut Value| settings["store"]["log"] = format!("{}-new", world.log).into();
+    let first = world.replica_with("first", elsewhere, &[]).await;
+    first.leads().await;
+    first.until_logged("restored the jobs from the state file").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

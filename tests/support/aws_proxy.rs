@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::response::{IntoResponse as _, Response};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::http;
 
@@ -22,7 +23,25 @@ struct Kept {
     other: BTreeMap<String, String>,
     /// Number of requests by access key, service and path.
     asked: BTreeMap<(String, String, String), usize>,
+    /// Requests about jobs, in order.
+    about_jobs: Vec<AboutJobs>,
 }
+
+/// A request for a list of jobs, the description of one, or the snapshot of a queue.
+#[derive(Clone, Debug)]
+pub struct AboutJobs {
+    pub at: Instant,
+    /// Access key.
+    pub key: String,
+    pub path: String,
+    /// The described job.
+    pub job: Option<String>,
+}
+
+/// Paths of these requests.
+pub const LIST: &str = "/v1/listservicejobs";
+pub const DESCRIBE: &str = "/v1/describeservicejob";
+pub const SNAPSHOT: &str = "/v1/getjobqueuesnapshot";
 
 /// The proxy.
 #[derive(Clone, Debug)]
@@ -53,6 +72,20 @@ impl AwsProxy {
         self.sum(|of, called, _| of == key && called == service)
     }
 
+    /// Requests about jobs of all access keys so far, in order.
+    pub fn about_jobs(&self) -> Vec<AboutJobs> {
+        self.kept.lock().unwrap().about_jobs.clone()
+    }
+
+    fn note(&self, key: &str, path: &str, body: &[u8]) {
+        if [LIST, DESCRIBE, SNAPSHOT].contains(&path) {
+            let input: serde_json::Value = serde_json::from_slice(body).unwrap();
+            let job = input["jobId"].as_str().map(str::to_owned);
+            let request = AboutJobs { at: Instant::now(), key: key.to_owned(), path: path.to_owned(), job };
+            self.kept.lock().unwrap().about_jobs.push(request);
+        }
+    }
+
     fn sum(&self, counts: impl Fn(&str, &str, &str) -> bool) -> usize {
         let kept = self.kept.lock().unwrap();
         kept.asked.iter().filter(|((key, service, path), _)| counts(key, service, path)).map(|(_, count)| count).sum()
@@ -64,24 +97,25 @@ impl AwsProxy {
         kept.asked.keys().filter(|(of, ..)| of == key).map(|(_, service, _)| service.clone()).collect()
     }
 
-    /// Counts a request. Returns the endpoint it goes to.
-    fn count(&self, request: &Request) -> String {
+    /// Counts a request. Returns its access key and the endpoint it goes to.
+    fn count(&self, request: &Request) -> (String, String) {
         let signed = request.headers().get(AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
         let scope = signed.split_once("Credential=").map_or("", |(_, rest)| rest.split(',').next().unwrap());
         let parts: Vec<&str> = scope.split('/').collect();
         let (key, service) = (parts[0].to_owned(), parts.get(3).copied().unwrap_or("unsigned").to_owned());
         let mut kept = self.kept.lock().unwrap();
         let endpoint = kept.other.get(&key).unwrap_or(&self.usual).clone();
-        *kept.asked.entry((key, service, request.uri().path().to_owned())).or_default() += 1;
-        endpoint
+        *kept.asked.entry((key.clone(), service, request.uri().path().to_owned())).or_default() += 1;
+        (key, endpoint)
     }
 }
 
 async fn forward(State(proxy): State<AwsProxy>, request: Request) -> Response {
-    let endpoint = proxy.count(&request);
+    let (key, endpoint) = proxy.count(&request);
     let (head, body) = request.into_parts();
     let url = format!("{endpoint}{}", head.uri);
     let body = to_bytes(body, MAX_BYTES).await.unwrap();
+    proxy.note(&key, head.uri.path(), &body);
     let sent = http::client().request(head.method, url).headers(head.headers).body(body).send();
     let Ok(answer) = sent.await else { return StatusCode::BAD_GATEWAY.into_response() };
     let mut response = Response::builder().status(answer.status());

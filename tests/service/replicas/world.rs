@@ -91,6 +91,12 @@ impl Sink {
         self.published.lock().unwrap().iter().filter_map(|(_, sender)| sender.clone()).collect()
     }
 
+    /// When a sender published metrics for the first time.
+    pub fn first_published_by(&self, sender: &str) -> Option<Instant> {
+        let published = self.published.lock().unwrap();
+        published.iter().find(|(_, by)| by.as_deref() == Some(sender)).map(|(at, _)| *at)
+    }
+
     /// Waits until somebody has published metrics.
     pub async fn until_published_by(&self, sender: &str) {
         let waiting = async {
@@ -114,9 +120,13 @@ impl World {
 
     /// With these jobs, one a line: name, share, GPUs, time of submission and duration.
     pub async fn with_jobs(jobs: &str) -> Self {
+        Self::with_trace(&format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}")).await
+    }
+
+    /// With the jobs of a trace.
+    pub async fn with_trace(trace: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("jobs.csv"), format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}"))
-            .unwrap();
+        std::fs::write(folder.path().join("jobs.csv"), trace).unwrap();
         let stop = CancellationToken::new();
         let endpoint = serve_account(folder.path(), None, &stop).await;
         let log = format!("file://{}", folder.path().join("log").display());
@@ -141,6 +151,13 @@ impl World {
         Self::in_a_bucket(s3, bucket).await
     }
 
+    /// A file that all replicas can read.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
     /// A configuration for a replica with its own disk, after a change.
     pub fn config_with(&self, name: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
         let folder = self.folder.path().join(name);
@@ -148,8 +165,7 @@ impl World {
         let rules =
             "rules: [{ alert: Runs, metric: queue.jobs, where: { state: running }, by: [queue], above: 0, no_data: ok,
             annotations: { summary: runs } }]";
-        let rules_file = self.folder.path().join("rules.yaml");
-        std::fs::write(&rules_file, rules).unwrap();
+        let rules_file = self.file("rules.yaml", rules);
         let config = folder.join("trainspotter.yaml");
         let mut store = json!({ "file": "state.db", "log": self.log, "lease": format!("{}s", LEASE.as_secs()) });
         if let Some(s3) = &self.s3 {
