@@ -2,7 +2,7 @@
 //! `cargo bench --bench targets`.
 //!
 //! The service is a separate process, as shipped, with the rules of the repository. Fake Batch servers in this
-//! process have the jobs. As in `cargo bench --bench ledger`, a tenth of the tracked jobs waits, a few run, and the
+//! process have the jobs. As in `cargo bench -p trainspotter-core --bench ledger`, a tenth of the tracked jobs waits, a few run, and the
 //! rest has ended: these are created during the warm-up and have ended when they are listed first, since jobs that
 //! ended before the service started are not listed. Jobs arrive, are dispatched and end at the same total rate in
 //! both cases. CPU time is measured after the warm-up, also per listed job and per call. Meanwhile waiting jobs are

@@ -49,19 +49,19 @@ use trainspotter_clock::Clock;
 use truth::TrueJob;
 use world::{Look, Shared, World};
 
-/// Seconds for which nothing goes wrong any more after all jobs have ended.
+/// Seconds without faults at the end, after all jobs have ended.
 const CALM: u64 = 400;
 
-/// After so many seconds all jobs have ended.
+/// Seconds after which all jobs have ended.
 const PATIENCE: f64 = 4.0 * 3_600.0;
 
-/// How many states of jobs a seed compares with the truth at least, on the average.
+/// Minimum number of job states that a seed compares with the truth, on average.
 const MIN_JUDGED: u64 = 100;
 
 /// Seeds of a usual run. A seed takes one to two seconds of CPU.
 const SEEDS: u64 = 25;
 
-/// A run in which everything was as it has to be.
+/// A run that passed all checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Ended {
     /// Simulated seconds.
@@ -75,12 +75,12 @@ fn run(scenario: &Scenario) -> Result<Ended, Failure> {
     run_and(scenario, None, |_| {})
 }
 
-/// The same in a world that is wrong.
+/// Runs a scenario in a distorted world.
 fn run_distorted(scenario: &Scenario, distortion: Distortion) -> Result<Ended, Failure> {
     run_and(scenario, Some(distortion), |_| {})
 }
 
-/// The same, and somebody looks at what happened.
+/// Runs a scenario, and passes what happened to `look`.
 fn run_and(
     scenario: &Scenario,
     distortion: Option<Distortion>,
@@ -103,14 +103,14 @@ fn run_and(
         look(&past);
         checks::all(&past).map(|()| Ended { seconds: past.world.passed(), judged: past.judged.get() })
     });
-    // Tasks that are left go with the set, and nobody else is in this world.
+    // Remaining tasks are dropped with the set; nothing else refers to this world.
     drop(local);
     runtime.shutdown_background();
     surroundings::enter(None);
     ended
 }
 
-/// Lets everything happen, and says what happened to the jobs.
+/// Runs all tasks to the end, and returns the true history of the jobs.
 async fn run_to_the_end(world: &Shared) -> Vec<TrueJob> {
     events::write_rules(world);
     let stop = CancellationToken::new();
@@ -158,7 +158,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
-/// What came of some seeds.
+/// Results of several seeds.
 #[derive(Default)]
 struct Tally {
     seeds: u64,
@@ -166,7 +166,7 @@ struct Tally {
     failed: Vec<(u64, Failure)>,
 }
 
-/// Failures that are looked for before a run of many seeds ends.
+/// Number of failures after which a run of many seeds ends.
 const MAX_FAILURES: usize = 5;
 
 /// Runs seeds while `goes_on`, on as many threads as there are cores.
@@ -227,7 +227,7 @@ fn whatever_happens_the_whole_service_keeps_its_promises() {
         tally.ended.judged
     );
     let Some((seed, failure)) = tally.failed.first() else {
-        // Checks that always find a reason to look away would find nothing.
+        // Checks that are excused too often would find nothing.
         let judged = tally.ended.judged;
         assert!(
             judged >= MIN_JUDGED * tally.seeds || one.is_some(),
@@ -242,7 +242,7 @@ fn whatever_happens_the_whole_service_keeps_its_promises() {
     panic!("TRAINSPOTTER_SEED={seed}: {failure}\n\nIn short, to be kept as a test: {how}\n\n{short}");
 }
 
-/// Seeds that are run twice. Replicas wake up in an order that tokio draws, so that their runs may differ within a moment.
+/// Seeds that are run twice. With replicas, tokio picks the order of tasks that wake at the same moment, so runs may differ.
 const SEEDS_TWICE: [u64; 1] = [1];
 
 #[test]
@@ -251,7 +251,7 @@ fn a_seed_is_the_same_run_again_and_again() {
         let mut all = (String::new(), String::new(), Vec::new());
         let ended = run_and(&Scenario::of(seed), None, |past| {
             let world = past.world;
-            // What is received at one moment is received in any order.
+            // Messages received at the same moment have no defined order.
             let mut received = world.received.clone();
             received.sort_by(|a, b| a.at.total_cmp(&b.at).then_with(|| a.topic.cmp(&b.topic)));
             let looks = world.looks.iter().map(|look| Look { port: 0, metrics: String::new(), ..look.clone() });

@@ -1,4 +1,4 @@
-//! The simulated AWS of a scenario: its queue, its jobs and its topics, and what of it goes wrong.
+//! The simulated AWS of a scenario: queue, jobs, topics, and faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use trainspotter_simulator::workload::Workload;
 
 const TYPE: &str = "ml.p5.48xlarge";
 pub(super) const QUEUE: &str = "prod";
-/// The topic that a fault makes fail.
+/// The topic that fails during a topic fault.
 pub(super) const FAILING_TOPIC: &str = "oncall";
 pub(super) const TOPICS: [&str; 2] = [FAILING_TOPIC, "team"];
 
@@ -94,7 +94,7 @@ fn submission(job: &Job, name: String, at: trainspotter_core::model::Timestamp) 
     }
 }
 
-/// What the simulator is asked for, for a fault that begins now.
+/// The simulator's request for a fault that begins now.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other faults of AWS are arranged alike")]
 pub(super) fn arrangement(fault: &Fault) -> Value {
     let Fault { kind, lasts, on, by, .. } = fault;

@@ -1,4 +1,4 @@
-//! Invariants that hold after every run, whatever went wrong. Each check is in the file of its subject.
+//! Invariants of every run, with any faults. Each check is in the file of its subject.
 
 mod counters;
 mod figures;
@@ -12,10 +12,10 @@ use super::scenario::{FaultKind, Scenario};
 use super::truth::TrueJob;
 use super::world::World;
 
-/// For so many seconds after something went wrong, what is known may be older.
+/// Seconds after a fault during which figures may be older.
 pub(super) const AFTER: f64 = 150.0;
 
-/// A world that is over, and what really happened in it.
+/// A world after its run, and the true history of its jobs.
 pub(super) struct Past<'a> {
     pub(super) world: &'a World,
     pub(super) jobs: Vec<TrueJob>,
@@ -24,12 +24,12 @@ pub(super) struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// Whether nothing went wrong between two moments, nor shortly before.
+    /// Whether there was no fault between two moments, nor shortly before.
     fn is_clean(&self, from: f64, to: f64) -> bool {
         from > 60.0 && is_clean(&self.world.scenario, from, to)
     }
 
-    /// Whether a fault of a kind lasts at a moment, or ended shortly before.
+    /// Whether a fault of a kind is active at a moment, or ended shortly before.
     fn is_during(&self, kind: FaultKind, at: f64) -> bool {
         let of_kind = self.world.scenario.faults.iter().filter(|fault| fault.kind == kind);
         of_kind
@@ -46,14 +46,14 @@ impl Past<'_> {
 fn is_clean(scenario: &Scenario, from: f64, to: f64) -> bool {
     let faults = scenario.faults.iter().filter(|fault| !fault.kind.is_harmless());
     let mut windows = faults.map(|fault| {
-        // What has no end in the scenario is there to stay.
+        // A fault without an end in the scenario lasts until the end of the run.
         let lasts = if fault.kind == FaultKind::UnknownInstanceType { 1e9 } else { fault.lasts as f64 };
         (fault.at as f64, fault.at as f64 + lasts + AFTER)
     });
     !windows.any(|(begins, ends)| begins <= to && from <= ends)
 }
 
-/// Everything that has to be so.
+/// Runs all checks.
 pub(super) fn all(past: &Past<'_>) -> Result<(), Failure> {
     type Check = fn(&Past<'_>) -> Result<(), String>;
     let checks: [(&'static str, Check); 15] = [
@@ -76,7 +76,7 @@ pub(super) fn all(past: &Past<'_>) -> Result<(), Failure> {
     checks.into_iter().try_for_each(|(broken, check)| check(past).map_err(|how| Failure { broken, how }))
 }
 
-/// A promise that was not kept, and how.
+/// A failed check, and details.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) broken: &'static str,
@@ -90,7 +90,7 @@ impl fmt::Display for Failure {
 }
 
 fn pages_answer(past: &Past<'_>) -> Result<(), String> {
-    // A question waits for a commit that is under way.
+    // A query waits for the current commit.
     let of_looks = past
         .world
         .looks
@@ -100,7 +100,7 @@ fn pages_answer(past: &Past<'_>) -> Result<(), String> {
     refused.map_or(Ok(()), |(at, refused)| Err(format!("at {at:.0} s: {refused}")))
 }
 
-/// After the calm of the end somebody leads and is ready, and was looked at then.
+/// At the end, after the period without faults, one replica leads and is ready.
 fn is_ready_in_the_end(past: &Past<'_>) -> Result<(), String> {
     let end = past.world.ended.unwrap_or_default();
     let last = past.world.looks.iter().rfind(|look| look.is_ready && look.leads).map_or(0.0, |look| look.at);

@@ -1,9 +1,9 @@
-//! What is wrong is found: the world misleads the service, or loses what it sent, and a check has to fail.
+//! Checks of the checks: the world gives the service wrong data, or loses its messages, and a check must fail.
 
 use super::scenario::Scenario;
 use super::{run, run_distorted};
 
-/// A way in which the world is wrong, for the whole run.
+/// What is wrong with the world during the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Distortion {
     /// Lists of jobs end after their first page.
@@ -14,12 +14,12 @@ pub(super) enum Distortion {
     LostEnd,
     /// A receiver gets each message twice.
     Doubled,
-    /// Messages arrive although the alert is silenced or pending: all times of beginnings are earlier.
+    /// Messages arrive while the alert is silenced or pending: all start times are earlier.
     Early,
 }
 
 impl Distortion {
-    /// The answer to a request for jobs, as the service gets it.
+    /// The response to a request for jobs, as the service receives it.
     pub(super) fn of_jobs(self, answer: &[u8]) -> Vec<u8> {
         let text = String::from_utf8_lossy(answer).into_owned();
         match self {
@@ -49,7 +49,7 @@ impl Distortion {
     }
 }
 
-/// Nothing goes wrong, and jobs wait.
+/// No faults, and jobs that wait.
 const QUIET: &str = "world: seed 1 lasts 420 replicas 1 policy quota instances 3
     job: at 20 share a instances 1 lasts 200 failing 0 attempts 1
     job: at 30 share b instances 2 lasts 260 failing 0 attempts 1

@@ -1,4 +1,4 @@
-//! Events of a run: faults of AWS, clocks that are set, rules that change, silences. And the reading of the pages meanwhile.
+//! Events of a run: AWS faults, clock steps, changed rules, silences; and a reader of the pages.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -11,10 +11,10 @@ use super::network::{ask, get, post};
 use super::scenario::{Fault, FaultKind};
 use super::world::{self, Look, Page, Shared, Silenced};
 
-/// Seconds between two looks at the pages.
+/// Seconds between two reads of the pages.
 pub(super) const LOOK_EVERY: u64 = 30;
 
-/// The rule whose truth is simple enough to be judged at every moment.
+/// The rule that the checks evaluate on the truth themselves.
 pub(super) const WAITS: &str = "Waits";
 
 const RULES: &str = r#"rules:
@@ -50,12 +50,12 @@ fn rules_file(world: &Shared) -> PathBuf {
     world.lock().unwrap().folder.path().join("rules.yaml")
 }
 
-/// Writes the rules that everybody begins with.
+/// Writes the initial rules.
 pub(super) fn write_rules(world: &Shared) {
     std::fs::write(rules_file(world), RULES).unwrap();
 }
 
-/// Lets a fault begin when its time has come, and end.
+/// Starts and ends a fault at its times.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the other faults are asked for where they have an effect")]
 pub(super) async fn begin_fault(world: Shared, fault: Fault) {
     tokio::time::sleep(Duration::from_secs(fault.at)).await;
@@ -84,7 +84,7 @@ pub(super) async fn begin_fault(world: Shared, fault: Fault) {
     }
 }
 
-/// Silences the rule about waits, as soon as anybody takes it.
+/// Silences the rule about waits, as soon as a replica accepts it.
 async fn silence(world: &Shared, lasts: u64) {
     let wanted =
         json!({ "matchers": [format!("alertname={WAITS}")], "duration_seconds": lasts, "comment": "simulated" });
@@ -94,7 +94,7 @@ async fn silence(world: &Shared, lasts: u64) {
             let asked = world.lock().unwrap().passed();
             let (status, _) = ask(page.router, post("/api/v1/silences", &wanted)).await;
             if status == 201 {
-                // It begins when the service gets the request, which waits for the disk.
+                // It begins when the service receives the request, which waits for the disk.
                 let mut world = world.lock().unwrap();
                 let from = world.passed();
                 world.silenced.push(Silenced { from, to: asked + lasts as f64 });
@@ -105,7 +105,7 @@ async fn silence(world: &Shared, lasts: u64) {
     }
 }
 
-/// Looks at all pages again and again.
+/// Reads all pages repeatedly.
 pub(super) async fn look(world: Shared) {
     loop {
         tokio::time::sleep(Duration::from_secs(LOOK_EVERY)).await;

@@ -1,4 +1,4 @@
-//! The network between a process and AWS, which is a call in this process: what is late, cut off or lost on the way.
+//! The network between a process and AWS, a call within this process: requests and responses can be late, cut off or lost.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -14,10 +14,10 @@ use tower::ServiceExt as _;
 use super::world::Shared;
 use crate::aws::{CONNECT_TIMEOUT, READ_TIMEOUT};
 
-/// Who may operate.
+/// Token with the right to operate.
 pub(super) const TOKEN: &str = "an operator of the simulation";
 
-/// One replica's way to AWS.
+/// One replica's connection to AWS.
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) world: Shared,
@@ -84,12 +84,12 @@ impl HttpConnector for Link {
     }
 }
 
-/// Whether a request to a topic or to AWS Batch is for a topic, which gets forms and no JSON.
+/// Whether a request is for a topic: SNS gets forms, and AWS Batch JSON.
 fn is_publish(body: &[u8]) -> bool {
     body.starts_with(b"Action=Publish")
 }
 
-/// The SDK sends the attributes of a message in another order each time.
+/// The SDK sends message attributes in varying order.
 fn in_any_order(body: &[u8]) -> Vec<u8> {
     let mut bytes = body.to_vec();
     if is_publish(body) {
@@ -98,10 +98,10 @@ fn in_any_order(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Rows of a page of jobs at most: AWS may give fewer than were asked for.
+/// Maximum rows of a page of jobs: AWS may return fewer than requested.
 const ROWS_OF_A_PAGE: u64 = 2;
 
-/// The same request, for shorter pages.
+/// The request with a smaller page size.
 fn with_short_pages(uri: &str, body: Bytes) -> Bytes {
     let parsed = if uri.ends_with("/listservicejobs") { serde_json::from_slice(&body).ok() } else { None };
     let Some(serde_json::Value::Object(mut fields)) = parsed else { return body };
@@ -117,7 +117,7 @@ fn of_http(request: &HttpRequest, body: Bytes) -> Request<Body> {
     made.body(Body::from(body)).unwrap()
 }
 
-/// What a page or the simulator answers: its status and its JSON or text.
+/// The response of a page or the simulator: status, and JSON or text.
 pub(super) async fn ask(router: axum::Router, request: Request<Body>) -> (u16, String) {
     let answer = router.oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
@@ -130,7 +130,7 @@ pub(super) fn get(path: &str) -> Request<Body> {
     Request::get(path).header("host", "localhost").body(Body::empty()).unwrap()
 }
 
-/// A request with JSON, by whoever may operate.
+/// A request with JSON and the operator's token.
 pub(super) fn post(path: &str, json: &serde_json::Value) -> Request<Body> {
     let made = Request::post(path).header("host", "localhost").header("content-type", "application/json");
     made.header("authorization", format!("Bearer {}", TOKEN)).body(Body::from(json.to_string())).unwrap()

@@ -1,4 +1,4 @@
-//! The processes of one replica: each is the real service. They are killed, replaced while they run, and started again.
+//! The processes of one replica, each the real service: they are killed, replaced while they run, and restarted.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,30 +22,30 @@ use trainspotter_core::model::{PriorityBands, SharesShown};
 /// Seconds between polls.
 pub(super) const POLL: u64 = 30;
 
-/// Seconds for which two processes run beside each other at most, in a deployment: for a minute the new one waits for the file.
+/// Maximum seconds for which two processes overlap in a deployment: the new one waits a minute for the file.
 const OVERLAP: u64 = 30;
 
-/// How long a stop may take.
+/// Maximum duration of a shutdown.
 const STOP: Duration = Duration::from_secs(120);
 
-/// How old a process is at most that may end because it cannot open its files.
+/// Maximum age of a process that may end because it cannot open its files.
 const MAX_START: f64 = 120.0;
 
-/// Seconds until a process that has ended is started again, as an orchestrator does.
+/// Seconds until an ended process is restarted, as by an orchestrator.
 const RESTART: Duration = Duration::from_secs(10);
 
-/// What a process is started with.
+/// Arguments of a process.
 #[derive(Clone)]
 struct Start {
     world: Shared,
     replica: usize,
     /// Number of its file.
     file: u32,
-    /// Calls a second: what a change of the configuration changes.
+    /// Calls per second: the setting that a configuration change changes.
     rate: f64,
 }
 
-/// A process that runs.
+/// A running process.
 struct Process {
     start: Start,
     began: f64,
@@ -92,7 +92,7 @@ pub(super) async fn replica(world: Shared, replica: usize, stop: CancellationTok
             _ => {
                 running.kill().await;
                 tokio::time::sleep(Duration::from_secs(event.lasts)).await;
-                // Without a log nobody loses a disk and keeps a promise.
+                // Without a log the state is lost with the disk.
                 start.file += u32::from(event.kind == FaultKind::DeathWithDisk && has_log);
                 start.run().await
             }
@@ -122,7 +122,7 @@ impl Start {
 }
 
 impl Process {
-    /// Waits. A process that ends at its start because the disk fails is started again. `None` if one ended otherwise.
+    /// Waits. A process that ends at startup because the disk fails is restarted. `None` if one ended for another reason.
     async fn run_until(mut self, until: impl Future<Output = ()>) -> Option<Self> {
         let mut until = std::pin::pin!(until);
         loop {
@@ -146,19 +146,19 @@ impl Process {
         }
     }
 
-    /// Its pages are not reachable any more.
+    /// Makes its pages unreachable.
     fn hide(&self) {
         self.start.world.lock().unwrap().pages.retain(|page| page.port != self.port);
     }
 
-    /// Ends at once, wherever it is.
+    /// Kills it.
     async fn kill(self) {
         self.running.abort();
         self.hide();
         let _ = self.running.await;
     }
 
-    /// Is asked to end.
+    /// Requests a graceful shutdown.
     async fn end(self) {
         self.stop.cancel();
         let Self { start, port, running, .. } = self;

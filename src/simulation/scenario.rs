@@ -1,5 +1,5 @@
-//! What happens in a run, as data and as text: jobs, and what goes wrong. A seed makes one, shrinking makes it shorter, and a text brings
-//! it back as a test.
+//! A scenario: the jobs and faults of a run, as data and as text. A seed generates one, shrinking shortens it, and its text can be kept
+//! as a test.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,14 +8,14 @@ use rand::RngExt as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-/// All of a run.
+/// Everything that happens in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scenario {
-    /// Of what is random besides: delays, and which call fails.
+    /// Seed of everything else that is random: delays, and which call fails.
     pub(super) seed: u64,
-    /// After so many seconds nothing begins any more.
+    /// Seconds after which nothing new begins.
     pub(super) lasts: u64,
-    /// One service on a file, or several with a log.
+    /// 1: one service with a file; more: replicas with a log.
     pub(super) replicas: usize,
     pub(super) policy: Sharing,
     /// Instances of the environment.
@@ -32,36 +32,36 @@ pub(super) enum Sharing {
     Quota,
 }
 
-/// A job that somebody submits.
+/// A submitted job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) at: u64,
     pub(super) share: String,
     pub(super) instances: u32,
-    /// How long each attempt runs.
+    /// Duration of each attempt.
     pub(super) lasts: u64,
-    /// The first so many attempts fail.
+    /// Number of attempts that fail, from the first on.
     pub(super) failing: u32,
     pub(super) attempts: u32,
 }
 
-/// Something that goes wrong, or that somebody does.
+/// A fault, or an operator's action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: FaultKind,
     pub(super) at: u64,
     pub(super) lasts: u64,
-    /// The replica that it is about, if it is about one.
+    /// The affected replica, if it is one.
     pub(super) replica: usize,
-    /// The operation of AWS that fails, `*` for all.
+    /// The failing AWS operation; `*` for all.
     pub(super) on: String,
-    /// How much, in seconds.
+    /// Its size, in seconds.
     pub(super) by: i64,
 }
 
 macro_rules! fault_kinds {
     ($($name:ident = $text:literal),* $(,)?) => {
-        /// Kinds of what goes wrong.
+        /// Kinds of faults and actions.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub(super) enum FaultKind { $($name),* }
 
@@ -109,12 +109,12 @@ fault_kinds! {
 }
 
 impl FaultKind {
-    /// Whether the simulator of AWS arranges it by itself.
+    /// Whether the AWS simulator implements it.
     pub(super) fn is_of_aws(self) -> bool {
         self <= Self::Topic || self == Self::UnknownInstanceType
     }
 
-    /// Whether somebody does it on purpose: nothing is less true for it.
+    /// Whether it is an intended action, after which figures are as exact as before.
     pub(super) fn is_harmless(self) -> bool {
         matches!(self, Self::RulesBroken | Self::Silence | Self::NoInstances | Self::SlowDisk | Self::Topic)
     }
@@ -137,7 +137,7 @@ impl Scenario {
         let replicas = [1, 1, 1, 2, 3][rng.random_range(0..5)];
         let lasts = 60 * rng.random_range(6..16_u64);
         let mut jobs: Vec<Job> = (0..rng.random_range(4..10)).map(|_| job(&mut rng, policy, lasts)).collect();
-        // A run has some kinds of what can go wrong, and not the others.
+        // Each run has only some kinds of faults.
         let kinds: Vec<FaultKind> = FaultKind::ALL.iter().copied().filter(|_| rng.random_bool(0.12)).collect();
         let mut faults = Vec::new();
         for kind in kinds {
@@ -148,7 +148,7 @@ impl Scenario {
         faults.sort_by_key(|fault| fault.at);
         let instances = rng.random_range(2..5);
         if rng.random_bool(0.4) {
-            // Somebody submits several at once: they are seen by the same poll, in more than one page.
+            // Several jobs at once: the same poll sees them, on more than one page.
             for index in 1..jobs.len() {
                 if rng.random_bool(0.6) {
                     jobs[index].at = jobs[index - 1].at;
@@ -224,7 +224,7 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// One line of a scenario: its head, and the values of its words.
+/// One line of a scenario: its first word, and the values by key.
 struct Line<'a> {
     head: &'a str,
     words: Vec<&'a str>,

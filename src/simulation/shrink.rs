@@ -1,13 +1,13 @@
-//! Makes a scenario that fails shorter, as long as it fails.
+//! Shortens a failing scenario, as long as it still fails.
 
 use super::Ended;
 use super::checks::Failure;
 use super::scenario::{FaultKind, Scenario};
 
-/// Runs that shortening may take.
+/// Maximum number of runs for shortening.
 const MAX_RUNS: usize = 150;
 
-/// The shortest scenario found that breaks the same promise, and how it does.
+/// The shortest scenario found that fails the same check, and its failure.
 pub(super) fn shortened(
     scenario: &Scenario,
     failure: &Failure,
@@ -33,7 +33,7 @@ pub(super) fn shortened(
     (best, how)
 }
 
-/// Scenarios that are a little shorter, those that leave out most first.
+/// Shorter scenarios, those that omit most first.
 fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     let mut found = Vec::new();
     for kind in FaultKind::ALL {
@@ -75,7 +75,7 @@ fn shorter(scenario: &Scenario) -> Vec<Scenario> {
     found
 }
 
-/// Half of a number of seconds, if that is not too short to matter.
+/// Half of a number of seconds, unless that is too short to matter.
 fn halved(seconds: u64, least: u64) -> u64 {
     if seconds / 2 >= least { seconds / 2 } else { seconds }
 }

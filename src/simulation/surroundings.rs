@@ -1,5 +1,5 @@
-//! Where the product meets the simulation: each place at which it would begin a thread, open a socket or call another machine asks here
-//! first. On a thread that runs no simulation the answer is always that it should go on as usual.
+//! Hooks of the simulation in the product code: wherever it would start a thread, open a socket or call another machine, it asks here
+//! first. On a thread without a simulation the hooks do nothing.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -22,7 +22,7 @@ thread_local! {
     static WORLD: RefCell<Option<Shared>> = const { RefCell::new(None) };
 }
 
-/// From now on this thread is in a world, or in none.
+/// Sets the world of this thread; `None` for none.
 pub(super) fn enter(world: Option<Shared>) {
     WORLD.set(world);
 }
@@ -32,7 +32,7 @@ pub(crate) fn is_running() -> bool {
     current().is_some()
 }
 
-/// Tells this process apart from the others of the service.
+/// Distinguishes this process from the service's other processes.
 pub(crate) fn process_id() -> Option<String> {
     let world = current()?;
     let mut world = world.lock().unwrap();
@@ -44,26 +44,26 @@ fn current() -> Option<Shared> {
     WORLD.with_borrow(Clone::clone)
 }
 
-/// The client through which whoever has this clock reaches AWS.
+/// The client to AWS of the replica with this clock.
 pub(crate) fn network_of(clock: Clock) -> Option<SharedHttpClient> {
     let world = current()?;
     let replica = world.lock().unwrap().replica_of(&clock);
     Some(SharedHttpClient::new(Link { world, replica }))
 }
 
-/// No wait between attempts of the SDK: its jitter is not of any seed.
+/// No pause between attempts of the SDK, because its jitter does not depend on the seed.
 pub(crate) fn without_jitter(retries: RetryConfig) -> RetryConfig {
     if current().is_some() { retries.with_initial_backoff(Duration::ZERO) } else { retries }
 }
 
-/// What whoever has this clock finds at a place of objects.
+/// The object store of the replica with this clock.
 pub(crate) fn bucket_at(place: &ObjectPlace, clock: Clock) -> Option<Bucket> {
     let world = current()?;
     let replica = world.lock().unwrap().replica_of(&clock);
     Some(Bucket { world, replica, prefix: format!("{place}/") })
 }
 
-/// Runs on this thread what would have one of its own. Gives it back where nothing is simulated.
+/// Runs on this thread what would otherwise have a separate one. Returns it if nothing is simulated.
 pub(crate) fn run_here<F, R>(make: F) -> Option<F>
 where
     F: FnOnce() -> R + Send + 'static,
@@ -75,7 +75,7 @@ where
     None
 }
 
-/// Does the calls of a store on this thread, on a disk that may be slow or fail. Gives them back where nothing is simulated.
+/// Executes the calls of a store on this thread, on a disk that may be slow or fail. Returns them if nothing is simulated.
 pub(crate) fn serve_store(store: Store, calls: mpsc::Receiver<Call>) -> Option<(Store, mpsc::Receiver<Call>)> {
     let Some(world) = current() else { return Some((store, calls)) };
     let serving = move || async move {
@@ -90,7 +90,7 @@ pub(crate) fn serve_store(store: Store, calls: mpsc::Receiver<Call>) -> Option<(
     None
 }
 
-/// Shows pages to the simulation, which reads them without a socket. Gives them back where nothing is simulated.
+/// Passes pages to the simulation, which reads them without a socket. Returns them if nothing is simulated.
 pub(crate) fn show(listener: &TcpListener, router: Router) -> Option<Router> {
     let Some(world) = current() else { return Some(router) };
     let port = listener.local_addr().map_or(0, |address| address.port());

@@ -1,10 +1,10 @@
-//! What really happened, as the simulator of AWS reports at the end: the state of each job at every moment.
+//! The truth: the state of each job at every moment, as the AWS simulator reports it at the end.
 
 use serde_json::Value;
 
 use super::world::seconds;
 
-/// A job and its real history.
+/// A job and its true history.
 #[derive(Clone, Debug)]
 pub(super) struct TrueJob {
     pub(super) id: String,
@@ -19,7 +19,7 @@ pub(super) struct TrueJob {
     pub(super) is_ended: bool,
     pub(super) ended: Option<f64>,
     pub(super) has_failed: bool,
-    /// Times that it was dispatched again.
+    /// Number of further dispatches.
     pub(super) requeues: u64,
     pub(super) runs: u64,
 }
@@ -36,7 +36,7 @@ pub(super) enum State {
 }
 
 impl State {
-    /// Of a state of AWS Batch.
+    /// Converts a state of AWS Batch.
     pub(super) fn of(state: &str) -> Option<Self> {
         Some(match state.to_lowercase().as_str() {
             "submitted" | "pending" | "runnable" | "waiting" => Self::Waiting,
@@ -83,7 +83,7 @@ impl TrueJob {
         }
     }
 
-    /// All its states between two moments.
+    /// All states of a job between two moments.
     pub(super) fn states_between(&self, from: f64, to: f64) -> Vec<State> {
         let until = |index: usize| self.states.get(index + 1).map_or(f64::INFINITY, |(at, _)| *at);
         let spans = self.states.iter().enumerate();

@@ -23,60 +23,60 @@ use trainspotter_core::model::Timestamp;
 
 pub(super) type Shared = Arc<Mutex<World>>;
 
-/// When the simulated time begins.
+/// Start of the simulated time.
 const BEGIN: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
-/// What the network does with a request.
+/// What happens to a request on the network.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     pub(super) there: Duration,
     /// It never arrives.
     pub(super) is_cut_off: bool,
-    /// It arrives, and its answer does not.
+    /// It arrives, but its response does not.
     pub(super) is_answer_lost: bool,
 }
 
 /// Makes a future that stays on this thread.
 pub(super) type Local = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
-/// Pages of a process, by the port that it believes to listen on.
+/// Pages of a process, by its simulated port.
 #[derive(Clone)]
 pub(super) struct Page {
     pub(super) port: u16,
     pub(super) router: Router,
 }
 
-/// What the disk does with a call of a store.
+/// What happens to a call of a store on the disk.
 pub(super) struct Disk {
     pub(super) delay: Duration,
     pub(super) error: Option<StoreError>,
 }
 
-/// One alert in a message that a receiver took.
+/// One alert in a received message.
 #[derive(Clone, Debug)]
 pub(super) struct Received {
     pub(super) at: f64,
     pub(super) topic: String,
     pub(super) rule: String,
-    /// The alert and when it began to fire.
+    /// The alert and its start time.
     pub(super) episode: String,
     pub(super) is_resolved: bool,
     pub(super) because: String,
-    /// Whether the sender got no answer.
+    /// Whether the sender got no response.
     pub(super) is_answer_lost: bool,
 }
 
-/// What the pages of a process said.
+/// The contents of a process's pages.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub(super) at: f64,
     pub(super) port: u16,
     pub(super) is_ready: bool,
-    /// Whether this replica leads and can write the log, or there is no other.
+    /// Whether this replica leads and can write the log, or is the only one.
     pub(super) leads: bool,
-    /// Whether it leads, as far as it knows, and cannot write the log.
+    /// Whether it believes to lead, but cannot write the log.
     pub(super) is_cut_off: bool,
-    /// A page that was not answered although the process was ready.
+    /// A page without a response although the process was ready.
     pub(super) refused: Option<String>,
     pub(super) jobs: Vec<Value>,
     pub(super) shares: Value,
@@ -113,9 +113,9 @@ fn fingerprint(parts: &[&[u8]]) -> u64 {
 /// Everything but the processes themselves.
 pub(super) struct World {
     pub(super) scenario: Scenario,
-    /// How the world is wrong, if it is.
+    /// How the world is distorted, if it is.
     pub(super) distortion: Option<Distortion>,
-    /// How often each purpose has been asked for random numbers.
+    /// Number of draws of random numbers, by purpose.
     draws: BTreeMap<(usize, u64), u64>,
     began: Instant,
     pub(super) aws: Router,
@@ -123,7 +123,7 @@ pub(super) struct World {
     pub(super) locals: mpsc::UnboundedSender<Local>,
     clocks: Vec<(Clock, usize)>,
     pub(super) pages: Vec<Page>,
-    /// Processes that were started.
+    /// Number of started processes.
     pub(super) processes: u64,
     pub(super) objects: BTreeMap<String, Vec<u8>>,
     /// The replica that wrote the last record of the log.
@@ -131,7 +131,7 @@ pub(super) struct World {
     pub(super) received: Vec<Received>,
     pub(super) looks: Vec<Look>,
     pub(super) silenced: Vec<Silenced>,
-    /// When the processes were asked to end.
+    /// When the shutdown of the processes was requested.
     pub(super) ended: Option<f64>,
     pub(super) violation: Option<String>,
 }
@@ -167,13 +167,13 @@ impl World {
         }))
     }
 
-    /// Seconds since the beginning.
+    /// Seconds since the start.
     pub(super) fn passed(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
     }
 
-    /// Random numbers for one request of a replica, by what it asks for and how often it did before. The order of requests at one moment makes
-    /// no difference to them.
+    /// Random numbers for one request of a replica, by its operation and count, so that they do not depend on the order of requests at the same
+    /// moment.
     pub(super) fn draw(&mut self, replica: usize, purpose: &[&[u8]]) -> Draw {
         let purpose = fingerprint(purpose);
         let count = self.draws.entry((replica, purpose)).or_default();
@@ -187,7 +187,7 @@ impl World {
         self.violation.get_or_insert(format!("at {at:.0} s: {}", what.into()));
     }
 
-    /// What goes wrong now, of a kind, for a replica.
+    /// The current fault of a kind, for a replica.
     fn fault(&self, kind: FaultKind, replica: usize) -> Option<&Fault> {
         let now = self.passed();
         let covers = |fault: &&Fault| {
@@ -201,7 +201,7 @@ impl World {
         self.fault(kind, replica).is_some()
     }
 
-    /// How a request of a replica to AWS goes.
+    /// What happens to a replica's request to AWS.
     pub(super) fn way(&mut self, replica: usize, request: &[&[u8]]) -> Way {
         let mut draw = self.draw(replica, request);
         let there = Duration::from_millis(draw.millis(5..60));
@@ -210,26 +210,26 @@ impl World {
         Way { there, is_cut_off, is_answer_lost }
     }
 
-    /// Whether a fault of a kind that is the same for all replicas lasts: what fails in a bucket or on a disk fails for everybody.
+    /// Whether a fault of a kind that affects all replicas is active: faults of the bucket and of disks do.
     pub(super) fn has_any(&self, kind: FaultKind) -> bool {
         (0..self.scenario.replicas).any(|replica| self.has(kind, replica))
     }
 
-    /// A replica sends a notification: no other may have written to the log since it did.
+    /// Records that a replica sends a notification: no other may have written to the log since this one did.
     pub(super) fn sends(&mut self, replica: usize) {
         if let Some(writer) = self.writer.filter(|writer| *writer != replica) {
             self.violated(format!("replica {replica} sends a notification after replica {writer} has taken over"));
         }
     }
 
-    /// What the disk does with a call of a store.
+    /// What happens to a call of a store on the disk.
     pub(super) fn disk(&mut self) -> Disk {
         let delay = if self.has_any(FaultKind::SlowDisk) { self.draw(0, &[b"disk"]).millis(100..4_000) } else { 0 };
         let error = self.has_any(FaultKind::FailingDisk).then(|| StoreError::Sqlite("disk I/O error".to_owned()));
         Disk { delay: Duration::from_millis(delay), error }
     }
 
-    /// The clock of a replica's machine, for a process that begins.
+    /// The clock of a replica's machine, for a new process.
     pub(super) fn clock(&mut self, replica: usize) -> Clock {
         // Machines' clocks differ a little, so that they can be distinguished.
         let apart = Duration::from_millis(replica as u64);
@@ -242,7 +242,7 @@ impl World {
         self.clocks.iter().find(|(own, _)| own.is_copy_of(clock)).map_or(0, |(_, replica)| *replica)
     }
 
-    /// Takes in what a topic took.
+    /// Records the messages that a topic received.
     pub(super) fn took(&mut self, form: &[u8], is_answer_lost: bool) {
         let pairs: BTreeMap<String, String> = form_urlencoded::parse(form).into_owned().collect();
         if pairs.get("Action").is_none_or(|action| action != "Publish") {
@@ -267,14 +267,14 @@ impl World {
     }
 }
 
-/// Seconds since the beginning of a time of AWS.
+/// Converts AWS's time to seconds since the start.
 pub(super) fn seconds(at: &Value) -> Option<f64> {
     let at: Timestamp = serde_json::from_value(at.clone()).ok()?;
     Some(at.seconds_since(BEGIN))
 }
 
 thread_local! {
-    /// By how many seconds each machine's clock is set forward.
+    /// Seconds by which each machine's clock is ahead.
     static STEPS: [std::cell::Cell<i64>; 3] = const { [const { std::cell::Cell::new(0) }; 3] };
 }
 

@@ -1,4 +1,4 @@
-//! Counters never fall, over deaths too, and have counted in the end what happened.
+//! Counters never fall, not even after a kill, and in the end equal what happened.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +27,8 @@ fn sum(text: &str, metric: &str) -> f64 {
     of_metric.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }
 
-/// The leader shows no less than the leader before it, over deaths, deployments and takeovers. A follower may be behind, but does not go
-/// back. A leader that has lost the log shows what it alone has seen, and later what the log has.
+/// The counters of a leader are never below those of the previous leader, over kills, deployments and takeovers. A follower may lag, but its
+/// counters never fall. A leader that cannot reach the log shows what it alone has seen, and later the contents of the log.
 pub(super) fn never_fall(past: &Past<'_>) -> Result<(), String> {
     let mut before: BTreeMap<(u16, &str), f64> = BTreeMap::new();
     for look in past.world.looks.iter().filter(|look| !look.is_cut_off) {
@@ -44,7 +44,7 @@ pub(super) fn never_fall(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// What was counted is what happened.
+/// Counters equal what happened.
 pub(super) fn are_true_in_the_end(past: &Past<'_>) -> Result<(), String> {
     let Some(look) = past.world.looks.iter().rfind(|look| look.is_ready && look.leads) else {
         return Err("nobody was ever ready".to_owned());
@@ -52,7 +52,7 @@ pub(super) fn are_true_in_the_end(past: &Past<'_>) -> Result<(), String> {
     let jobs = |wanted: fn(&TrueJob) -> u64| past.jobs.iter().map(wanted).sum::<u64>() as f64;
     let found_none = jobs(|job| job.capacity_failures);
     let requeues = jobs(|job| job.requeues);
-    // What happens after AWS's clock has fallen back may be dated before what an earlier run has counted.
+    // After AWS's clock was set back, events may have times before those that an earlier run has counted.
     let is_dated_before = restarts_while_the_clock_of_aws_is_back(&past.world.scenario);
     let expected = [
         ("trainspotter_job_ended_total", (0.0, jobs(|job| job.is_ended.into()))),
@@ -72,7 +72,7 @@ pub(super) fn are_true_in_the_end(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// The waits that were counted add up to those of AWS, unless a fault kept a poll from seeing one.
+/// The sum of the counted waits equals AWS's, unless a fault hid one from the polls.
 pub(super) fn waits_add_up(past: &Past<'_>) -> Result<(), String> {
     let waits: Vec<(f64, f64)> = past.jobs.iter().filter_map(|job| job.first_wait.zip(job.first_scheduled)).collect();
     let is_exact = past.jobs.iter().all(|job| job.preemptions + job.capacity_failures == 0);
@@ -86,8 +86,8 @@ pub(super) fn waits_add_up(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a service is restarted after AWS's clock has fallen back, and before the service can notice. The clock of the real AWS never falls
-/// back, and a machine's own clock that is set is noticed at once.
+/// Whether a service is restarted after AWS's clock was set back, before the service can notice. The real AWS's clock is never set back, and
+/// a step of the machine's own clock is noticed at once.
 fn restarts_while_the_clock_of_aws_is_back(scenario: &Scenario) -> bool {
     let is_restart = |kind: FaultKind| {
         let restarts = [FaultKind::Death, FaultKind::DeathWithDisk, FaultKind::Deployment, FaultKind::ConfigChanged];

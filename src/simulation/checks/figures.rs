@@ -1,4 +1,4 @@
-//! Figures are the truth, within what polls can know.
+//! Figures equal the truth, as far as polls can observe it.
 
 use serde_json::Value;
 
@@ -8,14 +8,14 @@ use crate::simulation::scenario::FaultKind;
 use crate::simulation::truth::State;
 use crate::simulation::world::Look;
 
-/// What is shown is from this many seconds ago at most, while nothing goes wrong: two polls, and what they take.
+/// Maximum age of figures in seconds without faults: two polls and their duration.
 pub(super) const AGE: f64 = 2.0 * POLL as f64 + 10.0;
 
 fn sum(values: &Value, key: &str) -> f64 {
     values.as_array().into_iter().flatten().filter_map(|row| row[key].as_f64()).sum()
 }
 
-/// What is lent is borrowed, and the parts of a waterfall are its whole, in every answer.
+/// In every response lent equals borrowed, and the parts of a waterfall sum to its capacity.
 pub(super) fn balance(past: &Past<'_>) -> Result<(), String> {
     for Look { at, shares, waterfall, .. } in &past.world.looks {
         let (lent, borrowed) = (sum(shares, "lent"), sum(shares, "borrowed"));
@@ -33,7 +33,7 @@ pub(super) fn balance(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// A quota is used, lent or idle, and what goes beyond it is borrowed.
+/// Each quota is used, lent or idle, and usage above it is borrowed.
 pub(super) fn shares_add_up(past: &Past<'_>) -> Result<(), String> {
     for Look { at, shares, .. } in &past.world.looks {
         for row in shares.as_array().into_iter().flatten() {
@@ -52,9 +52,9 @@ pub(super) fn shares_add_up(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Each job is shown in a state of the last seconds, none is missing, and none is invented.
+/// Each job is shown in a recent state; none is missing, and none is extra.
 pub(super) fn states_are_true(past: &Past<'_>) -> Result<(), String> {
-    // Jobs are dated by AWS's clock, which may be ahead.
+    // Times of jobs are from AWS's clock, which may be ahead.
     let skews = past.world.scenario.faults.iter().filter(|fault| fault.kind == FaultKind::ClockSkew && fault.by > 0);
     let ahead: f64 = skews.map(|fault| fault.by as f64).sum();
     for look in &past.world.looks {
@@ -97,14 +97,14 @@ pub(super) fn states_are_true(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// First waits are those of AWS, but for a dispatch that no poll could see.
+/// First waits equal AWS's, except after a dispatch that no poll could see.
 pub(super) fn waits_are_true(past: &Past<'_>) -> Result<(), String> {
     for job in &past.jobs {
         let Some((wait, scheduled)) = job.first_wait.zip(job.first_scheduled) else { continue };
         if !past.is_clean(scheduled - AGE, scheduled + AGE) {
             continue;
         }
-        // As it is shown last, and at first.
+        // As shown last, and first.
         let later = past.world.looks.iter().filter(|look| look.is_ready && look.at > scheduled + AGE);
         let shown: Vec<&Value> =
             later.filter_map(|look| look.jobs.iter().find(|shown| shown["id"] == job.id.as_str())).collect();

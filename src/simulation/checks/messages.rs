@@ -1,4 +1,4 @@
-//! Receivers get every alert once, in order, and none that is false.
+//! Receivers get every alert once, in order, and no false one.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::simulation::scenario::FaultKind;
 use crate::simulation::truth::waited;
 use crate::simulation::world::Received;
 
-/// A message says what was so this many seconds ago at most, while nothing goes wrong.
+/// Maximum age in seconds of a message's content without faults.
 const AGE: f64 = 2.0 * POLL as f64 + 15.0;
 
-/// How long the rule about waits waits itself.
+/// `for` of the rule about waits.
 const FOR: f64 = 60.0;
 
-/// Seconds by which two clocks may differ unnoticed.
+/// Maximum unnoticed difference of two clocks in seconds.
 const CLOCKS_APART: f64 = 2.0;
 
 fn of_topic<'a>(past: &'a Past<'_>, topic: &str) -> impl Iterator<Item = &'a Received> {
@@ -24,9 +24,9 @@ fn of_topic<'a>(past: &'a Past<'_>, topic: &str) -> impl Iterator<Item = &'a Rec
     past.world.received.iter().filter(move |received| received.topic.ends_with(&end))
 }
 
-/// A message is received once, unless its sender could not know that it was.
+/// A message is received once, unless the sender could not know the result of the first attempt.
 pub(super) fn none_is_doubled(past: &Past<'_>) -> Result<(), String> {
-    // A process that ends between sending and recording, or is replaced while the disk fails, sends again.
+    // A process that ends between sending and recording, or is replaced while the disk fails, sends the message again.
     let interrupting = [
         FaultKind::Death,
         FaultKind::DeathWithDisk,
@@ -62,7 +62,7 @@ pub(super) fn none_is_doubled(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// No end without a beginning before it, and none that never comes.
+/// Every resolve follows its firing, and every firing is resolved.
 pub(super) fn each_end_follows_its_beginning(past: &Past<'_>) -> Result<(), String> {
     for topic in TOPICS {
         let mut begun: BTreeMap<&str, bool> = BTreeMap::new();
@@ -87,7 +87,7 @@ pub(super) fn each_end_follows_its_beginning(past: &Past<'_>) -> Result<(), Stri
     Ok(())
 }
 
-/// What a message says was true shortly before.
+/// The content of a message was true shortly before.
 pub(super) fn none_is_false(past: &Past<'_>) -> Result<(), String> {
     for Received { at, rule, is_resolved, because, .. } in &past.world.received {
         if rule != WAITS || !past.is_clean(at - AGE - FOR, *at) {
@@ -97,7 +97,7 @@ pub(super) fn none_is_false(past: &Past<'_>) -> Result<(), String> {
         if *is_resolved && always {
             return Err(format!("at {at:.0} s: {WAITS} ends ({because}), and a job has waited all the time"));
         }
-        // A poll before the rule's own wait has seen a job that waited.
+        // A poll, as long ago as the rule's `for`, has seen a waiting job.
         let (_, ever) = waited(&past.jobs, at - AGE - FOR, at - FOR + CLOCKS_APART);
         if !is_resolved && !ever {
             return Err(format!("at {at:.0} s: {WAITS} fires, and no job has waited for {FOR} s"));
@@ -106,7 +106,7 @@ pub(super) fn none_is_false(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Every receiver is notified of a wait that lasts.
+/// Every receiver is notified of a long wait.
 pub(super) fn none_is_missing(past: &Past<'_>) -> Result<(), String> {
     let long = FOR + 2.0 * AGE;
     let end = past.world.passed() - 1.0;
@@ -115,7 +115,7 @@ pub(super) fn none_is_missing(past: &Past<'_>) -> Result<(), String> {
         let (always, _) = waited(&past.jobs, at, at + long);
         let is_silenced = past.world.silenced.iter().any(|silenced| silenced.from <= at + long && at <= silenced.to);
         if always && !is_silenced && past.is_clean(at, at + long) {
-            // Messages to the topic that fails are tried again later and later.
+            // Messages to the failing topic are retried with increasing pauses.
             let fails = past.has(&[FaultKind::Topic]);
             for topic in TOPICS.into_iter().filter(|topic| !fails || *topic != FAILING_TOPIC) {
                 let said = of_topic(past, topic).filter(|received| received.rule == WAITS && received.at <= at + long);
@@ -130,10 +130,10 @@ pub(super) fn none_is_missing(past: &Past<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// No receiver is notified of what is silenced.
+/// No receiver is notified of a silenced alert.
 pub(super) fn silences_hold(past: &Past<'_>) -> Result<(), String> {
     for silenced in &past.world.silenced {
-        // What was under way when it began, and what is due as it ends.
+        // Except messages in flight when the silence began, and those due when it ends.
         let held = silenced.from + 40.0..silenced.to - 5.0;
         let stepped = past.has(&[FaultKind::ClockStep, FaultKind::ClockSkew]);
         let mut said = past.world.received.iter().filter(|received| received.rule == WAITS && !received.is_resolved);

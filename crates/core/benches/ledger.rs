@@ -1,4 +1,4 @@
-//! Memory per job, and CPU time of a poll and a tick: `cargo bench --bench ledger`.
+//! Memory per job, and CPU time of a poll and a tick: `cargo bench -p trainspotter-core --bench ledger`.
 //!
 //! Of all tracked jobs a tenth waits, 200 run, and the rest ended within six days. Each poll returns two pages of 100
 //! summaries: one of unchanged waiting jobs, and one with changes in half of its jobs: jobs arrive, are dispatched,

@@ -1,4 +1,4 @@
-//! CPU time of the rules per tick, over thousands of series: `cargo bench --bench rules`.
+//! CPU time of the rules per tick, over thousands of series: `cargo bench -p trainspotter-core --bench rules`.
 //!
 //! Every (queue, share) has one series of each of ten metrics. A tenth of the values changes between ticks, one
 //! minute apart. Ten kinds of rules are equally frequent: thresholds over everything, over one queue and over name

@@ -1,4 +1,4 @@
-//! Speed of the scheduler, by jobs, shares and backlog: `cargo bench --bench scheduler`.
+//! Speed of the scheduler, by jobs, shares and backlog: `cargo bench -p trainspotter-core --bench scheduler`.
 //!
 //! Shares lend and borrow and are busy at different times, so that there is much lending and preemption; jobs arrive
 //! as fast as they end, so the initial backlog stays. Arguments `JOBS SHARES BACKLOG` measure a single case.
