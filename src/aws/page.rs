@@ -5,13 +5,14 @@
 //! [`PageReader`] has parsed a page, the SDK gets an empty response instead. If [`PageReader`] cannot parse a page,
 //! the SDK parses it and reports what is wrong.
 //!
-//! Invariant: the result is the same as the SDK's. Null members count as absent, unused members are skipped, and a
-//! member of the wrong type makes the page unreadable. The only difference: a number that no member can hold, for
-//! which the SDK would reject the page, counts as unknown.
+//! Invariant: the result is the same as the SDK's. Null members count as absent, unused members are skipped. The
+//! differences are in pages that the SDK would reject: a number that no member can hold counts as unknown, and a job
+//! with a member of the wrong type is left out and recorded, if another job of the page can be read.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::aws::job_summary::{Summary, Text};
@@ -58,10 +59,33 @@ impl RewriteBody for PageReader {
             let mut page = read(&corrected, &self.queue).ok()?;
             page.unknowns.note("number", &odd);
             Some(page)
-        })?;
+        });
+        let page = page.or_else(|| read_without_unreadable(body, &self.queue))?;
         *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
         Some(Vec::new())
     }
+}
+
+/// Reads a page without the jobs that cannot be read. `None` if the page itself is wrong, or no job can be read.
+fn read_without_unreadable(body: &[u8], queue: &QueueName) -> Option<Page> {
+    let mut answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let jobs = answer.get_mut("jobSummaryList")?.as_array_mut()?;
+    let mut unreadable = Vec::new();
+    jobs.retain(|job| {
+        let is_readable = Summary::deserialize(job).is_ok();
+        if !is_readable {
+            unreadable.push(job.get("jobId").and_then(serde_json::Value::as_str).unwrap_or("without an id").to_owned());
+        }
+        is_readable
+    });
+    if jobs.is_empty() || unreadable.is_empty() {
+        return None;
+    }
+    let mut page = read(&serde_json::to_vec(&answer).ok()?, queue).ok()?;
+    for id in unreadable {
+        page.unknowns.note("unreadable_job", &id);
+    }
+    Some(page)
 }
 
 fn read(body: &[u8], queue: &QueueName) -> serde_json::Result<Page> {

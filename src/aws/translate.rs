@@ -20,6 +20,7 @@ use trainspotter_core::model::Observation;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;
+use trainspotter_core::model::unknown_value;
 
 pub(crate) use job::{ListedJobs, described_job, snapshot};
 pub(crate) use reservations::{Pools, pool, training_plan, waiting_pool, warm_pool};
@@ -38,7 +39,7 @@ pub(crate) struct Unknowns(BTreeSet<(&'static str, String)>);
 
 impl Unknowns {
     pub(crate) fn note(&mut self, kind: &'static str, value: &str) {
-        self.0.insert((kind, value.to_owned()));
+        self.0.insert((kind, unknown_value(value).into_owned()));
     }
 
     pub(crate) fn into_observations(self) -> impl Iterator<Item = Observation> {
@@ -138,10 +139,11 @@ fn instances_of_job<'a>(
 
 fn instance_type(text: &str, unknowns: &mut Unknowns) -> InstanceType {
     let unit = InstanceType::from(text);
-    if !unit.is_any() && accelerators_of(&unit).is_none() {
-        unknowns.note("instance_type", text);
+    if unit.is_any() || accelerators_of(&unit).is_some() {
+        return unit;
     }
-    unit
+    unknowns.note("instance_type", text);
+    InstanceType::from(&*unknown_value(text))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `check`: reports all errors in a configuration and its rules, or a summary of them.
 
+mod idle_rules;
 mod json;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::{Failure, inputs, print, print_json, say};
@@ -48,6 +50,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     summary(config, &rules)?;
     routing(config, &rules)?;
     crate::cli::rules::warn(&rules, config.poll.every);
+    idle(config, &rules)?;
     if arguments.live {
         let looks = looks(config).await;
         for (name, found) in &looks {
@@ -115,6 +118,19 @@ fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
             routes.len(),
             unheard.join(", ")
         ))?;
+    }
+    Ok(())
+}
+
+/// Prints which rules never fire with this configuration.
+fn idle(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
+    let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (rule, why) in idle_rules::idle(config, rules) {
+        by_reason.entry(why).or_default().push(rule);
+    }
+    for (why, rules) in by_reason {
+        let (rules, verb) = (rules.join(", "), if rules.len() == 1 { "fires" } else { "fire" });
+        print(format_args!("note      {rules} never {verb} with this configuration: {why}"))?;
     }
     Ok(())
 }

@@ -207,20 +207,27 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
     Some(Unmatchable { label: Some(label.to_owned()), unknown: false, message })
 }
 
-/// Why no target matches, if so: by its region, or by its account if every target names a role and thereby its
-/// account.
+/// Why no target matches, if so: by its region; by its account if every target names a role and thereby its account; by its
+/// queues if every target names them without globs. Alerts about no queue have an empty one.
 fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Unmatchable> {
     let regions = config.targets.iter().map(|target| Some(target.region.as_str())).collect();
     let accounts = config.targets.iter().map(|target| Place::account_of(target.role.as_deref()?)).collect();
-    [("region", regions), ("account", accounts)].into_iter().find_map(|(label, known): (_, Option<BTreeSet<&str>>)| {
-        let known = known?;
-        let is_none =
-            |matcher: &&Matcher| matcher.label() == label && !known.iter().any(|value| matcher.matches(value));
-        let matcher = matchers.iter().find(is_none)?;
-        let all = known.iter().copied().collect::<Vec<_>>().join(", ");
-        let message = format!("no target has `{matcher}`; there are {all}");
-        Some(Unmatchable { label: Some(label.to_owned()), unknown: true, message })
-    })
+    let queues = config.targets.iter().flat_map(|target| &target.queues);
+    let queues = queues.map(|queue| Some(queue.as_str()).filter(|queue| !queue.contains(['*', '?']))).collect();
+    [("region", regions), ("account", accounts), ("queue", queues)].into_iter().find_map(
+        |(label, known): (_, Option<BTreeSet<&str>>)| {
+            let known = known?;
+            let is_none = |matcher: &&Matcher| {
+                matcher.label() == label
+                    && !known.iter().any(|value| matcher.matches(value))
+                    && !(label == "queue" && matcher.matches(""))
+            };
+            let matcher = matchers.iter().find(is_none)?;
+            let all = known.iter().copied().collect::<Vec<_>>().join(", ");
+            let message = format!("no target has `{matcher}`; there are {all}");
+            Some(Unmatchable { label: Some(label.to_owned()), unknown: true, message })
+        },
+    )
 }
 
 fn known<'a>(rule: &'a Rule, label: &str) -> Option<&'a str> {

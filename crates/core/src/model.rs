@@ -22,14 +22,14 @@ mod time;
 mod topology;
 pub mod units;
 
-pub use accelerators::{Accelerators, accelerators_of};
+pub use accelerators::{Accelerators, accelerators_of, training_instance_types};
 pub use account_limits::{Account, OutsideUse};
 pub use duration::parse_duration;
 pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
 pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INSTANCES, StoppedAttempt};
 pub use matcher::{LabelValue, Matcher, Matchers, Overlap, check_glob, check_label, is_of_queue_name};
-pub use names::{check_name, readable, readable_line};
+pub use names::{check_name, readable, readable_line, unknown_value};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };

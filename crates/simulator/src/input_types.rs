@@ -7,7 +7,10 @@ use ciborium::Value;
 
 use crate::query::Form;
 use crate::reply::ApiError;
+use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::accelerators_of;
+use trainspotter_core::model::training_instance_types;
 
 /// A type with its constraints.
 #[derive(Debug)]
@@ -25,6 +28,10 @@ pub(super) enum Shape {
     Enum(&'static [&'static str]),
     /// One of these texts, in any case.
     AnyCase(&'static [&'static str]),
+    /// A value of SageMaker's `TrainingInstanceType`.
+    TrainingInstance,
+    /// A unit of capacity: an instance type, or `NUM_INSTANCES` for instances of any type.
+    CapacityUnit,
     /// An integer in this inclusive range.
     Integer(i64, i64),
     /// Any number, including NaN and infinities.
@@ -109,6 +116,14 @@ impl Shape {
         self.check_at(value, "")
     }
 
+    /// As [`Self::check`], for a value below this path.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_inside(&self, value: Value, path: &str) -> Result<Value, ApiError> {
+        self.check_at(value, path)
+    }
+
     fn form_node(&self, form: &Form, path: &str) -> Result<Option<Value>, ApiError> {
         match self {
             Self::Structure(members) => {
@@ -134,6 +149,8 @@ impl Shape {
             Self::Text { .. }
             | Self::Enum(_)
             | Self::AnyCase(_)
+            | Self::TrainingInstance
+            | Self::CapacityUnit
             | Self::Name
             | Self::Dashed { .. }
             | Self::Characters { .. }
@@ -156,6 +173,8 @@ impl Shape {
             Self::Text { .. }
             | Self::Enum(_)
             | Self::AnyCase(_)
+            | Self::TrainingInstance
+            | Self::CapacityUnit
             | Self::Name
             | Self::Dashed { .. }
             | Self::Characters { .. }
@@ -237,6 +256,10 @@ impl Shape {
                 .then(|| format!("The parameter {path} must be a value in the set [{}].", known.join(", "))),
             Self::AnyCase(known) => (!known.iter().any(|one| one.eq_ignore_ascii_case(&text)))
                 .then(|| format!("The parameter {path} must be a value in the set [{}].", known.join(", "))),
+            Self::TrainingInstance => (!is_training_instance(&text)).then(|| unknown_instance(&text, path)),
+            Self::CapacityUnit => (text != InstanceType::ANY && !is_training_instance(&text)).then(|| {
+                format!("{path} must be {} or an instance type of SageMaker Training, not {text}.", InstanceType::ANY)
+            }),
             Self::Name => {
                 let fits =
                     text.starts_with(alphanumeric) && text.len() <= 128 && text.chars().all(|c| dashed(c) || c == '_');
@@ -305,6 +328,18 @@ fn check_tags(min: usize, max: usize, tags: Vec<(Value, Value)>, path: &str) -> 
         return Ok(Value::Map(tags));
     }
     Err(invalid(format!("{path}: a key has 1 to 128 characters, a value at most 256.")))
+}
+
+fn is_training_instance(text: &str) -> bool {
+    accelerators_of(&InstanceType::from(text)).is_some()
+}
+
+fn unknown_instance(text: &str, path: &str) -> String {
+    let known: Vec<_> = training_instance_types().collect();
+    format!(
+        "1 validation error detected: Value '{text}' at '{path}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
+        known.join(", ")
+    )
 }
 
 fn other_type(path: &str) -> ApiError {

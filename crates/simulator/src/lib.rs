@@ -33,6 +33,7 @@ mod sts;
 #[cfg(test)]
 mod tests;
 pub mod trace;
+mod training_job_input;
 mod training_jobs;
 mod truth;
 pub mod workload;

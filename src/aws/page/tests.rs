@@ -123,7 +123,52 @@ fn check(body: &str) {
         (Err(alone), Err(after)) => {
             assert_eq!((format!("{alone:?}"), None), (format!("{after:?}"), page), "{body}");
         }
+        (Err(_), Ok(_)) => assert_eq!(page, page_of_readable(body), "{body}"),
         (alone, after) => panic!("{body}: {alone:?}, but {after:?}"),
+    }
+}
+
+/// What the SDK makes of a page without the jobs that it cannot read alone.
+fn page_of_readable(body: &str) -> Option<Page> {
+    let mut answer: serde_json::Value = serde_json::from_str(body).unwrap();
+    let (mut left_out, jobs) = (Vec::new(), answer["jobSummaryList"].as_array_mut().unwrap());
+    jobs.retain(|job| {
+        let is_readable = read_twice(200, &serde_json::json!({"jobSummaryList": [job]}).to_string()).0.is_ok();
+        if !is_readable {
+            left_out.push(job["jobId"].as_str().unwrap_or("without an id").to_owned());
+        }
+        is_readable
+    });
+    assert!(!jobs.is_empty() && !left_out.is_empty(), "{body}");
+    let mut page = page_of(&read_twice(200, &answer.to_string()).0.unwrap());
+    left_out.iter().for_each(|id| page.unknowns.note("unreadable_job", id));
+    Some(page)
+}
+
+#[test]
+fn a_job_that_cannot_be_read_costs_no_other() {
+    let sound = r#"{"jobId": "sound", "createdAt": 1, "status": "RUNNING"}"#;
+    for odd in [
+        r#"{"jobId": "odd", "createdAt": "abc"}"#,
+        r#"{"jobId": "odd", "createdAt": 1, "latestAttempt": []}"#,
+        r#"{"jobId": "odd", "createdAt": 1, "capacityUsage": {}}"#,
+        r#"{"jobId": "odd", "createdAt": 1, "isTerminated": "no"}"#,
+        r#"{"jobId": "odd", "createdAt": 1.5}"#,
+        r#"{"jobId": 7}"#,
+        r#""text""#,
+        "[]",
+    ] {
+        let body = format!(r#"{{"jobSummaryList": [{odd}, {sound}], "nextToken": "2"}}"#);
+        check(&body);
+        let page = read_twice(200, &body).2.unwrap_or_else(|| panic!("{odd}: the page is lost"));
+        let ids: Vec<_> = page.jobs.iter().map(|job| job.id.as_str()).collect();
+        assert_eq!((ids, page.next.as_deref()), (vec!["sound"], Some("2")), "{odd}");
+        let noted = page.unknowns.into_observations().next().unwrap();
+        let Observation::UnknownValue { kind, value } = noted else { panic!("{odd}: {noted:?}") };
+        assert!(kind == "unreadable_job" && (value == "odd" || value == "without an id"), "{odd}: {value}");
+        // A page of which nothing can be read is a failure and no empty list.
+        check(&format!(r#"{{"jobSummaryList": [{odd}]}}"#));
+        assert_eq!(read_twice(200, &format!(r#"{{"jobSummaryList": [{odd}]}}"#)).2, None, "{odd}");
     }
 }
 

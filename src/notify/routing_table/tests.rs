@@ -162,3 +162,21 @@ fn an_account_that_no_target_is_of_is_refused_where_all_are_known() {
     let own = format!("{}, {{ region: eu-west-1 }}", role("111122223333"));
     assert_eq!(found(&own, "777788889999"), [], "the service's own account is known to AWS only");
 }
+
+#[test]
+fn a_matcher_of_a_queue_that_no_target_watches_never_matches() {
+    let check = |queues: &str, matcher: &str, never: bool| {
+        let receivers = format!("receivers:\n{}", hook("a", &format!(", match: {matcher}")));
+        let text = format!("targets: [{{ region: us-east-1, queues: {queues} }}]\n{receivers}");
+        let config = config::load("t.yaml", &text, Path::new("."), &|_| None).unwrap();
+        let found = problems(&config, &parse_rules("rules.yaml", RULES).unwrap());
+        assert_eq!(!found.is_empty(), never, "{queues} {matcher}: {found:?}");
+        assert!(found.iter().all(|(path, _)| path == "receivers[0].match.queue"), "{found:?}");
+    };
+    check("[research]", "{ queue: prod }", true);
+    check("[research, prod]", "{ queue: prod }", false);
+    check("[research]", "{ queue: r* }", false);
+    check("[research, 'p*']", "{ queue: prod }", false);
+    // Alerts that are about no queue are of no queue's name.
+    check("[research]", "['queue!=research']", false);
+}

@@ -39,6 +39,11 @@ pub fn accelerators_of(instance_type: &InstanceType) -> Option<Accelerators> {
     BY_TYPE.get(instance_type.as_str()).copied()
 }
 
+/// Every value of SageMaker's `TrainingInstanceType` that the table knows, in AWS's order.
+pub fn training_instance_types() -> impl Iterator<Item = &'static str> {
+    TABLE.lines().skip(1).filter_map(|line| line.split(',').next())
+}
+
 fn row(line: &'static str) -> Option<(&'static str, Accelerators)> {
     let mut cells = line.split(',');
     let (name, kind, count) = (cells.next()?, cells.next()?, cells.next()?.parse().ok()?);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InstanceType, JobId, QueueName, ShareName, Timestamp, TrainingJobName};
+use crate::model::{InstanceType, JobId, QueueName, ShareName, Timestamp, TrainingJobName, unknown_value};
 
 /// Status of a service job, in Batch's terms and order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,12 +47,12 @@ impl JobStatus {
         Self::Failed,
     ];
 
-    /// Parses the API's spelling. Never fails: unknown statuses become [`JobStatus::Unknown`].
+    /// Parses the API's spelling. Never fails: unknown statuses become [`JobStatus::Unknown`], shortened if overlong.
     pub fn parse(text: &str) -> Self {
         Self::KNOWN
             .into_iter()
             .find(|status| status.as_str() == text)
-            .unwrap_or_else(|| Self::Unknown(Arc::new(text.to_owned())))
+            .unwrap_or_else(|| Self::Unknown(Arc::new(unknown_value(text).into_owned())))
     }
 
     /// The API's spelling, `RUNNABLE` and so on.

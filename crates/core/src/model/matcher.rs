@@ -193,11 +193,27 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     if let Some(odd) = glob.chars().find(|letter| label == "queue" && !is_of_queue_name(*letter)) {
         return Err(format!("`{odd}` is not allowed in a queue name: use letters, digits, - and _"));
     }
+    let is_glob = glob.contains(['*', '?']);
+    if label == "account" && !glob.is_empty() {
+        if let Some(odd) = glob.chars().find(|letter| !letter.is_ascii_digit() && !matches!(letter, '*' | '?')) {
+            return Err(format!("`{odd}` is not allowed in an account id: account ids have 12 digits"));
+        }
+        if !is_glob && glob.len() != ACCOUNT_DIGITS {
+            return Err(format!("`{glob}` is not an account id: account ids have {ACCOUNT_DIGITS} digits"));
+        }
+    }
+    let of_region = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-*?".contains(letter);
+    if let Some(odd) = glob.chars().find(|letter| label == "region" && !of_region(*letter)) {
+        return Err(format!("`{odd}` is not allowed in a region: write it like us-east-1"));
+    }
     if glob.chars().any(char::is_control) || glob.trim() != glob {
         return Err("the value begins or ends with a space, or contains a control character".to_owned());
     }
     Ok(())
 }
+
+/// Digits of an account id.
+const ACCOUNT_DIGITS: usize = 12;
 
 /// Whether a character can occur in a glob over job queue names.
 pub fn is_of_queue_name(letter: char) -> bool {

@@ -21,6 +21,17 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if length > MAX_NAME { Err(format!("has {length} characters, and at most {MAX_NAME} are shown")) } else { Ok(()) }
 }
 
+/// Maximum length of a value that this build does not know: AWS's own states and instance types are much shorter.
+const MAX_UNKNOWN: usize = 100;
+
+/// A value from AWS that this build does not know, short enough to be a label and to be logged.
+pub fn unknown_value(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_UNKNOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Line feeds and other control characters, direction marks, and zero-width characters.
 fn is_invisible(letter: char) -> bool {
     letter.is_control()
@@ -71,6 +82,15 @@ mod tests {
             let reported = check_name(name).unwrap_err();
             assert!(reported.contains(why), "{name:?}: {reported}");
         }
+    }
+
+    #[test]
+    fn an_unknown_value_is_no_longer_than_a_label_may_be() {
+        assert_eq!(unknown_value("HIBERNATING"), "HIBERNATING");
+        let long = "é".repeat(1_000_000);
+        assert_eq!(unknown_value(&long), format!("{}...", "é".repeat(MAX_UNKNOWN)));
+        let exactly = "x".repeat(MAX_UNKNOWN);
+        assert_eq!(unknown_value(&exactly), exactly);
     }
 
     #[test]

@@ -224,6 +224,22 @@ impl Rule {
         self.templates.sources()
     }
 
+    /// Why it never holds, given why one of its conditions, by metric and filters, never has a value: with `all` one such
+    /// condition is enough, with `any` all of them must lack values. `None` if it may hold, or if no data is what it fires on.
+    pub fn never_holds<F>(&self, lacks: F) -> Option<String>
+    where
+        F: Fn(&str, &[(Label, String)]) -> Option<String>,
+    {
+        if self.no_data == NoData::Alert {
+            return None;
+        }
+        let mut whys = self.clauses.iter().map(|clause| lacks(clause.metric.name, &clause.filters));
+        match self.combine {
+            Combine::All => whys.flatten().next(),
+            Combine::Any => whys.clone().all(|why| why.is_some()).then(|| whys.next().flatten()).flatten(),
+        }
+    }
+
     /// The labels that distinguish its alerts.
     pub fn by(&self) -> &[Label] {
         &self.by

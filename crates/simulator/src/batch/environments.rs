@@ -19,6 +19,8 @@ use crate::batch::state;
 use crate::reply::ApiError;
 use crate::reply::integer;
 use trainspotter_core::model::Capacity;
+use trainspotter_core::model::InstanceType;
+use trainspotter_core::model::Policy;
 use trainspotter_core::model::ServiceEnvironment;
 
 /// One entry of `capacityLimits`.
@@ -49,6 +51,23 @@ pub(super) fn capacities(limits: &[Limit]) -> Result<Vec<Capacity>, ApiError> {
 pub(super) fn shown(limits: &[Capacity]) -> Vec<Value> {
     let limit = |limit: &Capacity| json!({"maxCapacity": integer(limit.quantity), "capacityUnit": limit.unit});
     limits.iter().map(limit).collect()
+}
+
+/// "In a quota management enabled service environment, specify the instance type. Otherwise, use NUM_INSTANCES."
+///
+/// # Errors
+/// The limits of the environment count in another unit than queues of this policy do.
+pub(super) fn units_must_fit(policy: &Policy, environment: &ServiceEnvironment) -> Result<(), ApiError> {
+    let by_type = matches!(policy, Policy::QuotaShares(_));
+    let fits = |limit: &Capacity| limit.unit.is_any() != by_type;
+    if environment.limits.iter().all(fits) {
+        return Ok(());
+    }
+    let unit = if by_type { "an instance type" } else { InstanceType::ANY };
+    Err(refused(format!(
+        "The capacityUnit of service environment {} must be {unit} for a job queue of this scheduling policy.",
+        environment.name
+    )))
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +110,9 @@ pub(super) fn update(world: &mut World, input: &Update) -> Result<Value, ApiErro
     world.resources.must_be_settled(&arn, "update")?;
     if let Some(limits) = &input.capacity_limits {
         environment.limits = capacities(limits)?;
+        for queue in world.scheduler.queues().filter(|queue| queue.environment == environment.name) {
+            units_must_fit(&queue.policy, &environment)?;
+        }
     }
     environment.enabled = enabled(input.state.as_deref(), environment.enabled);
     let name = environment.name.clone();

@@ -56,7 +56,13 @@ const PAGE_SIZE: Member = optional("maxResults", &Shape::Integer(1, 100));
 const PAGE_TOKEN: Member = optional("nextToken", &TEXT);
 
 const LIMITS: Shape = Shape::List(
-    &Shape::Structure(&[required("maxCapacity", &WHOLE), required("capacityUnit", &ANY)]),
+    &Shape::Structure(&[required("maxCapacity", &WHOLE), required("capacityUnit", &Shape::CapacityUnit)]),
+    1,
+    super::MAX_LIMITS,
+);
+/// The quota of a share counts instances of a type.
+const QUOTA: Shape = Shape::List(
+    &Shape::Structure(&[required("maxCapacity", &WHOLE), required("capacityUnit", &Shape::TrainingInstance)]),
     1,
     super::MAX_LIMITS,
 );
@@ -129,7 +135,7 @@ const UPDATE_QUEUE: [Member; 7] = [
 const CREATE_SHARE: [Member; 7] = [
     required("quotaShareName", &Shape::Name),
     required("jobQueue", &ANY),
-    required("capacityLimits", &LIMITS),
+    required("capacityLimits", &QUOTA),
     required("resourceSharingConfiguration", &SHARING),
     required("preemptionConfiguration", &PREEMPTION),
     optional("state", &STATE),
@@ -137,7 +143,7 @@ const CREATE_SHARE: [Member; 7] = [
 ];
 const UPDATE_SHARE: [Member; 5] = [
     required("quotaShareArn", &ANY),
-    optional("capacityLimits", &LIMITS),
+    optional("capacityLimits", &QUOTA),
     optional("resourceSharingConfiguration", &SHARING),
     optional("preemptionConfiguration", &PREEMPTION),
     optional("state", &STATE),

@@ -1,5 +1,5 @@
 //! Reads the relevant parts of `serviceRequestPayload`, a `CreateTrainingJob` request. Batch passes it through
-//! without validation, so errors show at dispatch.
+//! without validation, so errors show at dispatch: what SageMaker does not take is refused there in SageMaker's words.
 //!
 //! A real job's run time depends on its container; here it is the hyperparameter `simulated_seconds`, ten minutes by
 //! default.
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::reply::integer;
+use crate::training_job_input;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::ServiceEnvironment;
@@ -46,6 +47,9 @@ pub(crate) fn read(text: &str, environment: Option<&ServiceEnvironment>) -> Read
         Err(error) => return refused(&format!("the request is no JSON: {error}")),
     };
     let tags = tags(&tree);
+    if let Err(error) = training_job_input::check_present(&tree) {
+        return Read { tags, ..refused(&error.message) };
+    }
     let request = match CreateTrainingJob::deserialize(&tree) {
         Ok(request) => request,
         Err(error) => return Read { tags, ..refused(&error.to_string()) },
@@ -211,6 +215,17 @@ mod tests {
             r#"{"ResourceConfig": {}}"#,
             r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge"}}"#,
             r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 0}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "ml.p9.48xlarge", "InstanceCount": 1}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "ml.P5.48xlarge", "InstanceCount": 1}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "p5.48xlarge", "InstanceCount": 1}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "NUM_INSTANCES", "InstanceCount": 1}}"#,
+            r#"{"ResourceConfig": {"InstanceGroups": [
+                {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "InstanceGroupName": "a"},
+                {"InstanceType": "ml.g5.huge", "InstanceCount": 1, "InstanceGroupName": "b"}]}}"#,
+            r#"{"ResourceConfig": {"InstancePreferences": [{"InstanceType": "ml.g5", "InstanceCount": 1}]}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "KeepAlivePeriodInSeconds": 21601}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}, "StoppingCondition": {"MaxRuntimeInSeconds": 0}}"#,
+            r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}, "OutputDataConfig": {}}"#,
             r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1e308}}"#,
             r#"{"ResourceConfig": {"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}, "HyperParameters": {"epochs": 3}}"#,
         ] {

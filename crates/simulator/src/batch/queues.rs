@@ -89,6 +89,7 @@ pub(super) fn create(world: &mut World, input: Create) -> Result<Value, ApiError
             other.name
         )));
     }
+    environments::units_must_fit(&policy, environments::find(world, &environment)?)?;
     let arn = arn::queue(&name);
     let setup = QueueSetup {
         enabled: enabled(input.state.as_deref(), true),
@@ -124,7 +125,9 @@ pub(super) fn update(world: &mut World, input: Update) -> Result<Value, ApiError
         let [order] = order else {
             return Err(refused("A job queue of type SAGEMAKER_TRAINING has exactly one service environment."));
         };
-        setup.environment.clone_from(&environments::find(world, &order.service_environment)?.name);
+        let environment = environments::find(world, &order.service_environment)?;
+        environments::units_must_fit(&setup.policy, environment)?;
+        setup.environment.clone_from(&environment.name);
     }
     if let Some(policy) = &input.scheduling_policy_arn {
         let wanted = policies::find(world, policy)?.clone();

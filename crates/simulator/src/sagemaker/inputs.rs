@@ -1,16 +1,16 @@
 //! Inputs of the supported operations, with the constraints of SageMaker's model (botocore 1.44.5).
 
-mod training_job;
-
 use crate::input_types::Member;
 use crate::input_types::Shape;
 use crate::input_types::optional;
 use crate::input_types::required;
 use crate::input_types::text;
+use crate::training_job_input;
+use crate::training_job_input::NAME;
 
 /// The supported operations by name, with their inputs.
 pub(super) const SERVED: [(&str, Shape); 7] = [
-    ("CreateTrainingJob", training_job::INPUT),
+    ("CreateTrainingJob", training_job_input::INPUT),
     ("DescribeTrainingJob", Shape::Structure(&[NAME])),
     (
         "DescribeTrainingPlan",
@@ -28,8 +28,6 @@ pub(super) const SERVED: [(&str, Shape); 7] = [
     ("ListTrainingPlans", Shape::Structure(&LIST_PLANS)),
     ("StopTrainingJob", Shape::Structure(&[NAME])),
 ];
-
-const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
 
 /// The part of a training plan's ARN before its name.
 const PLAN: &str = ":training-plan/";

@@ -45,7 +45,12 @@ fn payload(resources: Value, members: Value) -> String {
 async fn batch_takes_any_payload_and_sagemaker_refuses_what_it_cannot_use() {
     let account = Account::open().await;
     let batch = client!(aws_sdk_batch, account);
-    for odd in ["not JSON", "{}", r#"{"ResourceConfig": {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1e308}}"#] {
+    for odd in [
+        "not JSON",
+        "{}",
+        r#"{"ResourceConfig": {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 1e308}}"#,
+        r#"{"ResourceConfig": {"InstanceType": "ml.p9.48xlarge", "InstanceCount": 1}}"#,
+    ] {
         let job = submit(&batch, "odd", odd).await;
         let job = after(&account, &batch, &job, "10m").await;
         assert_eq!(job.status(), Some(&ServiceJobStatus::Failed), "{odd}");

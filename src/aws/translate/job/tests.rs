@@ -119,7 +119,8 @@ fn every_known_status_is_known_and_others_are_kept_and_noted() {
         let (job, unknown) = translate(Summary { status: some(known.as_str()), ..summary() });
         assert_eq!((job.unwrap().status, unknown), (known, vec![]));
     }
-    for (status, spelt) in [(some("HIBERNATING"), "HIBERNATING"), (None, "no value was set")] {
+    let (long, cut) = ("S".repeat(1_000_000), format!("{}...", "S".repeat(100)));
+    for (status, spelt) in [(some("HIBERNATING"), "HIBERNATING"), (None, "no value was set"), (some(&long), &cut)] {
         let (job, unknown) = translate(Summary { status, ..summary() });
         assert_eq!(job.unwrap().status, JobStatus::Unknown(Arc::new(spelt.to_owned())));
         assert_eq!(unknown, vec![Observation::UnknownValue { kind: "job_status", value: spelt.to_owned() }]);

@@ -1,14 +1,18 @@
-//! Input of `CreateTrainingJob`.
+//! Input of `CreateTrainingJob`, which clients send to SageMaker or as the payload of a service job.
 
+use serde_json::Value;
+
+use crate::cbor;
 use crate::input_types::Member;
 use crate::input_types::Shape;
 use crate::input_types::optional;
 use crate::input_types::required;
 use crate::input_types::text;
+use crate::reply::ApiError;
 
 /// The validated members; others are accepted unchecked.
-pub(super) const INPUT: Shape = Shape::Structure(&[
-    super::NAME,
+pub(crate) const INPUT: Shape = Shape::Structure(&[
+    NAME,
     required("RoleArn", &Shape::Begins(&["arn:aws"], 20, 2_048)),
     required("OutputDataConfig", &Shape::Structure(&OUTPUT)),
     optional("AlgorithmSpecification", &Shape::Structure(&ALGORITHM)),
@@ -38,12 +42,32 @@ pub(super) const INPUT: Shape = Shape::Structure(&[
     optional("VpcConfig", &Shape::Structure(&NETWORK)),
 ]);
 
+/// Checks those members of a request that are there. Members that are missing are not: payloads of service jobs may leave
+/// out what the simulator does not need.
+///
+/// # Errors
+/// As [`Shape::check`].
+pub(crate) fn check_present(request: &Value) -> Result<(), ApiError> {
+    let Shape::Structure(members) = INPUT else { return Ok(()) };
+    for member in members.iter().filter(|member| member.name != NAME.name) {
+        if let Some(value) = request.get(member.name).filter(|value| !value.is_null()) {
+            member.shape.check_inside(cbor::output(value)?, member.name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Name of a training job.
+pub(crate) const NAME: Member = required("TrainingJobName", &Shape::Dashed { most: 63, after: "" });
+
 const AMOUNT: Shape = Shape::Integer(0, i32::MAX as i64);
 const SOME: Shape = Shape::Integer(1, i32::MAX as i64);
 const S3_URI: Shape = Shape::Begins(&["https://", "s3://"], 0, 1_024);
 const PATH: Shape = text(0, 4_096);
 const KEY: Shape = Shape::Characters { least: 0, most: 2_048, beside: ":/_-" };
-const INSTANCE_TYPE: Shape = Shape::Begins(&["ml."], 0, 64);
+const INSTANCE_TYPE: Shape = Shape::TrainingInstance;
+/// SageMaker's `ProcessingInstanceType`, whose values are not listed here.
+const PROCESSING_INSTANCE_TYPE: Shape = Shape::Begins(&["ml."], 0, 64);
 const INPUT_MODE: Shape = Shape::Enum(&["Pipe", "File", "FastFile"]);
 const PARAMETERS: Shape = Shape::Texts(20, 256, 256);
 const WORDS: Shape = Shape::List(&text(0, 256), 1, 100);
@@ -134,7 +158,7 @@ const COLLECTION: [Member; 2] =
 const RULE: Shape = Shape::Structure(&[
     required("RuleConfigurationName", &text(1, 256)),
     required("RuleEvaluatorImage", &text(0, 255)),
-    optional("InstanceType", &INSTANCE_TYPE),
+    optional("InstanceType", &PROCESSING_INSTANCE_TYPE),
     optional("LocalPath", &PATH),
     optional("RuleParameters", &Shape::Texts(100, 256, 256)),
     optional("S3OutputPath", &S3_URI),
