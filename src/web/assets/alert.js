@@ -46,7 +46,7 @@ function behindIt(jobs, next, { labels }, rule) {
   for (const { owner } of jobs) owners.set(owner, (owners.get(owner) ?? 0) + 1);
   const named = [...owners].sort(([, a], [, b]) => b - a).flatMap(([owner, some], index) =>
     [index ? ", " : "", owner ? withParametersLink("jobs", { owner }, owner) : "no owner", ` ${amount(some)}`]);
-  const all = new URL(jobsBehind({ labels }, rule), "http://unused").searchParams;
+  const all = new URL(jobsBehind({ labels }, rule), import.meta.url).searchParams;
   all.delete("limit");
   const head = jobs.length ? el("p", { class: "empty" }, next ? `Owners of the first ${jobs.length}: ` : "Owners: ", ...named,
     next ? el("span", {}, ". ", link(`jobs?${all}`, "All jobs behind it")) : null) : null;
