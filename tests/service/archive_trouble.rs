@@ -19,6 +19,7 @@ use support::bucket::Bucket;
 use support::counted::counter;
 use support::disk::Disk;
 use support::service::{Running, Setup};
+use support::ticks::ticks;
 
 /// A day passes in less than ten seconds.
 const SPEED: f64 = 10_000.0;
@@ -92,8 +93,14 @@ async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
     let of_queue: Vec<_> = hours.iter().filter(|row| row.share.is_none()).map(|row| row.hour).collect();
     let distinct: BTreeSet<_> = of_queue.iter().collect();
     assert!(archived > 0 && distinct.len() == of_queue.len(), "each hour is in one row");
-    // A busy machine may tick less than once an hour; what is counted is in some hour nevertheless.
-    let end = **distinct.last().unwrap() + Duration::from_secs(3_600);
+    // A busy machine may tick less than once an hour. Each hour that a tick counted is there, with all that was counted.
+    let hour = Duration::from_secs(3_600);
+    let end = **distinct.last().unwrap() + hour;
+    // The first tick has nothing before it to count from.
+    let ticked = ticks(store).into_iter().skip(1).map(|frame| frame.at).filter(|at| *at < end);
+    let missing: Vec<_> =
+        ticked.filter(|at| !distinct.iter().any(|hour_of| **hour_of <= *at && *at <= **hour_of + hour)).collect();
+    assert!(missing.is_empty(), "no hour with a tick is missing: {missing:?}");
     for part in ["running_unknown", "unallocated"] {
         let column = format!("{part}_gpu_seconds");
         let archived: f64 = hours.iter().filter_map(|row| row.figures.get(&column)).sum();
