@@ -131,9 +131,11 @@ async fn watch(
             let at = at.and_then(|tick| tick["ticked_at"].as_str().map(str::to_owned));
             if let Some(at) = at.filter(|at| *at != drawn) {
                 seen.lock().await.ticks.entry(at.clone()).or_insert_with(Instant::now);
-                drawn = at;
+                let drawn_before = std::mem::replace(&mut drawn, at);
                 let mut asked = JoinSet::new();
-                for (kind, path) in requests.clone() {
+                // History is asked for again after a 200th of its range, which is longer than a viewer stays.
+                let is_due = |kind: &str| drawn_before.is_empty() || !matches!(kind, "histories" | "alerts/past");
+                for (kind, path) in requests.iter().filter(|(kind, _)| is_due(kind)).cloned() {
                     let tag = tags.get(&path).cloned();
                     asked.spawn(one(client.clone(), base.to_owned(), kind, path, tag));
                 }
