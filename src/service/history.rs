@@ -1,11 +1,12 @@
-//! Answers history queries one at a time, outside the event loop: reading many frames takes long and must not delay
-//! ticks.
+//! Answers history queries outside the event loop: reading many frames takes long and must not delay ticks. Long
+//! queries are answered one at a time, and hold up no others.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -47,7 +48,10 @@ impl History {
 
 /// Answers history queries until `stop`. A query that fails is dropped, which its client notices.
 pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
+    let turns = Arc::<Mutex<()>>::default();
+    let mut answering = JoinSet::new();
     loop {
+        while answering.try_join_next().is_some() {}
         let question = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -55,19 +59,25 @@ pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuer
         };
         let Some(question) = question else { return stop.cancelled().await };
         let (past, place) = (past.clone(), past.latest.borrow().place.clone());
-        // Frame and report queries are slow and run one after the other. Alert queries are fast and run at once.
-        let is_long = matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. });
-        let waiting = tokio::runtime::Handle::current();
-        let reading = tokio::task::spawn_blocking(move || match question {
-            PastQuery::Report { from, to, by, reply } => waiting.block_on(make_report(&past, (from, to), &by, reply)),
-            question @ (PastQuery::Frames { .. } | PastQuery::Episodes { .. } | PastQuery::Alerts { .. }) => {
-                if let Err(error) = read(&past.store, &place, question) {
-                    tracing::warn!(%error, "cannot read the history for a query");
-                }
-            }
+        let turns = Arc::clone(&turns);
+        answering.spawn(async move {
+            // Frame and report queries are slow and run one after the other. Alert queries are fast and run at once.
+            let is_long = matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. });
+            let _turn = if is_long { Some(turns.lock().await) } else { None };
+            let _ = tokio::task::spawn_blocking(move || answer_one(&past, &place, question)).await;
         });
-        if is_long {
-            let _ = reading.await;
+    }
+}
+
+fn answer_one(past: &History, place: &Place, question: PastQuery) {
+    match question {
+        PastQuery::Report { from, to, by, reply } => {
+            tokio::runtime::Handle::current().block_on(make_report(past, (from, to), &by, reply));
+        }
+        question @ (PastQuery::Frames { .. } | PastQuery::Episodes { .. } | PastQuery::Alerts { .. }) => {
+            if let Err(error) = read(&past.store, place, question) {
+                tracing::warn!(%error, "cannot read the history for a query");
+            }
         }
     }
 }
@@ -127,6 +137,8 @@ pub(super) async fn replay_history(mut engine: Engine, store: PathBuf, now: Time
 // If the client is gone, its answer is dropped.
 fn read(store: &std::path::Path, place: &Place, question: PastQuery) -> Result<(), StoreError> {
     match question {
+        // The client may have disconnected while earlier queries ran.
+        PastQuery::Frames { reader, .. } if !reader.is_awaited() => {}
         PastQuery::Frames { from, to, every, mut reader } => {
             let take = |frame: Frame| reader.take(&Frame { place: place.clone(), ..frame });
             warn(Frames::open(store)?.each(from, to, Some(every), take)?, store);
@@ -181,6 +193,68 @@ mod tests {
             store.commit(&Commit { at, frame, ..Commit::default() }).unwrap();
         }
         at
+    }
+
+    /// A query that takes until `go` is dropped, unless nobody awaits it.
+    #[derive(Debug)]
+    struct Slow {
+        is_awaited: bool,
+        begun: Option<oneshot::Sender<()>>,
+        go: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl crate::web::ReadFrames for Slow {
+        fn take(&mut self, _: &Frame) {
+            let _ = self.begun.take().map(|begun| begun.send(()));
+            let _ = self.go.recv();
+        }
+
+        fn is_awaited(&self) -> bool {
+            self.is_awaited
+        }
+
+        fn finish(self: Box<Self>) {}
+    }
+
+    #[tokio::test]
+    async fn a_long_query_holds_up_no_short_ones_and_none_is_read_for_a_client_that_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("state.db");
+        let to = keep(&store);
+        let stop = CancellationToken::new();
+        let (ask, questions) = mpsc::channel(4);
+        let text = "targets: [{ region: us-east-1 }]";
+        let config = crate::config::load("trainspotter.yaml", text, folder.path(), &|_| None).unwrap();
+        let past = History {
+            store,
+            latest: watch::channel(Snapshot::default()).1,
+            config: Arc::new(config),
+            rules: watch::channel(RulesNow::default()).1,
+            clock: Clock::real(),
+        };
+        let answering = tokio::spawn(answer(past, questions, stop.clone()));
+        let frames = |is_awaited| {
+            let ((begun, has_begun), (go, gone)) = (oneshot::channel(), std::sync::mpsc::channel());
+            let reader = Box::new(Slow { is_awaited, begun: Some(begun), go: gone });
+            (
+                PastQuery::Frames { from: Timestamp::default(), to, every: Duration::from_secs(60), reader },
+                has_begun,
+                go,
+            )
+        };
+        let (long, has_begun, go) = frames(true);
+        ask.send(long).await.unwrap();
+        has_begun.await.unwrap();
+        let (left, was_read, _go) = frames(false);
+        ask.send(left).await.unwrap();
+        let (reply, alerts) = oneshot::channel();
+        let short = PastQuery::Alerts { from: Timestamp::default(), to, queue: None, share: None, limit: 10, reply };
+        ask.send(short).await.unwrap();
+        assert_eq!(alerts.await.unwrap().len(), 0);
+        drop(go);
+        assert!(was_read.await.is_err());
+        stop.cancel();
+        answering.await.unwrap();
     }
 
     #[tokio::test]

@@ -227,6 +227,10 @@ impl ReadFrames for Reader {
         }
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
     fn finish(self: Box<Self>) {
         // The client may have disconnected.
         let _ = self.reply.send(self.figure);

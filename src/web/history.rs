@@ -58,6 +58,10 @@ impl ReadFrames for Reader {
         self.views.iter_mut().for_each(|view| view.take(frame));
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
     fn finish(self: Box<Self>) {
         // The client may have disconnected.
         let _ = self.reply.send(self.views);

@@ -68,6 +68,9 @@ pub trait ReadFrames: fmt::Debug + Send {
     /// Consumes the next frame.
     fn take(&mut self, frame: &Frame);
 
+    /// Whether the client still waits; frames are not read for one that has left.
+    fn is_awaited(&self) -> bool;
+
     /// Called after the last frame: sends the reply.
     fn finish(self: Box<Self>);
 }
