@@ -152,7 +152,8 @@ async fn watch(
 /// What a page asks for after a tick: as in its script. Each number is another page.
 fn page(number: usize, world: &World) -> Vec<(&'static str, String)> {
     let share = format!("share-{}", number % SHARES);
-    let waiting = world.newest().saturating_sub(1 + (number * 7_919) % (world.jobs / 2));
+    // Neither so new that no poll has listed it, nor so old that it leaves the queue meanwhile.
+    let waiting = world.newest().saturating_sub(world.jobs / 4 + (number * 7_919) % (world.jobs / 2));
     let id = format!("5b6f1d3e-5c0a-4b7e-9d1f-{waiting:012}");
     let figures = |names: &[&'static str]| names.iter().map(|name| (*name, (*name).to_owned())).collect::<Vec<_>>();
     let of_queue =
