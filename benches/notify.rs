@@ -30,7 +30,7 @@ use trainspotter::notify::Integration;
 use trainspotter::notify::Notifiers;
 use trainspotter::notify::Webhook;
 use trainspotter::notify::outbox;
-use trainspotter::notify::sample;
+use trainspotter::notify::sample_alerts;
 use trainspotter::store::Commit;
 use trainspotter::store::StoreHandle;
 use trainspotter_clock::Clock;
@@ -124,7 +124,7 @@ async fn measure(tenth: Tenth) -> Result<Vec<Duration>, Error> {
 }
 
 fn transition(alert: usize, clock: Clock) -> Transition {
-    let mut transition = sample::test("anyone", clock.now()).transition;
+    let mut transition = sample_alerts::test("anyone", clock.now()).transition;
     transition.alert.by.insert("share".to_owned(), format!("share-{alert}"));
     transition.alert.id = AlertId::of(&transition.alert.rule, &transition.alert.by);
     transition

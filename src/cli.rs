@@ -1,20 +1,20 @@
 //! The command line: parses arguments and runs commands. The only module that prints.
 
 mod alerts;
+mod api_values;
 mod check;
 mod config_text;
+mod config_watch;
 mod cost;
 mod demo;
 mod explain;
-mod figures;
-mod follow;
 mod healthcheck;
 mod inputs;
 mod jobs;
+mod local_or_remote;
 mod names;
 mod notify;
 mod outbox;
-mod place;
 mod queues;
 mod remote;
 mod report;

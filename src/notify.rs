@@ -17,7 +17,7 @@ mod report_notification;
 mod retry;
 pub mod routing;
 pub mod routing_table;
-pub mod sample;
+pub mod sample_alerts;
 pub mod silence;
 mod slack;
 mod sns;

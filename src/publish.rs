@@ -9,10 +9,10 @@
 
 mod cloudwatch;
 mod metrics_document;
+mod monthly_volume;
 mod otlp;
 mod prometheus_text;
 mod sink;
-mod volume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,11 +34,11 @@ pub use cloudwatch::{
     MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM,
 };
 pub use metrics_document::metrics_markdown;
+pub use monthly_volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 pub use otlp::{OtlpSetupError, OtlpSink};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
-pub use volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 
 /// Wall time limit of one attempt to publish to a sink.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub const MAX_HOLD: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Publisher {
     clock: Clock,
-    lanes: Vec<SinkSchedule>,
+    schedules: Vec<SinkSchedule>,
 }
 
 /// Result of an attempt to publish. Source of `publish.series` and `publish.failures`.
@@ -95,34 +95,42 @@ impl Publisher {
         origin: &Origin,
         clock: Clock,
     ) -> Result<Self, SetupError> {
-        let mut lanes = Vec::new();
+        let mut schedules = Vec::new();
         if let Some(config) = &config.cloudwatch {
             if let Some(client) = cloudwatch.classic {
                 let budget = budget_of(config)?;
                 let sink = CloudWatchSink::new(client, config.namespace.clone()).within(budget);
                 let sink = sink.with_places(cloudwatch.places).shared_among(cloudwatch.targets);
-                lanes.push(SinkSchedule::new("cloudwatch".to_owned(), Sink::CloudWatch(Box::new(sink)), config.every));
+                schedules.push(SinkSchedule::new(
+                    "cloudwatch".to_owned(),
+                    Sink::CloudWatch(Box::new(sink)),
+                    config.every,
+                ));
             }
             if let Some(endpoint) = cloudwatch.otlp {
                 let sink = OtlpSink::to_cloudwatch(endpoint, origin.clone())?
                     .in_form(config.histograms)
                     .repeating_unchanged(config.repeat_unchanged);
-                lanes.push(SinkSchedule::new("cloudwatch-otlp".to_owned(), Sink::Otlp(Box::new(sink)), config.every));
+                schedules.push(SinkSchedule::new(
+                    "cloudwatch-otlp".to_owned(),
+                    Sink::Otlp(Box::new(sink)),
+                    config.every,
+                ));
             }
         }
         for (index, config) in config.otlp.iter().enumerate() {
             let name = if index == 0 { "otlp".to_owned() } else { format!("otlp-{}", index + 1) };
             let sink = OtlpSink::new(config, origin.clone())?;
-            lanes.push(SinkSchedule::new(name, Sink::Otlp(Box::new(sink)), Duration::ZERO));
+            schedules.push(SinkSchedule::new(name, Sink::Otlp(Box::new(sink)), Duration::ZERO));
         }
-        Ok(Self { clock, lanes })
+        Ok(Self { clock, schedules })
     }
 
     /// Sets the time up to which an earlier run may have published.
     #[must_use]
     pub fn after(mut self, reported_until: Option<Timestamp>) -> Self {
-        for lane in &mut self.lanes {
-            if let Sink::Otlp(sink) = &mut lane.sink {
+        for schedule in &mut self.schedules {
+            if let Sink::Otlp(sink) = &mut schedule.sink {
                 sink.after(reported_until);
             }
         }
@@ -133,7 +141,7 @@ impl Publisher {
     /// contain their new values only once. Returns one report per sink tried.
     pub async fn publish(&mut self, frame: Arc<Frame>) -> Vec<Report> {
         let clock = self.clock;
-        let attempts = self.lanes.iter_mut().map(|lane| lane.publish(&frame, clock));
+        let attempts = self.schedules.iter_mut().map(|schedule| schedule.publish(&frame, clock));
         join_all(attempts).await.into_iter().flatten().collect()
     }
 }

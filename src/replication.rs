@@ -17,23 +17,24 @@
 //! `replica` implements this around a [`crate::store::Store`], `restore` builds a state from the log, and
 //! [`crate::objects`] stores it.
 
-mod append;
+mod append_record;
 mod blocking;
 mod damaged_copies;
 mod error;
 pub mod lease;
 mod object_names;
-mod open;
+mod open_log;
 pub mod record;
 mod replica;
+mod replica_status;
 mod restore;
-mod role;
 pub mod sharing;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
+mod time_limit;
 
 pub use error::LogError;
-pub use open::{Replicas, open, watches};
+pub use open_log::{Replicas, open, watches};
 pub use replica::Identity;
-pub use role::Standing;
+pub use replica_status::ReplicaStatus;

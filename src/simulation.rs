@@ -17,19 +17,17 @@ mod bucket;
 mod checks;
 mod distortion;
 mod events;
+mod hooks;
 mod network;
 mod process;
 mod regressions;
 mod scenario;
 mod shrink;
-mod surroundings;
 mod truth;
 mod world;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use surroundings::{
-    bucket_at, is_running, network_of, process_id, run_here, serve_store, show, without_jitter,
-};
+pub(crate) use hooks::{bucket_at, is_running, network_of, process_id, run_here, serve_store, show, without_jitter};
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -91,7 +89,7 @@ fn run_and(
     let ended = local.block_on(&runtime, async {
         let (locals, mut wanted) = mpsc::unbounded_channel::<world::Local>();
         let world = World::new(scenario.clone(), distortion, locals);
-        surroundings::enter(Some(world.clone()));
+        hooks::enter(Some(world.clone()));
         tokio::task::spawn_local(async move {
             while let Some(make) = wanted.recv().await {
                 tokio::task::spawn_local(make());
@@ -106,7 +104,7 @@ fn run_and(
     // Remaining tasks are dropped with the set; nothing else refers to this world.
     drop(local);
     runtime.shutdown_background();
-    surroundings::enter(None);
+    hooks::enter(None);
     ended
 }
 

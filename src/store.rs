@@ -15,21 +15,20 @@ mod error;
 mod events;
 mod fence;
 mod forecast;
+mod forecast_history;
 mod frame_tables;
 mod frames;
 mod jobs;
-mod kept_past;
 mod keyed_rows;
 mod memory_fallback;
 #[cfg(test)]
 mod memory_stores;
-mod notified;
-mod operator;
+mod notified_receivers;
+mod operator_actions;
 mod outbox;
 mod outbox_list;
 mod outbox_query;
 mod past_alerts;
-mod rows;
 mod schema;
 mod sent_report;
 mod series;
@@ -37,6 +36,7 @@ mod state_file;
 mod state_file_identity;
 mod threads;
 mod unarchived;
+mod unreadable_rows;
 mod worker;
 mod write_batch;
 
@@ -68,16 +68,16 @@ pub use changes::Changes;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use fence::Fence;
+pub use forecast_history::kept_past;
 pub use frame_tables::latest_with_tables;
 pub use frames::{Frames, Recording};
-pub use kept_past::kept_past;
-pub use operator::Selection;
+pub use operator_actions::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
-pub use rows::{BadRow, MAX_BAD_ROWS};
 pub use state_file_identity::{account_mark, latest_mark, marked_account, regions_in};
 pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
+pub use unreadable_rows::{BadRow, MAX_BAD_ROWS};
 pub use worker::{Call, Condition, Reply, StoreHandle};
 pub use write_batch::Position;
 
@@ -277,14 +277,14 @@ impl Store {
     /// The file cannot be read.
     pub fn load(&self) -> Result<Saved, StoreError> {
         let connection = &self.connection;
-        let moments = rows::moments(connection)?.good.pop();
+        let moments = unreadable_rows::moments(connection)?.good.pop();
         Ok(Saved {
-            alerts: rows::alerts(connection)?.good,
+            alerts: unreadable_rows::alerts(connection)?.good,
             series: series::load(connection)?.good,
             queues: jobs::load_queues(connection)?.good,
             events: events::load(connection)?.good,
             forecast: forecast::load(connection)?,
-            watermarks: rows::watermarks(connection)?.good.into_iter().collect(),
+            watermarks: unreadable_rows::watermarks(connection)?.good.into_iter().collect(),
             since: moments.map(|(since, _)| since),
             committed_at: moments.map(|(_, at)| at),
         })

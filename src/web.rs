@@ -17,7 +17,7 @@ mod alerts;
 mod conditional;
 mod cursor;
 mod error;
-mod figures;
+mod frame_tables;
 mod history;
 mod host_names;
 mod job_context;
@@ -29,7 +29,7 @@ mod operations;
 mod operations_of_targets;
 mod outbox;
 mod page;
-mod past;
+mod past_queries;
 mod probes;
 mod query;
 mod replica_headers;
@@ -39,14 +39,14 @@ mod runbooks;
 mod service_figures;
 mod share_jobs;
 mod silences;
-mod start;
+mod start_estimate;
 mod targets;
 mod test_notifications;
 #[cfg(test)]
 mod tests;
+mod unsubmitted_jobs;
+mod wait_reason;
 mod what_if;
-mod when;
-mod why;
 
 use std::io;
 use std::sync::Arc;
@@ -74,13 +74,13 @@ pub use job_context::JobWithContext;
 pub use jobs::{Demand, JobMatches, JobPage, JobQuery, JobView, MAX_JOB_MATCHES, Span};
 pub use operations::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
-pub use past::{InvalidReport, PastQuery, ReadFrames};
+pub use past_queries::{InvalidReport, PastQuery, ReadFrames};
 pub use silences::SilenceRow;
-pub use start::StartView;
+pub use start_estimate::StartView;
 pub use targets::{Targets, WatchedTarget};
 pub use test_notifications::{TestRequest, TestResult};
+pub use wait_reason::{EvidenceView, WhyView};
 pub(crate) use what_if::CachedRecordings;
-pub use why::{EvidenceView, WhyView};
 
 /// Grace period for open requests after the server was asked to stop, in wall time.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -103,7 +103,7 @@ pub struct Snapshot {
     pub not_ready: Option<String>,
     /// Time of the last tick; `None` before the first.
     pub ticked_at: Option<Timestamp>,
-    /// Why the state file, or the log of the replicas, does not accept the state; `None` if it does.
+    /// Why the state file, or the log in object storage, does not accept the state; `None` if it does.
     pub store_error: Option<String>,
     /// Other problems, one line each: with rule files, account limits, and sinks.
     pub problems: Arc<[String]>,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{label, measure, span_several_targets, text};
+use crate::cli::api_values::{label, measure, span_several_targets, text};
 use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};

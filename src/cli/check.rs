@@ -245,7 +245,7 @@ fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Fai
         print(format_args!("finding   {}", in_words(finding)))?;
     }
     if frame.setup.is_empty() {
-        print(format_args!("set-up    nothing is wrong with it"))?;
+        print(format_args!("set-up    no problems found"))?;
     }
     print(format_args!(
         "note      an unused share is reported only after days: see /api/v1/setup of the running service"

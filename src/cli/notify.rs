@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::text;
-use crate::cli::place::{Place, PlaceArguments};
+use crate::cli::api_values::text;
+use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::plain;
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::config::Channel;
-use crate::notify::sample::Sample;
+use crate::notify::sample_alerts::Sample;
 use crate::service;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::units;
@@ -42,7 +42,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "rule")]
         label: Vec<(String, String)>,
         #[command(flatten)]
-        place: PlaceArguments,
+        place: LocalOrRemoteArguments,
     },
 }
 
@@ -87,13 +87,13 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let json = place.json;
     let samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
     match (place.choose()?, receiver, rule) {
-        (Place::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples, json).await,
-        (Place::Config(_), None, _) => Err(Failure::usage("--rule requires a running service: use --url URL")),
-        (Place::Service(client), Some(receiver), _) => {
+        (LocalOrRemote::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples, json).await,
+        (LocalOrRemote::Config(_), None, _) => Err(Failure::usage("--rule requires a running service: use --url URL")),
+        (LocalOrRemote::Service(client), Some(receiver), _) => {
             let kinds: Vec<&str> = samples.iter().map(|sample| sample.as_str()).collect();
             test_over_api(&client, &json!({ "receiver": receiver, "kinds": kinds }), json).await
         }
-        (Place::Service(client), None, rule) => {
+        (LocalOrRemote::Service(client), None, rule) => {
             let labels: BTreeMap<String, String> = label.into_iter().collect();
             test_over_api(&client, &json!({ "rule": rule, "labels": labels }), json).await
         }

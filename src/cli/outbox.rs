@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{label, text};
+use crate::cli::api_values::{label, text};
+use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::names;
-use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::{Failure, inputs, print, print_json, say};
@@ -56,7 +56,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     #[command(flatten)]
-    place: PlaceArguments,
+    place: LocalOrRemoteArguments,
     /// Only notifications of this receiver.
     #[arg(long, value_name = "NAME")]
     receiver: Option<String>,
@@ -72,8 +72,8 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let json = which.place.json;
             let (place, selection) = which.choose()?;
             let (rows, is_cut) = match &place {
-                Place::Service(client) => list_over_api(client, &selection, all).await?,
-                Place::Config(config) => (list_of_file(&open(config).await?, &selection, all)?, false),
+                LocalOrRemote::Service(client) => list_over_api(client, &selection, all).await?,
+                LocalOrRemote::Config(config) => (list_of_file(&open(config).await?, &selection, all)?, false),
             };
             if rows.is_empty() {
                 check_receiver(&place, &selection).await?;
@@ -101,8 +101,8 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let json = which.place.json;
             let (place, selection) = which.choose()?;
             let count = match &place {
-                Place::Service(client) => change(client, "retry", &selection).await?,
-                Place::Config(config) => {
+                LocalOrRemote::Service(client) => change(client, "retry", &selection).await?,
+                LocalOrRemote::Config(config) => {
                     let mut store = open_to_change(config).await?;
                     let count = store.retry(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
@@ -120,8 +120,8 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let json = which.place.json;
             let (place, selection) = which.choose()?;
             let count = match &place {
-                Place::Service(client) => change(client, "drop", &selection).await?,
-                Place::Config(config) => {
+                LocalOrRemote::Service(client) => change(client, "drop", &selection).await?,
+                LocalOrRemote::Config(config) => {
                     let mut store = open_to_change(config).await?;
                     let count = store.give_up(&selection, now);
                     u64::try_from(count.map_err(|error| Failure::failed(store.named(error)))?).unwrap_or(u64::MAX)
@@ -144,19 +144,19 @@ fn changed(count: u64, words: &str, json: bool) -> Result<(), Failure> {
 }
 
 impl Which {
-    fn choose(self) -> Result<(Place, Selection), Failure> {
+    fn choose(self) -> Result<(LocalOrRemote, Selection), Failure> {
         Ok((self.place.choose()?, Selection { receiver: self.receiver, ids: self.ids }))
     }
 }
 
 /// If no notification was found, checks that the receiver exists.
-async fn check_receiver(place: &Place, selection: &Selection) -> Result<(), Failure> {
+async fn check_receiver(place: &LocalOrRemote, selection: &Selection) -> Result<(), Failure> {
     let Some(receiver) = &selection.receiver else { return Ok(()) };
     let rows: Vec<Value> = match place {
-        Place::Service(client) => {
+        LocalOrRemote::Service(client) => {
             client.get(&["service"], &[]).await?["receivers"].as_array().cloned().unwrap_or_default()
         }
-        Place::Config(config) => {
+        LocalOrRemote::Config(config) => {
             let receivers = inputs::load_config(config).await?.receivers;
             receivers.iter().map(|receiver| json!({ "receiver": receiver.name })).collect()
         }

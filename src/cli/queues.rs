@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::{
+use crate::cli::api_values::{
     WAITING, account_and_region, amount, count, queue_of, seconds, span_several_targets, sum, text,
 };
 use crate::cli::names;

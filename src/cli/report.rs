@@ -8,7 +8,7 @@ use crate::cli::remote::{Client, Remote};
 use crate::cli::{Failure, escaped, inputs, print, print_exactly};
 use crate::config::{Archive, ObjectPlace, check_report_key};
 use crate::report::{Report, csv, html, text};
-use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::store::UnarchivedFile;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{Timestamp, parse_duration};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{Failure, follow, inputs, listen};
+use crate::cli::{Failure, config_watch, inputs, listen};
 use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 
@@ -38,7 +38,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
     let clock = Clock::real();
-    let following = follow::configuration(arguments.config, source.text, &config, stop.clone());
+    let following = config_watch::configuration(arguments.config, source.text, &config, stop.clone());
     let service = Service { config, rules, clock, since: clock.now(), listener };
     service.run_with_config_updates(following, stop).await.map_err(Failure::failed)
 }

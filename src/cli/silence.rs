@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::figures::text;
+use crate::cli::api_values::text;
+use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::outbox::{open, open_to_change, warn_bad_rows};
-use crate::cli::place::{Place, PlaceArguments};
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, Table};
 use crate::cli::{Failure, inputs, print, print_json, say};
@@ -35,7 +35,7 @@ pub(super) enum Command {
 With --url the author is the name of the token.")]
     Add {
         #[command(flatten)]
-        place: PlaceArguments,
+        place: LocalOrRemoteArguments,
         /// Duration, such as 2h.
         #[arg(long = "for", value_name = "SPAN", value_parser = parse_duration)]
         span: Duration,
@@ -59,7 +59,7 @@ With --url the author is the name of the token.")]
   trainspotter silence list --config trainspotter.yaml")]
     List {
         #[command(flatten)]
-        place: PlaceArguments,
+        place: LocalOrRemoteArguments,
     },
     /// End a silence now.
     #[command(after_help = "Examples:
@@ -67,7 +67,7 @@ With --url the author is the name of the token.")]
   trainspotter silence end 3 --config trainspotter.yaml")]
     End {
         #[command(flatten)]
-        place: PlaceArguments,
+        place: LocalOrRemoteArguments,
         /// Id of the silence.
         id: i64,
     },
@@ -86,15 +86,15 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             let new =
                 New { matchers: Matchers::all(matchers).map_err(Failure::usage)?, span, comment, allow_unmatched };
             match place.choose()? {
-                Place::Service(client) => add_over_api(&client, &new, author, json).await,
-                Place::Config(config) => add_to_file(&config, new, author, json).await,
+                LocalOrRemote::Service(client) => add_over_api(&client, &new, author, json).await,
+                LocalOrRemote::Config(config) => add_to_file(&config, new, author, json).await,
             }
         }
         Command::List { place } => {
             let json = place.json;
             let silences = match place.choose()? {
-                Place::Service(client) => client.list("silences").await?,
-                Place::Config(config) => list_of_file(&config).await?,
+                LocalOrRemote::Service(client) => client.list("silences").await?,
+                LocalOrRemote::Config(config) => list_of_file(&config).await?,
             };
             if json {
                 return print_json(&Value::Array(silences));
@@ -109,10 +109,10 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
         Command::End { place, id } => {
             let json = place.json;
             match place.choose()? {
-                Place::Service(client) => {
+                LocalOrRemote::Service(client) => {
                     client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
                 }
-                Place::Config(config) => end_in_file(&config, id).await?,
+                LocalOrRemote::Config(config) => end_in_file(&config, id).await?,
             }
             if json {
                 return print_json(&json!({ "id": id, "state": "over" }));

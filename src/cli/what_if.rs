@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::cli::figures::seconds;
+use crate::cli::api_values::seconds;
 use crate::cli::remote::Remote;
 use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::{Failure, inputs, print, print_json, say};

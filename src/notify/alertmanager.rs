@@ -114,16 +114,17 @@ fn label_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::rules::ResolveReason;
 
     #[test]
     fn a_firing_ends_unless_it_is_repeated_and_a_resolve_when_it_did() {
         let until = Timestamp::from_millis(1_700_000_300_000);
-        let fired = alerts(&Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example")), until);
+        let fired =
+            alerts(&Message::of(&sample_alerts::row(TransitionKind::Fired), Some("https://spotter.example")), until);
         insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
         let resolved =
-            alerts(&Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None), until);
+            alerts(&Message::of(&sample_alerts::row(TransitionKind::Resolved(ResolveReason::Recovered)), None), until);
         assert_eq!(resolved[0]["labels"], fired[0]["labels"]);
         assert_eq!(resolved[0]["startsAt"], fired[0]["startsAt"]);
         assert_eq!(resolved[0]["endsAt"], "2023-11-14T23:16:20Z");
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_values_of_labels_and_no_more() {
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let posted = alerts(&Message::of(&row, None), Timestamp::from_millis(1_700_000_300_000));
             let posted: Value = serde_json::from_str(&posted.to_string()).unwrap();
             assert_eq!(posted.as_array().map(Vec::len), Some(1));

@@ -211,14 +211,14 @@ pub(super) fn head(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::rules::AlertState;
     use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn a_firing_shows_subject_start_and_severity() {
-        let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example/"));
+        let message = Message::of(&sample_alerts::row(TransitionKind::Fired), Some("https://spotter.example/"));
         assert_eq!(message.subject, "[FIRING] ShareWaitsTooLong: queue prod-a, share research");
         insta::assert_snapshot!(message.text, @r"
         ShareWaitsTooLong is firing (severity page)
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_resolve_shows_time_reason_and_both_values() {
-        let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
+        let message = Message::of(&sample_alerts::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
         assert_eq!(message.subject, "[RESOLVED] ShareWaitsTooLong: queue prod-a, share research");
         insta::assert_snapshot!(message.text, @r"
         ShareWaitsTooLong has ended (severity page)
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn several_alerts_are_listed_one_by_one_those_that_fire_first() {
         let of = |share: &str, kind| {
-            let mut row = sample::row(kind);
+            let mut row = sample_alerts::row(kind);
             let alert = &mut row.transition.alert;
             alert.by.insert("share".to_owned(), share.to_owned());
             alert.id = trainspotter_core::rules::AlertId::of(&alert.rule, &alert.by);
@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn the_console_is_that_of_the_queues_region_and_partition() {
         let console = |arn: &str| {
-            let mut row = sample::row(TransitionKind::Fired);
+            let mut row = sample_alerts::row(TransitionKind::Fired);
             row.transition.alert.queue_arn = Some(arn.to_owned());
             Message::of(&row, None).console()
         };
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn hostile_names_neither_move_a_cursor_nor_forge_a_line() {
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let mut other = row.clone();
             other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
             let several = OutboxRow { together: vec![other], ..row.clone() };
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn the_jobs_that_matter_are_listed_for_every_receiver_while_the_alert_fires() {
         let jobs = "pretrain-7 of ada, 6h 10m\nsweep-3 of bob, 2h\nprobe of nobody, 40m";
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.annotations.insert("jobs".to_owned(), jobs.to_owned());
         let listed = "Jobs:          pretrain-7 of ada, 6h 10m\n               sweep-3 of bob, 2h\n";
         let text = Message::of(&row, None).text;
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn links_keep_the_path_of_the_services_address_and_name_the_job() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         let alert = &mut row.transition.alert;
         alert.annotations.remove("runbook_url");
         alert.annotations.insert("runbook".to_owned(), "docs/runbooks/LongWait.md".to_owned());
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn no_ending_is_called_recovered_but_recovery() {
-        let mut row = sample::row(TransitionKind::Resolved(ResolveReason::NoData));
+        let mut row = sample_alerts::row(TransitionKind::Resolved(ResolveReason::NoData));
         row.transition.alert.value = None;
         let text = Message::of(&row, None).text;
         assert!(text.contains("there is no more data"), "{text}");
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_subject_is_one_short_line_of_ascii_whatever_the_labels_hold() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.by.insert("share".to_owned(), format!("zürich\n\u{7}\u{1F600}{}", "x".repeat(300)));
         let subject = Message::of(&row, None).subject;
         assert!(subject.starts_with("[FIRING] ShareWaitsTooLong: queue prod-a, share z?rich  ?xxx"), "{subject}");
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn an_alert_without_annotations_or_labels_still_reads_well() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         let alert = &mut row.transition.alert;
         alert.annotations.clear();
         alert.by.clear();

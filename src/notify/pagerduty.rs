@@ -161,16 +161,17 @@ fn severity(ours: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn a_firing_triggers_and_its_resolve_ends_the_same_incident() {
         let url = Some("https://spotter.example");
-        let fired = event(&Message::of(&sample::row(TransitionKind::Fired), url));
+        let fired = event(&Message::of(&sample_alerts::row(TransitionKind::Fired), url));
         insta::assert_snapshot!(serde_json::to_string_pretty(&fired).unwrap());
-        let resolved = event(&Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), url));
+        let resolved =
+            event(&Message::of(&sample_alerts::row(TransitionKind::Resolved(ResolveReason::Recovered)), url));
         assert_eq!(resolved["event_action"], "resolve");
         assert_eq!(resolved["dedup_key"], fired["dedup_key"]);
     }
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn hostile_names_are_data_of_an_event_that_pagerduty_takes() {
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let event = event(&Message::of(&row, Some("https://spotter.example")));
             let payload = &event["payload"];
             let summary = payload["summary"].as_str().unwrap();
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_event_stays_within_pagerdutys_limits() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.annotations.insert("summary".to_owned(), "ü".repeat(600_000));
         let event = event(&Message::of(&row, None));
         let summary = event["payload"]["summary"].as_str().unwrap();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use crate::config::Channel;
     use crate::config::Escalation;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::model::Matchers;
     use trainspotter_core::rules::AlertId;
     use trainspotter_core::rules::TransitionKind;
@@ -78,7 +78,7 @@ mod tests {
     }
 
     fn alert(pairs: &[(&str, &str)]) -> Alert {
-        let mut alert = sample::row(TransitionKind::Fired).transition.alert;
+        let mut alert = sample_alerts::row(TransitionKind::Fired).transition.alert;
         alert.labels = labels(pairs);
         alert.id = AlertId::of("any", &alert.labels);
         alert

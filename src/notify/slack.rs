@@ -249,21 +249,21 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::rules::ResolveReason;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn blocks_have_the_explanation_and_links() {
-        let message = Message::of(&sample::row(TransitionKind::Fired), Some("https://spotter.example"));
+        let message = Message::of(&sample_alerts::row(TransitionKind::Fired), Some("https://spotter.example"));
         insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
-        let message = Message::of(&sample::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
+        let message = Message::of(&sample_alerts::row(TransitionKind::Resolved(ResolveReason::Recovered)), None);
         insta::assert_snapshot!(serde_json::to_string_pretty(&body(&message, &BTreeMap::new())).unwrap());
     }
 
     #[test]
     fn labels_cannot_mention_anyone_nor_exceed_slacks_limits() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.by.insert("share".to_owned(), format!("<!channel> {}", "&".repeat(9_000)));
         let body = body(&Message::of(&row, None), &BTreeMap::new());
         let blocks = body["blocks"].as_array().unwrap();
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn hostile_names_cause_no_mentions_and_keep_slacks_limits() {
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let message = Message::of(&row, Some("https://spotter.example"));
             let body = body(&message, &BTreeMap::new());
             let blocks = body["blocks"].as_array().unwrap();
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn severities_look_different_and_the_preview_names_the_subject() {
         let of = |severity: &str, kind| {
-            let mut row = sample::row(kind);
+            let mut row = sample_alerts::row(kind);
             row.transition.alert.labels.insert("severity".to_owned(), severity.to_owned());
             body(&Message::of(&row, None), &BTreeMap::new())
         };
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_label_is_shown_in_full_whatever_its_length_and_script() {
         let share = format!("zürich-{}", "x".repeat(400));
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.by.insert("share".to_owned(), share.clone());
         let body = body(&Message::of(&row, None), &BTreeMap::new());
         let header = body["blocks"][0]["text"]["text"].as_str().unwrap();
@@ -335,7 +335,7 @@ mod tests {
     fn the_owner_of_an_alert_is_mentioned_by_id() {
         let owners = BTreeMap::from([("ada".to_owned(), "U012AB3CD".to_owned())]);
         let check = |owner: &str, mentioned: bool| {
-            let mut row = sample::row(TransitionKind::Fired);
+            let mut row = sample_alerts::row(TransitionKind::Fired);
             row.transition.alert.labels.insert("owner".to_owned(), owner.to_owned());
             let body = body(&Message::of(&row, None), &owners);
             let text = body["blocks"][2]["text"]["text"].as_str().unwrap();

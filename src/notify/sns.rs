@@ -220,12 +220,12 @@ fn size(attributes: &BTreeMap<&'static str, String>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use trainspotter_core::rules::TransitionKind;
 
     #[test]
     fn attributes_are_what_filter_policies_need() {
-        let published = publication(&Message::of(&sample::row(TransitionKind::Fired), None));
+        let published = publication(&Message::of(&sample_alerts::row(TransitionKind::Fired), None));
         let attributes: Vec<_> = published.attributes.iter().map(|(name, value)| (*name, value.as_str())).collect();
         assert_eq!(
             attributes,
@@ -237,17 +237,17 @@ mod tests {
                 ("state", "firing"),
             ]
         );
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.labels.insert("share".to_owned(), String::new());
         assert!(!publication(&Message::of(&row, None)).attributes.contains_key("share"));
     }
 
     #[test]
     fn what_several_alerts_differ_in_is_a_list_that_a_filter_policy_matches_by_any() {
-        let mut other = sample::row(TransitionKind::Fired);
+        let mut other = sample_alerts::row(TransitionKind::Fired);
         other.transition.alert.id = trainspotter_core::rules::AlertId::of("other", &BTreeMap::new());
         other.transition.alert.labels.insert("share".to_owned(), "vision".to_owned());
-        let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
+        let row = crate::notify::OutboxRow { together: vec![other], ..sample_alerts::row(TransitionKind::Fired) };
         let published = publication(&Message::of_group(&row, None, Some(&[])));
         assert_eq!(published.attributes["share"], r#"["research","vision"]"#);
         assert_eq!(published.attributes["severity"], "page");
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_at_a_character_and_marked() {
-        let mut row = sample::row(TransitionKind::Fired);
+        let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.annotations.insert("description".to_owned(), "ü".repeat(200_000));
         row.transition.alert.labels.insert("queue".to_owned(), "ü".repeat(2_000));
         let published = publication(&Message::of(&row, None));
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn people_get_text_and_programs_get_json() {
-        let message = Message::of(&sample::row(TransitionKind::Fired), None);
+        let message = Message::of(&sample_alerts::row(TransitionKind::Fired), None);
         let published = publication(&message);
         assert_eq!(published.structure, Some("json"));
         let texts: BTreeMap<String, String> = serde_json::from_str(&published.text).unwrap();
@@ -287,7 +287,7 @@ mod tests {
         let is_taken = |letter: char| {
             matches!(letter, '\t' | '\n' | '\r') || letter >= ' ' && !matches!(letter, '\u{fffe}' | '\u{ffff}')
         };
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let message = Message::of(&row, Some("https://spotter.example"));
             assert!(
                 message.subject.chars().all(|letter| (' '..='~').contains(&letter)),
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn what_just_fits_is_not_cut() {
-        let mut message = Message::of(&sample::row(TransitionKind::Fired), None);
+        let mut message = Message::of(&sample_alerts::row(TransitionKind::Fired), None);
         let room = MAX_BYTES - size(&publication(&message).attributes);
         message.text = "x".repeat(room);
         let published = publication(&message);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::append::within;
 use crate::replication::object_names;
+use crate::replication::time_limit::within;
 
 /// Snapshots that could not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,10 +19,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::objects::Created;
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::Standing;
-use crate::replication::append::Fate;
-use crate::replication::append::append;
-use crate::replication::append::within;
+use crate::replication::ReplicaStatus;
+use crate::replication::append_record::Fate;
+use crate::replication::append_record::append;
 use crate::replication::blocking::Blocking;
 use crate::replication::damaged_copies::DamagedCopies;
 use crate::replication::lease::Lease;
@@ -34,6 +33,7 @@ use crate::replication::record::Header;
 use crate::replication::record::Purpose;
 use crate::replication::record::Record;
 use crate::replication::restore::Folder;
+use crate::replication::time_limit::within;
 use crate::store::Call;
 use crate::store::Changes;
 use crate::store::Fence;
@@ -118,7 +118,7 @@ pub(super) struct Replica<S> {
     /// While the bucket fails: whether it returns errors, to everybody.
     goes_on: bool,
     fence: Fence,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<ReplicaStatus>,
     /// The state file, if there is one: snapshots are made of it beside the store.
     file: Option<PathBuf>,
     blocking: Blocking,
@@ -157,11 +157,11 @@ pub(super) struct Beginning<S> {
 }
 
 impl<S: Storage + 'static> Replica<S> {
-    pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<Standing>) {
+    pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<ReplicaStatus>) {
         let Beginning { store, storage, identity, clock, began, lease, position, last, .. } = beginning;
         let Beginning { fence, file, blocking, newest_copy, damaged, .. } = beginning;
         let is_assigned = Arc::new(AtomicBool::new(true));
-        let standing = Standing {
+        let standing = ReplicaStatus {
             role: Role::Following,
             term: 0,
             own: identity.writer.clone(),
@@ -281,7 +281,7 @@ impl<S: Storage + 'static> Replica<S> {
     fn show(&mut self) {
         self.fence.open_until(if self.retired { None } else { self.lease.may_send_until() });
         let leader = self.last.as_ref().filter(|last| last.purpose != Purpose::HandOver);
-        let standing = Standing {
+        let standing = ReplicaStatus {
             role: self.lease.role(),
             term: self.term,
             own: self.identity.writer.clone(),

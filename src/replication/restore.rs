@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::append::within;
 use crate::replication::damaged_copies::DamagedCopies;
 use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::snapshot;
+use crate::replication::time_limit::within;
 use crate::store::Position;
 use crate::store::Store;
 use crate::store::StoreError;
@@ -91,7 +91,7 @@ pub(super) async fn restore<S: Storage>(
         }
         let name = object_names::snapshot(*number, digest);
         let Some(bytes) = within(patience * snapshot::LARGE, storage.get(&name)).await? else { continue };
-        match take_in(store, &name, (*number, digest), &bytes) {
+        match apply(store, &name, (*number, digest), &bytes) {
             Ok(()) => {
                 let position = position(*number, digest);
                 store.write_position(&position).map_err(LogError::store)?;
@@ -166,7 +166,7 @@ async fn goes_on<S: Storage>(storage: &S, number: u64, digest: &str, patience: D
 }
 
 /// Replaces the store by a snapshot of this record.
-fn take_in(store: &mut Store, name: &str, of: (u64, &str), bytes: &[u8]) -> Result<(), LogError> {
+fn apply(store: &mut Store, name: &str, of: (u64, &str), bytes: &[u8]) -> Result<(), LogError> {
     let folder = Folder::new()?;
     let copy = folder.copy();
     snapshot::unsqueeze(name, bytes, &copy)?;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::objects::{Storage, StorageError};
-use crate::replication::Standing;
+use crate::replication::ReplicaStatus;
 use crate::replication::lease::{Role, Terms};
 use assignment::{Able, Leaders, assign};
 use members::Members;
@@ -51,7 +51,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shard {
     start: u64,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<ReplicaStatus>,
     is_assigned: Arc<AtomicBool>,
     /// Cancelled when this replica leads it and should no longer.
     gives_up: CancellationToken,
@@ -101,7 +101,7 @@ impl Sharing {
     pub fn join(
         &self,
         target: &str,
-        standing: watch::Receiver<Standing>,
+        standing: watch::Receiver<ReplicaStatus>,
         is_assigned: Arc<AtomicBool>,
     ) -> SharedTarget {
         is_assigned.store(!self.is_shared(), Ordering::SeqCst);

@@ -15,9 +15,9 @@ use sha2::Sha256;
 use crate::objects::MAX_OBJECT_BYTES;
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::append::within;
 use crate::replication::object_names;
 use crate::replication::record::hex;
+use crate::replication::time_limit::within;
 use crate::store::Store;
 use crate::store::StoreError;
 

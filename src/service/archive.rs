@@ -123,7 +123,7 @@ impl ArchiveRows {
     }
 
     /// Adds the rows of a tick.
-    pub(super) fn take_in(&mut self, now: Timestamp, output: &mut Output, frame: &Frame) {
+    pub(super) fn add_rows(&mut self, now: Timestamp, output: &mut Output, frame: &Frame) {
         let ended = std::mem::take(&mut output.ended);
         if !self.is_on {
             return;

@@ -18,7 +18,7 @@ pub(super) struct ClockWatch {
 impl ClockWatch {
     /// Logs changes of the clock comparison. Returns the correction in seconds since the last call, if it is
     /// significant.
-    pub(super) fn take_in(&mut self, comparison: Comparison) -> Option<f64> {
+    pub(super) fn report_changes(&mut self, comparison: Comparison) -> Option<f64> {
         let Comparison { skew_seconds, correction_seconds, speed, .. } = comparison;
         if speed.is_some() && self.speed.is_none() {
             self.speed = speed;
@@ -66,7 +66,7 @@ mod tests {
     fn a_correction_is_seen_once_and_a_skew_is_reported_when_it_changes() {
         let mut watch = ClockWatch::default();
         let mut seen = |skew: f64| {
-            let corrected = watch.take_in(compared(skew, None));
+            let corrected = watch.report_changes(compared(skew, None));
             (corrected, watch.reported)
         };
         assert_eq!(seen(0.0), (None, None));
@@ -84,10 +84,10 @@ mod tests {
     #[test]
     fn a_clock_of_another_speed_is_a_problem_as_long_as_it_is_one() {
         let mut watch = ClockWatch::default();
-        watch.take_in(compared(0.0, Some(599.96)));
+        watch.report_changes(compared(0.0, Some(599.96)));
         let problem = watch.problem().unwrap();
         assert!(problem.contains("runs 600 times as fast") && problem.contains("--speed 1"), "{problem}");
-        watch.take_in(compared(0.0, None));
+        watch.report_changes(compared(0.0, None));
         assert_eq!(watch.problem(), None);
     }
 }

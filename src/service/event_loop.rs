@@ -16,10 +16,11 @@ use crate::notify::Notifiers;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::notify::telemetry;
 use crate::publish::{Report, SinkError};
-use crate::replication::Standing;
+use crate::replication::ReplicaStatus;
 use crate::replication::sharing::Sharing;
 use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
+use crate::service::duplicate_targets::DuplicateTargets;
 use crate::service::forecasting::Forecasting;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
@@ -29,7 +30,6 @@ use crate::service::process_limits::TargetLimits;
 use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
 use crate::service::rule_reload::RulesUpdate;
-use crate::service::same_place::SamePlace;
 use crate::service::source_log::SourceLog;
 use crate::service::state_files;
 use crate::service::state_trouble::StateTrouble;
@@ -78,13 +78,13 @@ pub(super) struct EventLoop {
     /// How targets are shared among replicas, if there are several.
     pub(super) sharing: Sharing,
     /// Detects that another target has the same account and region.
-    pub(super) same_place: SamePlace,
+    pub(super) same_place: DuplicateTargets,
     /// Log span of the target.
     pub(super) span: Span,
     /// Name, region and account of the target.
     pub(super) place: Place,
     /// Replication status, if there are replicas.
-    pub(super) standing: Option<watch::Receiver<Standing>>,
+    pub(super) standing: Option<watch::Receiver<ReplicaStatus>>,
     /// Where the current state is offered for forecasting.
     pub(super) forecasting: Forecasting,
     pub(super) limits: TargetLimits,
@@ -179,7 +179,7 @@ impl EventLoop {
             InternalEvent::Published(report) => self.count_published(&report),
             InternalEvent::RulesChanged(news) => self.change_rules(news),
             InternalEvent::JobsQueried(query) => job_queries::answer(&mut self.engine, query, self.clock.now()),
-            InternalEvent::Forecast(forecast) => self.engine.take_forecast(&forecast.world, &forecast.starts),
+            InternalEvent::Forecast(forecast) => self.engine.take_forecast(&forecast.initial, &forecast.starts),
         }
         Handled::Other
     }
@@ -231,7 +231,7 @@ impl EventLoop {
     /// correct time.
     async fn compare_clock(&mut self) {
         let Some(comparison) = self.clock.comparison() else { return };
-        let corrected = self.memory.clock.take_in(comparison);
+        let corrected = self.memory.clock.report_changes(comparison);
         self.memory.problems.set_clock(self.memory.clock.problem());
         self.show_problems();
         if let Some(seconds) = corrected {
@@ -335,7 +335,7 @@ impl EventLoop {
         self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
         self.memory.uncommitted_events.extend(output.events.iter().cloned());
         self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
-        self.archive.take_in(now, output, frame);
+        self.archive.add_rows(now, output, frame);
         self.memory.uncommitted_forecast.add(std::mem::take(&mut output.forecast));
         // Reminders are not carried over: the next tick creates them again.
         let mut outbox = self.memory.uncommitted.clone();

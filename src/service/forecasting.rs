@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::Engine;
-use trainspotter_core::forecast::{self, RUNS, Starts, World};
+use trainspotter_core::forecast::{self, InitialState, RUNS, Starts};
 use trainspotter_core::model::Timestamp;
 
 /// Interval after which a forecast is repeated even without changes: running jobs have progressed.
@@ -18,7 +18,7 @@ const MAX_FORECAST_AGE: Duration = Duration::from_secs(900);
 /// Forecast start times of the waiting jobs.
 #[derive(Debug)]
 pub(super) struct Forecast {
-    pub(super) world: World,
+    pub(super) initial: InitialState,
     pub(super) starts: Starts,
 }
 
@@ -47,11 +47,11 @@ impl ForecastScheduler {
 /// Where the event loop offers the current state for a forecast.
 #[derive(Debug)]
 pub(super) struct Forecasting {
-    worlds: mpsc::Sender<(World, OwnedSemaphorePermit)>,
+    initial_states: mpsc::Sender<(InitialState, OwnedSemaphorePermit)>,
     turns: ForecastScheduler,
-    /// Whether the next world is accepted: the previous forecast is finished, and the thread has paused.
+    /// Whether the next initial state is accepted: the previous forecast is finished, and the thread has paused.
     is_ready: Arc<AtomicBool>,
-    /// Change count and time of the last forecast world.
+    /// Change count and time of the last initial state.
     latest: Option<(u64, Timestamp)>,
     is_off: bool,
 }
@@ -59,7 +59,7 @@ pub(super) struct Forecasting {
 /// The task that runs forecasts.
 #[derive(Debug)]
 pub(super) struct Forecasts {
-    worlds: mpsc::Receiver<(World, OwnedSemaphorePermit)>,
+    initial_states: mpsc::Receiver<(InitialState, OwnedSemaphorePermit)>,
     turns: ForecastScheduler,
     is_ready: Arc<AtomicBool>,
     results: mpsc::Sender<Box<Forecast>>,
@@ -76,11 +76,11 @@ impl Forecasting {
         turns: ForecastScheduler,
         clock: Clock,
     ) -> (Self, Forecasts) {
-        let (worlds, inbox) = mpsc::channel(1);
+        let (initial_states, inbox) = mpsc::channel(1);
         let is_ready = Arc::new(AtomicBool::new(true));
         let (of_task, ready) = (turns.clone(), Arc::clone(&is_ready));
-        let forecasts = Forecasts { worlds: inbox, turns: of_task, is_ready: ready, results, cpu_share, clock };
-        (Self { worlds, turns, is_ready, latest: None, is_off: cpu_share <= 0.0 }, forecasts)
+        let forecasts = Forecasts { initial_states: inbox, turns: of_task, is_ready: ready, results, cpu_share, clock };
+        (Self { initial_states, turns, is_ready, latest: None, is_off: cpu_share <= 0.0 }, forecasts)
     }
 
     /// Offers the current state for a forecast, if it has changed or the last forecast is old, and the task is ready.
@@ -90,11 +90,11 @@ impl Forecasting {
         if self.is_off || !is_new || !self.is_ready.load(Ordering::Acquire) {
             return;
         }
-        // Another target's forecast is running; the next tick will offer a newer world.
+        // Another target's forecast is running; the next tick will offer a newer initial state.
         let Ok(turn) = Arc::clone(&self.turns.turn).try_acquire_owned() else { return };
-        let Some(world) = engine.forecast_world(now, None) else { return };
+        let Some(initial) = engine.forecast_state(now, None) else { return };
         self.is_ready.store(false, Ordering::Release);
-        if self.worlds.try_send((world, turn)).is_ok() {
+        if self.initial_states.try_send((initial, turn)).is_ok() {
             self.latest = Some((changes, now));
         }
     }
@@ -110,11 +110,11 @@ impl Forecasts {
     }
 
     async fn make(&mut self) {
-        while let Some((world, turn)) = self.worlds.recv().await {
+        while let Some((initial, turn)) = self.initial_states.recv().await {
             let began = self.clock.mark();
             let running = tokio::task::spawn_blocking(move || {
-                let starts = forecast::run(&world, RUNS);
-                Box::new(Forecast { world, starts })
+                let starts = forecast::run(&initial, RUNS);
+                Box::new(Forecast { initial, starts })
             });
             let ran = running.await;
             drop(turn);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::service::blocking;
-use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::service::shared_by_targets::{RulesNow, Shared};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};

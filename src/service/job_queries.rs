@@ -13,8 +13,8 @@ use trainspotter_core::model::Timestamp;
 /// Answers a query. The answer is dropped if the client is gone.
 pub(super) fn answer(engine: &mut Engine, query: JobQuery, now: Timestamp) {
     if let JobQuery::Present { asked, reply } = query {
-        let world = engine.check_asked(&asked).map(|()| engine.forecast_world(now, Some(&asked)).map(Box::new));
-        let _ = reply.send(world);
+        let state = engine.check_asked(&asked).map(|()| engine.forecast_state(now, Some(&asked)).map(Box::new));
+        let _ = reply.send(state);
     } else if let JobQuery::LimitHit { limit, times } = query {
         engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
     } else {
@@ -26,8 +26,8 @@ fn answer_of_ledger(engine: &Engine, query: JobQuery, now: Timestamp) {
     let ledger = engine.ledger();
     match query {
         JobQuery::Present { .. } | JobQuery::LimitHit { .. } => {}
-        JobQuery::Outlook { world, starts, reply } => {
-            let _ = reply.send(engine.outlook_of_asked(&world, &starts));
+        JobQuery::Outlook { initial, starts, reply } => {
+            let _ = reply.send(engine.outlook_of_asked(&initial, &starts));
         }
         JobQuery::One { words, reply } => {
             let meant = ledger.meant(&words, MAX_JOB_MATCHES + 1);

@@ -54,7 +54,7 @@ struct Problems {
 
 impl Problems {
     /// Applies all observations to the engine, and collects errors.
-    async fn take_in(&mut self, mut observed: mpsc::Receiver<Vec<Observation>>, engine: &mut Engine) {
+    async fn observe(&mut self, mut observed: mpsc::Receiver<Vec<Observation>>, engine: &mut Engine) {
         while let Some(observations) = observed.recv().await {
             for one in &observations {
                 if let Observation::Failed { error, .. } = one {
@@ -89,7 +89,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<LiveCheck, LiveCheckE
         poller.reconcile(&questions, &out).await;
         drop(out);
     };
-    tokio::join!(polling, problems.take_in(observed, &mut engine));
+    tokio::join!(polling, problems.observe(observed, &mut engine));
     // Jobs outside the queues are complete once all training jobs are described.
     for _ in 0..MAX_ROUNDS {
         let outside = engine.questions(clock.now()).outside;
@@ -102,7 +102,7 @@ pub async fn look(config: &Config, clock: Clock) -> Result<LiveCheck, LiveCheckE
             poller.answer(&questions, clock.now() + ROUND_TIMEOUT, &out).await;
             drop(out);
         };
-        tokio::join!(answering, problems.take_in(observed, &mut engine));
+        tokio::join!(answering, problems.observe(observed, &mut engine));
     }
     let problems: Vec<String> = problems.failed.into_iter().chain(problems.no_queues).collect();
     if !problems.is_empty() {

@@ -3,13 +3,13 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::replication::Standing;
+use crate::replication::ReplicaStatus;
 use crate::replication::lease::Role;
 use crate::replication::sharing::replica_of;
 use crate::web::{ReplicaView, Snapshot};
 
 /// Converts the status of a replica to its API form.
-pub(super) fn of(standing: &Standing) -> ReplicaView {
+pub(super) fn of(standing: &ReplicaStatus) -> ReplicaView {
     ReplicaView {
         leads: standing.role == Role::Leading,
         replica: replica_of(&standing.own).to_owned(),
@@ -26,12 +26,12 @@ pub(super) fn of(standing: &Standing) -> ReplicaView {
 /// Keeps the replication status of a leader's snapshot current between ticks, until `stop`. A poll of a leader without a network takes
 /// minutes; meanwhile another replica may lead.
 pub(super) async fn follow(
-    mut standing: watch::Receiver<Standing>,
+    mut standing: watch::Receiver<ReplicaStatus>,
     snapshot: watch::Sender<Snapshot>,
     stop: CancellationToken,
 ) {
     let following = async {
-        let parts = |standing: &Standing| (standing.role, standing.trouble.clone(), standing.is_ahead);
+        let parts = |standing: &ReplicaStatus| (standing.role, standing.trouble.clone(), standing.is_ahead);
         let mut shown = parts(&standing.borrow_and_update());
         while standing.changed().await.is_ok() {
             let now = standing.borrow_and_update().clone();
@@ -56,7 +56,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_shows_between_two_ticks_that_it_has_lost_the_log() {
-        let leading = Standing {
+        let leading = ReplicaStatus {
             role: Role::Leading,
             term: 1,
             own: "one-1".to_owned(),
@@ -73,8 +73,8 @@ mod tests {
         let stop = CancellationToken::new();
         let following = tokio::spawn(follow(follows, snapshot, stop.clone()));
         tokio::task::yield_now().await;
-        let cut_off = Standing { trouble: Some("no response within 5s".to_owned()), ..leading.clone() };
-        for status in [cut_off, Standing { role: Role::Following, ..leading }] {
+        let cut_off = ReplicaStatus { trouble: Some("no response within 5s".to_owned()), ..leading.clone() };
+        for status in [cut_off, ReplicaStatus { role: Role::Following, ..leading }] {
             standing.send_replace(status.clone());
             shown.changed().await.unwrap();
             assert_eq!(shown.borrow_and_update().replica, Some(of(&status)));

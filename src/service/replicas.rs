@@ -19,7 +19,7 @@ use crate::service::inbox::Inbox;
 use crate::service::operations::OperatorActions;
 use crate::service::shared_by_targets::Shared;
 use crate::service::target_service::{self, TargetService, Term};
-use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, following, history, replica_view};
+use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, follower_view, history, replica_view};
 use crate::store::{StoreError, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
@@ -309,7 +309,7 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
         history::answer(history::History::of(shared, config, latest), questions, stop.clone()),
-        following::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
+        follower_view::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }
 
@@ -327,7 +327,7 @@ async fn show(
         let now = standing.borrow_and_update().clone();
         if shown != Some(now.number)
             && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
-            && let Ok(frame) = following::latest(file.to_owned()).await
+            && let Ok(frame) = follower_view::latest(file.to_owned()).await
         {
             shown = Some(now.number);
             let frame = frame.map(|frame| in_place(frame, &place));

@@ -12,7 +12,7 @@ use crate::notify::{Digest, Notifiers, notification};
 use crate::report::{Report, summary, text_within};
 use crate::service::COUNTED_UNTIL;
 use crate::service::operations::Operations;
-use crate::service::report::{ReportError, Sources, objectives, report};
+use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::service::shared_by_targets::Shared;
 use crate::store::StoreHandle;
 use trainspotter_clock::Clock;

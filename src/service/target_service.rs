@@ -16,13 +16,13 @@ use crate::notify::{ATTEMPT_TIMEOUT, Integration, Notifier};
 use crate::publish::{Publisher, Report};
 use crate::replication::Replicas;
 use crate::replication::lease::Terms;
+use crate::service::duplicate_targets::DuplicateTargets;
 use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
 use crate::service::inbox::{Inbox, PollerMessage};
 use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
-use crate::service::same_place::SamePlace;
 use crate::service::scheduled_reports::Digests;
 use crate::service::shared_by_targets::Shared;
 use crate::service::source_log::{SourceLog, Started};
@@ -112,7 +112,8 @@ impl TargetService {
         let clients = connect(&target, &config, clock).await?;
         let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
-        let same_place = SamePlace::new(&target, shared.targets.subscribe()).with_state_of(&watermarks, term.is_some());
+        let same_place =
+            DuplicateTargets::new(&target, shared.targets.subscribe()).with_state_of(&watermarks, term.is_some());
         let (senders, inbox) = Inbox::new();
         let ((past, queries), (frames, frames_inbox)) = (mpsc::channel(MAX_HISTORY_QUERIES), mpsc::channel(FRAMES));
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());

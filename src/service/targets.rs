@@ -72,7 +72,7 @@ async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: 
         return stop.cancelled().await;
     }
     let (news, mut inbox) = mpsc::channel::<RulesUpdate>(1);
-    let take_in = async {
+    let apply_changes = async {
         while let Some(found) = inbox.recv().await {
             now.send_modify(|now| match found {
                 Ok(rules) => *now = RulesNow { rules: rules.into(), mistakes: None },
@@ -80,7 +80,7 @@ async fn follow_rules(sources: RuleSources, now: watch::Sender<RulesNow>, stop: 
             });
         }
     };
-    tokio::join!(rule_reload::follow(sources, news, stop), take_in);
+    tokio::join!(rule_reload::follow(sources, news, stop), apply_changes);
 }
 
 /// Owns the tasks of all targets.

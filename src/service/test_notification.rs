@@ -8,7 +8,7 @@ use crate::notify::Deliver as _;
 use crate::notify::Failure;
 use crate::notify::OutboxRow;
 use crate::notify::message::Message;
-use crate::notify::sample::{Sample, Scene};
+use crate::notify::sample_alerts::{Sample, Scene};
 use crate::service::NoTarget;
 use crate::service::senders::{ReceiverError, integration};
 use trainspotter_clock::Clock;

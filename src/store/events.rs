@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use rusqlite::params;
 
 use crate::store::StoreError;
-use crate::store::rows;
-use crate::store::rows::Judged;
+use crate::store::unreadable_rows;
+use crate::store::unreadable_rows::Judged;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::Timestamp;
 
@@ -39,7 +39,7 @@ pub(super) fn add(transaction: &Connection, events: &[SavedEvent], at: Timestamp
 
 /// All events, in the order they were added.
 pub(super) fn load(connection: &Connection) -> Result<Judged<SavedEvent>, StoreError> {
-    rows::judge(connection, "event", "SELECT at, body, seq FROM event ORDER BY seq", |row| {
+    unreadable_rows::judge(connection, "event", "SELECT at, body, seq FROM event ORDER BY seq", |row| {
         Ok(SavedEvent { at: Timestamp::from_millis(row.get(0)?), body: row.get(1)? })
     })
 }

@@ -5,8 +5,8 @@ use rusqlite::Row;
 use rusqlite::params;
 
 use crate::store::StoreError;
-use crate::store::rows;
-use crate::store::rows::Judged;
+use crate::store::unreadable_rows;
+use crate::store::unreadable_rows::Judged;
 use trainspotter_core::jobs::is_readable;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
@@ -38,7 +38,7 @@ pub(super) fn page(
 
 /// The unreadable jobs.
 pub(super) fn bad(connection: &Connection) -> Result<Judged<()>, StoreError> {
-    let mut judged = rows::judge(connection, "job", "SELECT id, body FROM job", |row| {
+    let mut judged = unreadable_rows::judge(connection, "job", "SELECT id, body FROM job", |row| {
         let job = job(row)?;
         if is_readable(&job) { Ok(()) } else { Err(StoreError::Value("it is not a job".to_owned())) }
     })?;
@@ -52,7 +52,7 @@ fn job(row: &Row<'_>) -> Result<SavedJob, StoreError> {
 
 /// All queues, by name.
 pub(super) fn load_queues(connection: &Connection) -> Result<Judged<SavedQueue>, StoreError> {
-    rows::judge(connection, "queue", "SELECT name, body FROM queue ORDER BY name", |row| {
+    unreadable_rows::judge(connection, "queue", "SELECT name, body FROM queue ORDER BY name", |row| {
         Ok(SavedQueue { name: row.get::<_, String>(0)?.into(), body: row.get(1)? })
     })
 }

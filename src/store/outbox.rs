@@ -20,8 +20,8 @@ use crate::store::BadRow;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::outbox_query;
-use crate::store::rows;
-use crate::store::rows::Judged;
+use crate::store::unreadable_rows;
+use crate::store::unreadable_rows::Judged;
 use trainspotter_core::model::Timestamp;
 
 /// Maximum pending notifications per receiver. Further ones become dead letters at once, and are counted.
@@ -101,7 +101,7 @@ impl Store {
     /// The file cannot be read.
     pub fn outbox_and_bad_rows(&self) -> Result<(Vec<OutboxRow>, Vec<BadRow>), StoreError> {
         let sql = format!("SELECT {COLUMNS}, seq FROM outbox ORDER BY seq");
-        let Judged { good, bad } = rows::judge(&self.connection, "outbox", &sql, read)?;
+        let Judged { good, bad } = unreadable_rows::judge(&self.connection, "outbox", &sql, read)?;
         Ok((good, bad))
     }
 
@@ -380,7 +380,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
 /// All rows of the outbox, checked for consistency: if columns contradict each other, the row is corrupt.
 pub(super) fn judged(connection: &Connection, now: Timestamp) -> Result<Judged<OutboxRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS}, seq, alert, episode, kind FROM outbox ORDER BY seq");
-    rows::judge(connection, "outbox", &sql, |found| {
+    unreadable_rows::judge(connection, "outbox", &sql, |found| {
         let row = read(found)?;
         let (alert, episode, kind): (String, i64, String) = (found.get(13)?, found.get(14)?, found.get(15)?);
         let wrong = |what: &str| Err(StoreError::Value(format!("its {what} changed after it was written")));

@@ -6,7 +6,7 @@ use crate::notify::OutboxRow;
 use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::outbox::{COLUMNS, read};
-use crate::store::rows;
+use crate::store::unreadable_rows;
 
 /// Filter of notifications. `None` means no restriction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Store {
             match read(row) {
                 Ok(row) => page.push(row),
                 Err(error @ StoreError::Value(_)) => {
-                    let id = rows::shown(row.get_ref(0)?);
+                    let id = unreadable_rows::shown(row.get_ref(0)?);
                     tracing::error!(
                         id,
                         %error,

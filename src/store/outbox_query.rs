@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::outbox::COLUMNS;
 use crate::store::outbox::read;
-use crate::store::rows;
+use crate::store::unreadable_rows;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
@@ -183,7 +183,7 @@ fn readable(row: &Row<'_>) -> Result<Option<OutboxRow>, StoreError> {
     match read(row) {
         Ok(row) => Ok(Some(row)),
         Err(error @ StoreError::Value(_)) => {
-            let id = rows::shown(row.get_ref(0)?);
+            let id = unreadable_rows::shown(row.get_ref(0)?);
             tracing::error!(
                 id,
                 %error,

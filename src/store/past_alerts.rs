@@ -142,7 +142,7 @@ fn readable<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
     use crate::store::{Commit, Store};
     use trainspotter_core::rules::{AlertState, ResolveReason};
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn happened(kind: TransitionKind, fired: i64, when: i64) -> Transition {
-        let mut transition = sample::row(kind).transition;
+        let mut transition = sample_alerts::row(kind).transition;
         transition.alert.state =
             AlertState::Firing { active_at: at(fired - 60), fired_at: at(fired), keep_since: None };
         Transition { at: at(when), ..transition }

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use rusqlite::params;
 
 use crate::store::StoreError;
-use crate::store::rows;
-use crate::store::rows::Judged;
+use crate::store::unreadable_rows;
+use crate::store::unreadable_rows::Judged;
 use trainspotter_core::model::SavedSeries;
 
 /// Replaces all series; `before` are the stored ones, or empty if unknown. If the same series come in the same
@@ -64,7 +64,7 @@ fn remove_all_but(transaction: &Connection, series: &[SavedSeries]) -> Result<()
 /// All series, by metric and labels.
 pub(super) fn load(connection: &Connection) -> Result<Judged<SavedSeries>, StoreError> {
     let sql = "SELECT metric, labels, value, buckets, sum, count FROM series ORDER BY metric, labels";
-    rows::judge(connection, "series", sql, |row| {
+    unreadable_rows::judge(connection, "series", sql, |row| {
         let (value, sum): (f64, f64) = (row.get(2)?, row.get(4)?);
         if !value.is_finite() || !sum.is_finite() {
             return Err(StoreError::Value("its value is not a number".to_owned()));

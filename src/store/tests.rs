@@ -5,7 +5,7 @@ use std::fs;
 mod trouble;
 
 use super::*;
-use crate::notify::sample;
+use crate::notify::sample_alerts;
 use trainspotter_core::rules::TransitionKind;
 
 fn now() -> Timestamp {
@@ -20,7 +20,7 @@ fn open(path: &Path) -> Store {
 
 /// A commit with something in every part.
 fn tick(value: f64) -> Commit {
-    let row = sample::row(TransitionKind::Fired);
+    let row = sample_alerts::row(TransitionKind::Fired);
     let series = SavedSeries {
         metric: "queue.wait".into(),
         labels: BTreeMap::from([("queue".to_owned(), "größe \"1\"".to_owned())]).into(),
@@ -280,7 +280,7 @@ fn while_the_file_cannot_be_written_the_store_continues_in_memory_and_returns_la
         let fired = tick(1.0).outbox.remove(0);
         break_file(&store, breaks);
         let at = now() + Duration::from_secs(30);
-        let resolved = sample::row(TransitionKind::Resolved(trainspotter_core::rules::ResolveReason::Recovered));
+        let resolved = sample_alerts::row(TransitionKind::Resolved(trainspotter_core::rules::ResolveReason::Recovered));
         // A large commit, since an existing page may have room for a small one.
         let many =
             (0..2_000).map(|index| SavedSeries { metric: format!("m{index:04}").into(), ..SavedSeries::default() });

@@ -17,8 +17,8 @@ use crate::web::alerts::AlertRow;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::history::{MAX_FRAMES, MAX_MOMENTS, moment};
 use crate::web::jobs::{JobQuery, ask as ask_engine};
-use crate::web::past::{PastQuery, ReadFrames, ask};
-use crate::web::query::{pairs, shown};
+use crate::web::past_queries::{PastQuery, ReadFrames, ask};
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;
@@ -265,7 +265,7 @@ pub(super) async fn past(
         match place.take(&key, &value) {
             None => {}
             Some(false) => continue,
-            Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
+            Some(true) => return Err(given_twice(&key)),
         }
         let place = match &*key {
             "from" => &mut read.from,
@@ -273,12 +273,11 @@ pub(super) async fn past(
             "queue" => &mut read.queue,
             "share" => &mut read.share,
             _ => {
-                let there_are = "there are account, region, from, to, queue and share";
-                return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                return Err(unknown_parameter(&key, "there are account, region, from, to, queue and share"));
             }
         };
         if place.replace(value.into_owned()).is_some() {
-            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            return Err(given_twice(&key));
         }
     }
     let now = pages.clock.now();
@@ -380,11 +379,11 @@ fn times(query: &str, now: Timestamp) -> Result<(Option<Timestamp>, Option<Times
             "from" => &mut from,
             "to" => &mut to,
             _ => {
-                return Err(ApiError::bad_request(format!("unknown parameter {}; there are from and to", shown(&key))));
+                return Err(unknown_parameter(&key, "there are from and to"));
             }
         };
         if place.replace(moment(&key, &value, now)?).is_some() {
-            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            return Err(given_twice(&key));
         }
     }
     Ok((from, to))

@@ -16,8 +16,8 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
-use crate::web::past::ReadFrames;
-use crate::web::query::{pairs, shown};
+use crate::web::past_queries::ReadFrames;
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
@@ -345,12 +345,14 @@ impl HistoryParameters {
                 "to" => &mut read.to,
                 "step" => &mut read.step,
                 _ => {
-                    let there_are = "there are metric, account, region, queue, share, stat, fold, from, to and step";
-                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                    return Err(unknown_parameter(
+                        &key,
+                        "there are metric, account, region, queue, share, stat, fold, from, to and step",
+                    ));
                 }
             };
             if place.replace(value.into_owned()).is_some() {
-                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                return Err(given_twice(&key));
             }
         }
         Ok(read)

@@ -20,11 +20,11 @@ use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use crate::web::job_context::JobWithContext;
 use crate::web::merged_jobs;
-use crate::web::query::{pairs, shown};
-use crate::web::start::StartView;
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
+use crate::web::start_estimate::StartView;
 use crate::web::targets::{PlaceFilter, ask_each};
-use crate::web::why::WhyView;
-use trainspotter_core::forecast::{Hypothetical, Outlook, Starts, World};
+use crate::web::wait_reason::WhyView;
+use trainspotter_core::forecast::{Hypothetical, InitialState, Outlook, Starts};
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Reason;
 use trainspotter_core::model::InstanceType;
@@ -89,18 +89,18 @@ pub enum JobQuery {
         /// Reply channel.
         reply: oneshot::Sender<Option<Box<JobWithContext>>>,
     },
-    /// The forecast world with a hypothetical job at the end of the queue. `None` while the state is unknown; an
+    /// The initial state of a forecast with a hypothetical job at the end of the queue. `None` while the state is unknown; an
     /// error says which queue or share does not exist.
     Present {
         /// The hypothetical job.
         asked: Box<Hypothetical>,
         /// Reply channel.
-        reply: oneshot::Sender<Result<Option<Box<World>>, String>>,
+        reply: oneshot::Sender<Result<Option<Box<InitialState>>, String>>,
     },
-    /// Estimated start of the last job of such a world.
+    /// Estimated start of the last job of such a state.
     Outlook {
-        /// The world.
-        world: Box<World>,
+        /// The state.
+        initial: Box<InitialState>,
         /// Simulated start times of its waiting jobs, by run.
         starts: Box<Starts>,
         /// Reply channel.
@@ -425,13 +425,14 @@ impl ListParameters {
                 "limit" => read.limit.replace(parse_limit(&value)?).is_some(),
                 "after" => read.after.replace(value.parse().map_err(|_| stale_cursor(&value))?).is_some(),
                 _ => {
-                    let there_are = "there are account, region, queue, share, state, id, name, owner, reason, type, sort, \
-                                     limit and after";
-                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                    return Err(unknown_parameter(
+                        &key,
+                        "there are account, region, queue, share, state, id, name, owner, reason, type, sort, limit and after",
+                    ));
                 }
             };
             if twice {
-                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                return Err(given_twice(&key));
             }
         }
         Ok(read)

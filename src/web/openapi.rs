@@ -13,7 +13,7 @@ use crate::web::Pages;
 use crate::web::access;
 use crate::web::alert_detail;
 use crate::web::alerts;
-use crate::web::figures;
+use crate::web::frame_tables;
 use crate::web::history;
 use crate::web::job_context;
 use crate::web::jobs;
@@ -23,8 +23,8 @@ use crate::web::report;
 use crate::web::service_figures;
 use crate::web::silences;
 use crate::web::test_notifications;
+use crate::web::unsubmitted_jobs;
 use crate::web::what_if;
-use crate::web::when;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -48,17 +48,17 @@ struct About;
 /// Every route except the static files.
 pub(super) fn routes() -> OpenApiRouter<Pages> {
     OpenApiRouter::with_openapi(About::openapi())
-        .routes(routes!(figures::queues))
-        .routes(routes!(figures::shares))
-        .routes(routes!(figures::loans))
-        .routes(routes!(figures::fair_shares))
-        .routes(routes!(figures::reserved))
-        .routes(routes!(figures::waits))
-        .routes(routes!(figures::estimates))
-        .routes(routes!(figures::reasons))
-        .routes(routes!(figures::waterfall))
-        .routes(routes!(figures::failures))
-        .routes(routes!(figures::setup))
+        .routes(routes!(frame_tables::queues))
+        .routes(routes!(frame_tables::shares))
+        .routes(routes!(frame_tables::loans))
+        .routes(routes!(frame_tables::fair_shares))
+        .routes(routes!(frame_tables::reserved))
+        .routes(routes!(frame_tables::waits))
+        .routes(routes!(frame_tables::estimates))
+        .routes(routes!(frame_tables::reasons))
+        .routes(routes!(frame_tables::waterfall))
+        .routes(routes!(frame_tables::failures))
+        .routes(routes!(frame_tables::setup))
         .routes(routes!(history::history))
         .routes(routes!(history::histories))
         .routes(routes!(report::report))
@@ -69,7 +69,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(jobs::jobs))
         .routes(routes!(jobs::job))
         .routes(routes!(job_context::context))
-        .routes(routes!(when::when))
+        .routes(routes!(unsubmitted_jobs::when))
         .routes(routes!(what_if::what_if))
         .routes(routes!(what_if::candidates))
         .routes(routes!(probes::tick))

@@ -12,7 +12,7 @@ use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::operations::{Body, Change, author};
-use crate::web::query::{pairs, shown};
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use trainspotter_core::model::Timestamp;
 
 /// Default page size.
@@ -176,12 +176,14 @@ fn parse(query: &str) -> Result<OutboxFilter, ApiError> {
                 read.after = Some(value.into_owned());
             }
             _ => {
-                let there_are = "there are account, region, receiver, state, id, alert, limit and after";
-                return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                return Err(unknown_parameter(
+                    &key,
+                    "there are account, region, receiver, state, id, alert, limit and after",
+                ));
             }
         }
         if seen.contains(&key) {
-            return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+            return Err(given_twice(&key));
         }
         seen.push(key);
     }

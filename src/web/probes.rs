@@ -77,7 +77,7 @@ pub(super) struct HealthBody {
     /// The service's version.
     #[schema(value_type = String)]
     version: &'static str,
-    /// Why the state file, or the log of the replicas, does not accept the state; null if it does.
+    /// Why the state file, or the log in object storage, does not accept the state; null if it does.
     store_error: Option<String>,
     /// Status of the replica that answers; null for a single service.
     replica: Option<ReplicaView>,
@@ -129,7 +129,7 @@ pub(super) struct TickBody {
     firing: BTreeMap<String, u64>,
     /// Problems with sources and the state file, one line each.
     problems: Vec<String>,
-    /// Why the state file, or the log of the replicas, does not accept the state; null if it does.
+    /// Why the state file, or the log in object storage, does not accept the state; null if it does.
     store_error: Option<String>,
     /// Number of watched accounts and regions.
     targets: usize,

@@ -21,6 +21,16 @@ pub(super) fn pairs(query: &str) -> Result<Vec<Pair<'_>>, ApiError> {
     }
 }
 
+/// The error of a parameter that occurs more than once.
+pub(super) fn given_twice(key: &str) -> ApiError {
+    ApiError::bad_request(format!("parameter {} is given twice", shown(key)))
+}
+
+/// The error of a parameter that an endpoint does not have; `known` says which it has.
+pub(super) fn unknown_parameter(key: &str, known: &str) -> ApiError {
+    ApiError::bad_request(format!("unknown parameter {}; {known}", shown(key)))
+}
+
 /// Quotes a foreign text, shortened if long.
 pub(super) fn shown(text: &str) -> String {
     match text.char_indices().nth(MAX_SHOWN) {

@@ -10,8 +10,8 @@ use utoipa::IntoParams;
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::history::moment;
-use crate::web::past::{PastQuery, ask};
-use crate::web::query::{pairs, shown};
+use crate::web::past_queries::{PastQuery, ask};
+use crate::web::query::{given_twice, pairs, unknown_parameter};
 
 /// Default period.
 const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);
@@ -80,12 +80,11 @@ fn parse(query: &str) -> Result<ReportParameters, ApiError> {
             "to" => &mut read.to,
             "by" => &mut read.by,
             _ => {
-                let message = format!("unknown parameter {}; there are from, to and by", shown(&key));
-                return Err(ApiError::bad_request(message));
+                return Err(unknown_parameter(&key, "there are from, to and by"));
             }
         };
         if field.replace(value.into_owned()).is_some() {
-            return Err(ApiError::bad_request(format!("parameter {} is given twice", shown(&key))));
+            return Err(given_twice(&key));
         }
     }
     Ok(read)

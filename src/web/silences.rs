@@ -14,7 +14,7 @@ use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::operations::{Body, author};
-use crate::web::query::{pairs, shown};
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use trainspotter_core::model::{Matchers, Timestamp};
 
 /// Maximum length of a silence.
@@ -124,10 +124,10 @@ impl SilenceParameters {
                         shown(&value)
                     )));
                 }
-                _ => return Err(ApiError::bad_request(format!("unknown parameter {}; there is state", shown(&key)))),
+                _ => return Err(unknown_parameter(&key, "there is state")),
             };
             if read.state.replace(state).is_some() {
-                return Err(ApiError::bad_request("parameter \"state\" is given twice"));
+                return Err(given_twice("state"));
             }
         }
         Ok(read)

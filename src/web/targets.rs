@@ -13,8 +13,8 @@ use crate::notify::silence::Silence;
 use crate::web::error::ApiError;
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::operations::Operation;
-use crate::web::past::PastQuery;
-use crate::web::query::{pairs, shown};
+use crate::web::past_queries::PastQuery;
+use crate::web::query::{given_twice, pairs, unknown_parameter};
 use crate::web::{Pages, Snapshot};
 use trainspotter_core::model::Place;
 
@@ -111,10 +111,9 @@ impl PlaceFilter {
         for (key, value) in pairs(query.unwrap_or_default())? {
             match filter.take(&key, &value) {
                 Some(false) => {}
-                Some(true) => return Err(ApiError::bad_request(format!("parameter {key:?} is given twice"))),
+                Some(true) => return Err(given_twice(&key)),
                 None => {
-                    let message = format!("unknown parameter {}; there are account and region", shown(&key));
-                    return Err(ApiError::bad_request(message));
+                    return Err(unknown_parameter(&key, "there are account and region"));
                 }
             }
         }

@@ -17,7 +17,7 @@ use trainspotter_core::what_if::{self, Before, Change, Past, QueueReport, Report
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
-use crate::web::query::{pairs, shown};
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::targets::{PlaceFilter, WatchedTarget};
 use crate::web::what_if::kept_pasts::{CachedRecording, MAX_CACHED_RECORDINGS};
 
@@ -308,12 +308,11 @@ impl Question {
                     false
                 }
                 (None, _) => {
-                    let there_are = "there are set, past, account and region";
-                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                    return Err(unknown_parameter(&key, "there are set, past, account and region"));
                 }
             };
             if is_second {
-                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                return Err(given_twice(&key));
             }
         }
         let given = question.changes.len();

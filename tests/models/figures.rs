@@ -27,7 +27,7 @@ struct Seen {
 
 impl Seen {
     /// Adds a frame, and checks its laws.
-    fn take_in(&mut self, world: &World, frame: &Frame) {
+    fn observe(&mut self, world: &World, frame: &Frame) {
         for row in &frame.waterfall {
             let capacity = row.capacity_gpus.unwrap();
             let sum: f64 = row.parts.values().sum();
@@ -113,7 +113,7 @@ fn every_tick_of_every_world_adds_up() {
         let mut last = Frame::default();
         for tick in 0..TICKS {
             last = world.tick(world::tick(tick));
-            seen.take_in(&world, &last);
+            seen.observe(&world, &last);
         }
         for ((queue, part), expected) in &seen.integral {
             let counted = counter(&last, "gpu.time", [queue, part]);

@@ -18,7 +18,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use trainspotter::config::{Channel, Endpoint, Receiver, Secret};
 use trainspotter::notify::message::Message;
-use trainspotter::notify::{Alertmanager, Deliver as _, Integration, Notifiers, outbox, sample};
+use trainspotter::notify::{Alertmanager, Deliver as _, Integration, Notifiers, outbox, sample_alerts};
 use trainspotter::store::{Commit, StoreHandle};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -53,7 +53,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let integration = Integration::Alertmanager(Alertmanager::new(&endpoint).unwrap());
 
     let clock = Clock::real();
-    let mut row = sample::test("existing", clock.now() - Duration::from_secs(5));
+    let mut row = sample_alerts::test("existing", clock.now() - Duration::from_secs(5));
     let send = async |row: &_| integration.deliver(&Message::of(row, Some("https://spotter.example")), &clock).await;
     send(&row).await.unwrap();
     // Sent twice, as after a crash: still one alert.
@@ -138,7 +138,7 @@ impl Posted {
 }
 
 fn reported(queue: &str, kind: TransitionKind, at: Timestamp) -> Transition {
-    let mut transition = sample::test("existing", at).transition;
+    let mut transition = sample_alerts::test("existing", at).transition;
     let alert = &mut transition.alert;
     alert.by = BTreeMap::from([("queue".to_owned(), queue.to_owned())]);
     alert.labels.insert("queue".to_owned(), queue.to_owned());

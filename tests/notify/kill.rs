@@ -32,7 +32,7 @@ use trainspotter::notify::Sns;
 use trainspotter::notify::Webhook;
 use trainspotter::notify::outbox;
 use trainspotter::notify::outbox::NotificationId;
-use trainspotter::notify::sample;
+use trainspotter::notify::sample_alerts;
 use trainspotter::store::Commit;
 use trainspotter::store::Store;
 use trainspotter::store::StoreHandle;
@@ -188,7 +188,7 @@ async fn kill(mut process: Child) {
 
 fn transition(kind: TransitionKind) -> Transition {
     let at = Timestamp::from_millis(1_700_000_000_000);
-    let mut transition = sample::test("oncall", at).transition;
+    let mut transition = sample_alerts::test("oncall", at).transition;
     transition.kind = kind;
     transition
 }

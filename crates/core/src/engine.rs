@@ -284,25 +284,24 @@ impl Engine {
         self.count_unkept_estimates();
         self.shares.reset_full();
 
-        alert_series::take_in(&self.active_alerts, &mut self.service, &mut self.counting);
+        alert_series::add(&self.active_alerts, &mut self.service, &mut self.counting);
         self.service.account.outside = self.outside.in_use(&self.facts.ledger, now);
+        self.has_caught_up |= now.since(counted_until) <= CAUGHT_UP_WITHIN;
+        self.service.catch_up = match self.has_caught_up {
+            true => CatchUp::Done,
+            false if self.sources.hold_up_counting() => CatchUp::Stalled,
+            false => CatchUp::UnderWay,
+        };
         let mut sources = self.sources.health(&self.facts.queues, now);
         if let Some(awaited) = self.facts.ledger.awaited() {
             sources::descriptions_are_late(&mut sources, awaited, self.service.poll_interval, now);
         }
         let inputs = self.facts.inputs(now, &sources);
         let ended = self.counting.take_ended(&inputs);
-        let mut frame = metrics::frame(&inputs, &self.service, &mut self.counting);
-        self.has_caught_up |= now.since(counted_until) <= CAUGHT_UP_WITHIN;
-        frame.catch_up = match self.has_caught_up {
-            true => CatchUp::Done,
-            false if self.sources.hold_up_counting() => CatchUp::Stalled,
-            false => CatchUp::UnderWay,
-        };
-        frame.job_samples = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
-        let transitions = self.active_alerts.step_with(&self.rules, &frame, now, &Notes::new(inputs));
-        // Frames are kept for long, and these series are many.
-        frame.job_samples.clear();
+        let frame = metrics::frame(&inputs, &self.service, &mut self.counting);
+        // Not in the frame: frames are kept for long, and there is a series for each job.
+        let job_samples = metrics::single_jobs::samples(&inputs, &self.active_alerts.wanted(&self.rules));
+        let transitions = self.active_alerts.step_with(&self.rules, &frame, &job_samples, now, &Notes::new(inputs));
         for (rule, failures) in self.active_alerts.take_failures() {
             self.counting.add(&catalogue::RULE_FAILURES, [("rule", rule.into())], failures);
         }

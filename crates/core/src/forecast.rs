@@ -6,27 +6,27 @@
 
 mod arrivals;
 mod calibration;
+mod estimate;
 mod forecaster;
+mod from_ledger;
+mod initial_state;
 mod kept_estimates;
-mod learnt;
-mod observed;
-mod outlook;
+mod learned_ids;
 mod past_attempts;
-mod rows;
 mod runtimes;
+mod saved_rows;
 mod simulate;
 #[cfg(test)]
 mod tests;
-mod world;
 
 pub use arrivals::{Arrival, PastArrivals};
 pub use calibration::{Interval, MIN_TRUTHS, Quality, Rough};
+pub use estimate::{Estimate, Outlook, Unknown};
 pub use forecaster::Forecaster;
+pub use from_ledger::{Hypothetical, initial_state, learn};
+pub use initial_state::{InitialState, MAX_WAITING, OpenJob, setup_of};
 pub use kept_estimates::WaitEnd;
-pub use observed::{Hypothetical, learn, world};
-pub use outlook::{Estimate, Outlook, Unknown};
 pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, stored_history};
-pub(crate) use rows::MAX_ROWS;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
+pub(crate) use saved_rows::MAX_ROWS;
 pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};
-pub use world::{MAX_WAITING, OpenJob, World, setup_of};

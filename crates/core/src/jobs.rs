@@ -9,19 +9,19 @@
 //!   total, the oldest are known by id only, or not at all.
 //! * A job costs time only when it changes: see [`ShareJobs`].
 
-mod awaited;
+mod awaited_descriptions;
 mod compact_set;
 mod coverage;
 mod event;
 mod failure;
 mod index;
 mod job;
-mod pieces;
 mod poll_plan;
 mod saved;
 mod share_jobs;
 mod sort_orders;
-mod sorted;
+mod sorted_keys;
+mod sorted_pieces;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ mod whereabouts;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use awaited::Awaited;
+pub use awaited_descriptions::Awaited;
 pub use compact_set::CompactSet;
 use coverage::Coverage;
 pub use event::{Changes, Event, EventKind, Outcome};
@@ -43,7 +43,7 @@ pub use index::Move;
 pub use job::{Job, RequeueWaits, Waited, gpus_of};
 pub use poll_plan::Cadence;
 pub(crate) use poll_plan::JOBS_PER_POLL;
-pub use share_jobs::{Class, Place, ShareJobs};
+pub use share_jobs::{Class, QueuePosition, ShareJobs};
 pub use sort_orders::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use table::key_of;
 pub use timeline::{Moment, Phase, Span, Spans, Timeline};
@@ -113,18 +113,18 @@ impl Ledger {
 
     /// Applies a response about one job, requested at the earliest time of `at` and received at the latest.
     pub fn observe(&mut self, seen: JobSeen, at: impl Into<Moment>) -> Changes {
-        self.take_in_answer(seen, at.into());
+        self.apply_answer(seen, at.into());
         self.changes()
     }
 
-    fn take_in_answer(&mut self, seen: JobSeen, at: Moment) {
+    fn apply_answer(&mut self, seen: JobSeen, at: Moment) {
         if seen.status.is_ended() && self.may_have_made_attempts_unseen(&seen) {
             self.shown_to_have_ended(&seen);
             self.undescribed_ends.keep(seen, at);
         } else if self.undescribed_ends.contains(&seen.id) {
-            self.take_in_beside_end(seen, at);
+            self.apply_beside_end(seen, at);
         } else {
-            self.take_in(seen, at);
+            self.apply(seen, at);
         }
     }
 
@@ -148,7 +148,7 @@ impl Ledger {
         is_news && seen.details.is_none() && seen.training_job.is_some()
     }
 
-    fn take_in(&mut self, mut seen: JobSeen, at: Moment) {
+    fn apply(&mut self, mut seen: JobSeen, at: Moment) {
         let coverage = match self.queues.get_mut(&seen.queue) {
             Some(coverage) => coverage,
             None => self.queues.entry(seen.queue.clone()).or_default(),
@@ -268,14 +268,14 @@ impl Ledger {
 
     /// A requested job no longer exists.
     pub fn observe_gone(&mut self, id: &JobId, at: impl Into<Moment>) -> Changes {
-        self.take_in_gone(id, at.into());
+        self.apply_gone(id, at.into());
         self.changes()
     }
 
-    fn take_in_gone(&mut self, id: &JobId, at: Moment) {
+    fn apply_gone(&mut self, id: &JobId, at: Moment) {
         if let Some((at, seen)) = self.undescribed_ends.take(id) {
             if seen.status.is_ended() {
-                return self.take_in(seen, at);
+                return self.apply(seen, at);
             }
             self.remembered.remove(id);
             self.unsaved.add_id(id);
@@ -314,8 +314,8 @@ impl Ledger {
 
     /// Every in-flight status of `queue` was listed, starting at `since`.
     pub fn in_flight_listed(&mut self, queue: &QueueName, since: Timestamp) {
-        let lanes = self.index.lanes_of(queue);
-        let missed = seen_before(&self.jobs, lanes.flat_map(|(_, lane)| lane.in_flight()), since);
+        let shares = self.index.shares_of(queue);
+        let missed = seen_before(&self.jobs, shares.flat_map(|(_, share_jobs)| share_jobs.in_flight()), since);
         let coverage = self.queues.entry(queue.clone()).or_default();
         coverage.in_flight_since = Some(since);
         self.unsaved.extend(coverage.miss(missed));
@@ -323,9 +323,9 @@ impl Ledger {
 
     /// Every waiting status of `queue` was listed, starting at `since`.
     pub fn waiting_listed(&mut self, queue: &QueueName, since: Timestamp) {
-        let lanes = || self.index.lanes_of(queue);
-        let missed = seen_before(&self.jobs, lanes().flat_map(|(_, lane)| lane.waiting()), since);
-        let waiting_then = lanes().flat_map(|(_, lane)| lane.classes()).map(|(_, jobs)| jobs.len()).sum();
+        let shares = || self.index.shares_of(queue);
+        let missed = seen_before(&self.jobs, shares().flat_map(|(_, share_jobs)| share_jobs.waiting()), since);
+        let waiting_then = shares().flat_map(|(_, share_jobs)| share_jobs.classes()).map(|(_, jobs)| jobs.len()).sum();
         let coverage = self.queues.entry(queue.clone()).or_default();
         self.corrections += missed.len() as u64;
         coverage.waiting_since = Some(since);
@@ -344,7 +344,7 @@ impl Ledger {
     /// Drops old ended jobs, and applies ends whose descriptions did not arrive in time.
     pub fn forget(&mut self, now: Timestamp) -> Changes {
         for (at, seen) in self.undescribed_ends.take_late(now) {
-            self.take_in(seen, at);
+            self.apply(seen, at);
         }
         while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
             self.forget_oldest();
@@ -385,13 +385,15 @@ impl Ledger {
     /// Every job that was dispatched and has not ended: those in flight, those back in the queue, and those in a
     /// status unknown to this build. Some may occur twice.
     pub fn dispatched(&self) -> impl Iterator<Item = &Job> {
-        let ids = self.lanes().flat_map(|(_, _, lane)| lane.in_flight().chain(lane.unknown()));
+        let ids = self.shares().flat_map(|(_, _, share_jobs)| share_jobs.in_flight().chain(share_jobs.unknown()));
         ids.chain(&self.with_past).filter_map(|id| self.job(id)).filter(|job| !job.has_left())
     }
 
     /// Every job whose current wait began before a time.
     pub fn waiting_since_before(&self, moment: Timestamp) -> impl Iterator<Item = &Job> {
-        self.lanes().flat_map(move |(_, _, lane)| lane.waiting_since_before(moment)).filter_map(|id| self.job(id))
+        self.shares()
+            .flat_map(move |(_, _, share_jobs)| share_jobs.waiting_since_before(moment))
+            .filter_map(|id| self.job(id))
     }
 
     /// Every job that has not ended, by age.
@@ -402,30 +404,30 @@ impl Ledger {
 
     /// Every job in flight, by queue, share and status.
     pub fn in_flight(&self) -> impl Iterator<Item = &Job> {
-        self.lanes().flat_map(|(_, _, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+        self.shares().flat_map(|(_, _, share_jobs)| share_jobs.in_flight()).filter_map(|id| self.job(id))
     }
 
     /// Every job in flight of one queue.
     pub fn in_flight_of<'a>(&'a self, queue: &QueueName) -> impl Iterator<Item = &'a Job> + use<'a> {
-        self.lanes_of(queue).flat_map(|(_, lane)| lane.in_flight()).filter_map(|id| self.job(id))
+        self.shares_of(queue).flat_map(|(_, share_jobs)| share_jobs.in_flight()).filter_map(|id| self.job(id))
     }
 
     /// Every share of every queue with open jobs, by queue and share.
-    pub fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
-        self.index.lanes()
+    pub fn shares(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
+        self.index.shares()
     }
 
     /// Every share of one queue with open jobs.
-    pub fn lanes_of<'a>(
+    pub fn shares_of<'a>(
         &'a self,
         queue: &QueueName,
     ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a ShareJobs)> + use<'a> {
-        self.index.lanes_of(queue)
+        self.index.shares_of(queue)
     }
 
     /// The open jobs of one share of a queue; `None` if there are none.
-    pub fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
-        self.index.lane(queue, share)
+    pub fn share_jobs(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
+        self.index.share_jobs(queue, share)
     }
 
     /// Creation time of the oldest job that has not ended before `counted_until`; `None` if all have. Any job that

@@ -8,9 +8,11 @@ mod borrowed_and_lent;
 pub mod catalogue;
 mod closed_labels;
 mod compute_reservation;
+mod count_events;
 mod counters;
-mod counting;
+mod current_waits;
 mod ended_job;
+mod failure_ratio;
 mod failures;
 mod fair_share;
 mod finding;
@@ -25,14 +27,12 @@ mod job_story;
 pub mod kaplan_meier;
 pub mod loans;
 pub mod misconfiguration;
-mod outcomes;
+mod queues_and_shares;
 mod reasons;
 mod reserved_capacity;
 pub mod single_jobs;
-mod subjects;
 mod unallocated_gpus;
 mod wait_by_reason;
-mod wait_estimates;
 mod wait_quantiles;
 mod waiting_gauges;
 
@@ -41,8 +41,8 @@ use std::time::Duration;
 
 pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
 pub use closed_labels::closed_values;
+pub use count_events::Counting;
 pub use counters::Counters;
-pub use counting::Counting;
 pub use ended_job::EndedJob;
 pub use frame::{
     CAUGHT_UP_WITHIN, CatchUp, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan,
@@ -97,6 +97,8 @@ pub struct Service {
     pub account: Account,
     /// Name, region and account of the target.
     pub place: Place,
+    /// Progress of counting events from before the service started.
+    pub catch_up: CatchUp,
     /// Time between the last two polls.
     pub poll_interval: Option<Duration>,
     /// Seconds by which the local clock is ahead of AWS's; `None` while unknown.
@@ -117,7 +119,7 @@ pub struct Service {
     pub active_alerts: Vec<ActiveAlert>,
     /// Whether the rule files are invalid, so that the previous rules stay in effect.
     pub rules_broken: bool,
-    /// Why the state file, or the log of the replicas, does not accept the state; `None` if it does.
+    /// Why the state file, or the log in object storage, does not accept the state; `None` if it does.
     pub store_error: Option<String>,
     /// Whether the state file, or rows of it, were broken and moved aside since the service started.
     pub store_set_aside: bool,
@@ -174,8 +176,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         inputs.queues.iter().flat_map(|queue| borrowed_and_lent::figures(queue, &held)).collect();
     let waterfall = |queue| gpu_waterfall::of_queue(queue, inputs, &diagnosis);
     let waterfall: Vec<Waterfall> = inputs.queues.iter().map(waterfall).collect();
-    let subjects = subjects::shares_of_all(inputs);
-    let reasons = wait_estimates::reasons(&diagnosis);
+    let subjects = queues_and_shares::shares_of_all(inputs);
+    let reasons = current_waits::reasons(&diagnosis);
     let (estimates, of_bands) = counting.waiting.estimates_of_all(inputs, &counting.bands);
     let fair_shares = counting.recent_use.fair_shares(inputs, &waterfall);
     let starved = counting.waiting.starved(&diagnosis, &fair_shares, inputs.now);
@@ -237,8 +239,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
         sources: inputs.sources.to_vec(),
         samples,
         topology: inputs.queues.to_vec(),
-        catch_up: CatchUp::Done,
-        job_samples: Vec::new(),
+        catch_up: service.catch_up,
     }
 }
 

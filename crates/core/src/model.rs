@@ -5,6 +5,7 @@
 //! never an error or a guess.
 
 mod accelerators;
+mod account_and_region;
 mod account_limits;
 mod duration;
 mod glob;
@@ -13,7 +14,6 @@ mod job;
 mod matcher;
 mod names;
 mod observation;
-mod place;
 mod poll_questions;
 mod priority_bands;
 mod reserved_capacity;
@@ -23,6 +23,7 @@ mod topology;
 pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of, training_instance_types};
+pub use account_and_region::{PLACE_LABELS, Place};
 pub use account_limits::{Account, OutsideUse};
 pub use duration::parse_duration;
 pub use glob::matches_glob;
@@ -33,7 +34,6 @@ pub use names::{check_name, readable, readable_line, unknown_value};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
 };
-pub use place::{PLACE_LABELS, Place};
 pub use poll_questions::Questions;
 pub use priority_bands::PriorityBands;
 pub use reserved_capacity::{Reserved, ReservedKind};

@@ -14,22 +14,22 @@ mod alert_context;
 mod alert_lifecycle;
 mod annotations;
 mod check;
-mod context;
+mod combined_conditions;
+mod evaluation_context;
 pub mod export;
 mod file;
 mod history;
-mod index;
 mod likely_reasons;
 mod lint;
 mod objective;
 mod rule;
 pub mod rule_tests;
+mod selected_series;
 mod single_jobs;
 mod template_limits;
 #[cfg(test)]
 mod tests;
 mod threshold;
-mod verdict;
 mod wait_objective;
 
 pub use crate::metrics::catalogue::Unit;

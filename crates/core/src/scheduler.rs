@@ -10,13 +10,13 @@
 //! its life. Recorded jobs are exempt: they happen as recorded.
 
 mod bit_set;
-mod changes;
 mod decision;
 mod event_queue;
+mod external_changes;
 mod fair_share_policy;
-mod ids;
 mod interner;
 mod job;
+mod jobs_by_id;
 mod lifecycle;
 mod policy;
 mod pool;
@@ -58,8 +58,8 @@ use crate::model::Timestamp;
 use crate::scheduler::event_queue::Arrival;
 use crate::scheduler::event_queue::Event;
 use crate::scheduler::event_queue::EventQueue;
-use crate::scheduler::ids::Ids;
 use crate::scheduler::interner::Interner;
+use crate::scheduler::jobs_by_id::Ids;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queue_state::QueueState;
 use crate::scheduler::queued_job::Entry;

@@ -8,7 +8,7 @@
 
 mod excerpt;
 mod tree;
-mod wording;
+mod type_errors;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -187,7 +187,7 @@ impl Mistake {
             return Self { problem: Some(Problem { message, range }), cut: unknown };
         }
         let message = quoted(&message, "unknown variant")
-            .map_or_else(|| wording::of_type(&message), |word| suggest(&message, word));
+            .map_or_else(|| type_errors::of_type(&message), |word| suggest(&message, word));
         Self { problem: Some(Problem { message, range: tree.range_near(&path) }), cut: path }
     }
 }

@@ -6,24 +6,24 @@
 mod alarms;
 pub(super) mod batch_metrics;
 mod dashboards;
+mod get_metric_data;
+mod get_metric_statistics;
 mod gpu;
 mod inputs;
 pub(super) mod otlp;
-mod read;
+mod period_statistics;
+mod put_metric_data;
 mod search;
 mod series;
-mod statistics;
-mod summary;
-mod write;
 
 use ciborium::Value;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::World;
+use crate::aws_query::Form;
 use crate::cbor::input;
 use crate::cbor::output;
-use crate::query::Form;
 use crate::reply::ApiError;
 
 pub(super) use series::Metrics;
@@ -61,13 +61,13 @@ pub(super) fn answer(world: &mut World, operation: &str, request: Request) -> Re
         "DeleteDashboards" => dashboards::delete_dashboards(world, &input(&body)?).map(|()| nothing),
         "DescribeAlarms" => alarms::describe_alarms(world, &input(&body)?),
         "GetDashboard" => output(&dashboards::get_dashboard(world, input(&body)?)?),
-        "GetMetricData" => output(&read::get_metric_data(world, input(&body)?)?),
-        "GetMetricStatistics" => output(&statistics::get_metric_statistics(world, input(&body)?)?),
+        "GetMetricData" => output(&get_metric_data::get_metric_data(world, input(&body)?)?),
+        "GetMetricStatistics" => output(&get_metric_statistics::get_metric_statistics(world, input(&body)?)?),
         "ListDashboards" => output(&dashboards::list_dashboards(world, &input(&body)?)?),
-        "ListMetrics" => output(&read::list_metrics(world, &input(&body)?)?),
+        "ListMetrics" => output(&get_metric_data::list_metrics(world, &input(&body)?)?),
         "PutDashboard" => output(&dashboards::put_dashboard(world, input(&body)?)?),
         "PutMetricAlarm" => alarms::put_metric_alarm(world, body).map(|()| nothing),
-        _ => write::put_metric_data(&mut world.metrics, world.now, input(&body)?).map(|()| nothing),
+        _ => put_metric_data::put_metric_data(&mut world.metrics, world.now, input(&body)?).map(|()| nothing),
     }
 }
 

@@ -3,8 +3,8 @@
 //! A request adds to the existing faults; `DELETE` removes all. Times are the simulated clock's, and randomness comes
 //! from the seed: the same calls in the same order meet the same faults.
 
-mod arrangement;
-mod shown;
+mod distorted_answers;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +23,14 @@ use trainspotter_core::model::JobId;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;
 
-pub use arrangement::Arrangement;
+pub use syntax::Arrangement;
 
-use arrangement::ANY;
-use arrangement::CallFault;
-use arrangement::Kind;
-use arrangement::Shift;
-use arrangement::Vanish;
-use shown::Disguise;
+use distorted_answers::Disguise;
+use syntax::ANY;
+use syntax::CallFault;
+use syntax::Kind;
+use syntax::Shift;
+use syntax::Vanish;
 
 /// Active and future faults.
 #[derive(Debug)]

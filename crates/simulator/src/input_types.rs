@@ -5,7 +5,7 @@
 
 use ciborium::Value;
 
-use crate::query::Form;
+use crate::aws_query::Form;
 use crate::reply::ApiError;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Timestamp;

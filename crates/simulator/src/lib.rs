@@ -10,17 +10,17 @@
 
 mod accounts;
 mod arn;
+mod aws_query;
 mod batch;
 mod cbor;
 mod cloudwatch;
 mod control;
+mod earlier_states;
 mod faults;
 mod gpu;
 mod http;
 mod input_types;
 mod page_token;
-mod past;
-mod query;
 pub mod quirks;
 mod reply;
 mod response_encoding;
@@ -57,8 +57,8 @@ use crate::batch::Resources;
 use crate::batch::Submitted;
 use crate::cloudwatch::Metrics;
 use crate::control::Pace;
+use crate::earlier_states::Past;
 use crate::faults::Faults;
-use crate::past::Past;
 use crate::quirks::Quirks;
 use crate::scenario::Scenario;
 use crate::sns::Postman;
@@ -111,7 +111,7 @@ struct World {
     client_tokens: BTreeMap<String, JobId>,
     resources: Resources,
     training_jobs: training_jobs::Index,
-    direct_jobs: sagemaker::direct::DirectJobs,
+    direct_jobs: sagemaker::direct_training_jobs::DirectJobs,
     metrics: Metrics,
     topics: Topics,
     faults: Faults,
@@ -149,7 +149,7 @@ impl Simulation {
             client_tokens: BTreeMap::new(),
             resources,
             training_jobs: training_jobs::Index::default(),
-            direct_jobs: sagemaker::direct::DirectJobs::new(),
+            direct_jobs: sagemaker::direct_training_jobs::DirectJobs::new(),
             metrics: Metrics::default(),
             topics: Topics::default(),
             faults: Faults::new(seed),

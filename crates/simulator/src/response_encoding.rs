@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::aws_query;
 use crate::cbor;
-use crate::query;
 use crate::reply::ApiError;
 use crate::reply::Payload;
 
@@ -41,7 +41,9 @@ impl Protocol {
         let body = match payload {
             Payload::Json(body) => body.to_string().into_bytes(),
             Payload::Tree(tree) => self.write_tree(operation, tree, request_id),
-            Payload::Xml(members) => query::response(self.namespace(), operation, &members, request_id).into_bytes(),
+            Payload::Xml(members) => {
+                aws_query::response(self.namespace(), operation, &members, request_id).into_bytes()
+            }
         };
         self.respond(StatusCode::OK, request_id, body)
     }
@@ -50,7 +52,7 @@ impl Protocol {
         match self {
             Self::RpcV2Cbor => cbor::encode(tree),
             Self::AwsQuery(namespace) => {
-                query::response(namespace, operation, &query::members(&tree), request_id).into_bytes()
+                aws_query::response(namespace, operation, &aws_query::members(&tree), request_id).into_bytes()
             }
             Self::RestJson1 | Self::AwsJson1_0 | Self::AwsJson1_1 => {
                 // These trees have text keys and finite numbers only.
@@ -72,7 +74,7 @@ impl Protocol {
                 cbor::encode(ciborium::Value::Map(members.map(|(name, value)| (text(name), text(value))).into()))
             }
             Self::AwsQuery(namespace) => {
-                query::error(namespace, query_code(error.code), error, request_id).into_bytes()
+                aws_query::error(namespace, query_code(error.code), error, request_id).into_bytes()
             }
         };
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

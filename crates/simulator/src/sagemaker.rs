@@ -1,8 +1,8 @@
 //! SageMaker, awsJson1_1: training jobs, created by Batch or directly, and training plans.
 
-pub(crate) mod direct;
+pub(crate) mod direct_training_jobs;
 mod inputs;
-mod listed;
+mod list_training_jobs;
 mod training_plans;
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::reply::integer;
 use crate::reply::without_nulls;
 use crate::training_jobs;
 use crate::training_jobs::Run;
-use listed::Listed;
+use list_training_jobs::Listed;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Timestamp;
@@ -63,13 +63,13 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     };
     shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
     let answer = match operation {
-        "CreateTrainingJob" => direct::create(world, body)?,
+        "CreateTrainingJob" => direct_training_jobs::create(world, body)?,
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
         "DescribeTrainingPlan" => training_plans::describe(world, &input(body)?)?,
         "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
         "ListTags" => list_tags(world, &input(body)?)?,
         "ListTrainingPlans" => training_plans::list(world, &input(body)?)?,
-        "StopTrainingJob" => direct::stop(world, &input(body)?)?,
+        "StopTrainingJob" => direct_training_jobs::stop(world, &input(body)?)?,
         _ => return Err(not_served(operation)),
     };
     Ok(without_nulls(answer))
@@ -115,7 +115,7 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
     // SageMaker returns this rather than the modelled `ResourceNotFound`.
     let missing = || ApiError::bad("ValidationException", "Requested resource not found.");
     if let Some(job) = world.direct_jobs.get(&input.training_job_name).filter(|job| job.created_at <= world.now) {
-        return Ok(direct::describe(job, &input.training_job_name, world.now));
+        return Ok(direct_training_jobs::describe(job, &input.training_job_name, world.now));
     }
     let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
     let unknown_type = world.faults.unknown_instance_type_of(&id);
@@ -273,7 +273,7 @@ fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
         .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
         .transpose()?;
     let ascending = input.sort_order.as_deref() == Some("Ascending");
-    let mut jobs = listed::all(world);
+    let mut jobs = list_training_jobs::all(world);
     jobs.retain(|job| input.is_about(*job));
     let key = |job: &Listed<'_>| match input.sort_by.as_deref() {
         Some("Name") => (0, job.name().to_owned()),

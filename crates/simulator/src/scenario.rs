@@ -12,7 +12,7 @@ use crate::gpu;
 use crate::gpu::Gpus;
 use crate::gpu::Shape;
 use crate::quirks::Quirks;
-use crate::sagemaker::direct::DirectJob;
+use crate::sagemaker::direct_training_jobs::DirectJob;
 use crate::workload::Synthetic;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Timestamp;

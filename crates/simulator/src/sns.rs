@@ -9,7 +9,7 @@ mod publish;
 mod topics;
 
 use crate::World;
-use crate::query::Form;
+use crate::aws_query::Form;
 use crate::reply::ApiError;
 
 pub(super) use delivery::Postman;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::World;
 use crate::accounts::Accounts;
-use crate::query::Form;
-use crate::query::element;
+use crate::aws_query::Form;
+use crate::aws_query::element;
 use crate::reply::ApiError;
 
 /// API version, which identifies requests, and the XML namespace of responses.

@@ -136,18 +136,18 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::notify::sample;
+    use crate::notify::sample_alerts;
 
     /// Extension fields that Alertmanager does not have.
     const EXTENSION_FIELDS: [&str; 6] = ["value", "valueAtFire", "unit", "threshold", "consoleURL", "endedBecause"];
 
     #[test]
     fn several_alerts_share_what_they_have_in_common() {
-        let mut other = sample::row(TransitionKind::Resolved(ResolveReason::Recovered));
+        let mut other = sample_alerts::row(TransitionKind::Resolved(ResolveReason::Recovered));
         let alert = &mut other.transition.alert;
         alert.labels.insert("share".to_owned(), "vision".to_owned());
         alert.id = trainspotter_core::rules::AlertId::of("other", &alert.by);
-        let row = crate::notify::OutboxRow { together: vec![other], ..sample::row(TransitionKind::Fired) };
+        let row = crate::notify::OutboxRow { together: vec![other], ..sample_alerts::row(TransitionKind::Fired) };
         let message = Message::of_group(&row, None, Some(&["queue".to_owned(), "none".to_owned()]));
         let body = serde_json::to_value(of(&message)).unwrap();
         assert_eq!(body["status"], "firing", "while any fires");
@@ -163,13 +163,13 @@ mod tests {
     }
 
     fn body(kind: TransitionKind) -> Value {
-        let message = Message::of(&sample::row(kind), Some("https://spotter.example"));
+        let message = Message::of(&sample_alerts::row(kind), Some("https://spotter.example"));
         serde_json::to_value(of(&message)).unwrap()
     }
 
     #[test]
     fn hostile_names_are_values_and_no_more() {
-        for (name, row) in sample::hostile_rows() {
+        for (name, row) in sample_alerts::hostile_rows() {
             let message = Message::of(&row, Some("https://spotter.example"));
             let body: Value = serde_json::from_str(&serde_json::to_string(&of(&message)).unwrap()).unwrap();
             for labels in ["groupLabels", "commonLabels"] {

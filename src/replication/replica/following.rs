@@ -2,8 +2,7 @@
 
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::append::Fate;
-use crate::replication::append::within;
+use crate::replication::append_record::Fate;
 use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::record::Purpose;
@@ -11,6 +10,7 @@ use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
 use crate::replication::restore::Restored;
 use crate::replication::restore::restore;
+use crate::replication::time_limit::within;
 use crate::store::Changes;
 use crate::store::Store;
 

@@ -6,14 +6,14 @@ use std::panic::catch_unwind;
 
 use crate::objects::Storage;
 use crate::objects::StorageError;
-use crate::replication::append::Fate;
-use crate::replication::append::within;
+use crate::replication::append_record::Fate;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;
 use crate::replication::object_names;
 use crate::replication::record::Purpose;
 use crate::replication::replica::Outstanding;
 use crate::replication::replica::Replica;
+use crate::replication::time_limit::within;
 use crate::store::Call;
 use crate::store::Changes;
 use crate::store::Position;

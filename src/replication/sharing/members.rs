@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::objects::{Storage, StorageError};
-use crate::replication::append::within;
 use crate::replication::lease::{Mono, Terms};
 use crate::replication::sharing::assignment::Able;
+use crate::replication::time_limit::within;
 
 /// Folder of announcements, beside the original log.
 const FOLDER: &str = "replicas";

@@ -11,9 +11,9 @@ use super::bucket::Bucket;
 use super::world::{Perils, Shared, World};
 use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
-use crate::replication::open::{Opened, prepare};
+use crate::replication::open_log::{Opened, prepare};
 use crate::replication::replica::Order;
-use crate::replication::{Identity, Standing};
+use crate::replication::{Identity, ReplicaStatus};
 use crate::store::{Store, StoreHandle};
 
 /// Maximum time of a request to S3 and of its response, in milliseconds.
@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(45);
 
 /// A replica without a service.
 struct Running {
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<ReplicaStatus>,
     orders: mpsc::Sender<Order>,
     _store: StoreHandle,
 }

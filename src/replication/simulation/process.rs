@@ -22,7 +22,7 @@ use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
 use crate::replication::Identity;
 use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
-use crate::replication::open::{Opened, prepare};
+use crate::replication::open_log::{Opened, prepare};
 use crate::replication::replica::Order;
 use crate::store::{Commit, Store, StoreHandle};
 use trainspotter_clock::Clock;

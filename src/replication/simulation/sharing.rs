@@ -23,7 +23,7 @@ use crate::objects::{Created, Storage, StorageError};
 use crate::replication::Identity;
 use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
-use crate::replication::open::{Opened, prepare};
+use crate::replication::open_log::{Opened, prepare};
 use crate::replication::replica::Order;
 use crate::replication::sharing::Sharing;
 use crate::store::{Fence, Store, StoreHandle};

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use crate::config::{Channel, Receiver};
 use crate::notify::outbox::row;
 use crate::notify::routing::notified_after;
-use crate::notify::sample::{Sample, of_rule};
+use crate::notify::sample_alerts::{Sample, of_rule};
 use crate::service::NoTarget;
 use crate::service::operations::Operations;
 use crate::service::test_notification::{Samples, Undelivered, samples_for, scene, send};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::notify::outbox::Due;
-use crate::notify::sample;
+use crate::notify::sample_alerts;
 use crate::store::Commit;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::AlertState;
@@ -18,7 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// A row of alert `alert`, whose episode began at second `episode`.
 fn row(alert: &str, episode: i64, kind: TransitionKind) -> OutboxRow {
-    let mut row = sample::row(kind);
+    let mut row = sample_alerts::row(kind);
     row.transition.alert.id = AlertId::of(alert, &BTreeMap::new());
     row.transition.alert.state = AlertState::Firing { active_at: at(episode), fired_at: at(episode), keep_since: None };
     row.id = NotificationId::of(&row.transition, &row.receiver);

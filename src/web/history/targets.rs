@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::web::error::ApiError;
 use crate::web::history::{Asked, Folded, HistoryView, Reader};
-use crate::web::past::{PastQuery, ask};
+use crate::web::past_queries::{PastQuery, ask};
 use crate::web::targets::WatchedTarget;
 use trainspotter_core::model::{Place, Timestamp};
 

@@ -7,7 +7,7 @@ use axum::response::IntoResponse as _;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::notify::sample;
+use crate::notify::sample_alerts;
 use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::{Matchers, Place, Timestamp};
@@ -47,7 +47,7 @@ async fn answer(kind: Kind, mut inbox: mpsc::Receiver<Operation>) {
                 drop(reply.send(Ok(has_it.then(|| silence(3)).into_iter().collect())));
             }
             Operation::ListOutbox { reply, .. } => {
-                let row = || sample::row(TransitionKind::Fired).into();
+                let row = || sample_alerts::row(TransitionKind::Fired).into();
                 let notifications = has_it.then(row).into_iter().collect();
                 drop(reply.send(Ok(NotificationPage { notifications, next: None })));
             }

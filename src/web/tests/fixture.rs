@@ -15,7 +15,7 @@ use crate::web::JobView;
 use crate::web::Snapshot;
 use crate::web::tests::fixture_jobs::{jobs, past};
 use crate::web::tests::job_surroundings::around;
-use trainspotter_core::forecast::{Outlook, PastArrivals, Unknown, World};
+use trainspotter_core::forecast::{InitialState, Outlook, PastArrivals, Unknown};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Estimate;
@@ -165,7 +165,6 @@ fn frame(at: Timestamp) -> Frame {
         samples: samples(),
         topology: Vec::new(),
         catch_up: CatchUp::Done,
-        job_samples: Vec::new(),
     }
 }
 
@@ -314,9 +313,9 @@ fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// The forecast world without any knowledge.
-fn nothing_yet() -> World {
-    World {
+/// The initial state of a forecast without any knowledge.
+fn nothing_yet() -> InitialState {
+    InitialState {
         now: ago(0),
         setup: Default::default(),
         disabled: Vec::new(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::notify::outbox::{OutboxRow, RowState};
-use crate::notify::sample;
+use crate::notify::sample_alerts;
 use crate::web::page::SCRIPTED_PAGES;
 use crate::web::tests::{Answer, Server, fixture};
 use crate::web::{Access, NotificationPage, Operation, Refusal, TestResult, Token, openapi_document};
@@ -53,7 +53,7 @@ fn sent() -> [OutboxRow; 2] {
         receiver: receiver.to_owned(),
         created_at: fixture::ago(7_200),
         attempts: 1,
-        ..sample::row(TransitionKind::Fired)
+        ..sample_alerts::row(TransitionKind::Fired)
     };
     let stuck = OutboxRow {
         attempts: 9,

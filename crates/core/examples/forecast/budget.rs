@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Result, Write};
 use std::time::{Duration, Instant};
 
-use trainspotter_core::forecast::{Forecaster, JobTraits, OpenJob, RUNS, World, run};
+use trainspotter_core::forecast::{Forecaster, InitialState, JobTraits, OpenJob, RUNS, run};
 use trainspotter_core::model::{Capacity, JobId, Policy, QuotaShare, ServiceEnvironment, ShareName, Sharing};
 use trainspotter_core::scheduler::{Delays, QueueSetup, Setup};
 
@@ -42,7 +42,7 @@ fn cpu_seconds() -> Option<f64> {
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
 }
 
-fn world(waiting: usize, forecaster: &mut Forecaster) -> World {
+fn world(waiting: usize, forecaster: &mut Forecaster) -> InitialState {
     let mut random = Random(7);
     let share = |index: usize| ShareName::new(format!("share-{index}"));
     let quota = |index: usize| QuotaShare {
@@ -98,7 +98,7 @@ fn world(waiting: usize, forecaster: &mut Forecaster) -> World {
     let in_flight = (0..IN_FLIGHT).map(|index| job(index, Some(random.unit() * 10_000.0))).collect();
     let waiting = (0..waiting).map(|index| job(index, None)).collect();
     let arrivals = forecaster.arrivals(START, |_| true);
-    World {
+    InitialState {
         now: START,
         setup,
         disabled: Vec::new(),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use trainspotter_core::forecast::{Forecaster, HORIZON, JobTraits, OpenJob, Outlook, Profile, WaitEnd, World, run};
+use trainspotter_core::forecast::{
+    Forecaster, HORIZON, InitialState, JobTraits, OpenJob, Outlook, Profile, WaitEnd, run,
+};
 use trainspotter_core::model::{JobStatus, QueueName, ShareName, Timestamp};
 use trainspotter_core::scheduler::{
     Delays, Job, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms, TransitionKind,
@@ -214,7 +216,7 @@ impl Replay<'_> {
         let arrivals = self.forecaster.arrivals(now, |_| true);
         let ended = self.forecaster.ended();
         let setup = self.setup.clone();
-        let world = World { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
+        let world = InitialState { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
         self.forecaster.take(&world, &run(&world, TESTED_RUNS));
         if is_test {
             self.note(&world, &numbers, &open);
@@ -222,7 +224,7 @@ impl Replay<'_> {
     }
 
     /// Records the estimates that are due, by the rule of the service.
-    fn note(&mut self, world: &World, numbers: &[usize], open: &[Job]) {
+    fn note(&mut self, world: &InitialState, numbers: &[usize], open: &[Job]) {
         let plan = run(&self.planned(world, open), 1);
         let horizon = HORIZON.as_secs_f64();
         let past = self.past_waits();
@@ -273,13 +275,13 @@ impl Replay<'_> {
 
     /// The same world for a planner that knows only requested time limits: 30 minutes times a power of two, at least
     /// 1.5 times the run time.
-    fn planned(&self, world: &World, open: &[Job]) -> World {
+    fn planned(&self, world: &InitialState, open: &[Job]) -> InitialState {
         let limits: BTreeMap<_, _> = open.iter().map(|job| (&job.id, self.limit(job.number))).collect();
         let with_limit = |job: &OpenJob| {
             let seconds = limits.get(&job.id).copied().unwrap_or(3600.0);
             OpenJob { profile: Profile::certain(seconds), ..job.clone() }
         };
-        World {
+        InitialState {
             in_flight: world.in_flight.iter().map(with_limit).collect(),
             waiting: world.waiting.iter().map(with_limit).collect(),
             arrivals: trainspotter_core::forecast::PastArrivals::default(),

@@ -4,7 +4,7 @@ use crate::metrics::{ActiveAlert, Counting, MAX_ACTIVE_ALERTS, Service, catalogu
 use crate::rules::{ActiveAlerts, Alert};
 
 /// Copies the alerts into the service's figures.
-pub(super) fn take_in(alerts: &ActiveAlerts, service: &mut Service, counting: &mut Counting) {
+pub(super) fn add(alerts: &ActiveAlerts, service: &mut Service, counting: &mut Counting) {
     (service.alerts_pending, service.alerts_firing) = alerts.counts();
     let (active, over) = of(alerts.alerts());
     service.active_alerts = active;

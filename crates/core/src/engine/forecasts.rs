@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Engine;
-use crate::forecast::{self, Hypothetical, Outlook, Starts, Unknown, WaitEnd, World};
+use crate::forecast::{self, Hypothetical, InitialState, Outlook, Starts, Unknown, WaitEnd};
 use crate::jobs::Changes;
 use crate::metrics::ForecastFigures;
 use crate::metrics::catalogue;
@@ -29,9 +29,9 @@ impl Engine {
 
     /// The current state for a forecast; with `asked`, a hypothetical job is the last in the queue. `None` before
     /// every queue was polled completely.
-    pub fn forecast_world(&mut self, now: Timestamp, asked: Option<&Hypothetical>) -> Option<World> {
+    pub fn forecast_state(&mut self, now: Timestamp, asked: Option<&Hypothetical>) -> Option<InitialState> {
         let facts = &self.facts;
-        self.is_ready().then(|| forecast::world(&mut self.forecaster, &facts.queues, &facts.ledger, now, asked))
+        self.is_ready().then(|| forecast::initial_state(&mut self.forecaster, &facts.queues, &facts.ledger, now, asked))
     }
 
     /// Checks the queue and share of a hypothetical job.
@@ -85,7 +85,7 @@ impl Engine {
     }
 
     /// Stores the start times of a world's waiting jobs.
-    pub fn take_forecast(&mut self, world: &World, starts: &Starts) {
+    pub fn take_forecast(&mut self, world: &InitialState, starts: &Starts) {
         let gone: Vec<JobId> =
             self.forecaster.kept().filter(|id| self.facts.ledger.job(id).is_none()).cloned().collect();
         // The end of the wait is unknown, so the estimate cannot be verified.
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// Estimated start of the hypothetical job, the last in a world.
-    pub fn outlook_of_asked(&self, world: &World, starts: &Starts) -> Outlook {
+    pub fn outlook_of_asked(&self, world: &InitialState, starts: &Starts) -> Outlook {
         match world.waiting.len().checked_sub(1) {
             Some(last) => self.forecaster.outlook_of(world, last, starts),
             None => Outlook::Unknown(Unknown::NotMade),

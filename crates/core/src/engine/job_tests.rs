@@ -173,7 +173,7 @@ fn an_attempt_that_ended_before_its_container_ran_is_kept_and_teaches_no_runtime
     let (arrivals, attempts, _) = crate::forecast::stored_history(engine.forecast_rows());
     let kept: Vec<_> = attempts.iter().map(|one| (one.job, one.at, one.seconds, one.ended, one.never_ran)).collect();
     assert_eq!(kept, [(arrivals[0].id, minute(40), 180.0, true, true)]);
-    assert_eq!(engine.forecast_world(minute(44), None).unwrap().ended, 0);
+    assert_eq!(engine.forecast_state(minute(44), None).unwrap().ended, 0);
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Shares {
             let identifiers = self.identifiers.entry(queue.clone()).or_default();
             identifiers.extend(before.get(queue).into_iter().flatten().cloned());
             identifiers.retain(|share| !quota_shares.contains(share));
-            let has_jobs = |share: &ShareName| ledger.lane(queue, Some(share)).is_some();
+            let has_jobs = |share: &ShareName| ledger.share_jobs(queue, Some(share)).is_some();
             let is_shown = |share: &ShareName| self.shown.show.iter().any(|glob| matches_glob(glob, share.as_str()));
             let has_quota_shares = !quota_shares.is_empty();
             let mut extra = identifiers.len().saturating_sub(self.shown.most);
@@ -110,7 +110,7 @@ impl Shares {
         if has_ended || self.full.contains(queue) {
             return Series::NoPlace;
         }
-        let gone = identifiers.iter().find(|shown| ledger.lane(queue, Some(shown)).is_none()).cloned();
+        let gone = identifiers.iter().find(|shown| ledger.share_jobs(queue, Some(shown)).is_none()).cloned();
         let Some(gone) = gone else {
             self.full.insert(queue.clone());
             return Series::NoPlace;

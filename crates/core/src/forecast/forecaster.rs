@@ -7,14 +7,14 @@ use sha2::{Digest, Sha256};
 
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
 use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
+use crate::forecast::estimate::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
+use crate::forecast::initial_state::{InitialState, MAX_WAITING, OpenJob};
 use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::learnt::SeenIds;
-use crate::forecast::outlook::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
+use crate::forecast::learned_ids::SeenIds;
 use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
-use crate::forecast::rows::Rows;
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
+use crate::forecast::saved_rows::Rows;
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
-use crate::forecast::world::{MAX_WAITING, OpenJob, World};
 use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareName, Timestamp};
 use crate::scheduler::WaitReason;
 
@@ -105,9 +105,7 @@ impl Forecaster {
     /// Adds an attempt that `held` its instances from a time for some seconds, until it `ended` or was preempted. The
     /// same attempt counts once.
     pub fn attempt_ended(&mut self, job: &JobId, attempt: u32, of: &JobTraits, held: (Timestamp, f64), ended: bool) {
-        if self.keep_attempt(job, attempt, of, held, (ended, false)) {
-            self.runtimes.record(of.without_particulars().kind(), held.1, ended);
-        }
+        self.add_attempt(job, attempt, of, held, (ended, false));
     }
 
     /// Adds an attempt that held its instances but never ran: it is stored, but not used for run times.
@@ -119,25 +117,26 @@ impl Forecaster {
         held: (Timestamp, f64),
         ended: bool,
     ) {
-        self.keep_attempt(job, attempt, of, held, (ended, true));
+        self.add_attempt(job, attempt, of, held, (ended, true));
     }
 
-    /// Stores an attempt; returns false if it is already stored.
-    fn keep_attempt(
+    fn add_attempt(
         &mut self,
         job: &JobId,
         attempt: u32,
         of: &JobTraits,
         (at, seconds): (Timestamp, f64),
         (ended, never_ran): (bool, bool),
-    ) -> bool {
+    ) {
         let id = id_of(&format!("{job}/{attempt}"));
         if !self.seen_attempts.insert(id) {
-            return false;
+            return;
         }
         let (job, of) = (id_of(job.as_str()), of.without_particulars());
+        if !never_ran {
+            self.runtimes.record(of.kind(), seconds, ended);
+        }
         self.rows.push(ATTEMPTS, AttemptRow { id, job, at, of, seconds: seconds.round(), ended, never_ran });
-        true
     }
 
     /// Adds a submitted job, once: when it has `started`, or was cancelled.
@@ -230,63 +229,64 @@ impl Forecaster {
 
     /// Applies the result of a forecast: the estimates are shown from now on, and some are kept as pending until they
     /// are resolved.
-    pub fn take(&mut self, world: &World, starts: &Starts) {
-        let after = self.latest_at.replace(world.now).unwrap_or(world.now);
-        self.rows.put(format!("{LATEST}/all"), &world.now);
-        for late in self.kept.take_late(world.now, after, &mut self.rows) {
+    pub fn take(&mut self, initial: &InitialState, starts: &Starts) {
+        let after = self.latest_at.replace(initial.now).unwrap_or(initial.now);
+        self.rows.put(format!("{LATEST}/all"), &initial.now);
+        for late in self.kept.take_late(initial.now, after, &mut self.rows) {
             self.calibration.record_late(&late);
         }
-        self.calibration.settle(world.now);
-        let mut of_lanes = LaneNotes::default();
+        self.calibration.settle(initial.now);
+        let mut of_shares = ShareNotes::default();
         let mut outlooks = BTreeMap::new();
-        for (index, (job, starts)) in world.waiting.iter().zip(&starts.by_job).enumerate() {
-            let outlook = self.outlook(world, index, starts, &mut of_lanes);
-            if let (JobStarts::Runs { seconds, .. }, true) = (starts, world.ended >= MIN_ENDED) {
+        for (index, (job, starts)) in initial.waiting.iter().zip(&starts.by_job).enumerate() {
+            let outlook = self.outlook(initial, index, starts, &mut of_shares);
+            if let (JobStarts::Runs { seconds, .. }, true) = (starts, initial.ended >= MIN_ENDED) {
                 let raw = interval(seconds);
                 let shown = self.calibration.correct(raw, &job.queue, job.share.as_ref());
                 let (queue, share) = (&job.queue, job.share.as_ref());
                 let may_keep =
                     self.kept.len() < PENDING_PER_WAITING * self.max_waiting() || self.kept.contains(&job.id);
-                let is_kept = may_keep && self.kept.keep(&job.id, queue, share, world.now, raw, shown, &mut self.rows);
+                let is_kept =
+                    may_keep && self.kept.keep(&job.id, queue, share, initial.now, raw, shown, &mut self.rows);
                 self.not_kept += u64::from(!is_kept);
             }
             outlooks.insert(job.id.clone(), outlook);
         }
         self.outlooks = outlooks;
-        self.made_at = Some(world.now);
-        self.left_out = world.left_out;
+        self.made_at = Some(initial.now);
+        self.left_out = initial.left_out;
     }
 
     /// The estimate of one waiting job.
-    pub fn outlook_of(&self, world: &World, index: usize, starts: &Starts) -> Outlook {
+    pub fn outlook_of(&self, initial: &InitialState, index: usize, starts: &Starts) -> Outlook {
         let of_job = starts.by_job.get(index).unwrap_or(&JobStarts::Never(NeverBecause::NoPlace));
-        self.outlook(world, index, of_job, &mut LaneNotes::default())
+        self.outlook(initial, index, of_job, &mut ShareNotes::default())
     }
 
-    fn outlook(&self, world: &World, index: usize, starts: &JobStarts, notes: &mut LaneNotes) -> Outlook {
-        let Some(job) = world.waiting.get(index) else { return Outlook::Unknown(Unknown::NotMade) };
+    fn outlook(&self, initial: &InitialState, index: usize, starts: &JobStarts, notes: &mut ShareNotes) -> Outlook {
+        let Some(job) = initial.waiting.get(index) else { return Outlook::Unknown(Unknown::NotMade) };
         let (seconds, beyond_front, reason) = match starts {
             JobStarts::Never(because) => return Outlook::Unknown(Unknown::Never(*because)),
             JobStarts::Runs { seconds, beyond_front, reason } => (seconds, *beyond_front, *reason),
         };
-        if world.ended < MIN_ENDED {
-            return Outlook::Unknown(Unknown::FewEnded(world.ended));
+        if initial.ended < MIN_ENDED {
+            return Outlook::Unknown(Unknown::FewEnded(initial.ended));
         }
         let (queue, share) = (&job.queue, job.share.as_ref());
         let truths = self.calibration.known(queue, share);
         let Some(shown) = self.calibration.correct(interval(seconds), queue, share) else {
             return Outlook::Unknown(Unknown::FewTruths(truths));
         };
-        let [p10, p50, p90] = Estimate::at(world.now, shown, HORIZON.as_secs_f64());
+        let [p10, p50, p90] = Estimate::at(initial.now, shown, HORIZON.as_secs_f64());
         let quality = self.calibration.quality(queue, share).or_else(|| self.calibration.quality_of_queue(queue));
         Outlook::Expected(Box::new(Estimate {
-            made_at: world.now,
+            made_at: initial.now,
             p10,
             p50,
             p90,
             beyond_front,
             rough: self.calibration.rough(queue, share),
-            rests_on: notes.ahead(world, index, reason).sentence(seconds.len(), beyond_front),
+            rests_on: notes.ahead(initial, index, reason).sentence(seconds.len(), beyond_front),
             would_change: would_change(reason, job.priority),
             quality,
             truths,
@@ -339,35 +339,35 @@ fn interval(sorted: &[f64]) -> Interval {
 
 /// What is ahead of the jobs of each share, computed once per forecast.
 #[derive(Default)]
-struct LaneNotes {
+struct ShareNotes {
     usual: HashMap<JobKind, Option<f64>>,
-    lanes: HashMap<(QueueName, Option<ShareName>), Vec<usize>>,
+    shares: HashMap<(QueueName, Option<ShareName>), Vec<usize>>,
     holders: HashMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
 }
 
-impl LaneNotes {
-    fn ahead(&mut self, world: &World, index: usize, reason: Option<WaitReason>) -> Ahead {
-        let Some(job) = world.waiting.get(index) else { return Ahead::default() };
+impl ShareNotes {
+    fn ahead(&mut self, initial: &InitialState, index: usize, reason: Option<WaitReason>) -> Ahead {
+        let Some(job) = initial.waiting.get(index) else { return Ahead::default() };
         let of_share = matches!(reason, Some(WaitReason::ShareLimit | WaitReason::BorrowLimit));
         let place = |one: &OpenJob, index: usize| (std::cmp::Reverse(one.priority), index);
-        if self.lanes.is_empty() {
-            for (index, one) in world.waiting.iter().enumerate() {
-                self.lanes.entry((one.queue.clone(), one.share.clone())).or_default().push(index);
+        if self.shares.is_empty() {
+            for (index, one) in initial.waiting.iter().enumerate() {
+                self.shares.entry((one.queue.clone(), one.share.clone())).or_default().push(index);
             }
-            let priority = |index: &usize| world.waiting.get(*index).map(|one| place(one, *index));
-            self.lanes.values_mut().for_each(|lane| lane.sort_by_key(priority));
+            let priority = |index: &usize| initial.waiting.get(*index).map(|one| place(one, *index));
+            self.shares.values_mut().for_each(|share_jobs| share_jobs.sort_by_key(priority));
         }
-        let lane = self.lanes.get(&(job.queue.clone(), job.share.clone())).map_or(&[][..], Vec::as_slice);
+        let share_jobs = self.shares.get(&(job.queue.clone(), job.share.clone())).map_or(&[][..], Vec::as_slice);
         let own = place(job, index);
-        let before = lane.partition_point(|at| world.waiting.get(*at).is_some_and(|one| place(one, *at) < own));
+        let before = share_jobs.partition_point(|at| initial.waiting.get(*at).is_some_and(|one| place(one, *at) < own));
         let first: Vec<&OpenJob> =
-            lane.iter().take(before.min(MAX_NAMED)).filter_map(|at| world.waiting.get(*at)).collect();
+            share_jobs.iter().take(before.min(MAX_NAMED)).filter_map(|at| initial.waiting.get(*at)).collect();
         let of = (job.queue.clone(), job.share.clone().filter(|_| of_share));
         let usual = &mut self.usual;
         let mut usual_of = |one: &OpenJob| *usual.entry(one.kind).or_insert_with(|| one.profile.usual());
         let (holding, of_holders) = self.holders.entry(of).or_insert_with(|| {
             let holds = |one: &&OpenJob| one.queue == job.queue && (!of_share || one.share == job.share);
-            let holders: Vec<&OpenJob> = world.in_flight.iter().filter(holds).collect();
+            let holders: Vec<&OpenJob> = initial.in_flight.iter().filter(holds).collect();
             (holders.len(), holders.iter().take(MAX_NAMED).filter_map(|one| usual_of(one)).collect())
         });
         let mut all = of_holders.clone();
@@ -388,7 +388,7 @@ mod tests {
 
     use super::*;
     use crate::forecast::calibration::Rough;
-    use crate::forecast::rows::MAX_ROWS;
+    use crate::forecast::saved_rows::MAX_ROWS;
 
     #[test]
     fn a_restart_makes_no_history_young_of_which_not_all_truths_are_kept() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::calibration::{Interval, Late, Truth};
-use crate::forecast::rows::Rows;
+use crate::forecast::saved_rows::Rows;
 use crate::model::{JobId, QueueName, ShareName, Timestamp};
 
 /// Maximum jobs with pending estimates.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::rows::Rows;
 use crate::forecast::runtimes::{JobKind, name_stem};
+use crate::forecast::saved_rows::Rows;
 use crate::model::{Capacity, QueueName, ShareName, Timestamp};
 
 pub(super) const ATTEMPTS: &str = "attempt";

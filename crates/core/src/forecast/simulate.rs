@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::forecast::arrivals::Arrival;
-use crate::forecast::world::{OpenJob, World};
+use crate::forecast::initial_state::{InitialState, OpenJob};
 use crate::model::{Capacity, InstanceType, JobId, JobStatus, MAX_INSTANCES, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Plan, PlannedOutcome, QueueSetup, Scheduler, Submission, Terms, TransitionKind, WaitReason};
 
@@ -31,7 +31,7 @@ const MAX_EVENTS: usize = 60_000;
 /// Simulated starts of the waiting jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Starts {
-    /// In the order of [`World::waiting`].
+    /// In the order of [`InitialState::waiting`].
     pub by_job: Vec<JobStarts>,
 }
 
@@ -68,30 +68,30 @@ pub enum NeverBecause {
     NoInstances,
 }
 
-/// Simulates a world for its last waiting job only. If that job can never start, there is no simulation.
-pub fn run_for_last(world: &World, runs: usize) -> Starts {
-    let never = world.waiting.len().checked_sub(1).and_then(|last| {
-        let scheduler = Scheduler::new(world.setup.clone(), 0, world.now);
-        let because = world.waiting.get(last).and_then(|job| why_never(job, world));
-        because.or_else(|| Lanes::of(world).stuck(world, &scheduler).get(&last).copied())
+/// Simulates from an initial state, for its last waiting job only. If that job can never start, there is no simulation.
+pub fn run_for_last(initial: &InitialState, runs: usize) -> Starts {
+    let never = initial.waiting.len().checked_sub(1).and_then(|last| {
+        let scheduler = Scheduler::new(initial.setup.clone(), 0, initial.now);
+        let because = initial.waiting.get(last).and_then(|job| why_never(job, initial));
+        because.or_else(|| WaitingByShare::of(initial).stuck(initial, &scheduler).get(&last).copied())
     });
     match never {
-        Some(because) => Starts { by_job: world.waiting.iter().map(|_| JobStarts::Never(because)).collect() },
-        None => run(world, runs),
+        Some(because) => Starts { by_job: initial.waiting.iter().map(|_| JobStarts::Never(because)).collect() },
+        None => run(initial, runs),
     }
 }
 
-/// Runs a world forward.
-pub fn run(world: &World, runs: usize) -> Starts {
-    let lanes = Lanes::of(world);
-    let mut starts: Vec<JobStarts> = world.waiting.iter().map(|_| JobStarts::Never(NeverBecause::NoPlace)).collect();
-    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); world.waiting.len()];
+/// Runs an initial state forward.
+pub fn run(initial: &InitialState, runs: usize) -> Starts {
+    let shares = WaitingByShare::of(initial);
+    let mut starts: Vec<JobStarts> = initial.waiting.iter().map(|_| JobStarts::Never(NeverBecause::NoPlace)).collect();
+    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); initial.waiting.len()];
     let mut reasons: BTreeMap<usize, Option<WaitReason>> = BTreeMap::new();
     let mut stuck: BTreeMap<usize, NeverBecause> = BTreeMap::new();
     for index in 0..runs.max(1) {
-        let mut run = Run::begin(world, &lanes, index as u64);
+        let mut run = Run::begin(initial, &shares, index as u64);
         if index == 0 {
-            (reasons, stuck) = (run.reasons(), lanes.stuck(world, &run.scheduler));
+            (reasons, stuck) = (run.reasons(), shares.stuck(initial, &run.scheduler));
         }
         run.go();
         for (job, at) in run.first_starts() {
@@ -99,13 +99,13 @@ pub fn run(world: &World, runs: usize) -> Starts {
                 of_job.push(at);
             }
         }
-        lanes.extrapolate(world, &mut seconds, index + 1);
+        shares.extrapolate(initial, &mut seconds, index + 1);
     }
-    let front: BTreeSet<usize> = lanes.front().collect();
+    let front: BTreeSet<usize> = shares.front().collect();
     for (job, of_job) in seconds.into_iter().enumerate() {
-        let Some(open) = world.waiting.get(job) else { continue };
+        let Some(open) = initial.waiting.get(job) else { continue };
         let reason = reasons.get(&job).copied().flatten();
-        let never = why_never(open, world).or(stuck.get(&job).copied());
+        let never = why_never(open, initial).or(stuck.get(&job).copied());
         let Some(slot) = starts.get_mut(job) else { continue };
         *slot = match never {
             Some(because) => JobStarts::Never(because),
@@ -120,67 +120,69 @@ pub fn run(world: &World, runs: usize) -> Starts {
     Starts { by_job: starts }
 }
 
-fn why_never(job: &OpenJob, world: &World) -> Option<NeverBecause> {
-    if world.disabled.contains(&job.queue) {
+fn why_never(job: &OpenJob, initial: &InitialState) -> Option<NeverBecause> {
+    if initial.disabled.contains(&job.queue) {
         Some(NeverBecause::Disabled)
     } else if job.lacks_instances {
         Some(NeverBecause::NoInstances)
     } else if job.demand.is_empty() {
         Some(NeverBecause::UnknownSize)
-    } else if !world.setup.queues.iter().any(|queue| queue.name == job.queue) {
+    } else if !initial.setup.queues.iter().any(|queue| queue.name == job.queue) {
         Some(NeverBecause::NoPlace)
     } else {
         None
     }
 }
 
-type Lane = (QueueName, Option<ShareName>);
+type ShareKey = (QueueName, Option<ShareName>);
 
 /// Waiting jobs by share, in dispatch order.
-struct Lanes {
-    jobs: BTreeMap<Lane, Vec<usize>>,
+struct WaitingByShare {
+    jobs: BTreeMap<ShareKey, Vec<usize>>,
     /// Number of simulated jobs of each share.
-    exact: BTreeMap<Lane, usize>,
+    exact: BTreeMap<ShareKey, usize>,
 }
 
-impl Lanes {
-    fn of(world: &World) -> Self {
-        let mut jobs: BTreeMap<Lane, Vec<usize>> = BTreeMap::new();
-        for (index, job) in world.waiting.iter().enumerate() {
-            if why_never(job, world).is_none() {
-                jobs.entry((job.queue.clone(), share_of(&job.queue, job.share.as_ref(), world)))
+impl WaitingByShare {
+    fn of(initial: &InitialState) -> Self {
+        let mut jobs: BTreeMap<ShareKey, Vec<usize>> = BTreeMap::new();
+        for (index, job) in initial.waiting.iter().enumerate() {
+            if why_never(job, initial).is_none() {
+                jobs.entry((job.queue.clone(), share_of(&job.queue, job.share.as_ref(), initial)))
                     .or_default()
                     .push(index);
             }
         }
-        let priority = |index: &usize| world.waiting.get(*index).map_or(0, |job| job.priority);
-        jobs.values_mut().for_each(|lane| lane.sort_by_key(|index| (std::cmp::Reverse(priority(index)), *index)));
-        // Unused places of short lanes go to longer ones.
-        let mut by_length: Vec<(usize, &Lane)> = jobs.iter().map(|(lane, jobs)| (jobs.len(), lane)).collect();
+        let priority = |index: &usize| initial.waiting.get(*index).map_or(0, |job| job.priority);
+        jobs.values_mut().for_each(|share| share.sort_by_key(|index| (std::cmp::Reverse(priority(index)), *index)));
+        // Unused places of short shares go to longer ones.
+        let mut by_length: Vec<(usize, &ShareKey)> = jobs.iter().map(|(share, jobs)| (jobs.len(), share)).collect();
         by_length.sort_unstable();
-        let (mut room, mut lanes) = (MAX_FRONT, by_length.len());
+        let (mut room, mut shares) = (MAX_FRONT, by_length.len());
         let mut exact = BTreeMap::new();
-        for (length, lane) in by_length {
-            let part = length.min(room / lanes.max(1));
-            exact.insert(lane.clone(), part);
-            (room, lanes) = (room - part, lanes - 1);
+        for (length, share) in by_length {
+            let part = length.min(room / shares.max(1));
+            exact.insert(share.clone(), part);
+            (room, shares) = (room - part, shares - 1);
         }
         Self { jobs, exact }
     }
 
     fn front(&self) -> impl Iterator<Item = usize> {
-        self.jobs.iter().flat_map(|(lane, jobs)| jobs.iter().take(self.exact.get(lane).copied().unwrap_or(0)).copied())
+        self.jobs
+            .iter()
+            .flat_map(|(share, jobs)| jobs.iter().take(self.exact.get(share).copied().unwrap_or(0)).copied())
     }
 
     /// Jobs that can never start with the current setup, and those behind them.
-    fn stuck(&self, world: &World, scheduler: &Scheduler) -> BTreeMap<usize, NeverBecause> {
+    fn stuck(&self, initial: &InitialState, scheduler: &Scheduler) -> BTreeMap<usize, NeverBecause> {
         let mut stuck = BTreeMap::new();
         for ((queue, share), jobs) in &self.jobs {
             let mut is_blocked = false;
             let never_fits = |demand: &[Capacity]| scheduler.never_fits(queue, share.as_ref(), demand);
             let mut largest: BTreeMap<InstanceType, u64> = BTreeMap::new();
             for index in jobs {
-                let Some(job) = world.waiting.get(*index) else { continue };
+                let Some(job) = initial.waiting.get(*index) else { continue };
                 if never_fits(&job.demand) {
                     is_blocked = true;
                     let most = match &job.demand[..] {
@@ -200,15 +202,16 @@ impl Lanes {
 
     /// Extrapolates starts in the latest run (number `runs`) for jobs behind the front, at the rate of the later half
     /// of their share's front.
-    fn extrapolate(&self, world: &World, seconds: &mut [Vec<f64>], runs: usize) {
-        for (lane, jobs) in &self.jobs {
-            let exact = self.exact.get(lane).copied().unwrap_or(0);
+    fn extrapolate(&self, initial: &InitialState, seconds: &mut [Vec<f64>], runs: usize) {
+        for (share, jobs) in &self.jobs {
+            let exact = self.exact.get(share).copied().unwrap_or(0);
             let (front, rest) = jobs.split_at(exact.min(jobs.len()));
             if rest.is_empty() {
                 continue;
             }
             let start = |index: Option<&usize>| index.and_then(|index| seconds.get(*index)?.get(runs - 1)).copied();
-            let size = |index: &usize| world.waiting.get(*index).map_or(0.0, |job| World::instances(&job.demand));
+            let size =
+                |index: &usize| initial.waiting.get(*index).map_or(0.0, |job| InitialState::instances(&job.demand));
             let (middle, last) = (start(front.get(front.len() / 2)), start(front.last()));
             let between: f64 = front.iter().skip(front.len() / 2 + 1).map(size).sum();
             let pace = match (middle, last) {
@@ -242,8 +245,8 @@ fn largest_that(is_possible: impl Fn(u64) -> bool) -> u64 {
 }
 
 /// Share of a job in the simulation: none in FIFO queues, and always one in others.
-fn share_of(queue: &QueueName, share: Option<&ShareName>, world: &World) -> Option<ShareName> {
-    let setup: Option<&QueueSetup> = world.setup.queues.iter().find(|one| one.name == *queue);
+fn share_of(queue: &QueueName, share: Option<&ShareName>, initial: &InitialState) -> Option<ShareName> {
+    let setup: Option<&QueueSetup> = initial.setup.queues.iter().find(|one| one.name == *queue);
     match setup.map(|setup| &setup.policy) {
         Some(Policy::Fifo) => None,
         _ => Some(share.cloned().unwrap_or_else(|| ShareName::new(""))),
@@ -252,7 +255,7 @@ fn share_of(queue: &QueueName, share: Option<&ShareName>, world: &World) -> Opti
 
 /// One run.
 struct Run<'a> {
-    world: &'a World,
+    initial: &'a InitialState,
     scheduler: Scheduler,
     /// Index of the waiting job, by the scheduler's job number.
     tracked: BTreeMap<usize, usize>,
@@ -266,31 +269,31 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn begin(world: &'a World, lanes: &Lanes, run: u64) -> Self {
-        let now = world.now;
-        let mut scheduler = Scheduler::new(world.setup.clone(), 0, now);
+    fn begin(initial: &'a InitialState, shares: &WaitingByShare, run: u64) -> Self {
+        let now = initial.now;
+        let mut scheduler = Scheduler::new(initial.setup.clone(), 0, now);
         let mut in_flight: Vec<(Timestamp, &OpenJob)> =
-            world.in_flight.iter().filter_map(|job| Some((job.dispatched_at?, job))).collect();
+            initial.in_flight.iter().filter_map(|job| Some((job.dispatched_at?, job))).collect();
         in_flight.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.id.cmp(&b.1.id)));
         for (dispatched_at, job) in in_flight {
             let age = now.seconds_since(dispatched_at);
             // A queue that no longer exists has no effect on the others.
-            let _ = scheduler.resume(submission(job, world, age, run), dispatched_at);
+            let _ = scheduler.resume(submission(job, initial, age, run), dispatched_at);
         }
-        let mut front: Vec<usize> = lanes.front().collect();
+        let mut front: Vec<usize> = shares.front().collect();
         front.sort_unstable();
         let (mut tracked, mut ids) = (BTreeMap::new(), BTreeMap::new());
         for index in front {
-            let Some(job) = world.waiting.get(index) else { continue };
-            if let Ok(id) = scheduler.submit(submission(job, world, 0.0, run)) {
+            let Some(job) = initial.waiting.get(index) else { continue };
+            if let Ok(id) = scheduler.submit(submission(job, initial, 0.0, run)) {
                 tracked.extend(scheduler.job(&id).map(|job| (job.number, index)));
                 ids.insert(index, id);
             }
         }
         scheduler.keep_transitions(now);
         scheduler.advance(now);
-        let coming = world.arrivals.of_run(uniform("days", run), HORIZON);
-        Self { world, scheduler, tracked, ids, starts: BTreeMap::new(), number: run, coming, came: 0 }
+        let coming = initial.arrivals.of_run(uniform("days", run), HORIZON);
+        Self { initial, scheduler, tracked, ids, starts: BTreeMap::new(), number: run, coming, came: 0 }
     }
 
     /// Time of the next event. Submits the arrivals up to then; later ones cost nothing if the run ends before.
@@ -298,7 +301,7 @@ impl<'a> Run<'a> {
         while let Some((at, arrival)) = self.coming.get(self.came)
             && self.scheduler.next_event().is_none_or(|next| *at <= next)
         {
-            let _ = self.scheduler.submit(coming(arrival, *at, self.world, self.came, self.number));
+            let _ = self.scheduler.submit(coming(arrival, *at, self.initial, self.came, self.number));
             self.came += 1;
         }
         self.scheduler.next_event()
@@ -311,7 +314,7 @@ impl<'a> Run<'a> {
 
     /// Runs until every job of the front has started, or the horizon is reached.
     fn go(&mut self) {
-        let until = self.world.now + HORIZON;
+        let until = self.initial.now + HORIZON;
         self.note();
         for _ in 0..MAX_EVENTS {
             if self.starts.len() >= self.tracked.len() {
@@ -327,7 +330,7 @@ impl<'a> Run<'a> {
         for transition in self.scheduler.take_transitions() {
             let TransitionKind::Moved { to: JobStatus::Scheduled, .. } = transition.kind else { continue };
             if let Some(index) = self.tracked.get(&transition.job) {
-                self.starts.entry(*index).or_insert(transition.at.seconds_since(self.world.now));
+                self.starts.entry(*index).or_insert(transition.at.seconds_since(self.initial.now));
             }
         }
     }
@@ -337,14 +340,14 @@ impl<'a> Run<'a> {
     }
 }
 
-fn submission(job: &OpenJob, world: &World, age: f64, run: u64) -> Submission {
+fn submission(job: &OpenJob, initial: &InitialState, age: f64, run: u64) -> Submission {
     let held = job.profile.quantile(age, uniform(&job.id, run));
     let held = job.holds_at_most.map_or(held, |most| held.min(most.as_secs_f64().max(age)));
     Submission {
-        at: world.now,
+        at: initial.now,
         name: String::new(),
         queue: job.queue.clone(),
-        share: share_of(&job.queue, job.share.as_ref(), world),
+        share: share_of(&job.queue, job.share.as_ref(), initial),
         priority: job.priority,
         demand: job.demand.to_vec(),
         tags: BTreeMap::new(),
@@ -354,12 +357,12 @@ fn submission(job: &OpenJob, world: &World, age: f64, run: u64) -> Submission {
     }
 }
 
-fn coming(arrival: &Arrival, at: Timestamp, world: &World, number: usize, run: u64) -> Submission {
+fn coming(arrival: &Arrival, at: Timestamp, initial: &InitialState, number: usize, run: u64) -> Submission {
     Submission {
         at,
         name: String::new(),
         queue: arrival.queue.clone(),
-        share: share_of(&arrival.queue, arrival.share.as_ref(), world),
+        share: share_of(&arrival.queue, arrival.share.as_ref(), initial),
         priority: arrival.priority,
         demand: arrival.demand.to_vec(),
         tags: BTreeMap::new(),

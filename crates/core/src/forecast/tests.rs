@@ -57,8 +57,8 @@ fn job(name: &str, instances: f64, dispatched_at: Option<Timestamp>, runtimes: &
     }
 }
 
-fn world(setup: Setup, in_flight: Vec<OpenJob>, waiting: Vec<OpenJob>) -> World {
-    World {
+fn world(setup: Setup, in_flight: Vec<OpenJob>, waiting: Vec<OpenJob>) -> InitialState {
+    InitialState {
         now: NOW,
         setup,
         disabled: Vec::new(),
@@ -89,7 +89,7 @@ prop_compose! {
     }
 }
 
-/// When jobs start of a world that is made anew from a seed, with shares that lend, arrivals, and what forecasters have learnt: each run of each.
+/// When jobs start of a world that is made anew from a seed, with shares that lend, arrivals, and what forecasters have learned: each run of each.
 fn seeded(seed: u64) -> Vec<Vec<u64>> {
     let mut state = seed;
     let mut below = move |most: u64| {
@@ -129,7 +129,7 @@ fn seeded(seed: u64) -> Vec<Vec<u64>> {
     };
     let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
     let arrivals = forecaster.arrivals(NOW, |_| true);
-    let starts = run(&World { arrivals, ..world(setup(4.0, policy), in_flight, waiting) }, 20);
+    let starts = run(&InitialState { arrivals, ..world(setup(4.0, policy), in_flight, waiting) }, 20);
     let seconds = |starts: &JobStarts| match starts {
         JobStarts::Runs { seconds, .. } => seconds.iter().map(|one| one.to_bits()).collect(),
         JobStarts::Never(because) => panic!("{because:?}"),
@@ -225,7 +225,7 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
     let lacking = OpenJob { id: "lacking".into(), lacks_instances: true, ..small.clone() };
     let waiting = vec![small, too_large, other_type, unknown, elsewhere, lacking];
     let mut world = world(setup(4.0, Policy::Fifo), Vec::new(), waiting);
-    let because = |world: &World| -> Vec<Option<NeverBecause>> {
+    let because = |world: &InitialState| -> Vec<Option<NeverBecause>> {
         let never = |starts: &JobStarts| match starts {
             JobStarts::Never(because) => Some(*because),
             JobStarts::Runs { .. } => None,
@@ -265,7 +265,8 @@ fn too_little_history_is_reported_and_enough_gives_a_calibrated_interval() {
             |id: &str, at: Option<Timestamp>| OpenJob { profile: profile.clone(), ..job(id, 4.0, at, &mut runtimes) };
         let mut open = open;
         let (in_flight, waiting) = (vec![open("runs", Some(now))], vec![open(id, None)]);
-        let world = World { now, ended: forecaster.ended(), ..world(setup(4.0, Policy::Fifo), in_flight, waiting) };
+        let world =
+            InitialState { now, ended: forecaster.ended(), ..world(setup(4.0, Policy::Fifo), in_flight, waiting) };
         forecaster.take(&world, &run(&world, 50));
         forecaster.shown(&id.into())
     };
@@ -273,7 +274,7 @@ fn too_little_history_is_reported_and_enough_gives_a_calibrated_interval() {
     for index in 0_u32..40 {
         let seconds = f64::from(1800 + 180 * (index * 7 % 40));
         forecaster.attempt_ended(&format!("j{index}").as_str().into(), 1, &of, (NOW, seconds), true);
-        // What was learnt is not learnt again.
+        // What was learned is not learned again.
         forecaster.attempt_ended(&format!("j{index}").as_str().into(), 1, &of, (NOW, 1e9), true);
     }
     assert_eq!(forecaster.ended(), 40);
@@ -358,14 +359,14 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
 }
 
 /// Sixteen jobs that wait and are run forward; at each step four others have taken the places of four.
-fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (World, Starts) {
+fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (InitialState, Starts) {
     let now = NOW + Duration::from_secs(600 * step);
     let id = |place: u64| format!("job-{}", (step + place) * 4 / 16 * 16 + place);
     let waiting: Vec<OpenJob> = (0..16).map(|place| job(&id(place), 1.0, None, runtimes)).collect();
     let seconds = |place: u64| (1..=20).map(|run| (60 * run * (place + 1)) as f64).collect();
     let runs = |place: u64| JobStarts::Runs { seconds: seconds(place), beyond_front: false, reason: None };
     (
-        World { now, ..world(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
+        InitialState { now, ..world(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
         Starts { by_job: (0..16).map(runs).collect() },
     )
 }
@@ -374,7 +375,7 @@ fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (World, Starts) {
 fn a_restart_counts_no_miss_again_and_changes_no_estimate() {
     let mut runtimes = known(&[1; 10]);
     let mut forecaster = Forecaster::default();
-    let shown = |forecaster: &mut Forecaster, world: &World, starts: &Starts| {
+    let shown = |forecaster: &mut Forecaster, world: &InitialState, starts: &Starts| {
         forecaster.take(world, starts);
         let of_job = |job: &OpenJob| match forecaster.shown(&job.id) {
             Outlook::Expected(estimate) => Some((estimate.p10, estimate.p50, estimate.p90)),

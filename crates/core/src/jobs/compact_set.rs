@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
-use crate::jobs::pieces::{Items, Pieces, Position};
+use crate::jobs::sorted_pieces::{Items, Pieces, Position};
 
 /// A sorted set of small items.
 #[derive(Clone)]
@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jobs::pieces::PIECE;
+    use crate::jobs::sorted_pieces::PIECE;
 
     proptest! {
         #[test]

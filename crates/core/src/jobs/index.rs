@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::jobs::poll_plan::Urgency;
-use crate::jobs::sort_orders::{Place, place_of};
+use crate::jobs::sort_orders::{AgeKey, age_key_of};
 use crate::jobs::{Class, CompactSet, Job, ShareJobs};
 use crate::model::{Demand, JobDetails, JobId, JobSeen, JobStatus, QueueName, ShareName};
 
@@ -26,14 +26,14 @@ pub struct Move {
 /// Number of descriptions that are kept even if no job has them.
 const DETAILS_KEPT: usize = 1_000;
 
-type Lanes = BTreeMap<Option<ShareName>, ShareJobs>;
+type Shares = BTreeMap<Option<ShareName>, ShareJobs>;
 
 /// Invariant: an open job is in each part exactly once, as it was when last added.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    lanes: BTreeMap<QueueName, Lanes>,
+    shares: BTreeMap<QueueName, Shares>,
     /// Jobs to describe because of their own state, by age; coverage of lists is handled elsewhere.
-    wanted: BTreeMap<Urgency, CompactSet<Place>>,
+    wanted: BTreeMap<Urgency, CompactSet<AgeKey>>,
     ended: BTreeMap<QueueName, BTreeMap<JobStatus, usize>>,
     demands: BTreeSet<Demand>,
     /// Descriptions of jobs that have not run: those of one owner and priority are mostly equal.
@@ -55,19 +55,19 @@ impl Index {
             return;
         }
         if let Some(urgency) = Urgency::of(job) {
-            self.wanted.entry(urgency).or_default().insert(place_of(job));
+            self.wanted.entry(urgency).or_default().insert(age_key_of(job));
         }
         if job.has_left() {
             return;
         }
         self.record_move(job, true);
-        let lanes = match self.lanes.get_mut(&latest.queue) {
-            Some(lanes) => lanes,
-            None => self.lanes.entry(latest.queue.clone()).or_default(),
+        let shares = match self.shares.get_mut(&latest.queue) {
+            Some(shares) => shares,
+            None => self.shares.entry(latest.queue.clone()).or_default(),
         };
-        match lanes.get_mut(&latest.share) {
-            Some(lane) => lane.add(job),
-            None => lanes.entry(latest.share.clone()).or_default().add(job),
+        match shares.get_mut(&latest.share) {
+            Some(share_jobs) => share_jobs.add(job),
+            None => shares.entry(latest.share.clone()).or_default().add(job),
         }
     }
 
@@ -75,7 +75,7 @@ impl Index {
     pub(super) fn remove(&mut self, job: &Job) {
         let latest = &job.latest;
         if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
-            wanted.remove(&place_of(job));
+            wanted.remove(&age_key_of(job));
         }
         if job.has_left() {
             if job.status().is_ended() {
@@ -86,11 +86,11 @@ impl Index {
             return self.record_move(job, false);
         }
         self.record_move(job, false);
-        let Some(lanes) = self.lanes.get_mut(&latest.queue) else { return };
-        let Some(lane) = lanes.get_mut(&latest.share) else { return };
-        lane.remove(job);
-        if lane.is_empty() {
-            lanes.remove(&latest.share);
+        let Some(shares) = self.shares.get_mut(&latest.queue) else { return };
+        let Some(share_jobs) = shares.get_mut(&latest.share) else { return };
+        share_jobs.remove(job);
+        if share_jobs.is_empty() {
+            shares.remove(&latest.share);
         }
     }
 
@@ -104,9 +104,9 @@ impl Index {
 
     /// Interns names and demands.
     pub(super) fn intern(&mut self, seen: &mut JobSeen) {
-        if let Some((queue, lanes)) = self.lanes.get_key_value(&seen.queue) {
+        if let Some((queue, shares)) = self.shares.get_key_value(&seen.queue) {
             seen.queue = queue.clone();
-            if let Some((share, _)) = lanes.get_key_value(&seen.share) {
+            if let Some((share, _)) = shares.get_key_value(&seen.share) {
                 seen.share.clone_from(share);
             }
         }
@@ -144,25 +144,25 @@ impl Index {
     }
 
     /// Jobs to describe with this urgency, by age.
-    pub(super) fn wanted(&self, urgency: Urgency) -> impl Iterator<Item = &Place> {
+    pub(super) fn wanted(&self, urgency: Urgency) -> impl Iterator<Item = &AgeKey> {
         self.wanted.get(&urgency).into_iter().flatten()
     }
 
-    pub(super) fn lanes(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
-        self.lanes
-            .iter()
-            .flat_map(|(queue, lanes)| lanes.iter().map(move |(share, lane)| (queue, share.as_ref(), lane)))
+    pub(super) fn shares(&self) -> impl Iterator<Item = (&QueueName, Option<&ShareName>, &ShareJobs)> {
+        self.shares.iter().flat_map(|(queue, shares)| {
+            shares.iter().map(move |(share, share_jobs)| (queue, share.as_ref(), share_jobs))
+        })
     }
 
-    pub(super) fn lanes_of<'a>(
+    pub(super) fn shares_of<'a>(
         &'a self,
         queue: &QueueName,
     ) -> impl Iterator<Item = (Option<&'a ShareName>, &'a ShareJobs)> + use<'a> {
-        self.lanes.get(queue).into_iter().flatten().map(|(share, lane)| (share.as_ref(), lane))
+        self.shares.get(queue).into_iter().flatten().map(|(share, share_jobs)| (share.as_ref(), share_jobs))
     }
 
-    pub(super) fn lane(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
-        self.lanes.get(queue)?.get(&share.cloned())
+    pub(super) fn share_jobs(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<&ShareJobs> {
+        self.shares.get(queue)?.get(&share.cloned())
     }
 
     pub(super) fn ended_counts<'a>(

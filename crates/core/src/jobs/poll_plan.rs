@@ -104,8 +104,9 @@ impl Ledger {
     /// The longest-waiting job of each share, and jobs in a status unknown to this build, which no list shows, if
     /// they were not seen for long.
     fn unverified_jobs(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
-        let ids =
-            self.lanes().flat_map(|(_, _, lane)| lane.oldest().map(|(_, id)| id).into_iter().chain(lane.unknown()));
+        let ids = self.shares().flat_map(|(_, _, share_jobs)| {
+            share_jobs.oldest().map(|(_, id)| id).into_iter().chain(share_jobs.unknown())
+        });
         let long_ago = |job: &&Job| now.since(job.seen_at) >= cadence.verify_every;
         let mut jobs: Vec<&Job> = ids.filter_map(|id| self.job(id)).filter(long_ago).collect();
         jobs.sort_by_key(|job| job.seen_at);
@@ -161,13 +162,13 @@ impl Ledger {
     ) -> Vec<&'a JobId> {
         let known = |id: JobId| self.job(&id);
         let next_of_queues = fronts.flat_map(|front| front.take(FRONT_OF_QUEUE).filter_map(known).collect::<Vec<_>>());
-        let next_of_share = |lane: &'a ShareJobs| {
+        let next_of_share = |share_jobs: &'a ShareJobs| {
             let mut places: Vec<_> =
-                lane.classes().flat_map(|(_, places)| places.iter().take(FRONT_OF_SHARE)).collect();
+                share_jobs.classes().flat_map(|(_, places)| places.iter().take(FRONT_OF_SHARE)).collect();
             places.sort_unstable();
             places.into_iter().take(FRONT_OF_SHARE).filter_map(|place| self.job(&place.id))
         };
-        let next = next_of_queues.chain(self.lanes().flat_map(|(_, _, lane)| next_of_share(lane)));
+        let next = next_of_queues.chain(self.shares().flat_map(|(_, _, share_jobs)| next_of_share(share_jobs)));
         let before = |job: &&Job, every: Duration| {
             job.timeline.current().is_some() && job.described_at.is_some_and(|at| now.since(at) >= every)
         };

@@ -1,6 +1,6 @@
 //! The open jobs of one share of a queue, in the orders that figures and requests need.
 //!
-//! A lane is updated when one of its jobs changes, so code that visits lanes costs as much as there are shares, kinds
+//! A share is updated when one of its jobs changes, so code that visits shares costs as much as there are shares, kinds
 //! of jobs and jobs in flight, however many jobs wait.
 
 use std::cmp::Reverse;
@@ -23,7 +23,7 @@ pub struct Class {
 
 /// Position of a waiting job in its share: higher priority first, then older.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct QueuePosition {
     priority: Reverse<i32>,
     created_at: Timestamp,
     /// The job.
@@ -33,7 +33,7 @@ pub struct Place {
 /// Open jobs of one share of a queue.
 #[derive(Debug, Default)]
 pub struct ShareJobs {
-    waiting: BTreeMap<Class, CompactSet<Place>>,
+    waiting: BTreeMap<Class, CompactSet<QueuePosition>>,
     /// By priority, if described.
     waits: BTreeMap<Option<i32>, Waits>,
     in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
@@ -60,7 +60,7 @@ impl Waits {
 
 impl ShareJobs {
     /// Waiting jobs by class, in order.
-    pub fn classes(&self) -> impl Iterator<Item = (&Class, &CompactSet<Place>)> {
+    pub fn classes(&self) -> impl Iterator<Item = (&Class, &CompactSet<QueuePosition>)> {
         self.waiting.iter()
     }
 
@@ -70,7 +70,7 @@ impl ShareJobs {
     }
 
     /// The waiting job that is dispatched next.
-    pub fn first(&self) -> Option<&Place> {
+    pub fn first(&self) -> Option<&QueuePosition> {
         self.waiting.values().filter_map(CompactSet::first).min()
     }
 
@@ -95,7 +95,7 @@ impl ShareJobs {
     }
 
     /// The waiting jobs of a class, in order.
-    pub(crate) fn places(&self, class: &Class) -> Option<&CompactSet<Place>> {
+    pub(crate) fn places(&self, class: &Class) -> Option<&CompactSet<QueuePosition>> {
         self.waiting.get(class)
     }
 
@@ -143,7 +143,7 @@ impl ShareJobs {
     pub(super) fn add(&mut self, job: &Job) {
         let (id, status) = (&job.latest.id, job.status());
         if status.is_waiting() {
-            self.waiting.entry(Class::of(job)).or_default().insert(Place::of(job));
+            self.waiting.entry(Class::of(job)).or_default().insert(QueuePosition::of(job));
         } else {
             self.by_status(status).entry(status.clone()).or_default().insert(id.clone());
         }
@@ -158,7 +158,7 @@ impl ShareJobs {
         if status.is_waiting() {
             let class = Class::of(job);
             if let Some(jobs) = self.waiting.get_mut(&class) {
-                jobs.remove(&Place::of(job));
+                jobs.remove(&QueuePosition::of(job));
                 if jobs.is_empty() {
                     self.waiting.remove(&class);
                 }
@@ -200,7 +200,7 @@ impl Class {
     }
 }
 
-impl Place {
+impl QueuePosition {
     /// Jobs of a class created before a time, with any priority; visits no others.
     pub(crate) fn created_before(places: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
         let until = move |priority| places.range(..Self::first_of(priority, moment));
@@ -229,9 +229,9 @@ impl Place {
 }
 
 /// Priorities of the jobs of a class, highest first, found without visiting the jobs between.
-fn priorities(places: &CompactSet<Place>) -> impl Iterator<Item = Reverse<i32>> {
+fn priorities(places: &CompactSet<QueuePosition>) -> impl Iterator<Item = Reverse<i32>> {
     let lower = |Reverse(priority): &Reverse<i32>| {
-        let next = Place::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
+        let next = QueuePosition::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
         places.range(next..).next().map(|place| place.priority)
     };
     std::iter::successors(places.first().map(|place| place.priority), lower)

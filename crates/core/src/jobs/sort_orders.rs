@@ -10,7 +10,7 @@ use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use crate::jobs::sorted::Sorted;
+use crate::jobs::sorted_keys::Sorted;
 use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{CompactSet, Job, Ledger};
 use crate::model::{InstanceType, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};
@@ -80,7 +80,7 @@ impl<'a> Wanted<'a> {
     }
 
     /// Whether a place comes after the start of the list.
-    fn follows(&self, place: Place) -> bool {
+    fn follows(&self, place: AgeKey) -> bool {
         let after = self.after.map(|(created_at, id)| (created_at, key_of(id)));
         after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
     }
@@ -127,7 +127,7 @@ pub struct Found<'a> {
 }
 
 /// Creation time and key of a job: its position in the order of all jobs.
-pub(super) type Place = (Timestamp, u64);
+pub(super) type AgeKey = (Timestamp, u64);
 
 /// The changeable fields that determine a job's places.
 #[derive(Debug, PartialEq)]
@@ -179,8 +179,8 @@ impl Ledger {
         let of_share = |share: Option<&ShareName>| {
             filter.share.as_ref().is_none_or(|wanted| wanted.as_str() == share.map_or("", ShareName::as_str))
         };
-        let lanes = self.lanes().filter(|(queue, share, _)| of_queue(queue) && of_share(*share));
-        let longest = Merged::of(lanes.flat_map(|(_, _, lane)| lane.waits())).take(EXAMINED_AT_MOST);
+        let shares = self.shares().filter(|(queue, share, _)| of_queue(queue) && of_share(*share));
+        let longest = Merged::of(shares.flat_map(|(_, _, share_jobs)| share_jobs.waits())).take(EXAMINED_AT_MOST);
         let jobs = longest.filter_map(|(_, id)| self.job(id));
         jobs.filter(|job| wanted.accepts(job)).take(limit).collect()
     }
@@ -191,26 +191,26 @@ impl Ledger {
     }
 }
 
-type ByState = BTreeMap<JobStatus, CompactSet<Place>>;
+type ByState = BTreeMap<JobStatus, CompactSet<AgeKey>>;
 
 /// Invariant: a job kept in full is in each index exactly once.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     places: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
     /// By owner; empty for jobs without one, or not described yet.
-    owners: BTreeMap<Box<str>, CompactSet<Place>>,
+    owners: BTreeMap<Box<str>, CompactSet<AgeKey>>,
     ids: Sorted,
     names: Sorted,
 }
 
-pub(super) fn place_of(job: &Job) -> Place {
+pub(super) fn age_key_of(job: &Job) -> AgeKey {
     (job.latest.created_at, key_of(&job.latest.id))
 }
 
 impl Listing {
     /// Adds a job that is about to be kept in full.
     pub(super) fn add(&mut self, job: &Job, jobs: &JobTable) {
-        let (_, key) = place_of(job);
+        let (_, key) = age_key_of(job);
         self.ids.insert(id(job), key, |other| jobs.by_key(other).map(id));
         self.names.insert(name(job), key, |other| jobs.by_key(other).map(name));
         self.put(job);
@@ -218,7 +218,7 @@ impl Listing {
 
     /// Removes a job that is no longer kept in full.
     pub(super) fn remove(&mut self, job: &Job, jobs: &JobTable) {
-        let (_, key) = place_of(job);
+        let (_, key) = age_key_of(job);
         self.ids.remove(id(job), key, |other| jobs.by_key(other).map(id));
         self.names.remove(name(job), key, |other| jobs.by_key(other).map(name));
         self.take(&Listed::of(job), job);
@@ -233,7 +233,7 @@ impl Listing {
     }
 
     fn put(&mut self, job: &Job) {
-        let place = place_of(job);
+        let place = age_key_of(job);
         let shares = match self.places.get_mut(job.queue()) {
             Some(shares) => shares,
             None => self.places.entry(job.queue().clone()).or_default(),
@@ -251,7 +251,7 @@ impl Listing {
     }
 
     fn take(&mut self, before: &Listed, job: &Job) {
-        let place = place_of(job);
+        let place = age_key_of(job);
         if let Some(shares) = self.places.get_mut(job.queue())
             && let Some(states) = shares.get_mut(&before.share)
             && let Some(jobs) = states.get_mut(&before.status)
@@ -277,7 +277,7 @@ impl Listing {
     }
 
     /// Places of the open jobs, by age.
-    pub(super) fn open(&self) -> impl Iterator<Item = Place> {
+    pub(super) fn open(&self) -> impl Iterator<Item = AgeKey> {
         let states = self.places.values().flat_map(BTreeMap::values).flatten();
         Merged::of(states.filter(|(state, _)| !state.is_ended()).map(|(_, places)| places.iter().copied()))
     }
@@ -292,7 +292,7 @@ impl Listing {
         }
         let mut sets = self.sets(filter);
         if let Some(owner) = &filter.owner {
-            let of_owner: Vec<&CompactSet<Place>> = self.owners.get(owner.as_str()).into_iter().collect();
+            let of_owner: Vec<&CompactSet<AgeKey>> = self.owners.get(owner.as_str()).into_iter().collect();
             if count(&of_owner) <= count(&sets) {
                 sets = of_owner;
             }
@@ -362,7 +362,7 @@ impl Listing {
         })
     }
 
-    fn sets(&self, filter: &Filter) -> Vec<&CompactSet<Place>> {
+    fn sets(&self, filter: &Filter) -> Vec<&CompactSet<AgeKey>> {
         let of_queue = |queue: &QueueName| filter.queue.as_ref().is_none_or(|wanted| wanted == queue);
         let of_share = |share: &Option<ShareName>| {
             let share = share.as_ref().map_or("", ShareName::as_str);
@@ -377,7 +377,7 @@ impl Listing {
     }
 }
 
-fn count(sets: &[&CompactSet<Place>]) -> usize {
+fn count(sets: &[&CompactSet<AgeKey>]) -> usize {
     sets.iter().map(|set| set.len()).sum()
 }
 
@@ -394,9 +394,9 @@ fn name(job: &Job) -> &str {
 
 /// A page from a few jobs.
 fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
-    let passes = |job: &&Job| wanted.accepts(job) && wanted.follows(place_of(job));
+    let passes = |job: &&Job| wanted.accepts(job) && wanted.follows(age_key_of(job));
     let mut jobs: Vec<&Job> = few.into_iter().filter(passes).collect();
-    jobs.sort_by_cached_key(|job| place_of(job));
+    jobs.sort_by_cached_key(|job| age_key_of(job));
     if wanted.newest_first {
         jobs.reverse();
     }
@@ -407,7 +407,7 @@ fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
 }
 
 /// A page from jobs that are examined in the order of these places.
-fn along<'a>(places: impl Iterator<Item = Place>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
+fn along<'a>(places: impl Iterator<Item = AgeKey>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
     let mut found = Found::default();
     let mut last = None;
     for (examined, (_, key)) in places.enumerate() {

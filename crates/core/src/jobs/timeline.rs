@@ -6,6 +6,8 @@
 //! * Time never runs backwards: every boundary is at or after the previous one.
 //! * An ended job stays ended.
 
+mod span_list;
+
 use std::fmt;
 use std::ops::Deref;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::LISTS_MAY_LAG;
 use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
+use span_list::SpanList;
 
 /// A phase of an attempt. A job passes through them in this order; a requeue starts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,7 +164,7 @@ impl From<Listed> for Timeline {
 
 impl From<Timeline> for Listed {
     fn from(timeline: Timeline) -> Self {
-        Self { spans: timeline.into_spans() }
+        Self { spans: timeline.spans().to_vec() }
     }
 }
 
@@ -210,26 +213,25 @@ impl Timeline {
         }
     }
 
-    fn into_spans(self) -> Vec<Span> {
-        match self.0 {
-            Kept::Waiting(since) => vec![Span::first(since)],
-            Kept::Listed(spans) => spans.into_vec(),
-        }
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut Vec<Span>)) {
-        let mut spans = std::mem::replace(self, Self(Kept::Listed(Box::default()))).into_spans();
-        change(&mut spans);
-        *self = Listed { spans }.into();
+    /// Changes the spans, as a list that can grow: afterwards a job keeps no room for spans that may never come.
+    fn change<R>(&mut self, change: impl FnOnce(&mut SpanList) -> R) -> R {
+        let mut spans = match std::mem::replace(&mut self.0, Kept::Listed(Box::default())) {
+            Kept::Waiting(since) => SpanList::beginning(since),
+            Kept::Listed(spans) => SpanList::from(spans),
+        };
+        let result = change(&mut spans);
+        *self = Listed { spans: spans.into() }.into();
+        result
     }
 
     /// Records the time at which the end of a span was reported, by its index.
     pub(super) fn reported(&mut self, index: usize, at: Timestamp) {
-        self.change(|spans| {
-            if let Some(span) = spans.get_mut(index) {
-                span.reported_at = Some(at);
-            }
-        });
+        // The end of a lone first wait is in a list, too.
+        if let Kept::Listed(spans) = &mut self.0
+            && let Some(span) = spans.get_mut(index)
+        {
+            span.reported_at = Some(at);
+        }
     }
 
     /// The open span; `None` once the job has ended.
@@ -251,191 +253,20 @@ impl Timeline {
     /// Applies a response received at `at`; `previous` is when the job was last seen before. Returns whether the job
     /// was found back in the queue, or beyond a return to it.
     pub fn observe(&mut self, seen: &JobSeen, previous: Timestamp, at: Timestamp) -> bool {
-        let Some(current) = self.current() else { return false };
-        let ended = seen.status.is_ended();
-        let so_far = || reached(seen).max(current.phase);
-        let Some(target) = Phase::of(&seen.status).or_else(|| ended.then(so_far)) else { return false };
-        let requeued = self.was_requeued(current, target, seen);
-        if requeued {
-            let left = Moment::between(previous, at);
-            let left = seen
-                .scheduled_at
-                .filter(|_| target > Phase::Waiting)
-                .map_or(left, |again| Moment { earliest: left.earliest.min(again), latest: left.latest.min(again) });
-            self.close(left);
-            self.open(Phase::Waiting, current.attempt + 1);
-        }
-        self.advance(target, seen, previous, at);
-        if ended {
-            let end = seen.stopped_at.map_or_else(|| Moment::between(previous, at), Moment::exactly);
-            self.close(end);
-        }
-        requeued
+        let still_waits = matches!(self.0, Kept::Waiting(_)) && Phase::of(&seen.status) == Some(Phase::Waiting);
+        !still_waits && self.change(|spans| spans.observe(seen, previous, at))
     }
 
     /// Applies a description's ended attempts, oldest first: observed ends become exact, and unseen attempts are
     /// added. Reported events do not change.
     pub fn learn_attempts(&mut self, over: &[StoppedAttempt]) {
-        for attempt in over {
-            let Some(stopped_at) = attempt.stopped_at.filter(|at| !self.came_back_at(*at)) else { continue };
-            match self.ended_at(stopped_at) {
-                Some(index) => self.learn_end(index, attempt.started_at, stopped_at),
-                None => self.learn_unseen(attempt.started_at, stopped_at),
-            }
+        if !over.is_empty() {
+            self.change(|spans| spans.learn_attempts(over));
         }
-    }
-
-    fn came_back_at(&self, at: Timestamp) -> bool {
-        let spans = self.spans();
-        let mut waits = spans.iter().skip(1).filter(|span| span.phase == Phase::Waiting);
-        waits.any(|span| span.from == Moment::exactly(at))
-    }
-
-    /// The span that was observed to end around `at`, because its job was found back in the queue.
-    fn ended_at(&self, at: Timestamp) -> Option<usize> {
-        let is_it = |pair: &[Span]| {
-            let &[before, after] = pair else { return false };
-            let about_then = before.from.latest <= at && at <= after.from.latest;
-            after.phase == Phase::Waiting && !after.from.is_exact() && about_then
-        };
-        self.spans().windows(2).position(is_it)
-    }
-
-    fn learn_end(&mut self, index: usize, started_at: Option<Timestamp>, stopped_at: Timestamp) {
-        self.set_boundary(index + 1, Moment::exactly(stopped_at));
-        let Some(last) = self.spans().get(index).copied() else { return };
-        if last.phase < Phase::Running {
-            let started_at = started_at.filter(|at| last.from.latest <= *at);
-            let visit = visit(last.phase, last.attempt, last.from, started_at, stopped_at);
-            self.change(|spans| drop(spans.splice(index..=index, visit)));
-        }
-    }
-
-    /// Inserts an unseen attempt into the wait that it interrupted, if there is one.
-    fn learn_unseen(&mut self, started_at: Option<Timestamp>, stopped_at: Timestamp) {
-        let began_by = started_at.unwrap_or(stopped_at);
-        let is_interrupted = |span: &Span| {
-            let is_within = span.from.latest <= began_by && span.to.is_none_or(|to| stopped_at <= to.latest);
-            span.phase == Phase::Waiting && span.reported_at.is_none() && is_within && span.from.latest < stopped_at
-        };
-        let spans = self.spans();
-        let Some(index) = spans.iter().position(is_interrupted) else { return };
-        let Some((&wait, later)) = spans.get(index..).and_then(|spans| spans.split_first()) else { return };
-        let attempt = wait.attempt;
-        let dispatched = Moment::between(wait.from.latest, began_by);
-        let mut known = vec![Span { to: Some(dispatched), ..wait }];
-        known.extend(visit(Phase::Scheduled, attempt, dispatched, started_at, stopped_at));
-        let to = wait.to.map(|to| Moment::between(to.earliest.max(stopped_at), to.latest));
-        known.push(Span { attempt: attempt + 1, from: Moment::exactly(stopped_at), to, ..wait });
-        known.extend(later.iter().map(|span| Span { attempt: span.attempt + 1, ..*span }));
-        self.change(|spans| drop(spans.splice(index.., known)));
     }
 
     /// Sets the start of `phase` of `attempt`, if that is more precise and consistent with its neighbours.
     pub fn learn_start(&mut self, phase: Phase, attempt: u32, at: Timestamp) {
-        let spans = self.spans();
-        let Some(index) = spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else { return };
-        let Some(before) = index.checked_sub(1).and_then(|before| spans.get(before)) else { return };
-        let fits = spans.get(index).is_some_and(|span| {
-            !span.from.is_exact() && at >= before.from.latest && span.to.is_none_or(|to| at <= to.latest)
-        });
-        if fits {
-            self.set_boundary(index, Moment::exactly(at));
-        }
-    }
-
-    fn was_requeued(&self, current: Span, target: Phase, seen: &JobSeen) -> bool {
-        if target < current.phase {
-            return true;
-        }
-        // In the same phase or a later one, a new dispatch time reveals a return to the queue between two polls.
-        let spans = self.spans();
-        let dispatched = spans.iter().rfind(|span| span.phase == Phase::Scheduled && span.attempt == current.attempt);
-        match (current.phase, dispatched, seen.scheduled_at) {
-            (Phase::Scheduled | Phase::Starting | Phase::Running, Some(before), Some(again)) => {
-                again > before.from.latest
-            }
-            _ => false,
-        }
-    }
-
-    /// Advances to `target` through the phases between, with API times where they are consistent.
-    fn advance(&mut self, target: Phase, seen: &JobSeen, previous: Timestamp, at: Timestamp) {
-        while let Some(current) = self.current() {
-            if current.phase >= target {
-                return;
-            }
-            let after = current.from.latest;
-            let known = |time: Option<Timestamp>| time.filter(|time| *time >= after).map(Moment::exactly);
-            let latest = known(seen.started_at).or(known(seen.stopped_at)).map_or(at, |moment| moment.latest.min(at));
-            let observed = Moment::between(previous.max(after), latest.max(after));
-            let (next, boundary) = match current.phase {
-                Phase::Waiting => (Phase::Scheduled, known(seen.scheduled_at).unwrap_or(observed)),
-                Phase::Scheduled => (Phase::Starting, observed),
-                Phase::Starting | Phase::Running => (Phase::Running, known(seen.started_at).unwrap_or(observed)),
-            };
-            self.close(boundary);
-            self.open(next, current.attempt);
-        }
-    }
-
-    fn close(&mut self, at: Moment) {
-        self.change(|spans| {
-            if let Some(span) = spans.last_mut() {
-                let latest = at.latest.max(span.from.latest);
-                span.to = Some(Moment { earliest: at.earliest.max(span.from.earliest).min(latest), latest });
-            }
-        });
-    }
-
-    fn open(&mut self, phase: Phase, attempt: u32) {
-        self.change(|spans| {
-            if let Some(from) = spans.last().and_then(|span| span.to) {
-                // Room for more would be given back at once.
-                spans.reserve_exact(1);
-                spans.push(Span { phase, attempt, from, to: None, reported_at: None });
-            }
-        });
-    }
-
-    fn set_boundary(&mut self, index: usize, at: Moment) {
-        self.change(|spans| {
-            if let Some(before) = index.checked_sub(1).and_then(|before| spans.get_mut(before)) {
-                before.to = Some(at);
-            }
-            if let Some(span) = spans.get_mut(index) {
-                span.from = at;
-            }
-        });
-    }
-}
-
-/// Spans of an attempt from `phase` on, from its start at `from` until it was stopped.
-fn visit(
-    phase: Phase,
-    attempt: u32,
-    from: Moment,
-    started_at: Option<Timestamp>,
-    stopped_at: Timestamp,
-) -> impl Iterator<Item = Span> {
-    let phases = [Phase::Scheduled, Phase::Starting, Phase::Running].into_iter().skip_while(move |one| *one < phase);
-    let phases = phases.take_while(move |one| *one == phase || started_at.is_some());
-    let end_of = move |phase| match (phase, started_at) {
-        (Phase::Scheduled, Some(at)) => Moment::between(from.earliest, at),
-        (Phase::Starting, Some(at)) => Moment::exactly(at),
-        _ => Moment::exactly(stopped_at),
-    };
-    phases.scan(from, move |from, phase| {
-        let to = end_of(phase);
-        Some(Span { phase, attempt, from: std::mem::replace(from, to), to: Some(to), reported_at: None })
-    })
-}
-
-/// The last phase that an ended job reached, by the API's times.
-fn reached(seen: &JobSeen) -> Phase {
-    match (seen.started_at, seen.scheduled_at) {
-        (Some(_), _) => Phase::Running,
-        (None, Some(_)) => Phase::Scheduled,
-        (None, None) => Phase::Waiting,
+        self.change(|spans| spans.learn_start(phase, attempt, at));
     }
 }

@@ -92,8 +92,8 @@ impl<'a> Notes<'a> {
 
     fn longest(&self, queue: &str, share: Option<&str>) -> Vec<(Timestamp, &Job, Reason)> {
         let ledger = self.inputs.ledger;
-        let lanes = ledger.lanes().filter(|(name, of, _)| is_of(queue, share, name.as_str(), *of));
-        let longest = lanes.flat_map(|(_, _, lane)| lane.longest_waiting(JOBS_NAMED));
+        let shares = ledger.shares().filter(|(name, of, _)| is_of(queue, share, name.as_str(), *of));
+        let longest = shares.flat_map(|(_, _, share_jobs)| share_jobs.longest_waiting(JOBS_NAMED));
         let with_reason = |(since, id): &(Timestamp, JobId)| {
             let job = ledger.job(id)?;
             Some((*since, job, self.diagnosis_of(job)?.reason))
@@ -111,8 +111,8 @@ impl<'a> Notes<'a> {
         let diagnosis = self.diagnosis().iter();
         let diagnosis = diagnosis.filter(|one| is_of(queue, share, one.job.queue().as_str(), one.job.share()));
         let first = |one: &Diagnosis<'a>| -> Vec<&'a Job> {
-            let lane = ledger.lane(one.job.queue(), one.job.share());
-            let places = lane.and_then(|lane| lane.places(one.class)).into_iter().flatten();
+            let share_jobs = ledger.share_jobs(one.job.queue(), one.job.share());
+            let places = share_jobs.and_then(|share_jobs| share_jobs.places(one.class)).into_iter().flatten();
             let jobs = places.filter_map(|place| ledger.job(&place.id));
             let from = jobs.skip_while(|job| job.latest.id != one.job.latest.id);
             from.take(one.jobs.min(JOBS_EXAMINED)).collect()

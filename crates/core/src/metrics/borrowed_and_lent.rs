@@ -102,7 +102,7 @@ pub(super) fn with_idle(mut rows: Vec<ShareFigures>, inputs: &Inputs<'_>) -> Vec
         let Policy::FairShare { shares, .. } = &queue.policy else { continue };
         // An entry that ends in `*` is a pattern for share identifiers.
         let configured = shares.iter().map(|entry| &entry.share).filter(|share| !share.as_str().ends_with('*'));
-        let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
+        let with_jobs = inputs.ledger.shares_of(&queue.name).filter_map(|(share, _)| share);
         let all: BTreeSet<&ShareName> = configured.chain(with_jobs).collect();
         let holds: BTreeSet<ShareName> =
             rows.iter().filter(|row| row.queue == queue.name).map(|row| row.share.clone()).collect();

@@ -317,7 +317,7 @@ catalogue! {
         "How often a limit left something out, by limit.";
     STORE_TROUBLE = "store.trouble", Gauge, Count, NonNegative, ["kind"], Experimental,
         about Other, from [], cloudwatch OnceStable,
-        "`unwritable`: 1 while the state file or the log of the replicas does not accept the state, else 0. `set_aside`: 1 if the file or rows of it were corrupt and set aside since the service started, else 0.";
+        "`unwritable`: 1 while the state file or the log in object storage does not accept the state, else 0. `set_aside`: 1 if the file or rows of it were corrupt and set aside since the service started, else 0.";
     STORE_SIZE = "store.size", Gauge, Bytes, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,
         "Size of the state file.";

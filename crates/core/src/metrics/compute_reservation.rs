@@ -20,7 +20,7 @@ pub(super) fn kept(queue: &Queue, inputs: &Inputs<'_>) -> f64 {
     let since = inputs.now - if decay.is_zero() { DEFAULT_DECAY } else { decay };
     let ended = inputs.ledger.ended_since(since).filter(|job| *job.queue() == queue.name);
     let recent = ended.filter_map(|job| job.share());
-    let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, _)| share);
+    let with_jobs = inputs.ledger.shares_of(&queue.name).filter_map(|(share, _)| share);
     let active: BTreeSet<&ShareName> = with_jobs.chain(recent).collect();
     (f64::from(reservation.min(99)) / 100.0).powi(i32::try_from(active.len()).unwrap_or(i32::MAX))
 }

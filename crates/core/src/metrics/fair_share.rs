@@ -143,8 +143,10 @@ fn due(queue: &Queue, capacity_gpus: Option<f64>, inputs: &Inputs<'_>) -> Vec<En
     let (Policy::FairShare { shares, .. }, Some(capacity)) = (&queue.policy, capacity_gpus) else {
         return Vec::new();
     };
-    let gpus = |lane: &ShareJobs| -> f64 { lane.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
-    let with_jobs = inputs.ledger.lanes_of(&queue.name).filter_map(|(share, lane)| Some((share?.clone(), gpus(lane))));
+    let gpus =
+        |share_jobs: &ShareJobs| -> f64 { share_jobs.in_flight().filter_map(|id| inputs.ledger.job(id)?.gpus()).sum() };
+    let with_jobs =
+        inputs.ledger.shares_of(&queue.name).filter_map(|(share, share_jobs)| Some((share?.clone(), gpus(share_jobs))));
     let with_jobs: Vec<(ShareName, f64)> = with_jobs.collect();
     let part = |(share, _): &(ShareName, f64)| Some(1.0 / WeightedShare::weight_of(share.as_str(), shares)?);
     // The entitlement of one share depends on the weights of all.

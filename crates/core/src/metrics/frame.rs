@@ -67,8 +67,6 @@ pub struct Frame {
     pub topology: Vec<Queue>,
     /// Progress of counting events from before the service started.
     pub catch_up: CatchUp,
-    /// Metrics of single jobs that a rule needs: see [`crate::metrics::single_jobs`]. Evaluated, never published.
-    pub job_samples: Vec<Sample>,
 }
 
 /// Current state of a queue.

@@ -9,8 +9,8 @@ use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FairShareFigures, Labels, QueueFigures, Sample, ShareFigures, Value, Waterfall, labels};
 use crate::metrics::gpu_parts::Part;
+use crate::metrics::queues_and_shares::{Subjects, no_share};
 use crate::metrics::reserved_capacity::{States, labels_of};
-use crate::metrics::subjects::{Subjects, no_share};
 use crate::metrics::{Inputs, Service, gpu_waterfall, host_utilisation};
 use crate::model::{Account, InstanceType, JobStatus, Queue, QueueName, ShareName, Source, accelerators_of};
 
@@ -244,11 +244,11 @@ fn answering(inputs: &Inputs<'_>) -> Option<bool> {
 pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures {
     let lower = |status: &JobStatus| status.as_str().to_ascii_lowercase();
     let mut jobs: BTreeMap<String, u64> = JobStatus::KNOWN.iter().map(|status| (lower(status), 0)).collect();
-    let lanes = || inputs.ledger.lanes_of(&queue.name).map(|(_, lane)| lane);
-    for (status, count) in lanes().flat_map(ShareJobs::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
+    let shares = || inputs.ledger.shares_of(&queue.name).map(|(_, share_jobs)| share_jobs);
+    for (status, count) in shares().flat_map(ShareJobs::counts).chain(inputs.ledger.ended_counts(&queue.name)) {
         *jobs.entry(lower(status)).or_default() += count as u64;
     }
-    let oldest = lanes().filter_map(ShareJobs::oldest).map(|(since, _)| *since).min();
+    let oldest = shares().filter_map(ShareJobs::oldest).map(|(since, _)| *since).min();
     let oldest_wait_seconds = oldest.map(|since| inputs.now.seconds_since(since));
     let (arn, policy) = (queue.arn.clone(), queue.policy.as_str().into());
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }

@@ -139,7 +139,7 @@ fn typical_gpus(queue: &Queue, inputs: &Inputs<'_>) -> Option<u32> {
     let mut asked: BTreeMap<&InstanceType, f64> = BTreeMap::new();
     let recent = inputs.ledger.ended_jobs().rev().take(1_000).filter(|job| *job.queue() == queue.name);
     let single = inputs.ledger.in_flight_of(&queue.name).chain(recent).map(|job| (&job.latest.demand, 1));
-    let classes = inputs.ledger.lanes_of(&queue.name).flat_map(|(_, lane)| lane.classes());
+    let classes = inputs.ledger.shares_of(&queue.name).flat_map(|(_, share_jobs)| share_jobs.classes());
     for (demand, jobs) in single.chain(classes.map(|(class, jobs)| (&class.demand, jobs.len()))) {
         for capacity in demand {
             *asked.entry(&capacity.unit).or_default() += capacity.quantity * jobs as f64;

@@ -1,7 +1,7 @@
 //! Context of a job: jobs ahead of it, holders of the capacity it needs, waits of similar jobs, host utilisation,
 //! and attempts. Computed on demand for one job, at a cost that does not depend on the number of jobs.
 
-use crate::jobs::{FailureCategory, Filter, Job, Phase, Place, Wanted};
+use crate::jobs::{FailureCategory, Filter, Job, Phase, QueuePosition, Wanted};
 use crate::metrics::reasons::{Reason, Why};
 use crate::metrics::{Inputs, host_utilisation};
 use crate::model::{InstanceType, JobId, JobStatus, Policy, Position, ShareName, Timestamp, TrainingJobName};
@@ -134,10 +134,10 @@ fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
             |other: &&Job| other.latest.created_at <= job.latest.created_at && other.latest.id != job.latest.id;
         return found.filter(before).map(|other| neighbour(other, None)).collect();
     }
-    let Some(lane) = inputs.ledger.lane(job.queue(), job.share()) else { return Vec::new() };
-    let own = Place::of(job);
-    let mut places: Vec<&Place> =
-        lane.classes().flat_map(|(_, places)| places.range(..&own).take(MAX_NEIGHBOURS)).collect();
+    let Some(share_jobs) = inputs.ledger.share_jobs(job.queue(), job.share()) else { return Vec::new() };
+    let own = QueuePosition::of(job);
+    let mut places: Vec<&QueuePosition> =
+        share_jobs.classes().flat_map(|(_, places)| places.range(..&own).take(MAX_NEIGHBOURS)).collect();
     places.sort_unstable();
     let jobs = places.into_iter().take(MAX_NEIGHBOURS).filter_map(|place| inputs.ledger.job(&place.id));
     jobs.map(|other| neighbour(other, None)).collect()
@@ -149,8 +149,8 @@ fn holders(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> (Vec<Neighbour>
     let unit = unit.or_else(|| job.latest.demand.first().map(|capacity| capacity.unit.clone()));
     let Some(unit) = unit else { return (Vec::new(), None, 0) };
     let of_share = why.is_some_and(|why| matches!(why.reason, Reason::ShareAtLimit | Reason::BorrowLimit));
-    let lanes = inputs.ledger.lanes_of(job.queue()).filter(|(share, _)| !of_share || *share == job.share());
-    let in_flight = lanes.flat_map(|(_, lane)| lane.in_flight()).filter_map(|id| inputs.ledger.job(id));
+    let shares = inputs.ledger.shares_of(job.queue()).filter(|(share, _)| !of_share || *share == job.share());
+    let in_flight = shares.flat_map(|(_, share_jobs)| share_jobs.in_flight()).filter_map(|id| inputs.ledger.job(id));
     let mut holders: Vec<Neighbour> =
         in_flight.filter_map(|other| Some(neighbour(other, Some(held(other, &unit)?)))).collect();
     holders.sort_by(|a, b| {

@@ -6,19 +6,19 @@
 
 mod explanation;
 mod headroom;
-mod standing;
+mod queue_position;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::{Class, Job, Place};
+use crate::jobs::{Class, Job, QueuePosition};
 use crate::metrics::Inputs;
 use crate::model::{InstanceType, JobStatus, Policy, Queue, QuotaShare, ShareName};
 
 pub(super) use headroom::most;
 use headroom::{Amounts, Headroom, InUse};
-pub use standing::Standing;
+pub use queue_position::Standing;
 
 /// Why a job waits. The order is the precedence: the first that applies is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,28 +170,28 @@ pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Diagnosis<'a>> {
 /// Why one job waits, and its queue position; `None` if it does not wait, or if its queue is not watched.
 pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>, waited: BTreeMap<Reason, f64>) -> Option<Why> {
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
-    let lane = inputs.ledger.lane(job.queue(), job.share())?;
-    let (class, place) = (lane.class_of(job)?, Place::of(job));
-    let goes_next = *lane.first()? == place;
+    let share_jobs = inputs.ledger.share_jobs(job.queue(), job.share())?;
+    let (class, place) = (share_jobs.class_of(job)?, QueuePosition::of(job));
+    let goes_next = *share_jobs.first()? == place;
     let of_class =
         |one: &Diagnosis<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
     let found = of_queue(queue, inputs, &headroom::in_use(inputs)).into_iter().find(of_class)?;
-    Some(found.why(queue, Some(standing::of(job, queue, lane, inputs)), waited))
+    Some(found.why(queue, Some(queue_position::of(job, queue, share_jobs, inputs)), waited))
 }
 
 fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagnosis<'a>> {
     let headroom = Headroom::of(queue, inputs, in_use);
     let mut diagnosis = Vec::new();
-    for (share, lane) in inputs.ledger.lanes_of(&queue.name) {
+    for (share, share_jobs) in inputs.ledger.shares_of(&queue.name) {
         let own = quota_share(queue, share);
-        let next = lane.first();
-        for (class, places) in lane.classes() {
+        let next = share_jobs.first();
+        for (class, places) in share_jobs.classes() {
             let need = headroom.need(&class.demand);
             let (reason, unit) = reason(class, &need, queue, own, &headroom);
             let entitled = own.is_some_and(|own| headroom.within_quota(&need, own).is_ok());
             let evidence = headroom.evidence(&need, unit, share, own);
             let has_next = next.is_some_and(|next| places.first() == Some(next));
-            let mut push = |first: Option<&Place>, jobs: usize, goes_next: bool| {
+            let mut push = |first: Option<&QueuePosition>, jobs: usize, goes_next: bool| {
                 if let Some(job) = first.and_then(|place| inputs.ledger.job(&place.id)).filter(|_| jobs > 0) {
                     diagnosis.push(Diagnosis {
                         job,

@@ -11,12 +11,12 @@ use crate::model::{JobId, QueueName, ShareName};
 /// Seconds by reason.
 pub(super) type Seconds = [f64; Reason::ALL.len()];
 
-type ShareJobs = (QueueName, Option<ShareName>);
+type ShareKey = (QueueName, Option<ShareName>);
 
 /// The clocks of all classes with waiting jobs.
 #[derive(Debug, Default)]
 pub(super) struct WaitByReason {
-    classes: BTreeMap<ShareJobs, BTreeMap<Class, Seconds>>,
+    classes: BTreeMap<ShareKey, BTreeMap<Class, Seconds>>,
     /// Wait of a job beyond its class's clocks, by the job's key; negative if they ran before it arrived. Jobs that
     /// arrive at the same time share the value, because there may be a million of them.
     beyond: HashMap<u64, Arc<Seconds>>,
@@ -48,7 +48,10 @@ impl WaitByReason {
             if ledger.job(id).is_none_or(|job| !job.status().is_waiting()) {
                 self.over.extend(self.beyond.remove(&key_of(id)).map(|waited| (id.clone(), *waited)));
             }
-            if ledger.lane(queue, share.as_ref()).is_none_or(|lane| lane.classes().all(|(other, _)| other != class)) {
+            if ledger
+                .share_jobs(queue, share.as_ref())
+                .is_none_or(|share_jobs| share_jobs.classes().all(|(other, _)| other != class))
+            {
                 self.forget(&(queue.clone(), share.clone()), class);
             }
         }
@@ -68,8 +71,8 @@ impl WaitByReason {
     pub(super) fn charge(&mut self, diagnosis: &[Diagnosis<'_>], seconds: f64) {
         for same in diagnosis.chunk_by(|a, b| std::ptr::eq(a.class, b.class)) {
             let Some(class) = same.last() else { continue };
-            let lane = (class.job.queue().clone(), class.job.share().cloned());
-            let clocks = self.classes.entry(lane).or_default();
+            let share = (class.job.queue().clone(), class.job.share().cloned());
+            let clocks = self.classes.entry(share).or_default();
             match clocks.get_mut(class.class) {
                 Some(clock) => add(clock, class.reason, seconds),
                 None => add(clocks.entry(class.class.clone()).or_default(), class.reason, seconds),
@@ -82,15 +85,15 @@ impl WaitByReason {
         }
     }
 
-    fn clock(&self, lane: &ShareJobs, class: &Class) -> Seconds {
-        self.classes.get(lane).and_then(|classes| classes.get(class)).copied().unwrap_or_default()
+    fn clock(&self, share: &ShareKey, class: &Class) -> Seconds {
+        self.classes.get(share).and_then(|classes| classes.get(class)).copied().unwrap_or_default()
     }
 
-    fn forget(&mut self, lane: &ShareJobs, class: &Class) {
-        if let Some(classes) = self.classes.get_mut(lane) {
+    fn forget(&mut self, share: &ShareKey, class: &Class) {
+        if let Some(classes) = self.classes.get_mut(share) {
             classes.remove(class);
             if classes.is_empty() {
-                self.classes.remove(lane);
+                self.classes.remove(share);
             }
         }
     }

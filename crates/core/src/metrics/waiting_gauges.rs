@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::jobs::ShareJobs;
 use crate::metrics::catalogue;
+use crate::metrics::current_waits::BandEstimate;
 use crate::metrics::frame::{Estimate, ReasonFigures};
 use crate::metrics::gauges::Gauges;
 use crate::metrics::kaplan_meier::QUANTILES;
+use crate::metrics::queues_and_shares::{Demanded, Subjects, no_share, share_of};
 use crate::metrics::reasons::Reason;
-use crate::metrics::subjects::{Demanded, Subjects, no_share, share_of};
-use crate::metrics::wait_estimates::BandEstimate;
 use crate::metrics::{ForecastFigures, Inputs};
 use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, QueueName, ShareName, accelerators_of};
 
@@ -20,8 +20,8 @@ impl Gauges {
         let known: Vec<Arc<str>> = JobStatus::KNOWN[..6].iter().map(label).collect();
         for (queue, share) in subjects {
             let mut counts: BTreeMap<Arc<str>, f64> = known.iter().map(|state| (Arc::clone(state), 0.0)).collect();
-            let lane = inputs.ledger.lane(queue, share_of(share));
-            for (status, count) in lane.into_iter().flat_map(ShareJobs::counts) {
+            let share_jobs = inputs.ledger.share_jobs(queue, share_of(share));
+            for (status, count) in share_jobs.into_iter().flat_map(ShareJobs::counts) {
                 *counts.entry(label(status)).or_default() += count as f64;
             }
             for (state, count) in counts {
@@ -36,20 +36,22 @@ impl Gauges {
     pub(super) fn waiting(&mut self, subjects: &Subjects, demanded: &mut Demanded, inputs: &Inputs<'_>) {
         demanded.retain(|key, _| subjects.contains(key));
         for (queue, share) in subjects {
-            let lane = inputs.ledger.lane(queue, share_of(share));
-            let oldest = lane.and_then(ShareJobs::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
+            let share_jobs = inputs.ledger.share_jobs(queue, share_of(share));
+            let oldest =
+                share_jobs.and_then(ShareJobs::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
             let mut largest: f64 = 0.0;
             let known = demanded.entry((queue.clone(), share.clone())).or_default();
             known.extend(quota_units(queue, share, inputs).filter(|unit| accelerators_of(unit).is_some()));
-            let in_flight = lane.into_iter().flat_map(ShareJobs::in_flight).filter_map(|id| inputs.ledger.job(id));
-            let waiting = lane.into_iter().flat_map(ShareJobs::classes).map(|(class, _)| &class.demand);
+            let in_flight =
+                share_jobs.into_iter().flat_map(ShareJobs::in_flight).filter_map(|id| inputs.ledger.job(id));
+            let waiting = share_jobs.into_iter().flat_map(ShareJobs::classes).map(|(class, _)| &class.demand);
             for capacity in in_flight.map(|job| &job.latest.demand).chain(waiting).flatten() {
                 if !known.contains(&capacity.unit) && accelerators_of(&capacity.unit).is_some() {
                     known.insert(capacity.unit.clone());
                 }
             }
             let mut demand: BTreeMap<&InstanceType, f64> = known.iter().map(|unit| (unit, 0.0)).collect();
-            for (class, jobs) in lane.into_iter().flat_map(ShareJobs::classes) {
+            for (class, jobs) in share_jobs.into_iter().flat_map(ShareJobs::classes) {
                 largest = largest.max(class.gpus().unwrap_or(0.0));
                 for capacity in &class.demand {
                     if let Some(accelerators) = accelerators_of(&capacity.unit) {
@@ -101,8 +103,8 @@ impl Gauges {
     ) {
         for (queue, share) in subjects.iter().filter(|_| bands.are_set()) {
             let mut oldest: BTreeMap<&Arc<str>, f64> = bands.names().map(|band| (band, 0.0)).collect();
-            let lane = inputs.ledger.lane(queue, share_of(share));
-            for (priority, since) in lane.into_iter().flat_map(ShareJobs::oldest_by_priority) {
+            let share_jobs = inputs.ledger.share_jobs(queue, share_of(share));
+            for (priority, since) in share_jobs.into_iter().flat_map(ShareJobs::oldest_by_priority) {
                 if let Some(age) = bands.of(priority).and_then(|band| oldest.get_mut(band)) {
                     *age = inputs.now.seconds_since(since).max(*age);
                 }

@@ -9,12 +9,12 @@ use crate::model::{Place, Timestamp};
 use crate::rules::alert::{Alert, AlertId, AlertState, ResolveReason, Transition, TransitionKind};
 use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::annotations::MAX_FUEL_PER_RULE;
-use crate::rules::context::{Context, Finding, Values};
+use crate::rules::combined_conditions::{Verdict, value_of, verdict};
+use crate::rules::evaluation_context::{Context, Finding, Values};
 use crate::rules::history::History;
-use crate::rules::index::{By, Index};
 use crate::rules::likely_reasons::{self, QueueWaits};
 use crate::rules::rule::{Clause, NoData, Rule};
-use crate::rules::verdict::{Verdict, value_of, verdict};
+use crate::rules::selected_series::{By, Index};
 
 /// Label of the one alert that represents those beyond a rule's limit.
 const OVERFLOW: &str = "overflow";
@@ -80,7 +80,18 @@ impl ActiveAlerts {
     ///
     /// The rules may differ from those of the last step: alerts of rules that still exist continue.
     pub fn step(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp) -> Vec<Transition> {
-        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.job_samples).collect();
+        self.step_with_jobs(rules, frame, &[], now)
+    }
+
+    /// As [`step`](Self::step), with samples of [single jobs](crate::metrics::single_jobs), which no frame has.
+    pub(super) fn step_with_jobs(
+        &mut self,
+        rules: &[Rule],
+        frame: &Frame,
+        job_samples: &[Sample],
+        now: Timestamp,
+    ) -> Vec<Transition> {
+        let samples: Vec<&Sample> = frame.samples.iter().chain(job_samples).collect();
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples, &frame.place);
         self.place = frame.place.clone();

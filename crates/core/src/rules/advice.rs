@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::metrics::catalogue::Subject;
-use crate::metrics::{Frame, Notes, Reason};
+use crate::metrics::{Frame, Notes, Reason, Sample};
 use crate::model::{JobId, Timestamp};
 use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::alert::{Alert, Transition};
@@ -14,9 +14,17 @@ use crate::rules::rule::{Clause, Rule};
 const JOBS: &str = "jobs";
 
 impl ActiveAlerts {
-    /// As [`ActiveAlerts::step`], and adds what is known about the jobs behind each alert.
-    pub fn step_with(&mut self, rules: &[Rule], frame: &Frame, now: Timestamp, notes: &Notes<'_>) -> Vec<Transition> {
-        let mut transitions = self.step(rules, frame, now);
+    /// As [`ActiveAlerts::step`], with samples of [single jobs](crate::metrics::single_jobs); adds what is known about
+    /// the jobs behind each alert.
+    pub fn step_with(
+        &mut self,
+        rules: &[Rule],
+        frame: &Frame,
+        job_samples: &[Sample],
+        now: Timestamp,
+        notes: &Notes<'_>,
+    ) -> Vec<Transition> {
+        let mut transitions = self.step_with_jobs(rules, frame, job_samples, now);
         let rules: BTreeMap<&str, &Rule> = rules.iter().map(|rule| (rule.name.as_str(), rule)).collect();
         let looked_at = |alert: &&mut Alert| alert.evaluated_at == now && !alert.is_overflow();
         for alert in self.alerts_mut().filter(looked_at) {

@@ -6,10 +6,10 @@ use crate::metrics::catalogue::{Metric, Unit};
 use crate::metrics::{Frame, Sample};
 use crate::model::Place;
 use crate::rules::alert::Alert;
-use crate::rules::context::Context;
+use crate::rules::evaluation_context::Context;
 use crate::rules::history::History;
-use crate::rules::index::{By, Index};
 use crate::rules::rule::{Clause, Condition, Rule};
+use crate::rules::selected_series::{By, Index};
 
 /// Computes the value of one condition for one instance frame by frame, as the evaluator would.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl PastValues {
 
     /// The value in a frame, if any. Frames must be passed in time order.
     pub fn take(&mut self, frame: &Frame) -> Option<f64> {
-        let samples: Vec<&Sample> = frame.samples.iter().chain(&frame.job_samples).collect();
+        let samples: Vec<&Sample> = frame.samples.iter().collect();
         self.history.remember(&self.rules, &samples, frame.at);
         self.index.follow(&self.rules, &samples, &frame.place);
         let rule = self.rules.first()?;

@@ -20,7 +20,7 @@ pub enum Event {
         /// The timer setting that the event belongs to.
         setting: u32,
     },
-    /// A time limit expires for a job at the head of its lane; void if the job has moved since.
+    /// A time limit expires for a job at the head of its share; void if the job has moved since.
     Limit {
         /// Number of the job.
         job: usize,

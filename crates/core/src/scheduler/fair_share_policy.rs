@@ -31,12 +31,12 @@ pub struct FairShare {
     reservation: f64,
 }
 
-/// Sort key of a lane's head; the least goes first.
+/// Sort key of a share's head; the least goes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Weighted usage of its lane.
+    /// Weighted usage of its share.
     pub score: f64,
-    /// Weight factor of its lane.
+    /// Weight factor of its share.
     pub weight: f64,
     /// Number of the job.
     pub head: usize,
@@ -62,7 +62,7 @@ impl FairShare {
         Self { weights: weights.to_vec(), decay, reservation: f64::from(reservation.min(99)) / 100.0 }
     }
 
-    /// The head of the lane with the least usage goes next; it blocks the queue if it does not fit.
+    /// The head of the share with the least usage goes next; it blocks the queue if it does not fit.
     pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
         let next = share_states
             .iter()
@@ -75,14 +75,14 @@ impl FairShare {
         }
     }
 
-    /// The sort key of a lane's head if the lane held `more` than it does.
+    /// The sort key of a share's head if the share held `more` than it does.
     pub fn turn(&self, share_state: &ShareState, more: Amounts, head: usize, now: Timestamp) -> Turn {
         let share = share_state.share.as_ref().map_or("", ShareName::as_str);
         let weight = WeightedShare::weight_of(share, &self.weights).unwrap_or(1.0);
         Turn { score: (instances(share_state.used.plus(more)) + self.mean(share_state, now)) * weight, weight, head }
     }
 
-    /// Records a lane's usage up to now; call before it changes.
+    /// Records a share's usage up to now; call before it changes.
     pub fn note(&self, share_state: &mut ShareState, now: Timestamp) {
         let mean = self.mean(share_state, now);
         share_state.past.mean = mean;

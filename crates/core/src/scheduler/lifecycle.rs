@@ -280,7 +280,7 @@ impl Scheduler {
         true
     }
 
-    /// Ends jobs that have blocked their lanes for longer than the queue allows.
+    /// Ends jobs that have blocked their shares for longer than the queue allows.
     fn enforce_limits(&mut self, queue: usize) {
         let limits = &self.queues[queue].setup.time_limits;
         if limits.is_empty() {
@@ -417,7 +417,7 @@ impl Scheduler {
         });
     }
 
-    /// Removes a job from its lane, waiting or in flight, and frees its capacity.
+    /// Removes a job from its share, waiting or in flight, and frees its capacity.
     fn release(&mut self, number: usize) {
         let entry = &mut self.jobs[number];
         let queue_state = &mut self.queues[entry.queue];

@@ -1,6 +1,6 @@
 //! Policies: which job is dispatched next, given waiting jobs and free capacity.
 //!
-//! A queue keeps its jobs in lanes, one per share (FIFO has a single lane). Within a lane jobs are ordered by
+//! A queue keeps its jobs in shares, one per share (FIFO has a single share). Within a share jobs are ordered by
 //! priority, then number, and the head blocks the jobs behind it. A policy only decides; it changes nothing.
 
 use crate::model::Policy;
@@ -19,16 +19,16 @@ use crate::scheduler::share_state::ShareState;
 /// A policy, prepared for decisions.
 #[derive(Clone, Debug)]
 pub enum SharingPolicy {
-    /// One lane.
+    /// One share.
     Fifo,
-    /// The lane with the least weighted usage goes first, and its head blocks the queue.
+    /// The share with the least weighted usage goes first, and its head blocks the queue.
     FairShare(FairShare),
-    /// Quotas by lane, in the same order.
+    /// Quotas by share, in the same order.
     Quotas(Vec<Quota>),
 }
 
 impl SharingPolicy {
-    /// Prepares a policy. Quotas are matched to lanes by share.
+    /// Prepares a policy. Quotas are matched to shares by share.
     pub fn new(policy: &Policy, share_states: &[ShareState], pool: &Pool) -> Self {
         match policy {
             Policy::Fifo => Self::Fifo,
@@ -45,7 +45,7 @@ impl SharingPolicy {
         }
     }
 
-    /// Decides one step for the queue with these lanes.
+    /// Decides one step for the queue with these shares.
     pub fn decide(&self, share_states: &[ShareState], jobs: &[Entry], pool: &Pool, now: Timestamp) -> Decision {
         match self {
             Self::Fifo => match share_states.first().and_then(ShareState::head).filter(|head| !jobs[*head].held) {
@@ -57,7 +57,7 @@ impl SharingPolicy {
         }
     }
 
-    /// Whether a job that joined its lane can change any decision. Behind a waiting head it can only do so through
+    /// Whether a job that joined its share can change any decision. Behind a waiting head it can only do so through
     /// its entitlement.
     pub fn concerns(&self, share_state: &ShareState, joined: &Entry) -> bool {
         let entitled = match self {
@@ -67,7 +67,7 @@ impl SharingPolicy {
         entitled || share_state.head() == Some(joined.job.number)
     }
 
-    /// Why a job with this need can never be dispatched from this lane; `None` if it can.
+    /// Why a job with this need can never be dispatched from this share; `None` if it can.
     pub fn misfit(&self, share_state: usize, need: Option<&Amounts>, pool: &Pool) -> Option<Misfit> {
         let Some(need) = need.filter(|need| need.fits(&pool.limits)) else {
             return Some(Misfit {

@@ -48,7 +48,7 @@ pub fn reclaim(
     Vec::new()
 }
 
-/// Selects jobs of lower priority in the lane of `one` to stop so that its head can start in their place: within the
+/// Selects jobs of lower priority in the share of `one` to stop so that its head can start in their place: within the
 /// share's own limit or, if the share borrows, with its borrowed capacity. Empty if that is impossible, or if they
 /// are already being stopped.
 pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -> Vec<usize> {
@@ -66,7 +66,7 @@ pub(super) fn within(one: &Candidate<'_>, jobs: &[Entry], borrowable: Amounts) -
     pick(lower.map(|other| (other, other.need.unwrap_or_default())), lack).unwrap_or_default()
 }
 
-/// Selects jobs of lanes above their limits that together free `shortfall`, none of them unnecessarily. `None` if
+/// Selects jobs of shares above their limits that together free `shortfall`, none of them unnecessarily. `None` if
 /// that is impossible.
 fn of_borrowers(
     quotas: &[Quota],
@@ -132,7 +132,7 @@ fn both(one: &Amounts, other: &Amounts) -> bool {
     one.0.iter().zip(&other.0).any(|(one, other)| *one > 0 && *other > 0)
 }
 
-/// The jobs in flight of some lanes, cheapest to lose first.
+/// The jobs in flight of some shares, cheapest to lose first.
 fn cheapest_first<'a>(
     jobs: &'a [Entry],
     share_states: impl IntoIterator<Item = &'a ShareState>,

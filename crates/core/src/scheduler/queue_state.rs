@@ -1,4 +1,4 @@
-//! State of one queue: its lanes, and its jobs by status.
+//! State of one queue: its shares, and its jobs by status.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Place;
+use crate::scheduler::queued_job::QueuePosition;
 use crate::scheduler::share_state::ShareState;
 
 /// One queue and its jobs.
@@ -30,14 +30,14 @@ pub struct QueueState {
     pub pool: usize,
     /// Its policy.
     pub sharing_policy: SharingPolicy,
-    /// Its shares; fair-share lanes are added as identifiers appear.
+    /// Its shares; fair-share shares are added as identifiers appear.
     pub share_states: Vec<ShareState>,
     /// Numbers of all its jobs, in order.
     members: Vec<usize>,
     /// Per status, positions in `members`.
     by_status: [BitSet; JobStatus::KNOWN.len()],
     /// RUNNABLE jobs that wait for their recorded start; they are never dispatched by the policy.
-    recorded: BTreeSet<Place>,
+    recorded: BTreeSet<QueuePosition>,
 }
 
 impl QueueState {
@@ -91,7 +91,7 @@ impl QueueState {
         }
     }
 
-    /// The lane of a share, created if missing.
+    /// The share of a share, created if missing.
     pub fn share_state(&mut self, share: Option<&ShareName>) -> usize {
         self.share_states.iter().position(|share_state| share_state.share.as_ref() == share).unwrap_or_else(|| {
             self.share_states.push(ShareState::new(share.cloned()));
@@ -99,7 +99,7 @@ impl QueueState {
         })
     }
 
-    /// Whether a lane's quota share was removed.
+    /// Whether a share's quota share was removed.
     pub fn is_gone(&self, share_state: usize) -> bool {
         match &self.setup.policy {
             Policy::Fifo | Policy::FairShare { .. } => false,
@@ -159,7 +159,7 @@ impl QueueState {
         open.flat_map(|status| self.in_status(status, 0..usize::MAX)).collect()
     }
 
-    /// Adds a job to its lane.
+    /// Adds a job to its share.
     pub fn enqueue(&mut self, entry: &Entry) {
         if entry.plan.is_recorded() {
             self.recorded.insert(entry.place());
@@ -168,7 +168,7 @@ impl QueueState {
         }
     }
 
-    /// Removes a job from its lane. False if it was not waiting.
+    /// Removes a job from its share. False if it was not waiting.
     pub fn dequeue(&mut self, entry: &Entry) -> bool {
         if entry.plan.is_recorded() {
             self.recorded.remove(&entry.place())
@@ -208,7 +208,7 @@ impl QueueState {
         share_state.stopping = share_state.stopping.plus(entry.need.unwrap_or_default());
     }
 
-    /// Removes a job from its lane, waiting or in flight. Returns whether it held capacity.
+    /// Removes a job from its share, waiting or in flight. Returns whether it held capacity.
     pub fn release(&mut self, entry: &Entry, now: Timestamp) -> bool {
         self.dequeue(entry);
         self.note(entry.share_state, now);

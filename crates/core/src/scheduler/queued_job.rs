@@ -8,8 +8,8 @@ use crate::scheduler::Job;
 use crate::scheduler::Plan;
 use crate::scheduler::pool::Amounts;
 
-/// Sort key within a lane: higher priority first, then older.
-pub type Place = (Reverse<i32>, usize);
+/// Sort key within a share: higher priority first, then older.
+pub type QueuePosition = (Reverse<i32>, usize);
 
 /// Sort key for preemption: lower priority first, then later dispatch, which loses the least work.
 pub type Stake = (i32, Reverse<Option<Timestamp>>, Reverse<usize>);
@@ -25,7 +25,7 @@ pub struct Entry {
     pub queue: usize,
     /// Its position among all jobs of that queue.
     pub member: usize,
-    /// Index of its lane in that queue.
+    /// Index of its share in that queue.
     pub share_state: usize,
     /// Capacity that it holds while in flight; `None` if its environment does not have the type.
     pub need: Option<Amounts>,
@@ -41,7 +41,7 @@ pub struct Entry {
     pub held: bool,
     /// What blocks it, if AWS has a code for it.
     pub blocked: Option<Blocked>,
-    /// Since when a time limit has watched it, blocked at the head of its lane.
+    /// Since when a time limit has watched it, blocked at the head of its share.
     pub watched: Option<Timestamp>,
 }
 
@@ -73,8 +73,8 @@ impl Preemption {
 }
 
 impl Entry {
-    /// Sort key within its lane.
-    pub fn place(&self) -> Place {
+    /// Sort key within its share.
+    pub fn place(&self) -> QueuePosition {
         (Reverse(self.job.priority), self.job.number)
     }
 

@@ -41,7 +41,7 @@ pub struct Room {
     pub lendable: Amounts,
 }
 
-/// A lane whose head may be dispatched.
+/// A share whose head may be dispatched.
 #[derive(Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub head: usize,
@@ -72,12 +72,12 @@ impl Quota {
         Self { limit, lends, borrows, most, preempts_within: share.in_share_preemption }
     }
 
-    /// Unused part of a lane's limit.
+    /// Unused part of a share's limit.
     pub fn idle(&self, share_state: &ShareState) -> Amounts {
         self.limit.minus(share_state.used).most(Amounts::ZERO)
     }
 
-    /// Usage of a lane above its limit.
+    /// Usage of a share above its limit.
     pub fn over(&self, share_state: &ShareState) -> Amounts {
         share_state.used.minus(self.limit).most(Amounts::ZERO)
     }
@@ -99,7 +99,7 @@ impl Room {
         room
     }
 
-    /// Capacity available to an entitled job of this lane: all free capacity except what other shares reserve.
+    /// Capacity available to an entitled job of this share: all free capacity except what other shares reserve.
     pub fn entitled(&self, quota: &Quota, share_state: &ShareState) -> Amounts {
         let own = if quota.lends { Amounts::ZERO } else { quota.idle(share_state) };
         self.free.minus(self.reserved).plus(own)

@@ -46,7 +46,7 @@ pub fn decide(quotas: &[Quota], share_states: &[ShareState], jobs: &[Entry], fre
     Decision::Wait
 }
 
-/// Why a need can never be met from a lane, with AWS's status reason.
+/// Why a need can never be met from a share, with AWS's status reason.
 pub fn misfit(quotas: &[Quota], share_state: usize, need: &Amounts) -> Option<Misfit> {
     let quota = &quotas[share_state];
     let all = quotas.iter().filter(|quota| quota.lends).fold(Amounts::ZERO, |sum, quota| sum.plus(quota.limit));
@@ -64,7 +64,7 @@ pub fn misfit(quotas: &[Quota], share_state: usize, need: &Amounts) -> Option<Mi
     Some(Misfit { blocked: Blocked::QuotaLimit, reason })
 }
 
-/// The lanes whose heads may be dispatched, oldest head first.
+/// The shares whose heads may be dispatched, oldest head first.
 fn candidates<'a>(quotas: &'a [Quota], share_states: &'a [ShareState], jobs: &'a [Entry]) -> Vec<Candidate<'a>> {
     let candidate = |(quota, share_state): (&'a Quota, &'a ShareState)| {
         let head = share_state.head().filter(|head| !jobs[*head].held)?;
@@ -76,7 +76,7 @@ fn candidates<'a>(quotas: &'a [Quota], share_states: &'a [ShareState], jobs: &'a
     candidates
 }
 
-/// Total need of a lane's first jobs that all stay within its limit.
+/// Total need of a share's first jobs that all stay within its limit.
 fn claim(quota: &Quota, share_state: &ShareState, jobs: &[Entry]) -> Amounts {
     let own = quota.limit.minus(share_state.used);
     let mut claim = Amounts::ZERO;

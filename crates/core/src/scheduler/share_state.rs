@@ -7,7 +7,7 @@ use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Place;
+use crate::scheduler::queued_job::QueuePosition;
 use crate::scheduler::queued_job::Stake;
 
 /// Recent mean usage of a share.
@@ -32,18 +32,18 @@ pub struct ShareState {
     pub used: Amounts,
     /// Part of it that preemption is freeing.
     pub stopping: Amounts,
-    /// The waiting job for which others of this lane were preempted.
+    /// The waiting job for which others of this share were preempted.
     pub promised: Option<usize>,
     /// Number of jobs that have not ended.
     pub open: usize,
     /// Past usage, for fair share.
     pub past: PastUse,
-    waiting: BTreeSet<Place>,
-    head: Option<Place>,
+    waiting: BTreeSet<QueuePosition>,
+    head: Option<QueuePosition>,
 }
 
 impl ShareState {
-    /// An empty lane.
+    /// An empty share.
     pub fn new(share: Option<ShareName>) -> Self {
         Self { share, ..Self::default() }
     }
@@ -59,13 +59,13 @@ impl ShareState {
     }
 
     /// Adds a waiting job.
-    pub fn enqueue(&mut self, place: Place) {
+    pub fn enqueue(&mut self, place: QueuePosition) {
         self.waiting.insert(place);
         self.head = Some(self.head.map_or(place, |head| head.min(place)));
     }
 
     /// Removes a waiting job. False if it was not waiting.
-    pub fn dequeue(&mut self, place: Place) -> bool {
+    pub fn dequeue(&mut self, place: QueuePosition) -> bool {
         let waited = self.waiting.remove(&place);
         if self.head == Some(place) {
             self.head = self.waiting.first().copied();

@@ -27,7 +27,7 @@ pub struct Usage {
     pub excess: u64,
 }
 
-/// The rows of a queue, in lane order. Removed shares are included only while jobs of them run.
+/// The rows of a queue, in share order. Removed shares are included only while jobs of them run.
 pub fn of(queue_state: &QueueState, pool: &Pool) -> Vec<Usage> {
     let lending: Vec<Lending> = (0..pool.units.len()).map(|unit| Lending::of(queue_state, unit)).collect();
     let mut rows = Vec::new();
@@ -57,7 +57,7 @@ pub fn of(queue_state: &QueueState, pool: &Pool) -> Vec<Usage> {
     rows
 }
 
-/// Usage above limits and lending of one unit, by lane.
+/// Usage above limits and lending of one unit, by share.
 #[derive(Clone, Debug, Default)]
 struct Lending {
     over: Vec<i64>,

@@ -94,12 +94,12 @@ impl Scheduler {
     pub fn never_fits(&self, queue: &QueueName, share: Option<&ShareName>, demand: &[Capacity]) -> bool {
         let of_name = |one: &&QueueState| one.setup.name == *queue && !one.removed;
         let Some(queue_state) = self.queues.iter().find(of_name) else { return false };
-        let lane = queue_state.share_states.iter().position(|one| one.share.as_ref() == share);
+        let share_index = queue_state.share_states.iter().position(|one| one.share.as_ref() == share);
         // Without quotas, the share makes no difference.
         let has_quotas = matches!(queue_state.sharing_policy, SharingPolicy::Quotas(_));
-        let Some(lane) = lane.or((!has_quotas).then_some(0)) else { return false };
+        let Some(share_index) = share_index.or((!has_quotas).then_some(0)) else { return false };
         let pool = &self.pools[queue_state.pool];
-        queue_state.sharing_policy.misfit(lane, pool.need(demand).as_ref(), pool).is_some()
+        queue_state.sharing_policy.misfit(share_index, pool.need(demand).as_ref(), pool).is_some()
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::World;
 use crate::arn;
-use crate::cloudwatch::summary::Summary;
+use crate::cloudwatch::period_statistics::Summary;
 use crate::page_token::PageToken;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;

@@ -4,8 +4,8 @@
 use crate::World;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
-use crate::cloudwatch::summary::MINUTE_MILLIS;
-use crate::cloudwatch::summary::Summary;
+use crate::cloudwatch::period_statistics::MINUTE_MILLIS;
+use crate::cloudwatch::period_statistics::Summary;
 use crate::gpu;
 use crate::training_jobs;
 use trainspotter_core::model::Timestamp;

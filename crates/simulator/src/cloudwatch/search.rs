@@ -7,7 +7,7 @@ use crate::World;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::gpu;
 use crate::cloudwatch::invalid_value;
-use crate::cloudwatch::summary::Summary;
+use crate::cloudwatch::period_statistics::Summary;
 use crate::reply::ApiError;
 
 /// Maximum series per expression: AWS's limit.

@@ -8,7 +8,7 @@ use crate::cloudwatch::alarms::Alarms;
 use crate::cloudwatch::dashboards::Dashboards;
 use crate::cloudwatch::gpu;
 use crate::cloudwatch::otlp;
-use crate::cloudwatch::summary::{MINUTE_MILLIS, Summary};
+use crate::cloudwatch::period_statistics::{MINUTE_MILLIS, Summary};
 use trainspotter_core::model::Timestamp;
 
 const MAX_METRICS: usize = 20_000;

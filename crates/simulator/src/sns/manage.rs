@@ -5,9 +5,9 @@ use std::fmt::Write;
 
 use crate::World;
 use crate::arn;
+use crate::aws_query::Form;
+use crate::aws_query::element;
 use crate::page_token::PageToken;
-use crate::query::Form;
-use crate::query::element;
 use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::World;
-use crate::query::Form;
-use crate::query::element;
+use crate::aws_query::Form;
+use crate::aws_query::element;
 use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;

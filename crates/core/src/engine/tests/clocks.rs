@@ -124,7 +124,7 @@ fn jobs_that_go_next_are_described_again_and_their_new_priority_counts() {
 
     engine.observe(vec![answer(361, vec![waiting(150, 500)])]);
     assert_eq!(engine.job(&"job-150".into()).unwrap().priority(), Some(500));
-    let first = engine.ledger().lane(&"prod".into(), None).unwrap().first().unwrap();
+    let first = engine.ledger().share_jobs(&"prod".into(), None).unwrap().first().unwrap();
     assert_eq!(first.id, "job-150".into());
     let output = engine.tick(second(370));
     assert_eq!(value(&output, "priority.wait.oldest", "urgent"), Some(220.0));

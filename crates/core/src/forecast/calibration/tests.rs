@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::rows::Rows;
+use crate::forecast::saved_rows::Rows;
 use crate::model::JobId;
 
 fn truth(raw: Interval, shown: Option<Interval>, actual: f64) -> Truth {

@@ -1,14 +1,15 @@
 //! Worlds with something missing, broken or too large: an answer that says so, and no panic.
 
 use super::*;
-use crate::forecast::world::MAX_WAITING;
+use crate::forecast::initial_state::MAX_WAITING;
 
 #[test]
 fn jobs_beyond_the_maximum_are_left_out_and_reported() {
     let mut known = known(&[1, 2]);
     let waiting: Vec<OpenJob> = (0..MAX_WAITING).map(|n| job(&format!("w{n}"), 1.0, None, &mut known)).collect();
     let all = OpenJob { id: "left out".into(), ..waiting[0].clone() };
-    let world = World { left_out: 1_000_000 - MAX_WAITING, ..world(setup(50.0, Policy::Fifo), Vec::new(), waiting) };
+    let world =
+        InitialState { left_out: 1_000_000 - MAX_WAITING, ..world(setup(50.0, Policy::Fifo), Vec::new(), waiting) };
     let starts = run(&world, 1);
     assert_eq!(starts.by_job.len(), MAX_WAITING);
     assert!(starts.by_job.iter().all(|starts| matches!(starts, JobStarts::Runs { seconds, .. } if seconds.len() == 1)));
@@ -23,7 +24,7 @@ fn a_queue_without_history_is_reported_as_such() {
     let mut forecaster = Forecaster::default();
     let mut known = Runtimes::default();
     let world =
-        World { ended: 0, ..world(setup(4.0, Policy::Fifo), Vec::new(), vec![job("a", 1.0, None, &mut known)]) };
+        InitialState { ended: 0, ..world(setup(4.0, Policy::Fifo), Vec::new(), vec![job("a", 1.0, None, &mut known)]) };
     forecaster.take(&world, &run(&world, 3));
     assert_eq!(forecaster.shown(&"a".into()), Outlook::Unknown(Unknown::FewEnded(0)));
 }
@@ -44,7 +45,7 @@ fn missing_data_leaves_a_job_without_an_estimate_and_the_others_with_theirs() {
     let expected = [None, Some(NeverBecause::UnknownSize), Some(NeverBecause::NoPlace)];
     assert_eq!([because(0), because(1), because(2)], expected);
     // Nothing is known at all.
-    let nothing = World { setup: Setup::default(), ..world(setup(0.0, Policy::Fifo), Vec::new(), Vec::new()) };
+    let nothing = InitialState { setup: Setup::default(), ..world(setup(0.0, Policy::Fifo), Vec::new(), Vec::new()) };
     assert!(run(&nothing, 3).by_job.is_empty() && run_for_last(&nothing, 3).by_job.is_empty());
 }
 

@@ -171,7 +171,8 @@ impl Run {
 
     /// Indexes of all jobs, except ended ones.
     fn places(&self) -> String {
-        let index: Vec<_> = self.ledger.lanes().map(|(_, share, lane)| format!("{share:?} {lane:?}")).collect();
+        let index: Vec<_> =
+            self.ledger.shares().map(|(_, share, share_jobs)| format!("{share:?} {share_jobs:?}")).collect();
         let wanted = [Urgency::Requeued, Urgency::UnknownInFlight, Urgency::UnknownWaiting]
             .map(|urgency| self.ledger.index.wanted(urgency).collect::<Vec<_>>());
         format!("{index:?} {:?} {wanted:?}", self.ledger.with_past)
@@ -235,7 +236,7 @@ proptest! {
                 prop_assert_eq!(restarted.places(), before, "all is in its place");
                 let reported = restarted.held_back.clone();
                 prop_assert_eq!(restarted.ledger.to_save(&reported), SavedJobs::default(), "and nothing has to be written");
-                let oldest = restarted.ledger.lanes().filter_map(|(_, _, lane)| Some(lane.oldest()?.1.clone()));
+                let oldest = restarted.ledger.shares().filter_map(|(_, _, share_jobs)| Some(share_jobs.oldest()?.1.clone()));
                 let oldest: BTreeSet<JobId> = oldest.collect();
                 let more = &restarted.asked(now) - &steady.asked(now);
                 prop_assert!(more.is_subset(&oldest), "{more:?} are described again");

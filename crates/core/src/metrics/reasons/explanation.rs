@@ -1,6 +1,6 @@
 //! Explains to its owner why a job waits: reason, numbers, queue position, and what to do.
 
-use crate::metrics::reasons::standing::MAX_COUNTED_AHEAD;
+use crate::metrics::reasons::queue_position::MAX_COUNTED_AHEAD;
 use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
 use crate::model::units::{amount, duration};
 

@@ -241,7 +241,7 @@ fn in_backlog(queue: Queue, jobs: usize, asked: &[usize], job: impl Fn(usize) ->
 
 #[test]
 fn deep_in_a_backlog_the_position_is_a_lower_bound() {
-    let most = standing::MAX_COUNTED_AHEAD;
+    let most = queue_position::MAX_COUNTED_AHEAD;
     let asked = [0, 1, most, most + 1, most + 40];
     let shown = |why: &Why| {
         let at = why.standing.unwrap();

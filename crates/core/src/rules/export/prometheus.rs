@@ -15,10 +15,10 @@ use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Datapoints, Fo
 
 /// Differences that apply to every rule.
 const ALWAYS: &str = "\
-# Exported from Trainspotter's rules. What is different here, for every rule:
-# - Prometheus takes a series that is missing for one that is fine. Trainspotter tells apart what is gone, a source that
-#   failed (nothing changes) and no data (`no_data`; here always as `ok`).
-# - `limit` is left out: in Prometheus it would lose all alerts of a group at once.
+# Exported from Trainspotter's rules. Differences that apply to every rule:
+# - In Prometheus an alert resolves when its series is missing. Trainspotter distinguishes a removed subject, a failed
+#   source (nothing changes) and no data (`no_data`; here always as `ok`).
+# - `limit` is left out: in Prometheus it would drop all alerts of a group.
 ";
 
 /// Returns a Prometheus rule file for this evaluation interval.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::metrics::catalogue::{CloudWatch, DURATION_BOUNDS, Kind, Metric, Range, Stability, Subject, Unit};
-use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value, single_jobs};
+use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value};
 use crate::model::{QueueName, Source, Timestamp};
 use crate::rules::threshold::Threshold;
 
@@ -83,8 +83,7 @@ impl Fixture {
             let sample = |metric, value| Sample { metric, labels: series.labels.clone(), value };
             let produced =
                 value.map_or_else(|| sample(&PRESENT, Value::Gauge(1.0)), |value| sample(series.metric, value));
-            if single_jobs::find(produced.metric.name).is_some() { &mut frame.job_samples } else { &mut frame.samples }
-                .push(produced);
+            frame.samples.push(produced);
         }
         frame.queues = self.queues(tick);
         let health = |source| SourceHealth {

@@ -153,7 +153,7 @@ fn a_rule_about_single_jobs_has_an_alert_for_each_and_ends_with_it() {
         gauge(&single_jobs::JOB_SCHEDULED_AGE, &pairs, minutes * 60.0)
     };
     let mut step = |at: usize, job_samples: Vec<Sample>| {
-        let frame = Frame { job_samples, ..frame_of(Vec::new(), minute(at)) };
+        let frame = frame_of(job_samples, minute(at));
         let reported = active_alerts.step(&rules, &frame, minute(at));
         reported.iter().map(|reported| (reported.alert.by["job"].clone(), reported.kind)).collect::<Vec<_>>()
     };

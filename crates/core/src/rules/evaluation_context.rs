@@ -9,8 +9,8 @@ use crate::metrics::catalogue::{self, Label};
 use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::model::Source;
 use crate::rules::history::History;
-use crate::rules::index::{By, Index};
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold, Rule, Stat};
+use crate::rules::selected_series::{By, Index};
 
 /// A source without an answer for this long is stale, even if no call failed; or for [`STALE_POLLS`] polls, if that
 /// is longer.

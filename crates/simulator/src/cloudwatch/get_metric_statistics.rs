@@ -8,10 +8,10 @@ use serde::Serialize;
 use crate::World;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
+use crate::cloudwatch::get_metric_data;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
-use crate::cloudwatch::read;
-use crate::cloudwatch::summary::Summary;
+use crate::cloudwatch::period_statistics::Summary;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
@@ -60,7 +60,7 @@ pub(super) fn get_metric_statistics(world: &mut World, input: Input) -> Result<O
     let metric =
         Metric { namespace: input.namespace, metric_name: input.metric_name, dimensions: input.dimensions }.sorted();
     let (from, to) = (Timestamp::from_secs_f64(input.start_time), Timestamp::from_secs_f64(input.end_time));
-    let periods = read::periods(world, &metric, input.unit.as_deref(), input.period, from, to);
+    let periods = get_metric_data::periods(world, &metric, input.unit.as_deref(), input.period, from, to);
     let unit = world.metrics.unit(&metric).to_owned();
     let values = |names: &[String], summary: &Summary| {
         let value = |name: &String| Some((name.clone(), summary.statistic(name).filter(|value| value.is_finite())?));

@@ -13,7 +13,7 @@ use trainspotter_core::model::{Place, Timestamp};
 
 /// What a target is compared with. Clones share the result.
 #[derive(Clone, Debug)]
-pub(super) struct SamePlace {
+pub(super) struct DuplicateTargets {
     own: Arc<Target>,
     /// The current targets.
     targets: watch::Receiver<Arc<[Target]>>,
@@ -24,7 +24,7 @@ pub(super) struct SamePlace {
     has_log: bool,
 }
 
-impl SamePlace {
+impl DuplicateTargets {
     pub(super) fn new(own: &Target, mut targets: watch::Receiver<Arc<[Target]>>) -> Self {
         targets.mark_changed();
         Self { own: Arc::new(own.clone()), targets, refusal: Arc::default(), account: None, has_log: false }
@@ -124,7 +124,7 @@ mod tests {
         let (targets, now) = watch::channel(Arc::from([own.clone()]));
         let marks =
             [(store::account_mark("111122223333"), Timestamp::default()), ("other".to_owned(), Timestamp::default())];
-        let mut with_log = SamePlace::new(&own, now.clone()).with_state_of(&marks.clone().into(), true);
+        let mut with_log = DuplicateTargets::new(&own, now.clone()).with_state_of(&marks.clone().into(), true);
         assert!(!with_log.is_refused(None) && !with_log.is_refused(Some("111122223333")));
         let mark = |place: &Place| with_log.account_mark(place, Timestamp::default());
         let unknown = Place::new("own", "us-east-1");
@@ -132,14 +132,14 @@ mod tests {
         let known = Place { account: Some("444455556666".into()), ..unknown };
         assert_eq!(mark(&known).unwrap().0, store::account_mark("444455556666"));
         assert!(with_log.clone().is_refused(Some("444455556666")), "the log is of another account");
-        let file = SamePlace::new(&own, now.clone()).with_state_of(&marks.into(), false);
+        let file = DuplicateTargets::new(&own, now.clone()).with_state_of(&marks.into(), false);
         assert!(!file.clone().is_refused(Some("444455556666")), "a file belongs to one service");
-        let mut of_own = SamePlace::new(&own, now.clone());
+        let mut of_own = DuplicateTargets::new(&own, now.clone());
         assert!(!of_own.is_refused(None) && !of_own.is_refused(Some("111122223333")));
         targets.send_replace(all.into());
         assert!(!of_own.is_refused(None), "its account is not known yet");
         assert!(of_own.clone().is_refused(Some("111122223333")), "the other one came while it was watched");
-        assert!(!SamePlace::new(&by_role, now.clone()).is_refused(Some("111122223333")));
-        assert!(SamePlace::new(&own, now).is_refused(Some("111122223333")), "the other one was there first");
+        assert!(!DuplicateTargets::new(&by_role, now.clone()).is_refused(Some("111122223333")));
+        assert!(DuplicateTargets::new(&own, now).is_refused(Some("111122223333")), "the other one was there first");
     }
 }

@@ -45,7 +45,7 @@ pub struct OpenJob {
 
 /// The initial state of a forecast.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct InitialState {
     /// Time of the state.
     pub now: Timestamp,
     /// Queues and service environments.
@@ -64,7 +64,7 @@ pub struct World {
     pub ended: u64,
 }
 
-impl World {
+impl InitialState {
     /// The demand of a job, in instances.
     pub fn instances(demand: &Demand) -> f64 {
         demand.iter().map(|capacity| capacity.quantity).sum()

@@ -1,6 +1,6 @@
 //! Keys sorted by texts that are stored elsewhere: eight bytes per key, where a tree of texts takes fifty.
 
-use crate::jobs::pieces::{Pieces, Position};
+use crate::jobs::sorted_pieces::{Pieces, Position};
 
 /// Keys sorted by text, then by key. A search looks up as many texts as the binary logarithm of a piece's size.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::jobs::pieces::PIECE;
+    use crate::jobs::sorted_pieces::PIECE;
 
     /// Text of a key; several keys have the same.
     fn text(key: u64) -> &'static str {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::faults::Faults;
-use crate::faults::arrangement::Kind;
+use crate::faults::syntax::Kind;
 use crate::reply::ApiError;
 use trainspotter_core::model::JobId;
 

@@ -5,14 +5,14 @@ use axum::extract::{RawQuery, State};
 use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
-use trainspotter_core::forecast::{self, Hypothetical, RUNS, World};
+use trainspotter_core::forecast::{self, Hypothetical, InitialState, RUNS};
 use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName, units};
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
-use crate::web::query::{pairs, shown};
-use crate::web::start::StartView;
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
+use crate::web::start_estimate::StartView;
 use crate::web::targets::{PlaceFilter, ask_each};
 
 /// Forecasts run one at a time: each takes a core for a second or two.
@@ -51,7 +51,7 @@ impl WhenParameters {
         for (key, value) in pairs(query)? {
             if let Some(twice) = place.take(&key, &value) {
                 if twice {
-                    return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                    return Err(given_twice(&key));
                 }
                 continue;
             }
@@ -64,13 +64,14 @@ impl WhenParameters {
                 "name" => read.name.replace(value.into_owned()).is_some(),
                 "owner" => read.owner.replace(value.into_owned()).is_some(),
                 _ => {
-                    let there_are =
-                        "there are queue, share, instances, type, priority, name, owner, account and region";
-                    return Err(ApiError::bad_request(format!("unknown parameter {}; {there_are}", shown(&key))));
+                    return Err(unknown_parameter(
+                        &key,
+                        "there are queue, share, instances, type, priority, name, owner, account and region",
+                    ));
                 }
             };
             if twice {
-                return Err(ApiError::bad_request(format!("parameter {key:?} is given twice")));
+                return Err(given_twice(&key));
             }
         }
         let missing = |name: &str, example: &str| {
@@ -125,31 +126,31 @@ pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) 
     let targets = pages.watched(&place);
     let answers = ask_each(targets, |reply| JobQuery::Present { asked: Box::new(asked.clone()), reply }).await?;
     let (mut found, mut none) = (Vec::new(), None);
-    for (target, world) in answers.given {
-        match world {
-            Ok(world) => found.push((target, world)),
+    for (target, initial) in answers.given {
+        match initial {
+            Ok(initial) => found.push((target, initial)),
             Err(why) => none = Some(why),
         }
     }
-    let Some((target, world)) = found.pop() else {
+    let Some((target, initial)) = found.pop() else {
         let nothing = || "no queue of this account and region is watched".to_owned();
         return Err(ApiError::not_found(none.unwrap_or_else(nothing)));
     };
     if !found.is_empty() {
         return Err(ApiError::conflict("several accounts or regions have this queue: give account and region"));
     }
-    let Some(world) = world else {
+    let Some(initial) = initial else {
         return Err(ApiError::unavailable("not_ready", "the first poll is not complete yet; try again"));
     };
-    let capacity = capacity_of(&world, &asked.queue);
+    let capacity = capacity_of(&initial, &asked.queue);
     let running = tokio::task::spawn_blocking(move || {
-        let starts = forecast::run_for_last(&world, RUNS);
+        let starts = forecast::run_for_last(&initial, RUNS);
         drop(permit);
-        (world, starts)
+        (initial, starts)
     });
-    let (world, starts) =
+    let (initial, starts) =
         running.await.map_err(|_| ApiError::unavailable("failed", "the forecast failed; try again"))?;
-    let outlook = ask(&target.jobs, |reply| JobQuery::Outlook { world, starts: Box::new(starts), reply }).await?;
+    let outlook = ask(&target.jobs, |reply| JobQuery::Outlook { initial, starts: Box::new(starts), reply }).await?;
     let mut start = StartView::of(outlook, pages.clock.now());
     if start.outlook == NEVER {
         start.sentence += &capacity;
@@ -158,9 +159,9 @@ pub(super) async fn when(State(pages): State<Pages>, RawQuery(query): RawQuery) 
 }
 
 /// The capacity of a queue, as a follow-up sentence.
-fn capacity_of(world: &World, queue: &QueueName) -> String {
-    let environment = world.setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
-    let found = world.setup.environments.iter().find(|one| Some(&one.name) == environment);
+fn capacity_of(initial: &InitialState, queue: &QueueName) -> String {
+    let environment = initial.setup.queues.iter().find(|one| one.name == *queue).map(|one| &one.environment);
+    let found = initial.setup.environments.iter().find(|one| Some(&one.name) == environment);
     let limits = found.map_or(&[][..], |environment| &environment.limits);
     let limits: Vec<String> = limits.iter().map(in_words).collect();
     if limits.is_empty() { String::new() } else { format!(" Queue {queue} has {}.", limits.join(", ")) }

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::model::SavedForecast;
 
@@ -22,27 +22,39 @@ pub struct Rows {
 }
 
 /// A row of a ring with its sequence number.
-#[derive(Serialize, serde::Deserialize)]
+#[derive(Deserialize)]
 struct Numbered<T> {
     n: u64,
     #[serde(flatten)]
     row: T,
 }
 
+/// A row, which has fields, with its sequence number before them: as [`Numbered`] would be serialized, at half the cost.
+fn numbered(n: u64, row: &impl Serialize) -> Option<String> {
+    let body = serde_json::to_string(row).ok()?;
+    Some(format!("{{\"n\":{n},{}", body.strip_prefix('{')?))
+}
+
 impl Rows {
     /// Adds a row to a ring.
     pub fn push(&mut self, ring: &'static str, row: impl Serialize) {
         let n = *self.counts.entry(ring).and_modify(|count| *count += 1).or_insert(1);
-        self.put(format!("{ring}/{}", n % MAX_ROWS), &Numbered { n, row });
+        if let Some(body) = numbered(n, &row) {
+            self.keep(format!("{ring}/{}", n % MAX_ROWS), body);
+        }
     }
 
     /// Writes a row.
     pub fn put(&mut self, name: String, row: &impl Serialize) {
         // A row that cannot be serialized does not survive a restart; nothing else depends on it.
         if let Ok(body) = serde_json::to_string(row) {
-            self.all.insert(name.clone(), body);
-            self.unsaved.insert(name);
+            self.keep(name, body);
         }
+    }
+
+    fn keep(&mut self, name: String, body: String) {
+        self.all.insert(name.clone(), body);
+        self.unsaved.insert(name);
     }
 
     /// Removes a row.
@@ -99,5 +111,20 @@ impl Rows {
             (name, body)
         });
         SavedForecast { changes: changes.collect(), is_complete: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_as_it_was_numbered() {
+        let row = BTreeMap::from([("at", 5), ("id", 7)]);
+        let body = numbered(3, &row).unwrap();
+        assert_eq!(body, r#"{"n":3,"at":5,"id":7}"#);
+        let read: Numbered<BTreeMap<String, i32>> = serde_json::from_str(&body).unwrap();
+        assert_eq!((read.n, read.row.get("id")), (3, Some(&7)));
+        assert_eq!(numbered(3, &5), None, "a row has fields");
     }
 }

@@ -12,8 +12,7 @@ use tokio::time::Instant;
 use crate::objects::Storage;
 use crate::replication::Identity;
 use crate::replication::LogError;
-use crate::replication::Standing;
-use crate::replication::append::within;
+use crate::replication::ReplicaStatus;
 use crate::replication::blocking::Blocking;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Terms;
@@ -29,6 +28,7 @@ use crate::replication::restore::Folder;
 use crate::replication::restore::Restored;
 use crate::replication::restore::restore;
 use crate::replication::snapshot;
+use crate::replication::time_limit::within;
 use crate::store::Fence;
 use crate::store::Position;
 use crate::store::Store;
@@ -41,7 +41,7 @@ pub struct Replicas {
     /// Its store.
     pub store: StoreHandle,
     /// Its status.
-    pub standing: watch::Receiver<Standing>,
+    pub standing: watch::Receiver<ReplicaStatus>,
     /// Whether this replica is assigned the target; otherwise it leaves it to others for a lease.
     pub is_assigned: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
@@ -61,7 +61,7 @@ impl Replicas {
 /// A replica that is not running yet.
 pub(super) struct Opened<S> {
     pub(super) replica: Replica<S>,
-    pub(super) standing: watch::Receiver<Standing>,
+    pub(super) standing: watch::Receiver<ReplicaStatus>,
     pub(super) fence: Fence,
 }
 

@@ -9,15 +9,15 @@ use crate::metrics::Inputs;
 use crate::metrics::borrowed_and_lent::LastUse;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
+use crate::metrics::current_waits::Waiting;
 use crate::metrics::ended_job::EndedJob;
+use crate::metrics::failure_ratio::Outcomes;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
 use crate::metrics::loans;
-use crate::metrics::outcomes::Outcomes;
+use crate::metrics::queues_and_shares::{Demanded, no_share};
 use crate::metrics::reasons::Diagnosis;
-use crate::metrics::subjects::{Demanded, no_share};
-use crate::metrics::wait_estimates::Waiting;
 use crate::metrics::wait_quantiles::Waits;
 use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
@@ -134,7 +134,7 @@ impl Counting {
 
     /// Counts recorded events before `horizon`, the beginning of the last complete poll.
     pub fn count(&mut self, ledger: &Ledger, horizon: Timestamp) {
-        self.take_in(ledger);
+        self.prepare_recorded(ledger);
         let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
         self.held_back = held_back;
         for event in due {
@@ -151,7 +151,7 @@ impl Counting {
     }
 
     /// Restores saved events, and prepares recorded ones for counting.
-    fn take_in(&mut self, ledger: &Ledger) {
+    fn prepare_recorded(&mut self, ledger: &Ledger) {
         let kept = std::mem::take(&mut self.kept);
         self.waiting.ended(&kept, &self.bands);
         kept.iter().for_each(|event| self.remember(event));
@@ -177,7 +177,7 @@ impl Counting {
 
     /// Drops the counts of a share without separate series. Its pending events count for `other`.
     pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &Ledger) {
-        self.take_in(ledger);
+        self.prepare_recorded(ledger);
         for event in
             self.held_back.iter_mut().filter(|event| event.queue == *queue && event.share.as_ref() == Some(share))
         {

@@ -5,7 +5,7 @@ use trainspotter_core::model::Timestamp;
 
 /// Status of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ReplicaStatus {
     /// Its role.
     pub role: Role,
     /// Record with which its term began; 0 while following. Different for each term.

@@ -8,8 +8,8 @@ use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
+use crate::cloudwatch::period_statistics::Summary;
 use crate::cloudwatch::series::Metrics;
-use crate::cloudwatch::summary::Summary;
 use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 

@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::store::StoreError;
 use crate::store::events;
 use crate::store::jobs;
-use crate::store::operator;
+use crate::store::operator_actions;
 use crate::store::outbox;
 use crate::store::series;
 use trainspotter_core::model::Timestamp;
@@ -179,7 +179,7 @@ fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, Stor
     let json = |row: &Row<'_>| Ok(serde_json::from_str::<IgnoredAny>(&row.get::<_, String>(1)?).map(|_| ())?);
     let mut bad = judged_alerts(connection)?.bad;
     bad.extend(outbox::judged(connection, now)?.bad);
-    bad.extend(operator::judged(connection)?.bad);
+    bad.extend(operator_actions::judged(connection)?.bad);
     bad.extend(watermarks(connection)?.bad);
     bad.extend(moments(connection)?.bad);
     bad.extend(series::load(connection)?.bad);

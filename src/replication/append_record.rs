@@ -7,6 +7,7 @@ use crate::objects::Storage;
 use crate::objects::StorageError;
 use crate::replication::object_names;
 use crate::replication::record::Record;
+use crate::replication::time_limit::within;
 
 /// Attempts in a row per record.
 const ATTEMPTS: u32 = 4;
@@ -57,13 +58,4 @@ pub(super) async fn append<S: Storage>(storage: &S, record: &Record, patience: D
         }
     }
     Fate::Unknown(last)
-}
-
-/// Applies a timeout to a request.
-pub(super) async fn within<T>(
-    patience: Duration,
-    request: impl Future<Output = Result<T, StorageError>>,
-) -> Result<T, StorageError> {
-    let waited = || StorageError::silent(format!("no response within {}", humantime::format_duration(patience)));
-    tokio::time::timeout(patience, request).await.unwrap_or_else(|_| Err(waited()))
 }

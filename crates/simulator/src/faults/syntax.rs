@@ -165,9 +165,9 @@ impl CallFault {
             (Some(by), _) if kind == Kind::Slow && by.0 < 0 => {
                 Some(("by", "an answer cannot come before its question".to_owned()))
             }
-            (Some(_), _) if !takes_by => Some(("by", format!("`by` means nothing to {}", kind.as_str()))),
+            (Some(_), _) if !takes_by => Some(("by", format!("`by` has no effect on {}", kind.as_str()))),
             (_, None) if takes_page => Some(("page", "say which `page`, from 1".to_owned())),
-            (_, Some(_)) if !takes_page => Some(("page", format!("`page` means nothing to {}", kind.as_str()))),
+            (_, Some(_)) if !takes_page => Some(("page", format!("`page` has no effect on {}", kind.as_str()))),
             (_, _) => None,
         }
     }

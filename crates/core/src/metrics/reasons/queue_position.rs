@@ -1,6 +1,6 @@
 //! Position of a waiting job in its share and in the whole queue.
 
-use crate::jobs::{Class, Job, Place, ShareJobs, gpus_of};
+use crate::jobs::{Class, Job, QueuePosition, ShareJobs, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
@@ -27,7 +27,7 @@ pub struct Standing {
     pub gpus_ahead: Option<f64>,
 }
 
-pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
+pub(super) fn of(job: &Job, queue: &Queue, share_jobs: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
     // Jobs dispatched since the snapshot are no longer ahead.
     let waits = |position: &&Position| known(position, inputs).is_none_or(|job| job.status().is_waiting());
@@ -37,13 +37,13 @@ pub(super) fn of(job: &Job, queue: &Queue, lane: &ShareJobs, inputs: &Inputs<'_>
     }
     // A job that is not listed is behind all listed ones, and behind the jobs ahead of it in its share.
     let beyond = if front.len() >= MAX_IN_FRONT { ahead.len() } else { 0 };
-    let all = inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes());
+    let all = inputs.ledger.shares_of(job.queue()).flat_map(|(_, share_jobs)| share_jobs.classes());
     let waiting: usize = all.map(|(_, places)| places.len()).sum();
     if queue.policy == Policy::Fifo {
         return in_line(job, beyond, waiting, inputs);
     }
-    let (mut ahead, place) = (Ahead::default(), Place::of(job));
-    for (class, places) in lane.classes() {
+    let (mut ahead, place) = (Ahead::default(), QueuePosition::of(job));
+    for (class, places) in share_jobs.classes() {
         ahead.count(class, places.range(..&place));
     }
     let first = (beyond + 1).max(ahead.next_place()).min(waiting);
@@ -64,7 +64,7 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn count<'a>(&mut self, class: &Class, places: impl Iterator<Item = &'a Place>) {
+    fn count<'a>(&mut self, class: &Class, places: impl Iterator<Item = &'a QueuePosition>) {
         let left = (MAX_COUNTED_AHEAD + 1).saturating_sub(self.jobs);
         let jobs = places.take(left).count();
         self.jobs += jobs;
@@ -102,9 +102,9 @@ fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Stand
 fn in_line(job: &Job, beyond: usize, waiting: usize, inputs: &Inputs<'_>) -> Standing {
     let created_at = job.latest.created_at;
     let (mut earlier, mut at_once, mut by_id) = (Ahead::default(), Ahead::default(), 0);
-    for (class, places) in inputs.ledger.lanes_of(job.queue()).flat_map(|(_, lane)| lane.classes()) {
-        earlier.count(class, Place::created_before(places, created_at));
-        let of_the_moment = Place::created_at_once(places, created_at);
+    for (class, places) in inputs.ledger.shares_of(job.queue()).flat_map(|(_, share_jobs)| share_jobs.classes()) {
+        earlier.count(class, QueuePosition::created_before(places, created_at));
+        let of_the_moment = QueuePosition::created_at_once(places, created_at);
         at_once.count(class, of_the_moment.inspect(|place| by_id += usize::from(place.id < job.latest.id)));
     }
     let is_counted = earlier.is_counted() && at_once.is_counted();
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn no_more_jobs_are_counted_than_the_limit_however_many_wait() {
         let class = |status| Class { status, status_reason: None, demand: Vec::new().into() };
-        let place = Place::of(&crate::metrics::reasons::tests::waiting_job());
+        let place = QueuePosition::of(&crate::metrics::reasons::tests::waiting_job());
         let looked_at = std::cell::Cell::new(0);
         let endless = || std::iter::repeat(&place).inspect(|_| looked_at.set(looked_at.get() + 1));
         let mut ahead = Ahead::default();

@@ -71,7 +71,7 @@ fn poll(ledger: &mut Ledger, world: &[JobSeen], all: bool, at: i64) {
 /// Jobs that have not ended, by state.
 fn open(ledger: &Ledger) -> BTreeMap<JobStatus, usize> {
     let mut counts = BTreeMap::new();
-    for (status, count) in ledger.lanes().flat_map(|(_, _, lane)| lane.counts()) {
+    for (status, count) in ledger.shares().flat_map(|(_, _, share_jobs)| share_jobs.counts()) {
         *counts.entry(status.clone()).or_default() += count;
     }
     counts

@@ -11,8 +11,8 @@ use crate::notify::silence::Silence;
 use crate::store::BadRow;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::rows;
-use crate::store::rows::Judged;
+use crate::store::unreadable_rows;
+use crate::store::unreadable_rows::Judged;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
@@ -137,7 +137,7 @@ impl Store {
         while let Some(row) = found.next()? {
             match read(row) {
                 Err(error @ StoreError::Value(_)) => {
-                    let id = rows::shown(row.get_ref(0)?);
+                    let id = unreadable_rows::shown(row.get_ref(0)?);
                     tracing::error!(
                         id,
                         %error,
@@ -162,7 +162,7 @@ impl Store {
 /// All silences, each checked separately.
 pub(super) fn judged(connection: &Connection) -> Result<Judged<Silence>, StoreError> {
     let sql = "SELECT id, matchers, starts_at, ends_at, author, comment FROM silence ORDER BY id";
-    rows::judge(connection, "silence", sql, read)
+    unreadable_rows::judge(connection, "silence", sql, read)
 }
 
 fn read(row: &Row<'_>) -> Result<Silence, StoreError> {

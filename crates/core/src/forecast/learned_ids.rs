@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::forecast::rows::MAX_ROWS;
+use crate::forecast::saved_rows::MAX_ROWS;
 
 /// Ids of the rows of one ring.
 #[derive(Debug, Default)]
@@ -33,11 +33,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_learnt_is_known_as_long_as_its_row_is_kept() {
-        let mut learnt = SeenIds::default();
-        assert!((0..=MAX_ROWS).all(|id| learnt.insert(id)));
-        assert_eq!((learnt.ids.len() as u64, learnt.order.len() as u64), (MAX_ROWS, MAX_ROWS));
-        assert!(!learnt.insert(1), "its row is kept");
-        assert!(learnt.insert(0), "its row was overwritten");
+    fn what_was_learned_is_known_as_long_as_its_row_is_kept() {
+        let mut seen = SeenIds::default();
+        assert!((0..=MAX_ROWS).all(|id| seen.insert(id)));
+        assert_eq!((seen.ids.len() as u64, seen.order.len() as u64), (MAX_ROWS, MAX_ROWS));
+        assert!(!seen.insert(1), "its row is kept");
+        assert!(seen.insert(0), "its row was overwritten");
     }
 }

@@ -1,7 +1,7 @@
 //! Combines the findings of a rule's conditions in three-valued logic: an unknown finding leaves the result unknown,
 //! unless the others decide it.
 
-use crate::rules::context::Finding;
+use crate::rules::evaluation_context::Finding;
 use crate::rules::rule::{Combine, NoData, Rule};
 
 /// Result of a rule for an instance.

@@ -70,7 +70,7 @@ impl Ledger {
     }
 
     /// Applies a listed state of a job that already has one waiting for its description.
-    pub(super) fn take_in_beside_end(&mut self, seen: JobSeen, at: Moment) {
+    pub(super) fn apply_beside_end(&mut self, seen: JobSeen, at: Moment) {
         let id = seen.id.clone();
         if seen.details.is_none()
             && !seen.status.is_ended()
@@ -79,7 +79,7 @@ impl Ledger {
             // An ended job stays ended: a list that was asked for later is behind, and one from before is about the past.
             if at.earliest <= ended_at {
                 let whereabouts = Whereabouts::ended(&end.status);
-                self.take_in(seen, at);
+                self.apply(seen, at);
                 self.move_to(&id, whereabouts);
             }
             return;
@@ -87,7 +87,7 @@ impl Ledger {
         if !self.is_behind(&seen, at) {
             self.undescribed_ends.take(&id);
         }
-        self.take_in(seen, at);
+        self.apply(seen, at);
         if self.undescribed_ends.end_of(&id).is_none() {
             self.no_longer_ended(&id);
         }

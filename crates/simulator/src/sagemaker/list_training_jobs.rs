@@ -1,6 +1,6 @@
 //! Training jobs in `ListTrainingJobs`, whether created by Batch or directly.
 
-use super::direct::DirectJob;
+use super::direct_training_jobs::DirectJob;
 use super::{last_modified, statuses};
 use crate::World;
 use crate::training_jobs::{self, Run};

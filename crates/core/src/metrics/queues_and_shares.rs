@@ -27,7 +27,7 @@ pub(super) fn shares_of_all(inputs: &Inputs<'_>) -> Subjects {
         shares.into_iter().map(|share| (queue.name.clone(), share))
     });
     let of_jobs =
-        inputs.ledger.lanes().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
+        inputs.ledger.shares().map(|(queue, share, _)| (queue.clone(), share.cloned().unwrap_or_else(no_share)));
     configured.chain(of_jobs).collect()
 }
 

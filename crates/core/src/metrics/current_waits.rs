@@ -8,8 +8,8 @@ use crate::metrics::Inputs;
 use crate::metrics::fair_share;
 use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
 use crate::metrics::kaplan_meier::KaplanMeier;
+use crate::metrics::queues_and_shares::no_share;
 use crate::metrics::reasons::{Diagnosis, Reason};
-use crate::metrics::subjects::no_share;
 use crate::metrics::wait_by_reason::WaitByReason;
 use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
@@ -126,9 +126,9 @@ impl Waiting {
     ) -> (Vec<Estimate>, Vec<BandEstimate>) {
         let mut by_share: BTreeMap<Key, Vec<f64>> = BTreeMap::new();
         let mut by_band: BTreeMap<BandKey, Vec<f64>> = BTreeMap::new();
-        for (queue, share, lane) in inputs.ledger.lanes() {
+        for (queue, share, share_jobs) in inputs.ledger.shares() {
             let key = (queue.clone(), share.cloned().unwrap_or_else(no_share));
-            let ages = lane.first_waits().map(|(priority, since)| (priority, inputs.now.seconds_since(since)));
+            let ages = share_jobs.first_waits().map(|(priority, since)| (priority, inputs.now.seconds_since(since)));
             let ages: Vec<(Option<i32>, f64)> = ages.collect();
             for of_priority in ages.chunk_by(|(one, _), (other, _)| one == other) {
                 let band = of_priority.first().and_then(|(priority, _)| bands.of(*priority));

@@ -1,14 +1,14 @@
 //! Builds the forecast's input from the ledger of a running service, and learns from its events.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::forecast::forecaster::Forecaster;
+use crate::forecast::initial_state::{self, InitialState, MAX_IN_FLIGHT, OpenJob};
 use crate::forecast::kept_estimates::WaitEnd;
 use crate::forecast::past_attempts::JobTraits;
 use crate::forecast::runtimes::{JobKind, Profile};
-use crate::forecast::world::{self, MAX_IN_FLIGHT, OpenJob, World};
-use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Place, Span};
+use crate::jobs::{Event, EventKind, Job, Ledger, Phase, QueuePosition, Span};
 use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
 
 /// Time that capacity search and start-up may add to an attempt's time limit.
@@ -41,8 +41,15 @@ impl Hypothetical {
 
 /// Learns from job events.
 pub fn learn(forecaster: &mut Forecaster, events: &[Event], ledger: &Ledger) {
+    // The end of a job is several events, and its timeline has the attempts of all of them.
+    let mut learned = HashSet::new();
     for event in events {
         let Some(job) = event.job.as_ref().and_then(|id| ledger.job(id)) else { continue };
+        let has_new_attempt =
+            matches!(event.what, EventKind::Ran { .. } | EventKind::Preempted { .. } | EventKind::Ended { .. });
+        if has_new_attempt && learned.insert(&job.latest.id) {
+            learn_attempts(forecaster, job);
+        }
         match event.what {
             EventKind::Dispatched { first, .. } => {
                 if first {
@@ -54,12 +61,8 @@ pub fn learn(forecaster: &mut Forecaster, events: &[Event], ledger: &Ledger) {
                 arrived(forecaster, job, None);
                 forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Cancelled);
             }
-            EventKind::Started { .. } => {}
-            EventKind::Ran { .. } | EventKind::Preempted { .. } => learn_attempts(forecaster, job),
-            EventKind::Ended { .. } => {
-                learn_attempts(forecaster, job);
-                forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Cancelled);
-            }
+            EventKind::Ended { .. } => forecaster.wait_ended(&job.latest.id, event.at, WaitEnd::Cancelled),
+            EventKind::Started { .. } | EventKind::Ran { .. } | EventKind::Preempted { .. } => {}
         }
     }
 }
@@ -106,18 +109,18 @@ fn traits(job: &Job) -> JobTraits {
         share: job.share().cloned(),
         owner: job.owner().map(str::to_owned),
         name: job.latest.name.to_string(),
-        instances: World::instances(&job.latest.demand),
+        instances: InitialState::instances(&job.latest.demand),
     }
 }
 
 /// The current state from the ledger, with the hypothetical job, if any, as the last waiting one.
-pub fn world(
+pub fn initial_state(
     forecaster: &mut Forecaster,
     queues: &[Queue],
     ledger: &Ledger,
     now: Timestamp,
     asked: Option<&Hypothetical>,
-) -> World {
+) -> InitialState {
     let mut profiles: HashMap<JobKind, Profile> = HashMap::new();
     let mut open_job = |forecaster: &mut Forecaster, job: &Job| {
         let kind = traits(job).kind();
@@ -134,11 +137,12 @@ pub fn world(
     if let Some(asked) = asked {
         waiting.push(hypothetical(asked, forecaster, now));
     }
-    let arrivals = forecaster.arrivals(now, |arrival| !world::refuses(queues, &arrival.queue, arrival.share.as_ref()));
-    World {
+    let arrivals =
+        forecaster.arrivals(now, |arrival| !initial_state::refuses(queues, &arrival.queue, arrival.share.as_ref()));
+    InitialState {
         now,
-        setup: world::setup_of(queues),
-        disabled: world::disabled(queues),
+        setup: initial_state::setup_of(queues),
+        disabled: initial_state::disabled(queues),
         in_flight,
         waiting,
         left_out,
@@ -148,15 +152,16 @@ pub fn world(
 }
 
 /// The first jobs of each share in dispatch order, at most `most` in total, and the number of the others.
-fn first_places(ledger: &Ledger, most: usize) -> (Vec<&Place>, usize) {
-    let lanes = ledger.lanes().filter(|(_, _, lane)| lane.first().is_some()).count();
-    let each = most / lanes.max(1);
+fn first_places(ledger: &Ledger, most: usize) -> (Vec<&QueuePosition>, usize) {
+    let shares = ledger.shares().filter(|(_, _, share_jobs)| share_jobs.first().is_some()).count();
+    let each = most / shares.max(1);
     let (mut places, mut all) = (Vec::new(), 0);
-    for (_, _, lane) in ledger.lanes() {
-        let mut of_lane: Vec<&Place> = lane.classes().flat_map(|(_, places)| places.iter().take(each)).collect();
-        all += lane.classes().map(|(_, places)| places.len()).sum::<usize>();
-        of_lane.sort_unstable();
-        places.extend(of_lane.into_iter().take(each));
+    for (_, _, share_jobs) in ledger.shares() {
+        let mut of_share: Vec<&QueuePosition> =
+            share_jobs.classes().flat_map(|(_, places)| places.iter().take(each)).collect();
+        all += share_jobs.classes().map(|(_, places)| places.len()).sum::<usize>();
+        of_share.sort_unstable();
+        places.extend(of_share.into_iter().take(each));
     }
     let left_out = all - places.len();
     (places, left_out)
@@ -191,7 +196,7 @@ fn open_job(job: &Job, kind: JobKind, profile: Profile) -> OpenJob {
 
 fn hypothetical(asked: &Hypothetical, forecaster: &mut Forecaster, now: Timestamp) -> OpenJob {
     let Hypothetical { queue, share, priority, demand, name, owner } = asked;
-    let kind = JobKind::new(name, owner.as_deref(), World::instances(demand), share.as_ref(), queue);
+    let kind = JobKind::new(name, owner.as_deref(), InitialState::instances(demand), share.as_ref(), queue);
     OpenJob {
         id: JobId::new(Hypothetical::ID),
         queue: queue.clone(),
