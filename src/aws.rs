@@ -13,6 +13,7 @@
 //! unknown value is kept as a value ([`trainspotter_core::model::Observation::UnknownValue`]) and causes neither a
 //! guess nor a panic; throttling slows down calls, never the process.
 
+mod call_budget;
 mod call_counter;
 mod clients;
 mod credentials;
@@ -32,13 +33,13 @@ mod pages_per_poll;
 mod poller;
 mod publishing;
 mod quotas;
-mod rate_limit;
 mod reservations;
 mod rewrite_body;
 mod topology;
 mod translate;
 mod unreadable_entries;
 
+pub use call_budget::Budget;
 pub use call_counter::CallCounter;
 #[cfg(test)]
 pub(crate) use clients::{CONNECT_TIMEOUT, READ_TIMEOUT};
@@ -49,4 +50,3 @@ pub use identity::account_of;
 pub use listing::Limits;
 pub use poller::Poller;
 pub use publishing::{BucketAccess, cloudwatch, cloudwatch_otlp, s3, sns};
-pub use rate_limit::Budget;

@@ -16,8 +16,8 @@ mod aws;
 mod bucket;
 mod checks;
 mod distortion;
-mod events;
 mod hooks;
+mod inject_faults;
 mod network;
 mod process;
 mod regressions;
@@ -110,7 +110,7 @@ fn run_and(
 
 /// Runs all tasks to the end, and returns the true history of the jobs.
 async fn run_to_the_end(world: &Shared) -> Vec<TrueJob> {
-    events::write_rules(world);
+    inject_faults::write_rules(world);
     let stop = CancellationToken::new();
     let scenario = world.lock().unwrap().scenario.clone();
     let mut replicas = Vec::new();
@@ -118,9 +118,9 @@ async fn run_to_the_end(world: &Shared) -> Vec<TrueJob> {
         replicas.push(tokio::task::spawn_local(process::replica(world.clone(), replica, stop.clone())));
     }
     for fault in scenario.faults {
-        tokio::task::spawn_local(events::begin_fault(world.clone(), fault));
+        tokio::task::spawn_local(inject_faults::begin_fault(world.clone(), fault));
     }
-    let looking = tokio::task::spawn_local(events::look(world.clone()));
+    let looking = tokio::task::spawn_local(inject_faults::look(world.clone()));
     tokio::time::sleep(Duration::from_secs(scenario.lasts)).await;
     while !true_jobs(world).await.iter().all(|job| job.is_ended) {
         tokio::time::sleep(Duration::from_secs(30)).await;

@@ -16,18 +16,18 @@ mod events;
 mod fence;
 mod forecast;
 mod forecast_history;
-mod frame_tables;
 mod frames;
 mod jobs;
 mod keyed_rows;
+mod latest_frame;
 mod memory_fallback;
 #[cfg(test)]
 mod memory_stores;
 mod notified_receivers;
 mod operator_actions;
 mod outbox;
+mod outbox_due;
 mod outbox_list;
-mod outbox_query;
 mod past_alerts;
 mod schema;
 mod sent_report;
@@ -69,8 +69,8 @@ pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use fence::Fence;
 pub use forecast_history::kept_past;
-pub use frame_tables::latest_with_tables;
 pub use frames::{Frames, Recording};
+pub use latest_frame::latest_with_tables;
 pub use operator_actions::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
@@ -327,7 +327,7 @@ impl Store {
                     keyed_rows::JOBS.save(transaction, &commit.jobs)?;
                 }
                 if let Some(recording) = commit.frame.as_ref().filter(|_| has_log) {
-                    frame_tables::record(transaction, &recording.frame)?;
+                    latest_frame::record(transaction, &recording.frame)?;
                 }
                 keep(transaction, commit, &known)
             })?,

@@ -1,7 +1,7 @@
 //! `top`: live view of a running service.
 
 mod details;
-mod keys;
+mod read_keys;
 mod screen;
 mod view;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::cli::jobs::Sort;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::{Failure, explain, print, print_json};
-use keys::{Key, keys};
+use read_keys::{Key, keys};
 use screen::Screen;
 use trainspotter_core::model::parse_duration;
 use view::{Data, View};

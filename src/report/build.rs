@@ -10,7 +10,7 @@ use crate::report::text::moment;
 use crate::report::wastes::{self, WasteKind};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::units::counted;

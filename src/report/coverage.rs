@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::gpu_parts::Part;
+use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::metrics::hourly::{HourFigures, hour_of};
 use trainspotter_core::model::Timestamp;
 

@@ -19,7 +19,7 @@ use crate::notify::outbox::trouble_id;
 use crate::store::BadRow;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::outbox_query;
+use crate::store::outbox_due;
 use crate::store::unreadable_rows;
 use crate::store::unreadable_rows::Judged;
 use trainspotter_core::model::Timestamp;
@@ -128,7 +128,7 @@ fn settle(
         .query_row([id.as_str()], |row| row.get(0))
         .optional()?;
     let Some(receiver) = receiver else { return Ok(()) };
-    let together = outbox_query::company(transaction, id)?;
+    let together = outbox_due::company(transaction, id)?;
     settle_one(transaction, id, verdict)?;
     for other in together {
         settle_one(transaction, &other.id, verdict)?;

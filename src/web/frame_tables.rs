@@ -22,7 +22,7 @@ use trainspotter_core::metrics::ReasonFigures;
 use trainspotter_core::metrics::ShareFigures;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
-use trainspotter_core::metrics::gpu_parts::Part;
+use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::metrics::misconfiguration::Finding;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::QueueName;

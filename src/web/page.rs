@@ -57,7 +57,7 @@ pub(super) fn routes() -> Router<Pages> {
         file!(script "api.js"),
         file!(script "chart.js"),
         file!(script "format.js"),
-        file!(script "frame.js"),
+        file!(script "live.js"),
         file!(script "gpus.js"),
         file!(script "health.js"),
         file!(script "job.js"),

@@ -8,7 +8,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter_core::metrics::gpu_parts::Part;
+use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::metrics::{self, Frame, Reason, Value};
 use trainspotter_core::model::{Capacity, JobSeen, JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Phase, WaitReason};

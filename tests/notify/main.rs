@@ -15,6 +15,6 @@ mod support {
 mod alertmanager;
 mod crash;
 mod delivery;
+mod escalation_and_inhibition;
 mod kill;
-mod routing;
 mod sns;

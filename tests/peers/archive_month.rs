@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use trainspotter::config::{Archive, Config, History, ObjectPlace, Poll};
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::loans;
 use trainspotter_core::model::Timestamp;

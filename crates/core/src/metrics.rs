@@ -4,6 +4,7 @@
 //! differs from a dead service.
 
 mod alert_notes;
+mod archived_job;
 mod borrowed_and_lent;
 pub mod catalogue;
 mod closed_labels;
@@ -11,14 +12,13 @@ mod compute_reservation;
 mod count_events;
 mod counters;
 mod current_waits;
-mod ended_job;
 mod failure_ratio;
 mod failures;
 mod fair_share;
 mod finding;
 mod frame;
 mod gauges;
-pub mod gpu_parts;
+pub mod gpu_part_names;
 pub mod gpu_waterfall;
 mod host_utilisation;
 pub mod hourly;
@@ -40,10 +40,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use alert_notes::{JOBS_NAMED, Notes, WaitNote};
+pub use archived_job::EndedJob;
 pub use closed_labels::closed_values;
 pub use count_events::Counting;
 pub use counters::Counters;
-pub use ended_job::EndedJob;
 pub use frame::{
     CAUGHT_UP_WITHIN, CatchUp, Distribution, Estimate, FailureFigures, FairShareFigures, Frame, Labels, Loan,
     Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,

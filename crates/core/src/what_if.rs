@@ -8,7 +8,7 @@ mod past;
 mod rank;
 mod repeated;
 mod report;
-mod setup_row;
+mod stored_setup;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,7 @@ pub use past::{Past, PastJob, Seen};
 pub use rank::{Candidate, candidates};
 pub use repeated::note as note_of_replays;
 pub use report::{QueueReport, Report, ShareReport, UseReport, Waits};
-pub use setup_row::{SetupRow, of_queues, setup_of_rows};
+pub use stored_setup::{SetupRow, of_queues, setup_of_rows};
 
 use crate::model::{Prices, Timestamp};
 

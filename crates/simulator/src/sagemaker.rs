@@ -1,7 +1,7 @@
 //! SageMaker, awsJson1_1: training jobs, created by Batch or directly, and training plans.
 
 pub(crate) mod direct_training_jobs;
-mod inputs;
+mod input_shapes;
 mod list_training_jobs;
 mod training_plans;
 
@@ -58,7 +58,7 @@ const SWITCHES: [&str; 3] =
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
-    let Some((_, shape)) = inputs::SERVED.iter().find(|(name, _)| *name == operation) else {
+    let Some((_, shape)) = input_shapes::SERVED.iter().find(|(name, _)| *name == operation) else {
         return Err(not_served(operation));
     };
     shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
@@ -96,7 +96,7 @@ fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
 }
 
 fn not_served(operation: &str) -> ApiError {
-    let served: Vec<&str> = inputs::SERVED.iter().map(|(name, _)| *name).collect();
+    let served: Vec<&str> = input_shapes::SERVED.iter().map(|(name, _)| *name).collect();
     let message = format!("the simulator does not serve SageMaker {operation}; it serves {}", served.join(", "));
     ApiError::bad("UnknownOperationException", message)
 }

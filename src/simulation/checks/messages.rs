@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Past;
 use crate::simulation::aws::{FAILING_TOPIC, TOPICS};
-use crate::simulation::events::WAITS;
+use crate::simulation::inject_faults::WAITS;
 use crate::simulation::process::POLL;
 use crate::simulation::scenario::FaultKind;
 use crate::simulation::truth::waited;

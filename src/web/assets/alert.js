@@ -3,7 +3,7 @@
 import { ApiError, ask, askMaybe, askPage, here, withParameters } from "./api.js";
 import { chart } from "./chart.js";
 import { amount, duration, el, empty, facts, jobPath, link, measure, moment, queuePath, readable, sharePath, shownLabels, table, withParametersLink } from "./format.js";
-import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./frame.js";
+import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./live.js";
 import { silenceForm } from "./silence.js";
 import { jobRows } from "./jobtable.js";
 import { endingWords, severityRank } from "./words.js";

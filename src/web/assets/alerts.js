@@ -3,7 +3,7 @@
 import { alertList, noneFires } from "./alertlist.js";
 import { ask } from "./api.js";
 import { el, empty } from "./format.js";
-import { fill, layOut, live, place, section } from "./frame.js";
+import { fill, layOut, live, place, section } from "./live.js";
 import { worstFirst } from "./words.js";
 
 function draw(alerts, tick) {

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { amount, count, duration, el, empty, facts, link, moment, queuePath, table } from "./format.js";
-import { columns, fill, layOut, live, place as spot, scrolling } from "./frame.js";
+import { columns, fill, layOut, live, place as spot, scrolling } from "./live.js";
 
 const STATUS = {
   ok: ["ok", "Every source responds, and the state is saved."],

@@ -2,7 +2,7 @@
 
 import { ApiError, ask, askMaybe, here } from "./api.js";
 import { amount, count, duration, el, empty, facts, jobPath, link, moment, percent, place, readable, sharePath, table, utc, withParametersLink, sameQueue } from "./format.js";
-import { columns, fill, layOut, live, nameAs, place as spot, scrolling, section } from "./frame.js";
+import { columns, fill, layOut, live, nameAs, place as spot, scrolling, section } from "./live.js";
 import { demandWords, jobRows, unitWords } from "./jobtable.js";
 import { roomFor, timeline } from "./timeline.js";
 import { drawMeanwhile, meanwhile, waitBars, waitsOf } from "./waits.js";

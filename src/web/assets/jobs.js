@@ -2,7 +2,7 @@
 
 import { address, ApiError, ask, withParameters } from "./api.js";
 import { count, el, jobPath } from "./format.js";
-import { fill, layOut, live, place, reload } from "./frame.js";
+import { fill, layOut, live, place, reload } from "./live.js";
 import { jobRows } from "./jobtable.js";
 import { reasonWords, REASON_CODES, STATES } from "./words.js";
 

@@ -3,7 +3,7 @@
 import { alertPart } from "./alertlist.js";
 import { address, ask, askMaybe } from "./api.js";
 import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, sameQueue, table, whereabouts, whereaboutsWords, withParametersLink } from "./format.js";
-import { columns, fill, layOut, live, place as spot, scrolling, section } from "./frame.js";
+import { columns, fill, layOut, live, place as spot, scrolling, section } from "./live.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
 import { failures, setup } from "./tables.js";

@@ -3,7 +3,7 @@
 import { alertPart } from "./alertlist.js";
 import { ask, askMaybe, here, withParameters } from "./api.js";
 import { alertPath, amount, count, duration, el, empty, link, queuePath, sharePath, table, whereaboutsWords, withParametersLink } from "./format.js";
-import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./frame.js";
+import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./live.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
 import { METRICS, overTime } from "./overtime.js";

@@ -1,5 +1,5 @@
 // A runbook is text; only the state of the service at its top is live.
 
-import { live } from "./frame.js";
+import { live } from "./live.js";
 
 live({ load: async () => null, draw: () => {} });

@@ -2,7 +2,7 @@
 
 import { ApiError, ask } from "./api.js";
 import { amount, count, duration, el, table, utc } from "./format.js";
-import { fill, layOut, live, place, reload } from "./frame.js";
+import { fill, layOut, live, place, reload } from "./live.js";
 
 const KEYS = [
   ["queue.Q.capacity=+4", "instances of the queue's environment; +N and -N are relative"],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::web::Snapshot;
 use crate::web::tests::fixture;
 use trainspotter_core::metrics::catalogue::{self, Metric};
-use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::metrics::{Distribution, Estimate, Frame, Labels, Quantiles, Sample, Value};
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;

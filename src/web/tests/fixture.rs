@@ -31,7 +31,7 @@ use trainspotter_core::metrics::ShareFigures;
 use trainspotter_core::metrics::SourceHealth;
 use trainspotter_core::metrics::WaitFigures;
 use trainspotter_core::metrics::Waterfall;
-use trainspotter_core::metrics::gpu_parts::{Part, UnallocatedCause};
+use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
 use trainspotter_core::metrics::{CatchUp, Sample, Value, catalogue, labels};
 use trainspotter_core::model::Place;

@@ -28,13 +28,9 @@ async fn a_name_that_may_be_pointed_here_by_anybody_is_refused() {
 #[tokio::test]
 async fn the_path_of_the_external_url_may_be_passed_on_or_left_out() {
     let server = Server::behind("https://ops.example.com/trainspotter").await;
-    for path in [
-        "/",
-        "/trainspotter/",
-        "/trainspotter/assets/frame.js",
-        "/assets/frame.js",
-        "/trainspotter/api/v1/jobs?limit=1",
-    ] {
+    for path in
+        ["/", "/trainspotter/", "/trainspotter/assets/live.js", "/assets/live.js", "/trainspotter/api/v1/jobs?limit=1"]
+    {
         assert_eq!(server.send_to("ops.example.com", "GET", path, "").await.status, 200, "{path}");
     }
     let folder = server.get("/trainspotter").await;
@@ -47,7 +43,7 @@ async fn the_page_names_everything_relative_to_itself() {
     let server = Server::start().await;
     for path in [
         "/",
-        "/assets/frame.js",
+        "/assets/live.js",
         "/assets/overview.js",
         "/assets/gpus.js",
         "/assets/format.js",

@@ -72,7 +72,7 @@ async fn head_is_get_without_the_body() {
 #[tokio::test]
 async fn every_answer_carries_the_security_headers() {
     let server = Server::start().await;
-    for path in ["/", "/assets/frame.js", "/api/v1/queues", "/metrics", "/nothing", "/api/v1/jobs?limit=0"] {
+    for path in ["/", "/assets/live.js", "/api/v1/queues", "/metrics", "/nothing", "/api/v1/jobs?limit=0"] {
         let answer = server.get(path).await;
         for header in [
             "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'",

@@ -14,7 +14,7 @@ use trainspotter_core::metrics::Quantiles;
 use trainspotter_core::metrics::Sample;
 use trainspotter_core::metrics::Value;
 use trainspotter_core::metrics::catalogue;
-use trainspotter_core::metrics::gpu_parts::Part;
+use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::metrics::labels;
 use trainspotter_core::model::Timestamp;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trainspotter_core::backtest::Observer;
 use trainspotter_core::engine::{Engine, Saved, cadence};
-use trainspotter_core::metrics::gpu_parts::Part;
+use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::model::{JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Scheduler, Setup, Submission};
 

@@ -2,7 +2,7 @@
 
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
-use crate::metrics::gpu_parts::{Part, UnallocatedCause};
+use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
 use crate::metrics::loans::{self, CHECKPOINTS};
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source};

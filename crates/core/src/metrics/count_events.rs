@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::jobs::{Changes, Event, EventKind, Ledger, Outcome};
 use crate::metrics::Inputs;
+use crate::metrics::archived_job::EndedJob;
 use crate::metrics::borrowed_and_lent::LastUse;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
 use crate::metrics::current_waits::Waiting;
-use crate::metrics::ended_job::EndedJob;
 use crate::metrics::failure_ratio::Outcomes;
 use crate::metrics::failures::Failures;
 use crate::metrics::fair_share::RecentUse;

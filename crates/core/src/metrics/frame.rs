@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{Label, Metric, bucket_of};
 use crate::metrics::finding::Finding;
-use crate::metrics::gpu_parts::{Part, UnallocatedCause};
+use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
 use crate::metrics::reasons::Reason;
 use crate::model::{InstanceType, Place, Queue, QueueName, Reserved, ShareName, Source, Timestamp};
 

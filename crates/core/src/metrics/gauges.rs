@@ -8,7 +8,7 @@ use crate::metrics::borrowed_and_lent::Unused;
 use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FairShareFigures, Labels, QueueFigures, Sample, ShareFigures, Value, Waterfall, labels};
-use crate::metrics::gpu_parts::Part;
+use crate::metrics::gpu_part_names::Part;
 use crate::metrics::queues_and_shares::{Subjects, no_share};
 use crate::metrics::reserved_capacity::{States, labels_of};
 use crate::metrics::{Inputs, Service, gpu_waterfall, host_utilisation};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::jobs::{Job, Phase, gpus_of};
 use crate::metrics::Inputs;
 use crate::metrics::frame::Waterfall;
-use crate::metrics::gpu_parts::Part;
+use crate::metrics::gpu_part_names::Part;
 use crate::metrics::host_utilisation::{self, Host};
 use crate::metrics::reasons::Diagnosis;
 use crate::metrics::unallocated_gpus;

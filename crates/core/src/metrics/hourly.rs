@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::FailureCategory;
 use crate::metrics::Reason;
+use crate::metrics::archived_job::account_and_region;
 use crate::metrics::catalogue::{self, DURATION_BOUNDS, Metric};
-use crate::metrics::ended_job::account_and_region;
 use crate::metrics::frame::QueueFigures;
-use crate::metrics::gpu_parts::{Part, UnallocatedCause};
+use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
 use crate::metrics::loans;
 use crate::model::{SavedSeries, Timestamp};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::metrics::gpu_parts::UnallocatedCause;
+use crate::metrics::gpu_part_names::UnallocatedCause;
 use crate::metrics::reasons::{Diagnosis, Reason};
 use crate::model::Queue;
 

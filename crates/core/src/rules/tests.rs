@@ -8,7 +8,7 @@ mod combined;
 mod corpus;
 mod laws;
 mod pack;
-mod texts;
+mod syntax;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};

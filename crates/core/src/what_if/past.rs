@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::forecast::{ArrivalRow, AttemptRow, JobTraits, MAX_ROWS, stored_history};
 use crate::model::{Capacity, InstanceType, Policy, QueueName, ShareName, Timestamp};
 use crate::scheduler::{Delays, Job, Phase, Plan, PlannedOutcome, Scheduler, Setup, Submission, Terms};
-use crate::what_if::setup_row::{SetupRow, setup_of_rows};
+use crate::what_if::stored_setup::{SetupRow, setup_of_rows};
 
 /// Maximum jobs of a past: the latest ones.
 pub const MAX_JOBS: usize = 200_000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serde_json::json;
-use trainspotter_core::metrics::gpu_parts::UnallocatedCause;
+use trainspotter_core::metrics::gpu_part_names::UnallocatedCause;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::ShareName;
