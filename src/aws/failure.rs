@@ -119,7 +119,35 @@ fn unmodelled(error: &(dyn Error + 'static), response: Option<&HttpResponse>) ->
         Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
         // The SDK's parse error is of no use to operators.
         Some(response) => incomplete_answers::foreign(response.body().bytes().unwrap_or_default()).to_string(),
-        None => causes(error),
+        None => one_line(&causes(error)),
+    }
+}
+
+/// Advice for credentials that could not be loaded, by the provider that failed; `why` is the SDK's text.
+fn credentials_advice(why: &str) -> Option<&'static str> {
+    let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    let loads = says(&["loading credentials", "unexpected credentials error", "invalid configuration of credentials"]);
+    if says(&["no credentials found in chain", "no providers in chain"]) {
+        Some("no credentials were found: give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+    } else if says(&["SSO token", "access token", "Login token"]) {
+        Some(
+            "the sign-in of the profile is missing or has expired: run `aws sso login`, or use a task or instance role",
+        )
+    } else if says(&["external process", "credential_process"]) {
+        Some("the credential_process of the profile failed: run it by hand to see why")
+    } else if says(&["profile file", "profile `", "invalid profile"]) {
+        Some("the profile cannot be used: check AWS_PROFILE, and that the profile is complete in ~/.aws/config")
+    } else if loads && says(&["(os error 2)", "No such file", "Permission denied"]) {
+        Some("a file that the credentials come from cannot be read: check AWS_WEB_IDENTITY_TOKEN_FILE and the profile")
+    } else if says(&["IMDS", "ECS", "EcsContainer"]) || (loads && says(&["Connect", "connect", "timed out", "timeout"]))
+    {
+        Some(
+            "the task's or instance's role was not delivered: check that a role is attached and its endpoint is reachable",
+        )
+    } else if loads || says(&["credentials provider", "credential provider"]) {
+        Some("the credentials could not be loaded: check the task's role, AWS_PROFILE and AWS_ACCESS_KEY_ID")
+    } else {
+        None
     }
 }
 
@@ -130,6 +158,10 @@ fn advice(operation: &str, why: &str) -> Option<String> {
     if says(&["sts:AssumeRole"]) {
         fixed(
             "the role of the target must trust the identity that this service runs as, which must be allowed sts:AssumeRole",
+        )
+    } else if says(&["explicit deny"]) {
+        fixed(
+            "a policy denies this explicitly: change the policy that the message names; allowing the action is not enough",
         )
     } else if says(&["AccessDenied", "UnauthorizedOperation", "AuthorizationError", "not authorized to perform"]) {
         let action = if operation == "DeleteMessageBatch" { "DeleteMessage" } else { operation };
@@ -152,9 +184,8 @@ fn advice(operation: &str, why: &str) -> Option<String> {
         ])
     {
         fixed("the credentials are not valid: check the access key, the account and whether the region is enabled")
-    } else if says(&["no providers in chain provided credentials", "credentials provider", "credential", "Credentials"])
-    {
-        fixed("no credentials were found: give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID")
+    } else if let Some(advice) = credentials_advice(why) {
+        fixed(advice)
     } else if says(&["UnknownIssuer"]) {
         fixed("AWS's certificate is not trusted: install ca-certificates")
     } else if says(&["dns error", "failed to lookup address", "Name or service not known"]) {
@@ -326,6 +357,12 @@ mod tests {
             ("ListTrainingPlans", "AccessDeniedException", "not you", "allow sagemaker:ListTrainingPlans"),
             ("GetMetricData", "AccessDenied", "not you", "allow cloudwatch:GetMetricData"),
             ("ListServiceJobs", "AccessDenied", "x is not authorized to perform: sts:AssumeRole on y", "must trust"),
+            (
+                "ListServiceJobs",
+                "AccessDeniedException",
+                "x is not authorized to perform: batch:ListServiceJobs with an explicit deny in a service control policy",
+                "allowing the action is not enough",
+            ),
             ("ListServiceJobs", "ExpiredTokenException", "The security token is expired", "renew them"),
             ("ListServiceJobs", "UnrecognizedClientException", "The security token is invalid", "are not valid:"),
             ("ListServiceJobs", "InvalidSignatureException", "Signature expired: 2026", "the clock of this machine"),
@@ -343,10 +380,39 @@ mod tests {
             ),
             ("tcp connect error: Connection refused (os error 111)", "no connection: check"),
             ("no providers in chain provided credentials", "no credentials were found"),
+            (
+                "no credentials found in chain. Attempted: EcsContainer: ECS provider not configured",
+                "no credentials were found",
+            ),
+            ("an error occurred while loading credentials: failed to load the cached SSO token", "`aws sso login`"),
+            ("loading an access token: the SSO token has expired and cannot be refreshed", "`aws sso login`"),
+            (
+                "an error occurred while loading credentials: Error retrieving credentials: external process exited \
+                 with code exit status: 1. Stderr:",
+                "credential_process",
+            ),
+            (
+                "unexpected credentials error: profile file credentials provider initialization error already taken",
+                "AWS_PROFILE",
+            ),
+            ("invalid configuration of credentials: profile `x` was not defined: no profile", "AWS_PROFILE"),
+            (
+                "unexpected credentials error: io error: client error (Connect): tcp connect error: Connection refused",
+                "a role is attached",
+            ),
+            (
+                "an error occurred while loading credentials: failed to load IMDS session token: request forbidden",
+                "a role is attached",
+            ),
+            (
+                "an error occurred while loading credentials: No such file or directory (os error 2)",
+                "AWS_WEB_IDENTITY_TOKEN_FILE",
+            ),
+            ("an error occurred while loading credentials: odd", "could not be loaded"),
             ("dispatch failure: message head is too large", "does not come from AWS"),
             ("the response is larger than 32 MiB", "does not come from AWS"),
         ] {
-            let text = describe("Op", &SdkError::timeout_error(cause));
+            let text = describe("Op", &SdkError::construction_failure(cause));
             assert!(text.contains(cause) && text.contains(expected), "{text}");
         }
         assert_eq!(describe("Op", &error(500, "ServerException", "sorry")), "Op: ServerException: sorry");

@@ -14,6 +14,9 @@ use url::Url;
 
 use super::*;
 
+/// Timeout of a call: what is refused ends at once, what is allowed once it is accepted.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A guard that resolves every name to this machine.
 fn guard(allow_loopback: bool) -> Guard {
     Guard::asking(allow_loopback, |_| Box::pin(async { Ok(vec![IpAddr::from(Ipv4Addr::LOCALHOST)]) }))
@@ -21,14 +24,14 @@ fn guard(allow_loopback: bool) -> Guard {
 
 async fn by_http(url: &str, guard: Guard) {
     let client = http_client(&Url::parse(url).unwrap(), guard).unwrap().build().unwrap();
-    let _ = client.get(url).timeout(Duration::from_secs(2)).send().await;
+    let _ = client.get(url).timeout(PATIENCE).send().await;
 }
 
 async fn by_grpc(url: &str, guard: Guard) {
-    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().timeout(Duration::from_secs(2));
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().timeout(PATIENCE);
     let mut client = MetricsServiceClient::new(grpc_channel(endpoint, guard).unwrap());
     let export = client.export(ExportMetricsServiceRequest::default());
-    let _ = tokio::time::timeout(Duration::from_secs(3), export).await;
+    let _ = tokio::time::timeout(PATIENCE, export).await;
 }
 
 async fn by_sdk(url: &str, guard: Guard) {
@@ -41,7 +44,7 @@ async fn by_sdk(url: &str, guard: Guard) {
         .http_client(sdk_client(true, guard).unwrap())
         .build();
     let publish = aws_sdk_sns::Client::from_conf(config).publish().topic_arn("arn").message("x");
-    let _ = tokio::time::timeout(Duration::from_secs(3), publish.send()).await;
+    let _ = tokio::time::timeout(PATIENCE, publish.send()).await;
 }
 
 #[tokio::test]

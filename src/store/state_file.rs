@@ -39,6 +39,8 @@ pub(super) struct StateFile {
     identity: Identity,
     /// Size at the last check.
     bytes: Cell<u64>,
+    /// Identity of SQLite's write-ahead log at the last check, if there was one.
+    log: Cell<Option<Identity>>,
     lock: Option<File>,
 }
 
@@ -61,7 +63,13 @@ impl StateFile {
             let identity = Identity::from(&file.metadata().map_err(|error| unusable("inspect", &error))?);
             // Another service may have moved the file aside before this one had the lock.
             if Identity::at(path).is_ok_and(|found| found == identity) {
-                return Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: Some(file) });
+                return Ok(Self {
+                    path: path.to_owned(),
+                    identity,
+                    bytes: Cell::new(0),
+                    log: Cell::new(None),
+                    lock: Some(file),
+                });
             }
         }
         Err(StoreError::Replaced("it keeps being replaced".to_owned()))
@@ -70,14 +78,16 @@ impl StateFile {
     /// Records the identity of an open file without a lock, for tools beside a service.
     pub(super) fn seen(path: &Path) -> Result<Self, StoreError> {
         let identity = Identity::at(path).map_err(|error| unusable("inspect", &error))?;
-        Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), lock: None })
+        Ok(Self { path: path.to_owned(), identity, bytes: Cell::new(0), log: Cell::new(None), lock: None })
     }
 
     /// Why writes to the open file would be lost; `None` while its path leads to it and nobody else has written to
     /// it.
     pub(super) fn lost(&self) -> Option<StoreError> {
         match std::fs::metadata(&self.path) {
-            Ok(found) if Identity::from(&found) == self.identity => self.overwritten(found.len()),
+            Ok(found) if Identity::from(&found) == self.identity => {
+                self.overwritten(found.len()).or_else(|| self.lost_its_log())
+            }
             Ok(_) => Some(StoreError::Replaced("it was replaced by another file while the service ran".to_owned())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 Some(StoreError::Replaced("it was deleted while the service ran".to_owned()))
@@ -102,6 +112,21 @@ impl StateFile {
         // A vacuumed file is smaller too, but its header says so.
         let is_cut = bytes < before && (!is_whole || bytes < bytes_by(&header));
         is_cut.then(|| StoreError::Overwritten("it was truncated while the service ran".to_owned()))
+    }
+}
+
+impl StateFile {
+    /// Detects that the write-ahead log was deleted or replaced: SQLite would keep writing to the deleted one, and a
+    /// killed service would lose what is only there. Only a service keeps it open all the time.
+    fn lost_its_log(&self) -> Option<StoreError> {
+        self.lock.as_ref()?;
+        let mut path = self.path.as_os_str().to_owned();
+        path.push("-wal");
+        let found = Identity::at(Path::new(&path)).ok();
+        let before = self.log.replace(found);
+        (before.is_some() && before != found).then(|| {
+            StoreError::Replaced("its write-ahead log was deleted or replaced while the service ran".to_owned())
+        })
     }
 }
 

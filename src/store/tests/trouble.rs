@@ -131,6 +131,17 @@ fn a_file_that_is_deleted_or_replaced_is_rewritten() {
         remove(path);
         fs::rename(copy, path).unwrap();
     });
+    let log = |path: &Path| format!("{}-wal", path.display());
+    check("only the log", "write-ahead log", &|path| fs::remove_file(log(path)).unwrap());
+    check("log and index", "write-ahead log", &|path| {
+        fs::remove_file(log(path)).unwrap();
+        fs::remove_file(format!("{}-shm", path.display())).unwrap();
+    });
+    check("another log", "write-ahead log", &|path| {
+        let copy = path.with_extension("copy");
+        fs::write(&copy, b"remember the milk").unwrap();
+        fs::rename(copy, log(path)).unwrap();
+    });
     let write_over = |path: &Path, bytes: &[u8]| fs::write(path, bytes).unwrap();
     let cut = |path: &Path, to: u64| fs::File::options().write(true).open(path).unwrap().set_len(to).unwrap();
     check("emptied", "truncated", &|path| cut(path, 0));

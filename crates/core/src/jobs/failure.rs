@@ -12,6 +12,9 @@
 //! | `InternalServerError` | SageMaker internal |
 //! | `MaxRuntimeExceeded`, `MaxWaitTimeExceeded`, `Job attempt duration exceeded timeout`, `Training job runtime exceeded` | timed out |
 //!
+//! The reason of a terminated job is what the person who terminated it wrote. It is AWS's only if it has an origin, or if
+//! it begins as Batch's own ends do.
+//!
 //! The beginning may be preceded by its origin: `Received status from SageMaker:`, or
 //! `Terminated by JobStateTimeLimit action due to reason:`.
 
@@ -74,6 +77,16 @@ const OF_AWS: [(&str, FailureCategory); 21] = [
     ("terminated by", FailureCategory::Terminated),
 ];
 
+/// Beginnings with which Batch itself ends jobs. What follows a colon is a code, which a space does not begin.
+const OF_BATCH: [&str; 6] = [
+    "capacity:",
+    "misconfiguration:",
+    "preemption_in_progress",
+    "cross-share preemption",
+    "in-share preemption",
+    "job attempt duration exceeded timeout",
+];
+
 /// AWS's sentence about an account limit.
 const ACCOUNT_LIMIT: &str = "account-level service limit '";
 
@@ -95,7 +108,13 @@ impl FailureCategory {
     pub fn of(status_reason: Option<&str>, terminated: bool, ran: bool) -> Self {
         let reason = status_reason.unwrap_or_default().trim_start().to_ascii_lowercase();
         let said = without_speaker(&reason);
-        if let Some((_, category)) = OF_AWS.iter().find(|(beginning, _)| said.starts_with(beginning)) {
+        let has_origin = said.len() < reason.len();
+        let is_of_aws = |beginning: &str| {
+            let Some(rest) = said.strip_prefix(beginning) else { return false };
+            let is_code = !beginning.ends_with(':') || !rest.starts_with(char::is_whitespace);
+            is_code && (!terminated || has_origin || OF_BATCH.contains(&beginning))
+        };
+        if let Some((_, category)) = OF_AWS.iter().find(|(beginning, _)| is_of_aws(beginning)) {
             *category
         } else if !ran && said.contains(ACCOUNT_LIMIT) {
             // The text before this sentence is undocumented. A job that did not run cannot have written it itself.
@@ -226,6 +245,22 @@ mod tests {
             check(words, true, Terminated);
         }
         check("no longer needed, it ran into a timeout", true, Terminated);
+        // Whoever terminates a job writes what they like.
+        for words in [
+            "Capacity: the GPUs are needed elsewhere",
+            "MISCONFIGURATION: wrong data set",
+            "AccessDenied by the review board",
+            "Validation error rate is too high",
+            "InternalServerError in our own API",
+            "ResourceLimitExceeded of our budget",
+            "We encountered an internal error, stop it",
+            "Training job runtime exceeded what we pay for",
+        ] {
+            check(words, true, Terminated);
+        }
+        check("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none", true, Capacity);
+        check("Terminated by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT", true, Capacity);
+        check("Received status from SageMaker: InternalServerError", true, SagemakerInternal);
     }
 
     #[test]
