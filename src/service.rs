@@ -9,7 +9,7 @@ mod duplicate_targets;
 mod event_loop;
 mod follower_view;
 mod forecasting;
-mod history;
+mod history_queries;
 mod inbox;
 mod job_queries;
 mod live_check;

@@ -10,7 +10,7 @@
 //!
 //! [`StoreHandle`] owns the store, and calls it without blocking async tasks.
 
-mod changes;
+mod changed_rows;
 mod error;
 mod events;
 mod fence;
@@ -29,9 +29,9 @@ mod outbox;
 mod outbox_due;
 mod outbox_list;
 mod past_alerts;
+mod saved_series;
 mod schema;
 mod sent_report;
-mod series;
 mod state_file;
 mod state_file_identity;
 mod threads;
@@ -64,7 +64,7 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 
-pub use changes::Changes;
+pub use changed_rows::Changes;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
 pub use fence::Fence;
@@ -280,7 +280,7 @@ impl Store {
         let moments = unreadable_rows::moments(connection)?.good.pop();
         Ok(Saved {
             alerts: unreadable_rows::alerts(connection)?.good,
-            series: series::load(connection)?.good,
+            series: saved_series::load(connection)?.good,
             queues: jobs::load_queues(connection)?.good,
             events: events::load(connection)?.good,
             forecast: forecast::load(connection)?,
@@ -399,7 +399,7 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
     let is_file = is_a_file(transaction);
     let mut unstorable = save_alerts(transaction, &commit.alerts)?;
     // Memory may contain less than the file did.
-    unstorable += series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
+    unstorable += saved_series::save(transaction, &commit.series, if is_file { known } else { &[] })?;
     let watermarks: Vec<_> = commit.watermarks.iter().map(|(name, at)| (name.as_str(), Some(at.millis()))).collect();
     keyed_rows::WATERMARKS.replace(transaction, &watermarks)?;
     let queues: Vec<_> = commit.queues.iter().map(|queue| (queue.name.as_str(), Some(&queue.body))).collect();

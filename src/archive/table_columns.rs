@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::archive::cells::{Cell, Column, InCell, Kind};
 use crate::store::ArchiveTable;
-use trainspotter_core::metrics::hourly::{self, HourFigures};
+use trainspotter_core::metrics::archived_hour::{self, HourFigures};
 use trainspotter_core::metrics::{EndedJob, Reason};
 use trainspotter_core::model::Timestamp;
 
@@ -159,7 +159,7 @@ fn of_hours() -> Vec<Column<HourFigures>> {
         ),
         field!(Text, share, "the share, empty for jobs without one; null for the queue as a whole"),
     ];
-    for (name, meaning) in hourly::columns() {
+    for (name, meaning) in archived_hour::columns() {
         let (of_get, of_set) = (name.clone(), name.clone());
         columns.push(Column::new(
             name,

@@ -9,7 +9,7 @@ use crate::objects::fake_s3::{FakeS3, Refusal};
 use crate::objects::folder::Folder;
 use crate::store::{ArchiveTable, Commit, Store, StoreHandle, Unarchived};
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::model::Timestamp;
 
 /// Ten o'clock on the test's day.

@@ -6,7 +6,7 @@
 mod error;
 mod grpc;
 mod http;
-mod refusal;
+mod refusal_message;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::publish::SinkError;
 use crate::publish::otlp::error::ExportError;
 use crate::publish::otlp::grpc::GrpcReceiver;
 use crate::publish::otlp::http::{HttpReceiver, REQUEST_TIMEOUT, client_for, export_signed};
-use crate::publish::otlp::refusal::shown;
+use crate::publish::otlp::refusal_message::shown;
 use trainspotter_core::metrics::CatchUp;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Timestamp;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::archived_hour::{HourFigures, hour_of};
 use trainspotter_core::metrics::gpu_part_names::Part;
-use trainspotter_core::metrics::hourly::{HourFigures, hour_of};
 use trainspotter_core::model::Timestamp;
 
 /// Maximum pairs of first and last hour that are kept; jobs beyond are ignored, so that coverage seems higher.

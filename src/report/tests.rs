@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules;
 

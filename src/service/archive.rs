@@ -16,7 +16,7 @@ use crate::service::problems::Problems;
 use crate::store::{ArchiveTable, StoreError, StoreHandle, Unarchived, UnarchivedDay};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
-use trainspotter_core::metrics::hourly::{HourFigures, Hourly};
+use trainspotter_core::metrics::archived_hour::{HourFigures, Hourly};
 use trainspotter_core::metrics::{EndedJob, Frame, PendingArchive, catalogue};
 use trainspotter_core::model::{SavedSeries, Timestamp};
 

@@ -19,7 +19,7 @@ use crate::service::inbox::Inbox;
 use crate::service::operations::OperatorActions;
 use crate::service::shared_by_targets::Shared;
 use crate::service::target_service::{self, TargetService, Term};
-use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, follower_view, history, replica_view};
+use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, follower_view, history_queries, replica_view};
 use crate::store::{StoreError, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
@@ -308,7 +308,7 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history::answer(history::History::of(shared, config, latest), questions, stop.clone()),
+        history_queries::answer(history_queries::History::of(shared, config, latest), questions, stop.clone()),
         follower_view::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }

@@ -12,7 +12,7 @@ use crate::service::state_files;
 use crate::store::{ArchiveTable, StoreError, UnarchivedFile};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::{Objective, Rule};
 

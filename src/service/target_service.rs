@@ -28,8 +28,8 @@ use crate::service::shared_by_targets::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, archive, blocking, event_loop, history, polling, replica_view, restore,
-    target_senders,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, blocking, event_loop, history_queries, polling, replica_view,
+    restore, target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -170,7 +170,10 @@ impl TargetService {
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn("history", history::answer(history::History::of(&shared, &config, latest), queries, rest.clone()));
+        parts.spawn(
+            "history",
+            history_queries::answer(history_queries::History::of(&shared, &config, latest), queries, rest.clone()),
+        );
         same_place.or_refused(parts.finish(stop, rest).await)
     }
 }
@@ -253,7 +256,7 @@ async fn begin(
         .banded(config.priority_bands.clone())
         .tagged(config.tags.clone());
     engine.service().store_set_aside = set_aside;
-    history::replay_history(engine, config.store.clone(), clock.now()).await.of_target(place, apart)
+    history_queries::replay_history(engine, config.store.clone(), clock.now()).await.of_target(place, apart)
 }
 
 /// Whether alerts began while this target had the state of the whole service. They keep their ids until they end.

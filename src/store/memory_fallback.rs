@@ -20,7 +20,7 @@ use crate::store::STATEMENTS_KEPT;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::changes;
+use crate::store::changed_rows;
 use crate::store::keep;
 use crate::store::keyed_rows;
 use crate::store::open_file;
@@ -144,7 +144,7 @@ impl Store {
         let memory = copy_of(&self.connection)?;
         if let Some(batch) = &mut self.batch {
             // A missing row would be deleted in the log.
-            let names = changes::names(&memory)?;
+            let names = changed_rows::names(&memory)?;
             let others = names.iter().map(String::as_str);
             let is_large = |name: &str| LARGE.contains(&name);
             let others: Vec<&str> = others.filter(|name| !is_large(name) && !COPIED.contains(name)).collect();

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::changes;
+use crate::store::changed_rows;
 use crate::store::memory_fallback;
 
 thread_local! {
@@ -33,11 +33,11 @@ fn emptied(connection: Connection) -> Result<Connection, StoreError> {
         connection.execute_batch("ROLLBACK")?;
     }
     connection.execute_batch("BEGIN")?;
-    for table in changes::names(&connection)? {
+    for table in changed_rows::names(&connection)? {
         connection.prepare_cached(&format!("DELETE FROM main.{table}"))?.execute([])?;
     }
-    changes::watch(&connection)?;
-    changes::forget(&connection)?;
+    changed_rows::watch(&connection)?;
+    changed_rows::forget(&connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(connection)
 }

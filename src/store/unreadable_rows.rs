@@ -14,7 +14,7 @@ use crate::store::events;
 use crate::store::jobs;
 use crate::store::operator_actions;
 use crate::store::outbox;
-use crate::store::series;
+use crate::store::saved_series;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::AlertId;
 use trainspotter_core::rules::{Alert, REPORT};
@@ -182,7 +182,7 @@ fn bad_rows(connection: &Connection, now: Timestamp) -> Result<Vec<BadRow>, Stor
     bad.extend(operator_actions::judged(connection)?.bad);
     bad.extend(watermarks(connection)?.bad);
     bad.extend(moments(connection)?.bad);
-    bad.extend(series::load(connection)?.bad);
+    bad.extend(saved_series::load(connection)?.bad);
     bad.extend(jobs::bad(connection)?.bad);
     bad.extend(jobs::load_queues(connection)?.bad);
     bad.extend(events::load(connection)?.bad);

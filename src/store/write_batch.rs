@@ -17,8 +17,8 @@ use rusqlite::params;
 use crate::store::BUSY_TIMEOUT;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::changes;
-use crate::store::changes::Changes;
+use crate::store::changed_rows;
+use crate::store::changed_rows::Changes;
 use crate::store::memory_fallback;
 use crate::store::schema;
 use trainspotter_core::model::Timestamp;
@@ -81,7 +81,7 @@ impl Batch {
             if file.is_autocommit() {
                 self.lost = true;
             } else {
-                match changes::take(file) {
+                match changed_rows::take(file) {
                     Ok(changes) => self.carried.extend(changes),
                     Err(_) => self.lost = true,
                 }
@@ -90,7 +90,7 @@ impl Batch {
             }
             self.diverged = true;
         }
-        changes::watch(memory)
+        changed_rows::watch(memory)
     }
 }
 
@@ -128,7 +128,7 @@ impl Store {
     /// # Errors
     /// The file cannot be read.
     pub fn follow_log(&mut self) -> Result<(), StoreError> {
-        changes::watch(&self.connection)?;
+        changed_rows::watch(&self.connection)?;
         self.batch = Some(Batch::default());
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Store {
         }
         let mut changes = std::mem::take(&mut batch.carried);
         if batch.open {
-            changes.extend(changes::take(&self.connection)?);
+            changes.extend(changed_rows::take(&self.connection)?);
         }
         if changes.is_empty() {
             self.drop_batch();
@@ -228,7 +228,7 @@ impl Store {
         self.forget_commit();
         let apply = |transaction: &Connection| {
             changes.apply(transaction)?;
-            changes::forget(transaction)?;
+            changed_rows::forget(transaction)?;
             write_position(transaction, position)
         };
         match memory_fallback::run(&mut self.connection, &apply) {
@@ -291,8 +291,8 @@ impl Store {
             }
             done => done?,
         }
-        changes::watch(&self.connection)?;
-        changes::forget(&self.connection)
+        changed_rows::watch(&self.connection)?;
+        changed_rows::forget(&self.connection)
     }
 
     /// If memory replaces the file: tries to write the state of memory, without history, to the file, and to
@@ -317,7 +317,7 @@ impl Store {
         let mut file = self.reopen(now)?;
         let memory = &self.connection;
         memory_fallback::run(&mut file, &|transaction: &Connection| {
-            for table in changes::names(memory)?.iter().filter(|table| *table != "frame") {
+            for table in changed_rows::names(memory)?.iter().filter(|table| *table != "frame") {
                 if !memory_fallback::LARGE.contains(&table.as_str()) {
                     transaction.execute(&format!("DELETE FROM {table}"), [])?;
                 }
@@ -325,7 +325,7 @@ impl Store {
             }
             Ok(())
         })?;
-        changes::watch(&file)?;
+        changed_rows::watch(&file)?;
         file.busy_timeout(BUSY_TIMEOUT)?;
         self.connection = file;
         self.fallback = None;
@@ -342,7 +342,7 @@ impl Store {
 
 fn end(connection: &Connection, position: &Position) -> Result<(), StoreError> {
     write_position(connection, position)?;
-    changes::forget(connection)?;
+    changed_rows::forget(connection)?;
     Ok(connection.execute_batch("COMMIT")?)
 }
 

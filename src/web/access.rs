@@ -4,7 +4,7 @@
 //! token too, except for probes and the static files of the pages. See docs/adr/0008-tokens.md.
 
 mod failed_attempts;
-mod sign_in;
+mod sign_in_page;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -158,7 +158,7 @@ pub(super) async fn readers_only(State(access): State<Access>, mut request: Requ
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(error) if sign_in::is_wanted(&request) => sign_in::page(request.uri().path(), error.status()),
+        Err(error) if sign_in_page::is_wanted(&request) => sign_in_page::page(request.uri().path(), error.status()),
         Err(error) => error.into_response(),
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn routes() -> Router<Pages> {
         file!(script "tables.js"),
         file!(script "timeline.js"),
         file!(script "token.js"),
-        file!(script "waits.js"),
+        file!(script "jobwaits.js"),
         file!(script "what_if.js"),
         file!(script "words.js"),
         file!(script "vendor/uPlot.iife.min.js"),

@@ -13,8 +13,8 @@ mod support {
     pub mod worlds;
 }
 mod cluster;
-mod corpora;
 mod figures;
+mod fuzz_corpora;
 mod ledger;
 mod oracle;
 mod restart;

@@ -5,7 +5,7 @@ use std::fs;
 
 use trainspotter::archive::{Column, Row};
 use trainspotter_core::metrics::EndedJob;
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 
 use crate::sources::root;
 

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use trainspotter::config::{Archive, Config, History, ObjectPlace, Poll};
 use trainspotter_core::metrics::EndedJob;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
-use trainspotter_core::metrics::hourly::HourFigures;
 use trainspotter_core::metrics::loans;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;

@@ -51,7 +51,7 @@ async fn training_queues_are_set_up_as_the_published_samples_do_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn submissions_of_the_sagemaker_sdk_are_accepted_and_described_back() {
-    check("sagemaker_sdk.py", empty(300.0), &[]).await;
+    check("sagemaker_sdk_requests.py", empty(300.0), &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use trainspotter::config::{Archive, ObjectPlace};
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 use trainspotter_core::model::Timestamp;
 

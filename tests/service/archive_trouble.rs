@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use trainspotter::config::{Archive, ObjectPlace};
 use trainspotter::store::UnarchivedFile;
-use trainspotter_core::metrics::hourly::HourFigures;
+use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 
 use support::archived::rows;

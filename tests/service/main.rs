@@ -31,7 +31,6 @@ mod support {
     pub mod still;
     pub mod ticks;
 }
-mod account;
 mod archive;
 mod archive_trouble;
 mod arguments;
@@ -43,6 +42,7 @@ mod hints;
 mod json_output;
 mod operator;
 mod outgoing;
+mod outside_jobs;
 mod own_telemetry;
 mod quirks;
 mod release_before;
@@ -50,10 +50,10 @@ mod remote;
 mod replay;
 mod replicas;
 mod restart_kill;
-mod scale;
 mod service;
 mod settings_in_bucket;
 mod sharing;
 mod simulated_places;
+mod simulator_scale;
 mod store_trouble;
 mod targets;

@@ -4,12 +4,12 @@
 //! In a simulated workload there is no network, hence neither delays nor failed polls: a backtest shows the effect
 //! of rules on a workload, not that of an outage.
 
-mod observer;
+mod poll_scheduler;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use observer::Observer;
+pub use poll_scheduler::Observer;
 
 use crate::engine::{Engine, Saved, cadence};
 use crate::metrics::Frame;

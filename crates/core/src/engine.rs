@@ -15,9 +15,9 @@ mod pages;
 mod plausible_amounts;
 mod process_limits;
 mod saved;
+mod set_target;
 mod shares;
 mod sources;
-mod target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

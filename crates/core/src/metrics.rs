@@ -4,6 +4,7 @@
 //! differs from a dead service.
 
 mod alert_notes;
+pub mod archived_hour;
 mod archived_job;
 mod borrowed_and_lent;
 pub mod catalogue;
@@ -13,7 +14,7 @@ mod count_events;
 mod counters;
 mod current_waits;
 mod failure_ratio;
-mod failures;
+mod failures_by_owner;
 mod fair_share;
 mod finding;
 mod frame;
@@ -21,7 +22,6 @@ mod gauges;
 pub mod gpu_part_names;
 pub mod gpu_waterfall;
 mod host_utilisation;
-pub mod hourly;
 mod job_context;
 mod job_story;
 pub mod kaplan_meier;

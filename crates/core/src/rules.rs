@@ -10,7 +10,6 @@
 mod active_alerts;
 mod advice;
 mod alert;
-mod alert_context;
 mod alert_lifecycle;
 mod annotations;
 mod check;
@@ -22,6 +21,7 @@ mod history;
 mod likely_reasons;
 mod lint;
 mod objective;
+mod past_values;
 mod rule;
 pub mod rule_tests;
 mod selected_series;
@@ -35,10 +35,10 @@ mod wait_objective;
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
 pub use alert::{Alert, AlertId, AlertState, KEEP_ENDED, ResolveReason, Transition, TransitionKind};
-pub use alert_context::PastValues;
 pub use annotations::of_value as in_words;
 pub use check::{RECEIVER_IN_TROUBLE, REPORT};
 pub use lint::lint;
+pub use past_values::PastValues;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
 pub use wait_objective::Objective;
 

@@ -2,7 +2,7 @@
 //! quota shares and service jobs.
 
 mod environments;
-mod inputs;
+mod input_shapes;
 mod jobs;
 mod list;
 pub(crate) mod payload;
@@ -41,12 +41,12 @@ const EXISTS: &str = "Object already exists";
 
 /// The operation's name as AWS spells it, from a path in lower case.
 pub(super) fn operation(in_path: &str) -> Option<&'static str> {
-    inputs::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
+    input_shapes::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
 }
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
-    let Some((_, shape)) = inputs::SERVED.iter().find(|(name, _)| *name == operation) else {
+    let Some((_, shape)) = input_shapes::SERVED.iter().find(|(name, _)| *name == operation) else {
         return Err(refused(format!("the simulator does not serve Batch {operation}")));
     };
     shape

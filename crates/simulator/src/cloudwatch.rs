@@ -9,7 +9,7 @@ mod dashboards;
 mod get_metric_data;
 mod get_metric_statistics;
 mod gpu;
-mod inputs;
+mod input_shapes;
 pub(super) mod otlp;
 mod period_statistics;
 mod put_metric_data;
@@ -45,8 +45,8 @@ pub(super) enum Request {
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, request: Request) -> Result<Value, ApiError> {
-    let Some(shape) = inputs::of(operation) else {
-        let served: Vec<_> = inputs::served().collect();
+    let Some(shape) = input_shapes::of(operation) else {
+        let served: Vec<_> = input_shapes::served().collect();
         let message = format!("the simulator does not serve CloudWatch {operation}; it serves {}", served.join(", "));
         return Err(ApiError::bad("InvalidAction", message));
     };

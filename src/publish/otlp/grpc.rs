@@ -13,7 +13,7 @@ use crate::config;
 use crate::outbound::{Guard, grpc_channel};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
 use crate::publish::otlp::http::{CONNECT_TIMEOUT, headers_of, timeout_of};
-use crate::publish::otlp::refusal::{RpcStatus, shown};
+use crate::publish::otlp::refusal_message::{RpcStatus, shown};
 
 /// User agent of requests.
 const USER_AGENT: &str = concat!("trainspotter/", env!("CARGO_PKG_VERSION"));
@@ -82,7 +82,7 @@ fn retry_delay(details: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publish::otlp::refusal::Detail;
+    use crate::publish::otlp::refusal_message::Detail;
 
     #[test]
     fn the_delay_that_a_refusal_asks_for_is_read() {

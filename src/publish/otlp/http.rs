@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderNam
 use crate::config;
 use crate::outbound::{Body, Guard, SignedEndpoint, http_client, retry_after};
 use crate::publish::otlp::error::{ExportError, OtlpSetupError};
-use crate::publish::otlp::refusal::message_in;
+use crate::publish::otlp::refusal_message::message_in;
 use trainspotter_clock::Clock;
 
 /// Wall time limit to connect.

@@ -5,7 +5,7 @@ import { amount, count, duration, el, empty, facts, jobPath, link, moment, perce
 import { columns, fill, layOut, live, nameAs, place as spot, scrolling, section } from "./live.js";
 import { demandWords, jobRows, unitWords } from "./jobtable.js";
 import { roomFor, timeline } from "./timeline.js";
-import { drawMeanwhile, meanwhile, waitBars, waitsOf } from "./waits.js";
+import { drawMeanwhile, meanwhile, waitBars, waitsOf } from "./jobwaits.js";
 import { categoryWords, reasonWords, whoCanFix } from "./words.js";
 
 const [, ID] = here();

@@ -12,7 +12,7 @@ use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
 use crate::metrics::current_waits::Waiting;
 use crate::metrics::failure_ratio::Outcomes;
-use crate::metrics::failures::Failures;
+use crate::metrics::failures_by_owner::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
 use crate::metrics::loans;

@@ -2,7 +2,7 @@
 
 mod changes;
 mod policies;
-mod terms;
+mod retries_and_limits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 """What the SageMaker Python SDK's `TrainingQueue` sends, member by member, and what it reads of the answers.
 
-usage: sagemaker_sdk.py ENDPOINT
+usage: sagemaker_sdk_requests.py ENDPOINT
 
 The requests are those that sagemaker-train 1.27.0 and sagemaker 2.257.7 were seen to send (the packages themselves are
 930 MB): retry rules with and without a space, jobs named by their ARN, hyperparameters as JSON in strings, tags merged
