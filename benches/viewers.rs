@@ -41,7 +41,7 @@ const ENDING: f64 = 0.6;
 const ASKS_EVERY: Duration = Duration::from_secs(2);
 /// Requests for the tick until a viewer opens another page.
 const STAYS: usize = 30;
-/// Maximum latency of a response.
+/// Latency up to which a response counts as prompt.
 const PROMPT: Duration = Duration::from_millis(100);
 /// Recorded metrics of a queue's page and of a job's.
 const OF_A_QUEUE: &str = "queue.wait.oldest,queue.wait:p50,queue.wait:p95,queue.wait.estimate,queue.waiting,gpu.part,gpu.unallocated,\
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Failed> {
     let until = Instant::now() + measured;
     for viewer in 0..viewers {
         let (seen, client, base, world) = (Arc::clone(&seen), client.clone(), base.clone(), world.clone());
-        watching.spawn(async move { watch(viewer, &client, &base, &world, &seen, until).await });
+        watching.spawn(async move { watch((viewer, viewers), &client, &base, &world, &seen, until).await });
     }
     while let Some(ended) = watching.join_next().await {
         ended??;
@@ -109,14 +109,14 @@ async fn health(base: &str, states: &[&str]) -> Result<String, Failed> {
 
 /// One viewer: opens pages, and asks as each does in a browser.
 async fn watch(
-    viewer: usize,
+    (viewer, viewers): (usize, usize),
     client: &Client,
     base: &str,
     world: &World,
     seen: &Mutex<Seen>,
     until: Instant,
 ) -> Result<(), Failed> {
-    tokio::time::sleep(ASKS_EVERY.mul_f64(viewer as f64 / VIEWERS as f64)).await;
+    tokio::time::sleep(ASKS_EVERY.mul_f64(viewer as f64 / viewers as f64)).await;
     for opened in viewer.. {
         let requests = page(opened, world);
         let mut tags: BTreeMap<String, String> = BTreeMap::new();
@@ -262,7 +262,7 @@ fn report(seen: &Seen, tracked: &str, viewers: usize, measured: Duration, every:
     for (kind, mut of, unchanged) in rows.chain([("all", all, seen.unchanged.values().sum())]) {
         of.sort_unstable();
         let millis = |part: usize| {
-            of.get((of.len() * part / 100).min(of.len() - 1)).map_or(0.0, |took| took.as_secs_f64() * 1e3)
+            of.get((of.len() * part / 100).min(of.len().saturating_sub(1))).map_or(0.0, |took| took.as_secs_f64() * 1e3)
         };
         let prompt = of.iter().filter(|took| **took <= PROMPT).count() as f64 / of.len() as f64;
         let [p50, p99, most] = [50, 99, 100].map(millis);

@@ -54,16 +54,24 @@ impl PageReader {
 
 impl RewriteBody for PageReader {
     fn rewrite(&self, _: &str, body: &[u8]) -> Option<Vec<u8>> {
-        let page = read(body, &self.queue).ok().or_else(|| {
-            let (corrected, odd) = odd_numbers::without(body)?;
-            let mut page = read(&corrected, &self.queue).ok()?;
-            page.unknowns.note("number", &odd);
-            Some(page)
-        });
-        let page = page.or_else(|| read_without_unreadable(body, &self.queue))?;
+        let page = read(body, &self.queue).ok().or_else(|| read_corrected(body, &self.queue))?;
         *self.page.lock().unwrap_or_else(PoisonError::into_inner) = Some(page);
         Some(Vec::new())
     }
+}
+
+/// Reads a page without the numbers, the jobs or, if need be, both that cannot be read.
+fn read_corrected(body: &[u8], queue: &QueueName) -> Option<Page> {
+    let Some((corrected, odd)) = odd_numbers::without(body) else { return read_without_unreadable(body, queue) };
+    let page = read(&corrected, queue).ok();
+    if page.is_none()
+        && let Some(page) = read_without_unreadable(body, queue)
+    {
+        return Some(page);
+    }
+    let mut page = page.or_else(|| read_without_unreadable(&corrected, queue))?;
+    page.unknowns.note("number", &odd);
+    Some(page)
 }
 
 /// Reads a page without the jobs that cannot be read. `None` if the page itself is wrong, or no job can be read.
@@ -82,9 +90,9 @@ fn read_without_unreadable(body: &[u8], queue: &QueueName) -> Option<Page> {
         return None;
     }
     let mut page = read(&serde_json::to_vec(&answer).ok()?, queue).ok()?;
-    for id in unreadable {
-        page.unknowns.note("unreadable_job", &id);
-    }
+    // Ids would take the places of other unknown values, of which few are kept apart.
+    page.unknowns.note("unreadable_job", queue.as_str());
+    tracing::debug!(%queue, jobs = ?unreadable, "jobs of a list cannot be read and are left out");
     Some(page)
 }
 

@@ -1,7 +1,7 @@
 //! `check`: reports all errors in a configuration and its rules, or a summary of them.
 
-mod idle_rules;
 mod json;
+mod rules_that_never_fire;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     summary(config, &rules)?;
     routing(config, &rules)?;
     crate::cli::rules::warn(&rules, config.poll.every);
-    idle(config, &rules)?;
+    print_never_firing(config, &rules)?;
     if arguments.live {
         let looks = looks(config).await;
         for (name, found) in &looks {
@@ -123,9 +123,9 @@ fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
 }
 
 /// Prints which rules never fire with this configuration.
-fn idle(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
+fn print_never_firing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
     let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (rule, why) in idle_rules::idle(config, rules) {
+    for (rule, why) in rules_that_never_fire::never_fire(config, rules) {
         by_reason.entry(why).or_default().push(rule);
     }
     for (why, rules) in by_reason {
@@ -216,20 +216,22 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
 /// The budget for classic metrics, and what it pays for.
 fn budget(sink: &CloudWatch, targets: usize) -> Option<String> {
     let budget = sink.budget?;
     let series = affordable_series(sink, targets, &PriceTable::shipped().ok()?)?;
     let of_each = if targets > 1 { " of each target" } else { "" };
     let pays_for = if series == 0 {
-        format!("it pays for no series{of_each}, for requests alone cost more: raise `budget` or `every`")
+        format!(
+            "it pays for no series{of_each}, because the requests alone cost more than it: raise `budget` or `every`"
+        )
     } else {
         format!("at most {series} series{of_each}")
     };
     Some(format!("${budget} a month for classic metrics in CloudWatch: {pays_for}"))
 }
 
+/// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
 fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
     match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few responses"))?,

@@ -184,7 +184,7 @@ fn usage(
             }
             if affordable_series(sink, config.targets.len(), shipped) == Some(0) {
                 notes.push(
-                    "The budget pays for no series, for requests alone cost more: raise `budget` or `every`."
+                    "The budget pays for no series, because the requests alone cost more than it: raise `budget` or `every`."
                         .to_owned(),
                 );
             }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::config::{Config, Inhibition, Receiver};
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
-use trainspotter_core::model::{LabelValue, Matcher, Matchers, Overlap, PLACE_LABELS, Place, Timestamp, units};
+use trainspotter_core::model::{
+    LabelValue, Matcher, Matchers, Overlap, PLACE_LABELS, Place, Timestamp, check_place, units,
+};
 use trainspotter_core::rules::{Rule, usual_labels};
 use trainspotter_core::yaml::nearest;
 
@@ -81,7 +83,8 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
         let at = format!("receivers[{index}]");
         let escalated_to =
             config.receivers.iter().any(|other| other.escalate.as_ref().is_some_and(|to| to.to == receiver.name));
-        let wrong = problem_of(&receiver.matchers, rules, &labels).or_else(|| elsewhere(&receiver.matchers, config));
+        let wrong =
+            problem_of(&receiver.matchers, rules, &labels).or_else(|| elsewhere(&receiver.matchers, rules, config));
         found
             .extend(wrong.filter(|wrong| wrong.unknown || !escalated_to).map(|wrong| wrong.at(&format!("{at}.match"))));
         if is_always_muted(receiver) {
@@ -97,7 +100,7 @@ pub fn problems(config: &Config, rules: &[Rule]) -> Vec<(String, String)> {
     let inhibitions = config.receivers.first().map_or(&[][..], |receiver| &receiver.inhibit);
     for (index, inhibition) in inhibitions.iter().enumerate() {
         for (key, matchers) in [("when", &inhibition.when), ("mute", &inhibition.mute)] {
-            let wrong = problem_of(matchers, rules, &labels).or_else(|| elsewhere(matchers, config));
+            let wrong = problem_of(matchers, rules, &labels).or_else(|| elsewhere(matchers, rules, config));
             found.extend(wrong.map(|wrong| wrong.at(&format!("inhibit[{index}].{key}"))));
         }
         found.extend(mutes_itself(inhibition, rules).map(|message| (format!("inhibit[{index}].mute"), message)));
@@ -176,6 +179,10 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
         if let Some(message) = unknown(matcher.label(), labels) {
             return Some(Unmatchable { label: Some(matcher.label().to_owned()), unknown: true, message });
         }
+        if let Some(Err(message)) = matcher.glob().map(|glob| check_place(matcher.label(), glob)) {
+            let message = format!("`{matcher}`: {message}");
+            return Some(Unmatchable { label: Some(matcher.label().to_owned()), unknown: true, message });
+        }
     }
     let about_trouble = matchers.iter().any(|matcher| ["alertname", "receiver"].contains(&matcher.label()));
     let reached = rules.iter().any(|rule| overlap(matchers, rule) != Overlap::Never)
@@ -208,8 +215,8 @@ fn problem_of(matchers: &Matchers, rules: &[Rule], labels: &BTreeSet<&str>) -> O
 }
 
 /// Why no target matches, if so: by its region; by its account if every target names a role and thereby its account; by its
-/// queues if every target names them without globs. Alerts about no queue have an empty one.
-fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Unmatchable> {
+/// queues if every target names them without globs, and no rule has a label `queue` of its own that matches.
+fn elsewhere(matchers: &Matchers, rules: &[Rule], config: &Config) -> Option<Unmatchable> {
     let regions = config.targets.iter().map(|target| Some(target.region.as_str())).collect();
     let accounts = config.targets.iter().map(|target| Place::account_of(target.role.as_deref()?)).collect();
     let queues = config.targets.iter().flat_map(|target| &target.queues);
@@ -220,7 +227,7 @@ fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Unmatchable> {
             let is_none = |matcher: &&Matcher| {
                 matcher.label() == label
                     && !known.iter().any(|value| matcher.matches(value))
-                    && !(label == "queue" && matcher.matches(""))
+                    && !(label == "queue" && met(matchers, rules).any(|rule| has_matching(rule, matcher)))
             };
             let matcher = matchers.iter().find(is_none)?;
             let all = known.iter().copied().collect::<Vec<_>>().join(", ");
@@ -228,6 +235,11 @@ fn elsewhere(matchers: &Matchers, config: &Config) -> Option<Unmatchable> {
             Some(Unmatchable { label: Some(label.to_owned()), unknown: true, message })
         },
     )
+}
+
+/// Whether alerts of a rule have a fixed value of a label, which matches. About no queue they have an empty one.
+fn has_matching(rule: &Rule, matcher: &Matcher) -> bool {
+    matches!(rule.value_of(matcher.label()), LabelValue::Known(value) if matcher.matches(value))
 }
 
 fn known<'a>(rule: &'a Rule, label: &str) -> Option<&'a str> {

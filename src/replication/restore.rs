@@ -109,9 +109,9 @@ pub(super) async fn restore<S: Storage>(
     }
     if contents.first.is_some_and(|first| first > 1) || !reaches(storage, 0, damaged.as_ref(), patience).await? {
         let name = object_names::record(1);
-        let problem = "it is missing, and so is a later snapshot: the log is incomplete: restore the missing objects from \
-                       older versions; without them, set another prefix in `store.log`, where a new log begins with the \
-                       state file of the first replica that starts"
+        let problem = "it is missing, and so is a later snapshot, so the log is incomplete: restore the missing objects from \
+                       older versions, or set another prefix in `store.log`, where a new log begins with the state file \
+                       of the first replica that starts"
             .to_owned();
         return Err(damaged.map_or(LogError::Unreadable { name, problem }, |damaged| damaged.error));
     }

@@ -284,11 +284,16 @@ impl Builder {
             let missing = missing_hours((self.from, self.to), hours);
             self.notes.extend(missing.into_iter().map(|what| format!("{what}{of}")));
             let coverage = self.coverage.get(&(account.clone(), region.clone()));
+            let left_out = coverage.map_or(0, Coverage::left_out);
+            if left_out > 0 {
+                let jobs = counted(left_out, "job");
+                self.notes.push(format!("GPU use was not compared with the GPU time of {jobs}{of}: they are too many"));
+            }
             let incomplete = coverage.and_then(|coverage| coverage.incomplete(hours));
             self.notes.extend(incomplete.map(|fraction| {
                 format!(
                     "GPU use covers only about {:.0} % of the time of these hours{of}: no GPU time is counted between polls \
-                     that are far apart (metric `poll.interval`), as of a busy machine or a fast demo",
+                     that are far apart (metric `poll.interval`), for example on a busy machine or in a fast demo",
                     fraction * 100.0
                 )
             }));

@@ -8,7 +8,7 @@ use trainspotter_core::metrics::archived_hour::{HourFigures, hour_of};
 use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::model::Timestamp;
 
-/// Maximum pairs of first and last hour that are kept; jobs beyond are ignored, so that coverage seems higher.
+/// Maximum pairs of first and last hour that are kept; jobs beyond are left out, so that coverage seems higher.
 const MAX_PAIRS: usize = 200_000;
 
 /// Fraction from which hours count as complete: jobs and hours are counted at different polls.
@@ -26,6 +26,8 @@ pub(super) struct Coverage {
     jobs: BTreeMap<(Timestamp, Timestamp), f64>,
     /// GPU-seconds held by jobs, according to hourly rows.
     hours: f64,
+    /// Jobs that were left out.
+    left_out: u64,
 }
 
 impl Coverage {
@@ -35,6 +37,8 @@ impl Coverage {
         let span = (hour_of(scheduled_at), hour_of(job.ended_at));
         if self.jobs.len() < MAX_PAIRS || self.jobs.contains_key(&span) {
             *self.jobs.entry(span).or_default() += held;
+        } else {
+            self.left_out += 1;
         }
     }
 
@@ -43,6 +47,11 @@ impl Coverage {
         let held = Part::ALL.into_iter().filter(|part| !matches!(part, Part::Unallocated | Part::OtherQueues));
         let of_part = |part: Part| hour.figures.get(&format!("{}_gpu_seconds", part.as_str())).copied();
         self.hours += held.filter_map(of_part).sum::<f64>();
+    }
+
+    /// Jobs that were left out of the comparison.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// The covered fraction at most, if hours lack GPU time of jobs that ran within them.

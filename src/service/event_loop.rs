@@ -78,7 +78,7 @@ pub(super) struct EventLoop {
     /// How targets are shared among replicas, if there are several.
     pub(super) sharing: Sharing,
     /// Detects that another target has the same account and region.
-    pub(super) same_place: DuplicateTargets,
+    pub(super) duplicates: DuplicateTargets,
     /// Log span of the target.
     pub(super) span: Span,
     /// Name, region and account of the target.
@@ -151,7 +151,7 @@ impl EventLoop {
             if self.handle_event(event).await == Handled::Poll {
                 waits_since = self.clock.mark();
             }
-            if self.same_place.is_refused(self.place.account.as_deref()) {
+            if self.duplicates.is_refused(self.place.account.as_deref()) {
                 return;
             }
         }
@@ -356,7 +356,7 @@ impl EventLoop {
                 (state_files::owner_mark(&self.place), now),
             ]
             .into_iter()
-            .chain(self.same_place.account_mark(&self.place, now))
+            .chain(self.duplicates.account_mark(&self.place, now))
             .collect(),
             frame: (!self.history.keep.is_zero()).then(|| Recording {
                 frame: Arc::clone(frame),

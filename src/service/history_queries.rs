@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::service::blocking;
 use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::service::shared_by_targets::{RulesNow, Shared};
+use crate::service::{MAX_HISTORY_QUERIES, blocking};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
 use crate::web::{InvalidReport, PastQuery, Snapshot};
@@ -44,12 +44,25 @@ impl History {
         let Shared { config, clock, rules, .. } = shared.clone();
         Self { store: own.store.clone(), latest, config, rules, clock }
     }
+
+    /// Answers one query on a thread that may block.
+    async fn answer(self, question: PastQuery) {
+        let place = self.latest.borrow().place.clone();
+        let _ = tokio::task::spawn_blocking(move || answer_one(&self, &place, question)).await;
+    }
 }
 
 /// Answers history queries until `stop`. A query that fails is dropped, which its client notices.
 pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuery>, stop: CancellationToken) {
-    let turns = Arc::<Mutex<()>>::default();
+    // Frame and report queries are slow and run one after the other. Alert queries are fast and run at once.
+    let (long, mut waiting) = mpsc::channel(MAX_HISTORY_QUERIES);
     let mut answering = JoinSet::new();
+    let of_long = past.clone();
+    answering.spawn(async move {
+        while let Some(question) = waiting.recv().await {
+            of_long.clone().answer(question).await;
+        }
+    });
     loop {
         while answering.try_join_next().is_some() {}
         let question = tokio::select! {
@@ -58,14 +71,11 @@ pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuer
             question = questions.recv() => question,
         };
         let Some(question) = question else { return stop.cancelled().await };
-        let (past, place) = (past.clone(), past.latest.borrow().place.clone());
-        let turns = Arc::clone(&turns);
-        answering.spawn(async move {
-            // Frame and report queries are slow and run one after the other. Alert queries are fast and run at once.
-            let is_long = matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. });
-            let _turn = if is_long { Some(turns.lock().await) } else { None };
-            let _ = tokio::task::spawn_blocking(move || answer_one(&past, &place, question)).await;
-        });
+        if !matches!(question, PastQuery::Frames { .. } | PastQuery::Report { .. }) {
+            answering.spawn(past.clone().answer(question));
+        } else if long.try_send(question).is_err() {
+            tracing::warn!(limit = MAX_HISTORY_QUERIES, "too many history queries wait; one more gets no answer");
+        }
     }
 }
 
@@ -251,6 +261,16 @@ mod tests {
         let short = PastQuery::Alerts { from: Timestamp::default(), to, queue: None, share: None, limit: 10, reply };
         ask.send(short).await.unwrap();
         assert_eq!(alerts.await.unwrap().len(), 0);
+        // As many as may wait, and one more, which gets no answer.
+        let mut waiting = Vec::new();
+        for _ in 1..MAX_HISTORY_QUERIES {
+            let (question, was_read, go) = frames(false);
+            ask.send(question).await.unwrap();
+            waiting.push((was_read, go));
+        }
+        let (refused, no_answer, _refused) = frames(true);
+        ask.send(refused).await.unwrap();
+        assert!(no_answer.await.is_err());
         drop(go);
         assert!(was_read.await.is_err());
         stop.cancel();

@@ -112,7 +112,7 @@ impl TargetService {
         let clients = connect(&target, &config, clock).await?;
         let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
-        let same_place =
+        let duplicates =
             DuplicateTargets::new(&target, shared.targets.subscribe()).with_state_of(&watermarks, term.is_some());
         let (senders, inbox) = Inbox::new();
         let ((past, queries), (frames, frames_inbox)) = (mpsc::channel(MAX_HISTORY_QUERIES), mpsc::channel(FRAMES));
@@ -146,7 +146,7 @@ impl TargetService {
             calls: shared.calls.clone(),
             removed,
             sharing: shared.sharing.clone(),
-            same_place: same_place.clone(),
+            duplicates: duplicates.clone(),
             span: span.clone(),
             place: place.clone(),
             standing: term.as_ref().map(|term| term.replicas.standing.clone()),
@@ -174,7 +174,7 @@ impl TargetService {
             "history",
             history_queries::answer(history_queries::History::of(&shared, &config, latest), queries, rest.clone()),
         );
-        same_place.or_refused(parts.finish(stop, rest).await)
+        duplicates.or_refused(parts.finish(stop, rest).await)
     }
 }
 

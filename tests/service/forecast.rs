@@ -228,7 +228,7 @@ async fn rules_warn_of_jobs_that_will_start_late_before_and_after_a_takeover() {
 
     let running = running.take_over().await;
     running.until("the estimates are there again", async |running| !expected(running).await.is_empty()).await;
-    assert!(truths(&running).await.unwrap() >= before, "nothing that was learnt is lost");
+    assert!(truths(&running).await.unwrap() >= before, "nothing that was learned is lost");
     running.until("a job is expected later than its tag start-by", is_warned).await;
     running.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::check::{Looks, idle_rules, kind};
+use crate::cli::check::{Looks, kind, rules_that_never_fire};
 use crate::cli::inputs::Source;
 use crate::cli::rules::findings;
 use crate::config::{Receiver, ScheduledReport, Target, shown_url};
@@ -45,7 +45,7 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
         "receivers": config.receivers.iter().map(receiver).collect::<Vec<_>>(),
         "routes": routes.iter().map(route).collect::<Vec<_>>(),
         "rule_warnings": findings(rules, config.poll.every),
-        "rules_that_never_fire": idle_rules::idle(config, rules).into_iter().map(|(rule, why)| json!({ "rule": rule, "why": why })).collect::<Vec<_>>(),
+        "rules_that_never_fire": rules_that_never_fire::never_fire(config, rules).into_iter().map(|(rule, why)| json!({ "rule": rule, "why": why })).collect::<Vec<_>>(),
         "machine_warning": source.warnings(),
         "live": looks.iter().map(look).collect::<Vec<_>>(),
     })

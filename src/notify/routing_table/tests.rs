@@ -180,3 +180,37 @@ fn a_matcher_of_a_queue_that_no_target_watches_never_matches() {
     // Alerts that are about no queue are of no queue's name.
     check("[research]", "['queue!=research']", false);
 }
+
+#[test]
+fn a_rule_may_give_its_alerts_a_queue_of_its_own() {
+    let receivers = format!("receivers:\n{}", hook("a", ", match: { queue: platform }"));
+    let text = format!("targets: [{{ region: us-east-1, queues: [research] }}]\n{receivers}");
+    let config = config::load("t.yaml", &text, Path::new("."), &|_| None).unwrap();
+    let rule = |labels: &str| {
+        format!("rules: [{{ alert: A, metric: ledger.jobs, above: 1, {labels} annotations: {{ summary: x }} }}]")
+    };
+    let found = |labels: &str| problems(&config, &parse_rules("rules.yaml", &rule(labels)).unwrap()).len();
+    assert_eq!(found("labels: { queue: platform },"), 0);
+    assert_eq!(found("labels: { queue: other },"), 1);
+}
+
+#[test]
+fn account_ids_and_regions_that_cannot_be_are_refused() {
+    let found = |matcher: &str| {
+        let receivers = format!("receivers:\n{}", hook("a", &format!(", match: ['{matcher}']")));
+        let text = format!("targets: [{{ region: us-east-1 }}]\n{receivers}");
+        let config = config::load("t.yaml", &text, Path::new("."), &|_| None).unwrap();
+        problems(&config, &parse_rules("rules.yaml", RULES).unwrap())
+    };
+    for (matcher, why) in [
+        ("account=1234", "account ids have 12 digits"),
+        ("account!=1234567890123", "account ids have 12 digits"),
+        ("account=12345678901x", "`x` is not allowed in an account id"),
+        ("region!=US-EAST-1", "`U` is not allowed in a region"),
+        ("region!=us_east_1", "`_` is not allowed in a region"),
+    ] {
+        let found = found(matcher);
+        assert!(found.len() == 1 && found[0].1.contains(why), "{matcher}: {found:?}");
+    }
+    assert_eq!(found("account=~\"1234.*\"").len(), 0);
+}

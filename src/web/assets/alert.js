@@ -32,7 +32,7 @@ async function load() {
 
 /** The jobs that an alert is about, by what its metric counts. */
 function jobsBehind({ labels }, rule) {
-  const of = { queue: labels.queue, share: labels.share, owner: labels.owner, limit: JOBS_SHOWN };
+  const of = { queue: labels.queue, share: labels.share, owner: labels.owner, account: labels.account, region: labels.region, limit: JOBS_SHOWN };
   if (labels.job) return `api/v1/jobs?id=${encodeURIComponent(labels.job)}`;
   const metric = rule?.metric ?? "";
   if (/^job\.(failure|ended|lost)/.test(metric)) return withParameters("api/v1/jobs", { ...of, state: "failed", sort: "newest" });

@@ -10,7 +10,7 @@ const FAILURES_SHOWN = 20;
 /** Who had jobs fail in the last day, and who can fix it. */
 export function failures(rows) {
   if (rows.length === 0) return empty("No job failed in the last day.");
-  return table("Failed jobs of the last day by owner and category", [
+  const shown = table("Failed jobs of the last day by owner and category", [
     { title: "Owner", cell: (row) => (row.owner ? withParametersLink("jobs", { owner: row.owner, state: "FAILED", sort: "newest" }, row.owner) : "no owner") },
     { title: "Share", cell: (row) => place(row.queue, row.share, row) },
     { title: "Category", cell: (row) => categoryWords(row.category) },
@@ -18,6 +18,7 @@ export function failures(rows) {
     { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },
     { title: "GPU-hours of the last attempts", number: true, cell: (row) => amount(Math.round(row.gpu_hours * 10) / 10) },
   ], rows.slice(0, FAILURES_SHOWN));
+  return rows.length > FAILURES_SHOWN ? [shown, el("p", { class: "empty" }, `${amount(rows.length - FAILURES_SHOWN)} more owners and categories`)] : shown;
 }
 
 /** What is wrong with the set-up, and what would mend it. */

@@ -77,7 +77,7 @@ const OF_AWS: [(&str, FailureCategory); 21] = [
     ("terminated by", FailureCategory::Terminated),
 ];
 
-/// Beginnings with which Batch itself ends jobs. What follows a colon is a code, which a space does not begin.
+/// Beginnings with which Batch itself ends jobs. After a colon Batch writes a code without a space; people write a space.
 const OF_BATCH: [&str; 6] = [
     "capacity:",
     "misconfiguration:",
@@ -112,7 +112,7 @@ impl FailureCategory {
         let is_of_aws = |beginning: &str| {
             let Some(rest) = said.strip_prefix(beginning) else { return false };
             let is_code = !beginning.ends_with(':') || !rest.starts_with(char::is_whitespace);
-            is_code && (!terminated || has_origin || OF_BATCH.contains(&beginning))
+            !terminated || has_origin || (is_code && OF_BATCH.contains(&beginning))
         };
         if let Some((_, category)) = OF_AWS.iter().find(|(beginning, _)| is_of_aws(beginning)) {
             *category
@@ -259,6 +259,7 @@ mod tests {
             check(words, true, Terminated);
         }
         check("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY - none", true, Capacity);
+        check("Capacity: insufficient", false, Capacity);
         check("Terminated by JobStateTimeLimit action due to reason: CAPACITY:INSUFFICIENT", true, Capacity);
         check("Received status from SageMaker: InternalServerError", true, SagemakerInternal);
     }

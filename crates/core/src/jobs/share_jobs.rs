@@ -1,6 +1,6 @@
 //! The open jobs of one share of a queue, in the orders that figures and requests need.
 //!
-//! A share is updated when one of its jobs changes, so code that visits shares costs as much as there are shares, kinds
+//! These orders are updated when a job of the share changes, so code that visits shares costs as much as there are shares, kinds
 //! of jobs and jobs in flight, however many jobs wait.
 
 use std::cmp::Reverse;

@@ -256,7 +256,7 @@ catalogue! {
         about Other, from [], cloudwatch Sent,
         "Polls of a source that failed completely or partly.";
     SOURCE_UNKNOWN = "source.unknown_values", Counter, Count, NonNegative, ["kind", "value"], Stable,
-        about Other, from [], cloudwatch Never("one series per unknown value; the log names them too"),
+        about Other, from [], cloudwatch Never("one series per unknown value"),
         "Values from AWS that are unknown to this build.";
     CLOCK_SKEW = "clock.skew", Gauge, Seconds, NonNegative, [], Experimental,
         about Other, from [], cloudwatch OnceStable,

@@ -169,8 +169,14 @@ pub fn check_label(label: &str) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// The part that has no meaning in a glob.
+/// The part that has no meaning in a glob, or that no value of the label has.
 pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
+    check_notation(label, glob)?;
+    check_place(label, glob)
+}
+
+/// The part of [`check_glob`] that stored matchers passed when they were written.
+fn check_notation(label: &str, glob: &str) -> Result<(), String> {
     let plain = "this is a glob; only * and ? are special in it";
     let quoted = |quote: char| glob.len() > 1 && glob.starts_with(quote) && glob.ends_with(quote);
     if let Some(first) = glob.chars().next().filter(|first| matches!(first, '=' | '!' | '~')) {
@@ -193,6 +199,18 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     if let Some(odd) = glob.chars().find(|letter| label == "queue" && !is_of_queue_name(*letter)) {
         return Err(format!("`{odd}` is not allowed in a queue name: use letters, digits, - and _"));
     }
+    if glob.chars().any(char::is_control) || glob.trim() != glob {
+        return Err("the value begins or ends with a space, or contains a control character".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks that a glob can match an account id or a region, if the label is one of them.
+///
+/// # Errors
+///
+/// What no account id or region has.
+pub fn check_place(label: &str, glob: &str) -> Result<(), String> {
     let is_glob = glob.contains(['*', '?']);
     if label == "account" && !glob.is_empty() {
         if let Some(odd) = glob.chars().find(|letter| !letter.is_ascii_digit() && !matches!(letter, '*' | '?')) {
@@ -205,9 +223,6 @@ pub fn check_glob(label: &str, glob: &str) -> Result<(), String> {
     let of_region = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-*?".contains(letter);
     if let Some(odd) = glob.chars().find(|letter| label == "region" && !of_region(*letter)) {
         return Err(format!("`{odd}` is not allowed in a region: write it like us-east-1"));
-    }
-    if glob.chars().any(char::is_control) || glob.trim() != glob {
-        return Err("the value begins or ends with a space, or contains a control character".to_owned());
     }
     Ok(())
 }
@@ -235,6 +250,14 @@ impl Matcher {
             (Pattern::Glob(_), true) => "!=",
             (Pattern::Regex(..), false) => "=~",
             (Pattern::Regex(..), true) => "!~",
+        }
+    }
+
+    /// The glob of a matcher that has one.
+    pub fn glob(&self) -> Option<&str> {
+        match &self.pattern {
+            Pattern::Glob(glob) => Some(glob),
+            Pattern::Regex(..) => None,
         }
     }
 

@@ -62,7 +62,7 @@ pub struct SavedRows<K> {
 /// Job rows to write.
 pub type SavedJobs = SavedRows<JobId>;
 
-/// Rows of learnt forecast data to write.
+/// Rows of learned forecast data to write.
 pub type SavedForecast = SavedRows<String>;
 
 impl<K> Default for SavedRows<K> {

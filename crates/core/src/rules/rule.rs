@@ -228,12 +228,12 @@ impl Rule {
     /// condition is enough, with `any` all of them must lack values. `None` if it may hold, or if no data is what it fires on.
     pub fn never_holds<F>(&self, lacks: F) -> Option<String>
     where
-        F: Fn(&str, &[(Label, String)]) -> Option<String>,
+        F: Fn(&Metric, &[(Label, String)]) -> Option<String>,
     {
         if self.no_data == NoData::Alert {
             return None;
         }
-        let mut whys = self.clauses.iter().map(|clause| lacks(clause.metric.name, &clause.filters));
+        let mut whys = self.clauses.iter().map(|clause| lacks(clause.metric, &clause.filters));
         match self.combine {
             Combine::All => whys.flatten().next(),
             Combine::Any => whys.clone().all(|why| why.is_some()).then(|| whys.next().flatten()).flatten(),

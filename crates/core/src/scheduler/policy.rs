@@ -1,6 +1,6 @@
 //! Policies: which job is dispatched next, given waiting jobs and free capacity.
 //!
-//! A queue keeps its jobs in shares, one per share (FIFO has a single share). Within a share jobs are ordered by
+//! A queue keeps its jobs by share (FIFO: all in one list). Within a share jobs are ordered by
 //! priority, then number, and the head blocks the jobs behind it. A policy only decides; it changes nothing.
 
 use crate::model::Policy;
@@ -19,7 +19,7 @@ use crate::scheduler::share_state::ShareState;
 /// A policy, prepared for decisions.
 #[derive(Clone, Debug)]
 pub enum SharingPolicy {
-    /// One share.
+    /// One list of jobs, without shares.
     Fifo,
     /// The share with the least weighted usage goes first, and its head blocks the queue.
     FairShare(FairShare),
@@ -28,7 +28,7 @@ pub enum SharingPolicy {
 }
 
 impl SharingPolicy {
-    /// Prepares a policy. Quotas are matched to shares by share.
+    /// Prepares a policy. Quotas are matched to shares by name.
     pub fn new(policy: &Policy, share_states: &[ShareState], pool: &Pool) -> Self {
         match policy {
             Policy::Fifo => Self::Fifo,

@@ -30,7 +30,7 @@ pub struct QueueState {
     pub pool: usize,
     /// Its policy.
     pub sharing_policy: SharingPolicy,
-    /// Its shares; fair-share shares are added as identifiers appear.
+    /// Its shares. Those of a fair-share queue are added as share identifiers appear.
     pub share_states: Vec<ShareState>,
     /// Numbers of all its jobs, in order.
     members: Vec<usize>,
@@ -91,7 +91,7 @@ impl QueueState {
         }
     }
 
-    /// The share of a share, created if missing.
+    /// Index of a share's state, created if missing.
     pub fn share_state(&mut self, share: Option<&ShareName>) -> usize {
         self.share_states.iter().position(|share_state| share_state.share.as_ref() == share).unwrap_or_else(|| {
             self.share_states.push(ShareState::new(share.cloned()));

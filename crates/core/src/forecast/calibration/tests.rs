@@ -37,7 +37,7 @@ fn intervals_become_as_wide_as_the_truth_is_scattered_and_are_not_shown_before()
 }
 
 #[test]
-fn what_has_changed_is_learnt_and_what_was_is_forgotten() {
+fn what_has_changed_is_learned_and_what_was_is_forgotten() {
     let mut calibration = Calibration::default();
     let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
     let at = |hours: u64| Timestamp::default() + Duration::from_secs(3_600 * hours);

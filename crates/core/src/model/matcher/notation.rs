@@ -2,7 +2,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use crate::model::matcher::{Matcher, Pattern, check_glob, check_label};
+use crate::model::matcher::{Matcher, Pattern, check_label, check_notation};
 
 /// Maximum size of a compiled regular expression, in bytes.
 const MAX_REGEX: usize = 1 << 20;
@@ -58,7 +58,7 @@ fn one(text: &str) -> Result<(Matcher, &str), String> {
             compiled(&value).map_err(|error| format!("`{value}` of `{label}` is not a regular expression: {error}"))?;
         Pattern::Regex(value, compiled)
     } else {
-        check_glob(label, &value)
+        check_notation(label, &value)
             .map_err(|message| format!("`{value}` of `{label}`: {message}; use =~ for a regular expression"))?;
         if value.is_empty() && !quoted {
             return Err(format!("`{label}` has no value; write {label}=\"\" for alerts without it"));

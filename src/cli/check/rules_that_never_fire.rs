@@ -1,47 +1,67 @@
 //! Rules that never fire with a configuration, because it leaves what they need switched off or out.
 
 use crate::config::Config;
-use trainspotter_core::model::{Place, matches_glob};
+use trainspotter_core::metrics::catalogue::{self, ClosedLabel, Metric};
+use trainspotter_core::metrics::single_jobs;
+use trainspotter_core::model::{Place, Source, matches_glob};
 use trainspotter_core::rules::Rule;
+
+/// Metrics that need `prices`.
+const OF_PRICES: [&Metric; 2] = [&catalogue::GPU_COST, &catalogue::RESERVED_COST];
+
+/// Metrics that need forecasts.
+const OF_FORECASTS: [&Metric; 4] = [
+    &single_jobs::JOB_START_ESTIMATE,
+    &single_jobs::JOB_START_LATE,
+    &catalogue::FORECAST_COVERAGE,
+    &catalogue::FORECAST_ERROR,
+];
+
+/// Metrics that need an archive.
+const OF_ARCHIVE: [&Metric; 3] =
+    [&catalogue::ARCHIVE_PENDING, &catalogue::ARCHIVE_OLDEST, &catalogue::ARCHIVE_FAILURES];
 
 /// Filters of a condition: label and glob.
 type Filters<'a> = &'a [(&'static str, String)];
 
 /// Such rules, each with the reason.
-pub(super) fn idle<'a>(config: &Config, rules: &'a [Rule]) -> Vec<(&'a str, String)> {
+pub(super) fn never_fire<'a>(config: &Config, rules: &'a [Rule]) -> Vec<(&'a str, String)> {
     let why = |rule: &'a Rule| rule.never_holds(|metric, filters| lacks(config, metric, filters));
     rules.iter().filter_map(|rule| Some((rule.name(), why(rule)?))).collect()
 }
 
 /// Why a metric never has values that pass these filters.
-fn lacks(config: &Config, metric: &str, filters: Filters<'_>) -> Option<String> {
+fn lacks(config: &Config, metric: &Metric, filters: Filters<'_>) -> Option<String> {
     off(config, metric, filters).map(str::to_owned).or_else(|| elsewhere(config, filters))
 }
 
 /// The setting that the metric needs and that is off.
-fn off(config: &Config, metric: &str, filters: Filters<'_>) -> Option<&'static str> {
-    let about = |source: &str| {
-        let by_source = metric == "source.age" || metric == "source.failures";
-        by_source && filters.iter().any(|(label, glob)| *label == "source" && glob == source)
+fn off(config: &Config, metric: &Metric, filters: Filters<'_>) -> Option<&'static str> {
+    // Figures from a source, and those about it.
+    let needs = |source: Source| {
+        let is_about = |(label, glob): &(&str, String)| {
+            metric.closed_label(label) == Some(ClosedLabel::Source) && glob == source.as_str()
+        };
+        metric.sources.contains(&source) || filters.iter().any(is_about)
     };
-    let begins = |with: &[&str]| with.iter().any(|with| metric.starts_with(with));
+    let is_any_of = |metrics: &[&Metric]| metrics.iter().any(|one| one.name == metric.name);
     let targets = &config.targets;
     let has_reserved = targets.iter().any(|target| target.reserved.training_plans || target.reserved.warm_pools);
     let has_quotas = targets.iter().any(|target| !target.quotas.is_empty());
     let has_events = targets.iter().any(|target| target.events.is_some());
-    if (begins(&["reserved."]) || about("reserved")) && !has_reserved {
+    if needs(Source::Reserved) && !has_reserved {
         Some("no target has `reserved`")
-    } else if (begins(&["account."]) || about("account")) && !has_quotas {
+    } else if needs(Source::Account) && !has_quotas {
         Some("no target has `quotas`")
-    } else if about("events") && !has_events {
+    } else if needs(Source::Events) && !has_events {
         Some("no target has `events`")
-    } else if matches!(metric, "gpu.cost" | "reserved.cost") && config.prices.is_empty() {
+    } else if is_any_of(&OF_PRICES) && config.prices.is_empty() {
         Some("there are no `prices`")
-    } else if begins(&["priority."]) && !config.priority_bands.are_set() {
+    } else if metric.labels.contains(&"band") && !config.priority_bands.are_set() {
         Some("there are no `priority_bands`")
-    } else if (begins(&["job.start.", "forecast."]) || metric.ends_with(".wait.estimate")) && config.forecast <= 0.0 {
+    } else if is_any_of(&OF_FORECASTS) && config.forecast <= 0.0 {
         Some("`forecast.cpu_share` is 0")
-    } else if begins(&["archive."]) && config.archive.is_none() {
+    } else if is_any_of(&OF_ARCHIVE) && config.archive.is_none() {
         Some("there is no `archive`")
     } else {
         None
@@ -86,12 +106,12 @@ mod tests {
         let rules =
             parse_rules("rules.yaml", &format!("rules: [{{ alert: A, {condition}, annotations: {{ summary: x }} }}]"));
         let rules = rules.unwrap();
-        let found = idle(config, &rules);
+        let found = never_fire(config, &rules);
         assert_eq!(found.first().map(|(_, why)| why.as_str()), expected, "{condition}");
     }
 
     #[test]
-    fn a_rule_is_idle_if_what_it_needs_is_off() {
+    fn a_rule_never_fires_if_what_it_needs_is_off() {
         let config = configured("targets: [{ region: us-east-1 }]\nforecast: { cpu_share: 0 }");
         for (condition, why) in [
             ("metric: reserved.instances, above: 1", "no target has `reserved`"),
@@ -101,7 +121,6 @@ mod tests {
             ("metric: gpu.cost, increase: 1h, above: $1", "there are no `prices`"),
             ("metric: priority.wait.oldest, above: 1h", "there are no `priority_bands`"),
             ("metric: job.start.late, above: 1h", "`forecast.cpu_share` is 0"),
-            ("metric: queue.wait.estimate, above: 1h", "`forecast.cpu_share` is 0"),
             ("metric: archive.oldest, above: 1h", "there is no `archive`"),
             (
                 "metric: queue.jobs, where: { region: eu-west-1 }, above: 1",
@@ -112,14 +131,16 @@ mod tests {
         }
         check(&config, "metric: source.age, where: { source: jobs }, above: 1h", None);
         check(&config, "metric: source.age, above: 1h", None);
+        // Waits are estimated from past ones, not from a forecast.
+        check(&config, "metric: queue.wait.estimate, above: 1h", None);
         check(&config, "metric: queue.jobs, where: { region: us-* }, above: 1", None);
         check(&config, "metric: job.start.late, above: 1h, no_data: alert", None);
     }
 
     #[test]
-    fn a_rule_is_idle_if_its_queue_is_not_watched() {
+    fn a_rule_never_fires_if_its_queue_is_not_watched() {
         let config = configured("targets: [{ region: us-east-1, queues: [research, prod-*] }]");
-        for (glob, idle) in [
+        for (glob, never_fires) in [
             ("research", false),
             ("rese*", false),
             ("prod-a", false),
@@ -130,7 +151,7 @@ mod tests {
         ] {
             let why = format!("nothing that is configured has `queue: {glob}`");
             let condition = format!("metric: queue.jobs, where: {{ queue: '{glob}' }}, above: 1");
-            check(&config, &condition, idle.then_some(why.as_str()));
+            check(&config, &condition, never_fires.then_some(why.as_str()));
         }
         let two = |combine: &str| {
             format!(
