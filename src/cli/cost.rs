@@ -331,6 +331,11 @@ async fn service_costs(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         return print_json(&json!({ "lines": costs, "total_dollars": total, "hours": 730 }));
     }
+    if costs.is_empty() {
+        return print(format_args!(
+            "The service reports no cost: it has published nothing since it started. Use --config for an estimate."
+        ));
+    }
     let mut rows = Table::new(&[("DESTINATION", Align::Left), ("US DOLLARS A MONTH", Align::Right)]);
     for row in &costs {
         let dollars = row["dollars"].as_f64().unwrap_or_default();
