@@ -1,7 +1,7 @@
 //! Latency of the API for 50 viewers of pages over a million tracked jobs, through HTTP: `cargo bench --bench viewers`.
 //!
 //! The service is a separate process, as shipped, with the rules of the repository, over a fake Batch server in this
-//! process: a tenth of the jobs waits, in 50 shares, and the rest ends during the warm-up. Each viewer does what a page
+//! process: all jobs wait, in 50 shares. Each viewer does what a page
 //! in a browser does (`src/web/assets`): every 2 s it asks for `/api/v1/tick`, and after a new tick for all that its
 //! page shows, at once, compressed and with the ETag of what it has. Every minute it opens another page, of which it
 //! has nothing yet. Latency is measured from the request to the last byte of the response, and the delay of a tick until
@@ -30,13 +30,9 @@ use fake_batch::{ARRIVALS, Ended, Failed, World, now, serve, start, values};
 
 const JOBS: usize = 1_000_000;
 const VIEWERS: usize = 50;
-/// Fraction of the jobs that have not ended.
-const OPEN: f64 = 0.1;
 const SHARES: usize = 50;
 /// Calls per second that the service may make, so that it has listed all jobs soon.
 const CALLS: f64 = 100.0;
-/// Fraction of the warm-up in which the ended jobs end.
-const ENDING: f64 = 0.6;
 /// Time between two requests for the tick, as pages have it for ticks of up to 12 s; for longer ticks theirs is longer.
 const ASKS_EVERY: Duration = Duration::from_secs(2);
 /// Requests for the tick until a viewer opens another page.
@@ -66,11 +62,11 @@ async fn main() -> Result<(), Failed> {
         Duration::from_secs(given.unwrap_or(otherwise))
     };
     let (warm_up, measured) = (seconds("TRAINSPOTTER_WARM_UP", 420), seconds("TRAINSPOTTER_MEASURED", 300));
-    let open = (all as f64 * OPEN) as usize;
-    let (spacing, ended) = (1_000.0 / ARRIVALS, Ended::within(warm_up.mul_f64(ENDING), all - open));
-    let began = now() - open as f64 * spacing;
+    // Only waiting jobs: of ended ones a service keeps no more than its limit.
+    let (spacing, ended) = (1_000.0 / ARRIVALS, Ended::within(warm_up, 0));
+    let began = now() - all as f64 * spacing;
     let world =
-        World { account: 111_111_110_000, began, spacing, jobs: open, shares: SHARES, ended, listed: Arc::default() };
+        World { account: 111_111_110_000, began, spacing, jobs: all, shares: SHARES, ended, listed: Arc::default() };
     let endpoint = serve(world.clone()).await?;
     let folder = tempfile::tempdir()?;
     let target = json!({ "name": "t", "region": "us-east-1", "endpoint": endpoint });
