@@ -229,7 +229,7 @@ faults:
             ("gpu:\n  shapes: {lazy: 0.7}", 2, "unknown variant `lazy`"),
             ("faults:\n  throttle:\n    - {operation: A}\n    - {operaton: A}", 4, "did you mean `operation`?"),
             ("faults:\n  slow: {operation: A}", 2, "say `by` how much"),
-            ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "means nothing"),
+            ("faults:\n  slow:\n  - {by: 1s}\n  - {by: 1s, page: 3}", 4, "has no effect on slow"),
             ("faults:\n  cut: {for: soon}", 2, "not a duration"),
             ("quirks:\n  after_requeue: gone", 2, "is cleared or kept"),
             ("workload:\n  failures: 2", 2, "a fraction from 0 to 1"),
