@@ -1,11 +1,10 @@
 //! Latency of the API for 50 viewers of pages over a million tracked jobs, through HTTP: `cargo bench --bench viewers`.
 //!
 //! The service is a separate process, as shipped, with the rules of the repository, over a fake Batch server in this
-//! process: all jobs wait, in 50 shares. Each viewer does what a page
-//! in a browser does (`src/web/assets`): every 2 s it asks for `/api/v1/tick`, and after a new tick for all that its
-//! page shows, at once, compressed and with the ETag of what it has. Every minute it opens another page, of which it
-//! has nothing yet. Latency is measured from the request to the last byte of the response, and the delay of a tick until
-//! the first viewer sees it.
+//! process: all jobs wait, in 50 shares. Each viewer does what a page in a browser does (`src/web/assets`): every 2 s
+//! it asks for `/api/v1/tick`, and after a new tick for all that its page shows, at once, compressed and with the
+//! ETag of what it has. Every minute it opens another page, of which it has nothing yet. Latency is measured from the
+//! request to the last byte of the response, and the delay of a tick until the first viewer sees it.
 //!
 //! The arguments `JOBS VIEWERS` set other numbers. `TRAINSPOTTER_WARM_UP` and `TRAINSPOTTER_MEASURED` set other durations
 //! in seconds.
