@@ -33,7 +33,7 @@ pub enum LogError {
         /// Targets of this service.
         own: String,
     },
-    /// The object store replaced an existing object although it was told to only create it.
+    /// The object store replaced an existing object although the request said to only create one.
     Overwrites {
         /// The object.
         name: String,
