@@ -114,6 +114,7 @@ impl Accounts {
         Ok(self)
     }
 
+    /// Locks the roles. A world may be locked before, never while this lock is held.
     fn roles(&self) -> MutexGuard<'_, Roles> {
         self.roles.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,15 +139,19 @@ impl Accounts {
         let first = self.first().ok_or_else(|| ApiError::new(500, "InternalFailure", "there is no account"))?;
         let own = || first.account().to_owned();
         let Some(signed) = signature::signer(headers) else { return Ok((first, own())) };
-        let account = match self.roles().sessions.get(signed.access_key) {
-            Some(session) if session.ends_at <= first.now() => {
+        // Not as the scrutinee of a match: the lock would be held while `now` waits for the world's, and `assume` is
+        // called with that one held.
+        let session =
+            self.roles().sessions.get(signed.access_key).map(|session| (session.account.clone(), session.ends_at));
+        let account = match session {
+            Some((_, ends_at)) if ends_at <= first.now() => {
                 return Err(ApiError::new(
                     403,
                     "ExpiredToken",
                     "The security token included in the request is expired",
                 ));
             }
-            Some(session) => session.account.clone(),
+            Some((account, _)) => account,
             None => own(),
         };
         if self.places.len() == 1 && account == first.account() {

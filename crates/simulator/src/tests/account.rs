@@ -111,7 +111,7 @@ impl Account {
 }
 
 /// Two shares of four instances each that lend and borrow, and a FIFO queue with one failed job.
-fn workload() -> Workload {
+pub fn workload() -> Workload {
     let share = |name: &str| QuotaShare {
         name: name.into(),
         enabled: true,
