@@ -8,15 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{PATIENCE, POLL, Replica, World, is_one_line, verify};
+use super::world::{PATIENCE, POLL, RECORDED_JOBS, Replica, TURN, World, is_one_line, verify};
 use super::{BUSY, number};
 use crate::support::hook::Received;
 
 /// Shares with a job each, which runs and pauses in turn.
 const SHARES: u64 = 6;
-
-/// Duration of a job and of a pause. Both last longer than a poll takes on a busy machine, so that none is missed.
-const TURN: u64 = 12;
 
 /// Turns of each share.
 const TURNS: u64 = 40;
@@ -37,7 +34,7 @@ fn jobs_in_turn() -> String {
         format!("j{share}-{turn},share-{share},8,{},{start},{}\n", start - 2, start + TURN)
     };
     let jobs = (0..SHARES).flat_map(|share| (0..TURNS).map(move |turn| job(share, turn)));
-    "job_id,share,num_gpu,submit_s,start_s,end_s\n".to_owned() + &jobs.collect::<String>()
+    RECORDED_JOBS.to_owned() + &jobs.collect::<String>()
 }
 
 /// A replica with an alert per share.

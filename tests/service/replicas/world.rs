@@ -22,6 +22,9 @@ use support::hook::{Hook, Received, hook};
 use support::http;
 use support::process::{listening_and_telling, trainspotter};
 
+/// The columns of a trace that says when each job ran.
+pub const RECORDED_JOBS: &str = "job_id,share,num_gpu,submit_s,start_s,end_s\n";
+
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 pub const LEASE: Duration = Duration::from_secs(4);
@@ -108,19 +111,24 @@ impl Sink {
     }
 }
 
-/// One short job after another, with pauses.
+/// Duration of a job and of a pause. Both last longer than a poll takes on a busy machine, so that none is missed.
+pub const TURN: u64 = 12;
+
+/// Jobs of a trace.
+const JOBS: u64 = 200;
+
+/// The trace of a share in which one short job runs after another, with pauses.
 fn short_jobs() -> String {
-    (0..200).map(|number| format!("j{number},team,8,{},20\n", 5 + number * 45)).collect()
+    let job = |number: u64| {
+        let start = 5 + number * TURN * 2;
+        format!("j{number},team,8,{},{start},{}\n", start - 2, start + TURN)
+    };
+    RECORDED_JOBS.to_owned() + &(0..JOBS).map(job).collect::<String>()
 }
 
 impl World {
     pub async fn start() -> Self {
-        Self::with_jobs(&short_jobs()).await
-    }
-
-    /// With these jobs, one a line: name, share, GPUs, time of submission and duration.
-    pub async fn with_jobs(jobs: &str) -> Self {
-        Self::with_trace(&format!("job_id,share,num_gpu,submit_s,duration_s\n{jobs}")).await
+        Self::with_trace(&short_jobs()).await
     }
 
     /// With the jobs of a trace.
@@ -258,7 +266,7 @@ impl World {
     }
 }
 
-/// Serves an account with the jobs in a folder. The first jobs run already, which takes a minute or two.
+/// Serves an account with the jobs of a trace in a folder, which began a while ago.
 async fn serve_account(folder: &Path, account: Option<&str>, stop: &CancellationToken) -> String {
     let clock = Clock::real();
     let began = clock.now() - Duration::from_secs(150);
