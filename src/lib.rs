@@ -14,6 +14,7 @@
 //!  report       reports over the archive
 //!  objects      object storage for logs and archives
 //!  replication  several replicas with one leader
+//!  blocking     work that blocks a thread for long
 //!  service      tasks, signals, logs
 //!  cli          commands
 //! ```
@@ -22,6 +23,7 @@
 
 pub mod archive;
 pub mod aws;
+mod blocking;
 pub mod cli;
 pub mod config;
 pub mod cost;

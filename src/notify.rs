@@ -5,6 +5,7 @@
 //! [`Integration`] until the receiver accepts them or the notifier gives up. Nothing is sent before it is
 //! committed.
 
+pub mod alert_traces;
 mod alertmanager;
 mod error;
 mod grouping;
@@ -21,7 +22,6 @@ pub mod sample_alerts;
 pub mod silence;
 mod slack;
 mod sns;
-pub mod telemetry;
 mod webhook;
 
 use std::fmt;

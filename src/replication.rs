@@ -18,7 +18,6 @@
 //! [`crate::objects`] stores it.
 
 mod append_record;
-mod blocking;
 mod damaged_copies;
 mod error;
 pub mod lease;
@@ -28,10 +27,10 @@ pub mod record;
 mod replica;
 mod replica_status;
 mod restore;
-pub mod sharing;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
+pub mod target_assignment;
 mod time_limit;
 
 pub use error::LogError;

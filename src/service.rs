@@ -3,7 +3,6 @@
 //! [`Service::run`] opens all resources, starts a task per part, and stops them in order.
 
 mod archive;
-mod blocking;
 mod clock_watch;
 mod duplicate_targets;
 mod event_loop;

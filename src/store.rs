@@ -50,7 +50,7 @@ use rusqlite::OptionalExtension as _;
 
 use crate::notify::outbox::OutboxRow;
 use crate::store::memory_fallback::MemoryFallback;
-use crate::store::state_file::Place;
+use crate::store::state_file::FileLocation;
 use crate::store::state_file::StateFile;
 use crate::store::write_batch::Batch;
 use trainspotter_core::model::JobId;
@@ -100,7 +100,7 @@ pub struct Store {
     /// The open file. Dropped after all connections.
     file: Option<StateFile>,
     /// Path of the file; `None` for an in-memory store.
-    place: Option<Place>,
+    location: Option<FileLocation>,
     /// Series of the last commit, equal to those on disk; empty before it.
     series: Vec<SavedSeries>,
     /// Time of the last commit, if the file accepted it: nobody else writes it.
@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened or written, is of a newer version, or belongs to another program.
     pub fn open(path: &Path, now: Timestamp) -> Result<(Self, Option<SetAside>), StoreError> {
-        let mut store = Self::open_or_set_aside(Place { path: path.to_owned(), exclusive: false }, now)?;
+        let mut store = Self::open_or_set_aside(FileLocation { path: path.to_owned(), exclusive: false }, now)?;
         let set_aside = store.set_aside.pop();
         Ok((store, set_aside))
     }
@@ -214,7 +214,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`], or the file is broken.
     pub fn open_as_is(path: &Path) -> Result<Self, StoreError> {
-        Self::connect(Place { path: path.to_owned(), exclusive: false }).map_err(|error| error.at(path))
+        Self::connect(FileLocation { path: path.to_owned(), exclusive: false }).map_err(|error| error.at(path))
     }
 
     /// Opens a file exclusively, for a service. If it is unusable, memory replaces it, with everything that can be
@@ -223,9 +223,9 @@ impl Store {
     /// # Errors
     /// Another service uses it, it is of a newer version, or it belongs to another program.
     pub fn serve(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
-        let place = Place { path: path.to_owned(), exclusive: true };
-        match Self::open_or_set_aside(place.clone(), now) {
-            Err(error) if error.is_of_the_file() => Self::with_fallback(place, error),
+        let location = FileLocation { path: path.to_owned(), exclusive: true };
+        match Self::open_or_set_aside(location.clone(), now) {
+            Err(error) if error.is_of_the_file() => Self::with_fallback(location, error),
             opened => opened,
         }
     }
@@ -238,12 +238,12 @@ impl Store {
         Ok(Self::new(memory_fallback::empty()?, None, None))
     }
 
-    fn new(connection: Connection, file: Option<StateFile>, place: Option<Place>) -> Self {
+    fn new(connection: Connection, file: Option<StateFile>, location: Option<FileLocation>) -> Self {
         Self {
             connection,
             fallback: None,
             file,
-            place,
+            location,
             series: Vec::new(),
             committed_at: None,
             set_aside: Vec::new(),
@@ -253,12 +253,12 @@ impl Store {
         }
     }
 
-    fn open_or_set_aside(place: Place, now: Timestamp) -> Result<Self, StoreError> {
-        let path = place.path.clone();
-        match Self::connect(place.clone()) {
+    fn open_or_set_aside(location: FileLocation, now: Timestamp) -> Result<Self, StoreError> {
+        let path = location.path.clone();
+        match Self::connect(location.clone()) {
             Err(StoreError::Corrupt(because)) => {
                 let to = set_aside(&path, now).map_err(|error| error.at(&path))?;
-                let mut store = Self::connect(place).map_err(|error| error.at(&path))?;
+                let mut store = Self::connect(location).map_err(|error| error.at(&path))?;
                 store.set_aside.push(SetAside { to, because });
                 Ok(store)
             }
@@ -266,9 +266,9 @@ impl Store {
         }
     }
 
-    fn connect(place: Place) -> Result<Self, StoreError> {
-        let (connection, file) = open_file(&place, BUSY_TIMEOUT)?;
-        Ok(Self::new(connection, Some(file), Some(place)))
+    fn connect(location: FileLocation) -> Result<Self, StoreError> {
+        let (connection, file) = open_file(&location, BUSY_TIMEOUT)?;
+        Ok(Self::new(connection, Some(file), Some(location)))
     }
 
     /// Everything except the outbox. Unreadable rows are skipped: see [`Store::set_bad_rows_aside`].
@@ -317,7 +317,7 @@ impl Store {
         let has_log = self.batch.is_some();
         let returned = if is_just_lost || has_log { None } else { self.return_to_file(commit) };
         // With a log, memory must contain everything the file had: otherwise the log would lack it.
-        let may_fall_back = self.place.is_some() && !has_log;
+        let may_fall_back = self.location.is_some() && !has_log;
         let mut committed = match returned {
             Some(committed) => committed,
             None => self.transact(|transaction| {
@@ -352,13 +352,13 @@ impl Store {
 }
 
 /// Opens and checks a file. Returns the connection and the file.
-fn open_file(place: &Place, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
-    state_file::refuse_foreign(&place.path)?;
-    let claimed = place.exclusive.then(|| StateFile::claim(&place.path)).transpose()?;
-    let connection = Connection::open(&place.path)?;
+fn open_file(location: &FileLocation, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
+    state_file::refuse_foreign(&location.path)?;
+    let claimed = location.exclusive.then(|| StateFile::claim(&location.path)).transpose()?;
+    let connection = Connection::open(&location.path)?;
     let file = match claimed {
         Some(file) => file,
-        None => StateFile::seen(&place.path)?,
+        None => StateFile::seen(&location.path)?,
     };
     let connection = prepare(connection, patience)?;
     match file.lost() {

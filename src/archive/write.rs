@@ -65,11 +65,11 @@ pub async fn write_day<R: Row, S: Storage>(
     Ok(written)
 }
 
-/// Runs CPU-heavy work on a blocking thread.
+/// Encodes or compresses beside the async tasks.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, ArchiveError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| ArchiveError::Encoding(error.to_string()))?
+    crate::blocking::run(work).await.map_err(|error| ArchiveError::Encoding(error.to_string()))?
 }
 
 /// The new contents of a day's file: existing rows, then new ones.

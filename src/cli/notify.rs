@@ -42,7 +42,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "LABEL=VALUE", value_parser = label, requires = "rule")]
         label: Vec<(String, String)>,
         #[command(flatten)]
-        place: LocalOrRemoteArguments,
+        service: LocalOrRemoteArguments,
     },
 }
 
@@ -83,10 +83,10 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
-    let Command::Test { receiver, kind, rule, label, place } = command;
-    let json = place.json;
+    let Command::Test { receiver, kind, rule, label, service } = command;
+    let json = service.json;
     let samples: Vec<Sample> = kind.into_iter().flat_map(Kind::samples).collect();
-    match (place.choose()?, receiver, rule) {
+    match (service.choose()?, receiver, rule) {
         (LocalOrRemote::Config(config), Some(receiver), _) => test_here(&config, &receiver, samples, json).await,
         (LocalOrRemote::Config(_), None, _) => Err(Failure::usage("--rule requires a running service: use --url URL")),
         (LocalOrRemote::Service(client), Some(receiver), _) => {

@@ -56,7 +56,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     #[command(flatten)]
-    place: LocalOrRemoteArguments,
+    service: LocalOrRemoteArguments,
     /// Only notifications of this receiver.
     #[arg(long, value_name = "NAME")]
     receiver: Option<String>,
@@ -69,14 +69,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
     let now = Clock::real().now();
     match command {
         Command::List { which, all } => {
-            let json = which.place.json;
-            let (place, selection) = which.choose()?;
-            let (rows, is_cut) = match &place {
+            let json = which.service.json;
+            let (service, selection) = which.choose()?;
+            let (rows, is_cut) = match &service {
                 LocalOrRemote::Service(client) => list_over_api(client, &selection, all).await?,
                 LocalOrRemote::Config(config) => (list_of_file(&open(config).await?, &selection, all)?, false),
             };
             if rows.is_empty() {
-                check_receiver(&place, &selection).await?;
+                check_receiver(&service, &selection).await?;
             }
             if is_cut {
                 say(format_args!(
@@ -98,9 +98,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
         }
         Command::Retry { which } => {
-            let json = which.place.json;
-            let (place, selection) = which.choose()?;
-            let count = match &place {
+            let json = which.service.json;
+            let (service, selection) = which.choose()?;
+            let count = match &service {
                 LocalOrRemote::Service(client) => change(client, "retry", &selection).await?,
                 LocalOrRemote::Config(config) => {
                     let mut store = open_to_change(config).await?;
@@ -109,7 +109,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 }
             };
             if count == 0 {
-                check_receiver(&place, &selection).await?;
+                check_receiver(&service, &selection).await?;
             }
             changed(count, "notifications will be tried again within a poll of the running service", json)
         }
@@ -117,9 +117,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             if which.receiver.is_none() && which.ids.is_empty() {
                 return Err(Failure::usage("--receiver NAME or ids from `outbox list` are required"));
             }
-            let json = which.place.json;
-            let (place, selection) = which.choose()?;
-            let count = match &place {
+            let json = which.service.json;
+            let (service, selection) = which.choose()?;
+            let count = match &service {
                 LocalOrRemote::Service(client) => change(client, "drop", &selection).await?,
                 LocalOrRemote::Config(config) => {
                     let mut store = open_to_change(config).await?;
@@ -128,7 +128,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
                 }
             };
             if count == 0 {
-                check_receiver(&place, &selection).await?;
+                check_receiver(&service, &selection).await?;
             }
             changed(count, "notifications were dropped", json)
         }
@@ -145,14 +145,14 @@ fn changed(count: u64, words: &str, json: bool) -> Result<(), Failure> {
 
 impl Which {
     fn choose(self) -> Result<(LocalOrRemote, Selection), Failure> {
-        Ok((self.place.choose()?, Selection { receiver: self.receiver, ids: self.ids }))
+        Ok((self.service.choose()?, Selection { receiver: self.receiver, ids: self.ids }))
     }
 }
 
 /// If no notification was found, checks that the receiver exists.
-async fn check_receiver(place: &LocalOrRemote, selection: &Selection) -> Result<(), Failure> {
+async fn check_receiver(service: &LocalOrRemote, selection: &Selection) -> Result<(), Failure> {
     let Some(receiver) = &selection.receiver else { return Ok(()) };
-    let rows: Vec<Value> = match place {
+    let rows: Vec<Value> = match service {
         LocalOrRemote::Service(client) => {
             client.get(&["service"], &[]).await?["receivers"].as_array().cloned().unwrap_or_default()
         }

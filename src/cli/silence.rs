@@ -35,7 +35,7 @@ pub(super) enum Command {
 With --url the author is the name of the token.")]
     Add {
         #[command(flatten)]
-        place: LocalOrRemoteArguments,
+        service: LocalOrRemoteArguments,
         /// Duration, such as 2h.
         #[arg(long = "for", value_name = "SPAN", value_parser = parse_duration)]
         span: Duration,
@@ -59,7 +59,7 @@ With --url the author is the name of the token.")]
   trainspotter silence list --config trainspotter.yaml")]
     List {
         #[command(flatten)]
-        place: LocalOrRemoteArguments,
+        service: LocalOrRemoteArguments,
     },
     /// End a silence now.
     #[command(after_help = "Examples:
@@ -67,7 +67,7 @@ With --url the author is the name of the token.")]
   trainspotter silence end 3 --config trainspotter.yaml")]
     End {
         #[command(flatten)]
-        place: LocalOrRemoteArguments,
+        service: LocalOrRemoteArguments,
         /// Id of the silence.
         id: i64,
     },
@@ -75,24 +75,24 @@ With --url the author is the name of the token.")]
 
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Add { place, span, author, comment, allow_unmatched, matchers } => {
+        Command::Add { service, span, author, comment, allow_unmatched, matchers } => {
             if span.is_zero() || span > MAX_SPAN {
                 return Err(Failure::usage("--for: must be longer than 0s and at most 366 days"));
             }
             if comment.trim().is_empty() {
                 return Err(Failure::usage("--comment: must not be empty"));
             }
-            let json = place.json;
+            let json = service.json;
             let new =
                 New { matchers: Matchers::all(matchers).map_err(Failure::usage)?, span, comment, allow_unmatched };
-            match place.choose()? {
+            match service.choose()? {
                 LocalOrRemote::Service(client) => add_over_api(&client, &new, author, json).await,
                 LocalOrRemote::Config(config) => add_to_file(&config, new, author, json).await,
             }
         }
-        Command::List { place } => {
-            let json = place.json;
-            let silences = match place.choose()? {
+        Command::List { service } => {
+            let json = service.json;
+            let silences = match service.choose()? {
                 LocalOrRemote::Service(client) => client.list("silences").await?,
                 LocalOrRemote::Config(config) => list_of_file(&config).await?,
             };
@@ -106,9 +106,9 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
             }
             table.lines().iter().try_for_each(|line| print(format_args!("{line}")))
         }
-        Command::End { place, id } => {
-            let json = place.json;
-            match place.choose()? {
+        Command::End { service, id } => {
+            let json = service.json;
+            match service.choose()? {
                 LocalOrRemote::Service(client) => {
                     client.post(&["silences", &id.to_string(), "end"], &json!({})).await?;
                 }

@@ -26,6 +26,7 @@ use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::Receipt;
 use crate::notify::RetryClass;
+use crate::notify::alert_traces;
 use crate::notify::grouping;
 use crate::notify::message::Message;
 use crate::notify::outbox::Due;
@@ -37,7 +38,6 @@ use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
 use crate::notify::routing;
-use crate::notify::telemetry;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
@@ -340,7 +340,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let result = tokio::select! {
             biased;
-            result = self.integration.deliver(&message, &self.clock).instrument(telemetry::of_delivery(row)) => result,
+            result = self.integration.deliver(&message, &self.clock).instrument(alert_traces::of_delivery(row)) => result,
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
                 // Exact formatting: tests have timeouts below one second.
                 let wait = humantime::format_duration(self.attempt_timeout);

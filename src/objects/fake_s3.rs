@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::net::TcpListener;
 
-use crate::objects::s3::{Bucket, Place};
+use crate::objects::s3::{Bucket, BucketAddress};
 use crate::objects::{Rights, Setting};
 use crate::outbound::{Guard, SignedService, Signer, http_client};
 use trainspotter_clock::Clock;
@@ -55,7 +55,7 @@ impl FakeS3 {
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let credentials = SharedCredentialsProvider::new(Credentials::new("id", "s3cret", None, None, "test"));
         let signer = Signer::new(credentials, "us-east-1".to_owned(), SignedService::S3, Clock::real());
-        let place = Place {
+        let address = BucketAddress {
             endpoint: Some(endpoint),
             bucket: "bucket".to_owned(),
             prefix: "prefix".to_owned(),
@@ -63,7 +63,7 @@ impl FakeS3 {
             setting: Setting { place: "archive.to", region: "archive.region", rights: Rights::Keep },
         };
         let client = |url: &url::Url| http_client(url, Guard::new(true));
-        let bucket = Bucket::new(place, signer, client, Clock::real()).unwrap();
+        let bucket = Bucket::new(address, signer, client, Clock::real()).unwrap();
         (fake, bucket)
     }
 

@@ -45,7 +45,7 @@ impl Folder {
         work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
     ) -> Result<T, StorageError> {
         let root = self.root.clone();
-        let done = tokio::task::spawn_blocking(move || work(&root).map_err(|error| failed(&root, &error)));
+        let done = crate::blocking::run(move || work(&root).map_err(|error| failed(&root, &error)));
         done.await.map_err(|_| StorageError::silent("the process ends"))?
     }
 }

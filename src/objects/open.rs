@@ -3,7 +3,7 @@
 use crate::aws::{self, BucketAccess, ConnectError};
 use crate::config::ObjectPlace;
 use crate::objects::folder::Folder;
-use crate::objects::s3::{Bucket, Place};
+use crate::objects::s3::{Bucket, BucketAddress};
 use crate::objects::{AnyStorage, Setting};
 use crate::outbound::{Guard, OutboundError, http_client};
 use trainspotter_clock::Clock;
@@ -24,16 +24,16 @@ pub enum OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub async fn open(
-    place: &ObjectPlace,
+    address: &ObjectPlace,
     access: BucketAccess<'_>,
     setting: Setting,
     clock: Clock,
 ) -> Result<AnyStorage, OpenError> {
     #[cfg(test)]
-    if let Some(bucket) = crate::simulation::bucket_at(place, clock) {
+    if let Some(bucket) = crate::simulation::bucket_at(address, clock) {
         return Ok(AnyStorage::Simulated(bucket));
     }
-    match place {
+    match address {
         ObjectPlace::Folder(folder) => Ok(AnyStorage::Folder(Folder::new(folder.clone()))),
         ObjectPlace::Bucket { bucket: name, prefix } => {
             Ok(AnyStorage::Bucket(Box::new(bucket(name, prefix, access, setting, clock).await?)))
@@ -50,7 +50,7 @@ pub(super) async fn bucket(
     clock: Clock,
 ) -> Result<Bucket, OpenError> {
     let (signer, endpoint, region) = aws::s3(access, clock).await?;
-    let place = Place { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region, setting };
+    let address = BucketAddress { endpoint, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region, setting };
     let client = |url: &url::Url| http_client(url, Guard::new(true));
-    Ok(Bucket::new(place, signer, client, clock)?)
+    Ok(Bucket::new(address, signer, client, clock)?)
 }

@@ -65,7 +65,7 @@ impl fmt::Debug for Bucket {
 
 /// Location of a bucket, and credentials.
 #[derive(Debug)]
-pub struct Place {
+pub struct BucketAddress {
     /// Overrides AWS's endpoint: bucket names are then part of the path.
     pub endpoint: Option<Url>,
     /// The bucket.
@@ -84,12 +84,12 @@ impl Bucket {
     /// # Errors
     /// The address is not allowed.
     pub fn new(
-        place: Place,
+        address: BucketAddress,
         signer: Signer,
         client: impl Fn(&Url) -> Result<reqwest::ClientBuilder, OutboundError>,
         clock: Clock,
     ) -> Result<Self, OutboundError> {
-        let Place { endpoint, bucket, prefix, region, setting } = place;
+        let BucketAddress { endpoint, bucket, prefix, region, setting } = address;
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let root = match endpoint {
             Some(endpoint) => format!("{}/{bucket}/", endpoint.as_str().trim_end_matches('/')),

@@ -3,7 +3,7 @@
 //!
 //! - The writer of the last record leads, for one lease from the moment it began to write it.
 //! - A follower takes over after a whole lease without a new record and without a gap in which it could not look;
-//!   at once after a hand-over. A follower that is not assigned the target (see [`super::sharing`]) leaves it to
+//!   at once after a hand-over. A follower that is not assigned the target (see [`super::target_assignment`]) leaves it to
 //!   others for another lease. The log decides conflicts, since it accepts each number once.
 //! - A leader writes at least every quarter of a lease. Notifications may be sent until two thirds of a lease after
 //!   a confirmed record was begun: the longest attempt has ended before another replica can lead.

@@ -13,14 +13,13 @@ use crate::objects::Storage;
 use crate::replication::Identity;
 use crate::replication::LogError;
 use crate::replication::ReplicaStatus;
-use crate::replication::blocking::Blocking;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Terms;
 use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::record::Header;
 use crate::replication::record::Purpose;
-use crate::replication::replica::Beginning;
+use crate::replication::replica::Log;
 use crate::replication::replica::Order;
 use crate::replication::replica::Replica;
 use crate::replication::restore::Contents;
@@ -29,7 +28,6 @@ use crate::replication::restore::Restored;
 use crate::replication::restore::restore;
 use crate::replication::snapshot;
 use crate::replication::time_limit::within;
-use crate::store::Fence;
 use crate::store::Position;
 use crate::store::Store;
 use crate::store::StoreHandle;
@@ -41,7 +39,7 @@ pub struct Replicas {
     /// Its store.
     pub store: StoreHandle,
     /// Its status.
-    pub standing: watch::Receiver<ReplicaStatus>,
+    pub status: watch::Receiver<ReplicaStatus>,
     /// Whether this replica is assigned the target; otherwise it leaves it to others for a lease.
     pub is_assigned: Arc<AtomicBool>,
     orders: mpsc::Sender<Order>,
@@ -58,14 +56,8 @@ impl Replicas {
     }
 }
 
-/// A replica that is not running yet.
-pub(super) struct Opened<S> {
-    pub(super) replica: Replica<S>,
-    pub(super) standing: watch::Receiver<ReplicaStatus>,
-    pub(super) fence: Fence,
-}
-
-/// Brings a store to the end of the log. If there is no log, it is created when the replica runs.
+/// Brings a store to the end of the log, for a replica that does not run yet. If there is no log, it is created when
+/// the replica runs.
 pub(super) async fn prepare<S: Storage + 'static>(
     mut store: Store,
     file: Option<&Path>,
@@ -73,8 +65,7 @@ pub(super) async fn prepare<S: Storage + 'static>(
     identity: Identity,
     terms: Terms,
     clock: Clock,
-    blocking: Blocking,
-) -> Result<Opened<S>, LogError> {
+) -> Result<Replica<S>, LogError> {
     let began = Instant::now();
     let contents = Contents::of(&*storage, terms.request()).await?;
     store.follow_log().map_err(LogError::store)?;
@@ -95,28 +86,11 @@ pub(super) async fn prepare<S: Storage + 'static>(
         // The last writer used this very file and is gone: nobody else has the file now.
         last.purpose == Purpose::HandOver || (file.is_some() && known.as_ref() == Some(&last.writer))
     });
-    let fence = Fence::closed(began);
     let lease = Lease::new(terms, is_vacant, began.elapsed());
-    let newest_copy = contents.newest_copy();
-    let file = file.map(Path::to_owned);
-    let fence_of_it = fence.clone();
-    let beginning = Beginning {
-        store,
-        storage,
-        identity,
-        clock,
-        began,
-        lease,
-        position,
-        last,
-        fence: fence_of_it,
-        file,
-        blocking,
-        newest_copy,
-        damaged,
-    };
-    let (replica, standing) = Replica::new(beginning);
-    Ok(Opened { replica, standing, fence })
+    // In place of a damaged snapshot a new one is written soon.
+    let snapshot_at = if damaged.is_some() { 0 } else { contents.newest_copy() + snapshot::RECORDS_PER_SNAPSHOT };
+    let log = Log { storage, position, last, snapshot_at, damaged };
+    Ok(Replica::new((store, file.map(Path::to_owned)), log, identity, lease, clock, began))
 }
 
 /// Opens a log for a service, and runs the replica on a separate thread.
@@ -133,14 +107,11 @@ pub async fn open<S: Storage + 'static>(
 ) -> Result<Replicas, LogError> {
     let (file, storage) = (file.to_owned(), Arc::new(storage));
     let (opened, is_open) = oneshot::channel();
-    let blocking = Blocking::Thread;
-    #[cfg(test)]
-    let blocking = if crate::simulation::is_running() { Blocking::Inline } else { blocking };
     let running = move || async move {
         let opening = async {
-            let opening = prepare(store, Some(&file), storage, identity, terms, clock, blocking).await?;
-            opening.replica.check_right_to_write().await?;
-            Ok(opening)
+            let replica = prepare(store, Some(&file), storage, identity, terms, clock).await?;
+            replica.check_right_to_write().await?;
+            Ok(replica)
         };
         run_opened(opening, opened).await;
     };
@@ -156,7 +127,7 @@ pub async fn open<S: Storage + 'static>(
 
 /// Runs a replica once it is open, unless the caller is gone.
 async fn run_opened<S: Storage + 'static>(
-    opening: impl Future<Output = Result<Opened<S>, LogError>>,
+    opening: impl Future<Output = Result<Replica<S>, LogError>>,
     mut opened: oneshot::Sender<Result<Replicas, LogError>>,
 ) {
     let opening = tokio::select! {
@@ -164,8 +135,8 @@ async fn run_opened<S: Storage + 'static>(
         () = opened.closed() => return,
         opening = opening => opening,
     };
-    let Opened { replica, standing, fence } = match opening {
-        Ok(opening) => opening,
+    let replica = match opening {
+        Ok(replica) => replica,
         Err(error) => {
             // The caller may be gone.
             let _ = opened.send(Err(error));
@@ -173,9 +144,9 @@ async fn run_opened<S: Storage + 'static>(
         }
     };
     let (orders, ordered) = mpsc::channel(1);
-    let is_assigned = replica.is_assigned();
-    let (store, calls) = StoreHandle::behind(fence);
-    if opened.send(Ok(Replicas { store, standing, is_assigned, orders })).is_ok() {
+    let (status, is_assigned) = (replica.status(), replica.is_assigned());
+    let (store, calls) = StoreHandle::behind(replica.fence());
+    if opened.send(Ok(Replicas { store, status, is_assigned, orders })).is_ok() {
         replica.run(calls, ordered).await;
     }
 }

@@ -16,13 +16,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::blocking;
 use crate::objects::Created;
 use crate::objects::Storage;
 use crate::replication::LogError;
 use crate::replication::ReplicaStatus;
 use crate::replication::append_record::Fate;
 use crate::replication::append_record::append;
-use crate::replication::blocking::Blocking;
 use crate::replication::damaged_copies::DamagedCopies;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Mono;
@@ -89,18 +89,30 @@ struct Outstanding {
     is_kept: bool,
 }
 
+/// A log as far as this replica has read it.
+pub(super) struct Log<S> {
+    pub(super) storage: Arc<S>,
+    /// Position of the store, without an outstanding record.
+    pub(super) position: Position,
+    /// The last known record.
+    pub(super) last: Option<Header>,
+    /// The record after which the leader writes the next snapshot.
+    pub(super) snapshot_at: u64,
+    /// Snapshots that could not be used, until they are removed from the log.
+    pub(super) damaged: Option<DamagedCopies>,
+}
+
 /// A store and its log.
 pub(super) struct Replica<S> {
     store: Store,
-    storage: Arc<S>,
+    /// The state file, if there is one: snapshots are made of it beside the store.
+    file: Option<PathBuf>,
+    log: Log<S>,
     identity: Identity,
-    clock: Clock,
-    began: Instant,
     lease: Lease,
-    /// Position of the store in the log, without the outstanding record.
-    position: Position,
-    /// The last known record.
-    last: Option<Header>,
+    clock: Clock,
+    /// When the lease's time began.
+    began: Instant,
     outstanding: Option<Outstanding>,
     /// Changes in the store that are not in the log.
     unlogged: Changes,
@@ -118,15 +130,9 @@ pub(super) struct Replica<S> {
     /// While the bucket fails: whether it returns errors, to everybody.
     goes_on: bool,
     fence: Fence,
-    standing: watch::Sender<ReplicaStatus>,
-    /// The state file, if there is one: snapshots are made of it beside the store.
-    file: Option<PathBuf>,
-    blocking: Blocking,
-    snapshot_at: u64,
+    status: watch::Sender<ReplicaStatus>,
     snapshots: Snapshots,
-    /// Snapshots that could not be used, until they are removed from the log.
-    damaged: Option<DamagedCopies>,
-    /// When to look next whether they are still there.
+    /// When to look next whether the damaged snapshots are still there.
     look_for_damaged_at: Mono,
 }
 
@@ -137,73 +143,60 @@ struct Snapshots {
     every: Option<u64>,
 }
 
-/// Everything a replica needs to start.
-pub(super) struct Beginning<S> {
-    pub(super) store: Store,
-    pub(super) storage: Arc<S>,
-    pub(super) identity: Identity,
-    pub(super) clock: Clock,
-    pub(super) began: Instant,
-    pub(super) lease: Lease,
-    pub(super) position: Position,
-    pub(super) last: Option<Header>,
-    pub(super) fence: Fence,
-    pub(super) file: Option<PathBuf>,
-    pub(super) blocking: Blocking,
-    /// The last record that is in a copy.
-    pub(super) newest_copy: u64,
-    /// Copies that could not be used.
-    pub(super) damaged: Option<DamagedCopies>,
-}
-
 impl<S: Storage + 'static> Replica<S> {
-    pub(super) fn new(beginning: Beginning<S>) -> (Self, watch::Receiver<ReplicaStatus>) {
-        let Beginning { store, storage, identity, clock, began, lease, position, last, .. } = beginning;
-        let Beginning { fence, file, blocking, newest_copy, damaged, .. } = beginning;
-        let is_assigned = Arc::new(AtomicBool::new(true));
-        let standing = ReplicaStatus {
+    /// A follower whose store is at the log's position. `began` is when the lease's time began.
+    pub(super) fn new(
+        (store, file): (Store, Option<PathBuf>),
+        log: Log<S>,
+        identity: Identity,
+        lease: Lease,
+        clock: Clock,
+        began: Instant,
+    ) -> Self {
+        let status = ReplicaStatus {
             role: Role::Following,
             term: 0,
             own: identity.writer.clone(),
             leader: None,
-            number: position.number,
+            number: log.position.number,
             written_at: None,
             same_config: true,
             trouble: None,
             is_ahead: false,
-            damaged_copy: damaged.as_ref().map(DamagedCopies::report),
+            damaged_copy: log.damaged.as_ref().map(DamagedCopies::report),
         };
-        let (standing, seen) = watch::channel(standing);
-        // In place of a damaged copy a new one is written soon.
-        let snapshot_at = if damaged.is_some() { 0 } else { newest_copy + super::snapshot::RECORDS_PER_SNAPSHOT };
-        let replica = Self {
+        Self {
             store,
-            storage,
+            file,
+            log,
             identity,
+            lease,
             clock,
             began,
-            lease,
-            position,
-            last,
             outstanding: None,
             unlogged: Changes::default(),
             term: 0,
             retired: false,
-            is_assigned,
+            is_assigned: Arc::new(AtomicBool::new(true)),
             has_diverged: false,
             failed_to_take_over: false,
             trouble: None,
             goes_on: true,
-            fence,
-            standing,
-            file,
-            blocking,
-            snapshot_at,
+            fence: Fence::closed(began),
+            status: watch::Sender::new(status),
             snapshots: Snapshots::default(),
-            damaged,
             look_for_damaged_at: Mono::ZERO,
-        };
-        (replica, seen)
+        }
+    }
+
+    /// Its status, from now on.
+    pub(super) fn status(&self) -> watch::Receiver<ReplicaStatus> {
+        self.status.subscribe()
+    }
+
+    /// The fence that lets notifications pass while it may send.
+    pub(super) fn fence(&self) -> Fence {
+        self.fence.clone()
     }
 
     /// The flag whether this replica is assigned the target.
@@ -214,9 +207,9 @@ impl<S: Storage + 'static> Replica<S> {
     /// Checks that this replica may write to the log: creates the last record again, which has no effect because it
     /// exists, and fails without the permission.
     pub(super) async fn check_right_to_write(&self) -> Result<(), LogError> {
-        let (name, patience) = (object_names::record(self.position.number), self.patience());
-        if let Some(same) = within(patience, self.storage.get(&name)).await?
-            && within(patience, self.storage.create(&name, same)).await? == Created::Yes
+        let (name, patience) = (object_names::record(self.log.position.number), self.patience());
+        if let Some(same) = within(patience, self.log.storage.get(&name)).await?
+            && within(patience, self.log.storage.create(&name, same)).await? == Created::Yes
         {
             return Err(LogError::Overwrites { name });
         }
@@ -227,7 +220,7 @@ impl<S: Storage + 'static> Replica<S> {
     #[cfg(test)]
     pub(super) fn with_snapshots_every(mut self, records: u64) -> Self {
         self.snapshots.every = Some(records);
-        self.snapshot_at = self.position.number + records;
+        self.log.snapshot_at = self.log.position.number + records;
         self
     }
 
@@ -280,29 +273,29 @@ impl<S: Storage + 'static> Replica<S> {
     /// Publishes the status within this process.
     fn show(&mut self) {
         self.fence.open_until(if self.retired { None } else { self.lease.may_send_until() });
-        let leader = self.last.as_ref().filter(|last| last.purpose != Purpose::HandOver);
-        let standing = ReplicaStatus {
+        let leader = self.log.last.as_ref().filter(|last| last.purpose != Purpose::HandOver);
+        let status = ReplicaStatus {
             role: self.lease.role(),
             term: self.term,
             own: self.identity.writer.clone(),
             leader: leader.map(|last| last.writer.clone()),
-            number: self.position.number,
-            written_at: self.last.as_ref().map(|last| last.at),
-            same_config: self.last.as_ref().is_none_or(|last| last.config == self.identity.config),
+            number: self.log.position.number,
+            written_at: self.log.last.as_ref().map(|last| last.at),
+            same_config: self.log.last.as_ref().is_none_or(|last| last.config == self.identity.config),
             trouble: self.trouble.clone(),
             is_ahead: !self.unlogged.is_empty(),
-            damaged_copy: self.damaged.as_ref().map(DamagedCopies::report),
+            damaged_copy: self.log.damaged.as_ref().map(DamagedCopies::report),
         };
-        self.standing.send_if_modified(|shown| {
-            let is_new = *shown != standing;
-            if shown.same_config && !standing.same_config {
+        self.status.send_if_modified(|shown| {
+            let is_new = *shown != status;
+            if shown.same_config && !status.same_config {
                 tracing::warn!(
-                    leader = standing.leader,
+                    leader = status.leader,
                     "the configuration of the leader differs from this replica's; give all replicas the same \
                      configuration"
                 );
             }
-            *shown = standing;
+            *shown = status;
             is_new
         });
     }
@@ -310,11 +303,11 @@ impl<S: Storage + 'static> Replica<S> {
     /// Creates a record that follows the last one.
     fn record(&self, purpose: Purpose, changes: &Changes) -> Result<Record, LogError> {
         let header = Header {
-            number: self.position.number + 1,
+            number: self.log.position.number + 1,
             purpose,
             writer: self.identity.writer.clone(),
             at: self.clock.now(),
-            before: String::from_utf8_lossy(&self.position.digest).into_owned(),
+            before: String::from_utf8_lossy(&self.log.position.digest).into_owned(),
             schema: Store::schema_version(),
             watches: self.identity.watches.clone(),
             config: self.identity.config.clone(),
@@ -326,7 +319,7 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     async fn append(&self, record: &Record) -> Fate {
-        append(&*self.storage, record, self.patience()).await
+        append(&*self.log.storage, record, self.patience()).await
     }
 
     fn patience(&self) -> Duration {
@@ -357,11 +350,11 @@ impl<S: Storage + 'static> Replica<S> {
     fn make_snapshot(&mut self) {
         let is_running = self.snapshots.running.as_ref().is_some_and(|running| !running.is_finished());
         let is_clean = self.outstanding.is_none() && self.unlogged.is_empty() && self.trouble.is_none();
-        if self.term == 0 || self.position.number < self.snapshot_at || is_running || !is_clean {
+        if self.term == 0 || self.log.position.number < self.log.snapshot_at || is_running || !is_clean {
             return;
         }
         let every = self.snapshots.every.unwrap_or(super::snapshot::RECORDS_PER_SNAPSHOT);
-        self.snapshot_at = self.position.number + every;
+        self.log.snapshot_at = self.log.position.number + every;
         let Ok(folder) = Folder::new() else { return };
         let file = self.file.clone().filter(|_| self.store.trouble().is_none());
         if file.is_none()
@@ -376,14 +369,14 @@ impl<S: Storage + 'static> Replica<S> {
             }
             super::snapshot::prepare(&folder.copy())
         };
-        let (storage, patience, blocking) = (Arc::clone(&self.storage), self.patience(), self.blocking);
-        let damaged = self.damaged.as_ref().map_or_else(Vec::new, |damaged| damaged.names.clone());
+        let (storage, patience) = (Arc::clone(&self.log.storage), self.patience());
+        let damaged = self.log.damaged.as_ref().map_or_else(Vec::new, |damaged| damaged.names.clone());
         // The leader continues meanwhile, however slow the bucket is.
         let running = tokio::spawn(async move {
-            let written = match blocking.run(prepare).await {
-                Some(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, &damaged, patience).await,
-                Some(Ok(None)) | None => return,
-                Some(Err(error)) => Err(error),
+            let written = match blocking::run(prepare).await {
+                Ok(Ok(Some(copy))) => super::snapshot::write(&*storage, copy, &damaged, patience).await,
+                Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(error)) => Err(error),
             };
             match written {
                 Ok(number) => tracing::info!(number, "wrote a snapshot to the replication log"),
@@ -398,10 +391,10 @@ impl<S: Storage + 'static> Replica<S> {
     /// Once per lease: whether the damaged snapshots are still in the log.
     async fn look_for_damaged_copies(&mut self) {
         let (now, patience) = (self.now(), self.patience());
-        let Some(damaged) = self.damaged.as_mut().filter(|_| now >= self.look_for_damaged_at) else { return };
-        if !damaged.are_still_there(&*self.storage, patience).await {
+        let Some(damaged) = self.log.damaged.as_mut().filter(|_| now >= self.look_for_damaged_at) else { return };
+        if !damaged.are_still_there(&*self.log.storage, patience).await {
             tracing::info!("removed the corrupt snapshots from the replication log");
-            self.damaged = None;
+            self.log.damaged = None;
         }
         self.look_for_damaged_at = self.now() + self.lease.terms().lease;
     }

@@ -11,7 +11,7 @@ pub(super) mod mutant;
 mod outbox;
 mod process;
 mod seed_selection;
-mod sharing;
+mod target_assignment;
 mod verify;
 mod world;
 
@@ -24,6 +24,7 @@ use rand::RngExt as _;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::Inline;
 use mutant::Mutant;
 use process::Process;
 use seed_selection::Progress;
@@ -50,6 +51,7 @@ fn run(seed: u64) -> Result<(), String> {
 
 /// The world after one seed.
 fn world_after(seed: u64) -> Shared {
+    let _inline = Inline::on_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let local = LocalSet::new();
     let world = local.block_on(&runtime, async {

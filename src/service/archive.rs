@@ -93,7 +93,7 @@ pub(super) struct ArchiveRows {
     /// Whether rows are collected at all.
     is_on: bool,
     left_out: u64,
-    standing: Option<watch::Receiver<ArchiveStatus>>,
+    status: Option<watch::Receiver<ArchiveStatus>>,
     failures_counted: u64,
 }
 
@@ -117,7 +117,7 @@ impl ArchiveRows {
             is_new_hour: true,
             is_on: config.archive.is_some() || !config.history.keep.is_zero(),
             left_out: 0,
-            standing: writer.map(|writer| writer.standing.subscribe()),
+            status: writer.map(|writer| writer.status.subscribe()),
             failures_counted: 0,
         })
     }
@@ -163,14 +163,13 @@ impl ArchiveRows {
         if left_out > 0 {
             engine.counting().add(&catalogue::LIMIT_HITS, [("limit", "uncommitted_archive_rows".into())], left_out);
         }
-        let Some(standing) = &self.standing else { return };
-        let standing = standing.borrow().clone();
-        let failures =
-            standing.failures.saturating_sub(std::mem::replace(&mut self.failures_counted, standing.failures));
+        let Some(status) = &self.status else { return };
+        let status = status.borrow().clone();
+        let failures = status.failures.saturating_sub(std::mem::replace(&mut self.failures_counted, status.failures));
         engine.counting().add(&catalogue::ARCHIVE_FAILURES, [], failures);
-        let oldest_age = standing.due_since.map_or(Duration::ZERO, |since| now.since(since));
-        engine.service().archive = Some(PendingArchive { rows: standing.rows, oldest_age });
-        problems.set_archive(standing.trouble);
+        let oldest_age = status.due_since.map_or(Duration::ZERO, |since| now.since(since));
+        engine.service().archive = Some(PendingArchive { rows: status.rows, oldest_age });
+        problems.set_archive(status.trouble);
     }
 }
 
@@ -192,7 +191,7 @@ struct ArchiveWriter {
     source: String,
     store: StoreHandle,
     clock: Clock,
-    standing: watch::Sender<ArchiveStatus>,
+    status: watch::Sender<ArchiveStatus>,
 }
 
 impl ArchiveWriter {
@@ -201,8 +200,8 @@ impl ArchiveWriter {
         let archive = config.archive.clone()?;
         let source = source_of(config.targets.first()?);
         // Bucket settings that are not given default to those of the first target.
-        let (config, standing) = (Arc::clone(whole), watch::Sender::default());
-        Some(Self { archive, config, source, store: store.clone(), clock, standing })
+        let (config, status) = (Arc::clone(whole), watch::Sender::default());
+        Some(Self { archive, config, source, store: store.clone(), clock, status })
     }
 
     /// Runs until `stop`. Days not yet written stay in the state file.
@@ -219,17 +218,17 @@ impl ArchiveWriter {
                 Ok(()) => CHECK_INTERVAL,
                 Err(error) => {
                     let trouble = error.to_string();
-                    if self.standing.borrow().trouble.as_ref() != Some(&trouble) {
+                    if self.status.borrow().trouble.as_ref() != Some(&trouble) {
                         tracing::error!(
                             place = %self.archive.place,
                             trouble,
                             "cannot write the archive; its rows stay in the state file until a retry succeeds"
                         );
                     }
-                    self.standing.send_modify(|standing| {
+                    self.status.send_modify(|status| {
                         // Nothing failed to be written before a day is due.
-                        standing.failures += u64::from(standing.due_since.is_some());
-                        standing.trouble = Some(trouble);
+                        status.failures += u64::from(status.due_since.is_some());
+                        status.trouble = Some(trouble);
                     });
                     (pause * 2).clamp(CHECK_INTERVAL, MAX_PAUSE)
                 }
@@ -245,7 +244,7 @@ impl ArchiveWriter {
             None => storage.insert(self.opened().await?),
         };
         let Some(due) = due else { return Ok(()) };
-        if due.is_empty() && self.standing.borrow().trouble.is_none() {
+        if due.is_empty() && self.status.borrow().trouble.is_none() {
             return Ok(());
         }
         let mut failed = Ok(());
@@ -258,14 +257,14 @@ impl ArchiveWriter {
             }
         }
         failed?;
-        let before = self.standing.borrow().trouble.is_some();
+        let before = self.status.borrow().trouble.is_some();
         if before {
             tracing::info!(place = %self.archive.place, "the archive can be written again");
         }
         let days = self.pending().await?;
-        self.standing.send_modify(|standing| {
-            standing.rows = days.iter().flat_map(|(days, _)| days).map(|day| day.rows).sum();
-            (standing.due_since, standing.trouble) = (None, None);
+        self.status.send_modify(|status| {
+            status.rows = days.iter().flat_map(|(days, _)| days).map(|day| day.rows).sum();
+            (status.due_since, status.trouble) = (None, None);
         });
         Ok(())
     }
@@ -275,9 +274,9 @@ impl ArchiveWriter {
         let Some((days, counted_until)) = self.pending().await? else { return Ok(None) };
         let is_due = |day: &UnarchivedDay| self.due_at(day.day) <= counted_until;
         let due: Vec<UnarchivedDay> = days.iter().copied().filter(is_due).collect();
-        self.standing.send_modify(|standing| {
-            standing.rows = days.iter().map(|day| day.rows).sum();
-            standing.due_since = due.iter().map(|day| self.due_at(day.day)).min();
+        self.status.send_modify(|status| {
+            status.rows = days.iter().map(|day| day.rows).sum();
+            status.due_since = due.iter().map(|day| self.due_at(day.day)).min();
         });
         Ok(Some(due))
     }

@@ -13,11 +13,11 @@ use tracing::Span;
 use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
+use crate::notify::alert_traces;
 use crate::notify::outbox::{OutboxRow, reminders, rows};
-use crate::notify::telemetry;
 use crate::publish::{Report, SinkError};
 use crate::replication::ReplicaStatus;
-use crate::replication::sharing::Sharing;
+use crate::replication::target_assignment::TargetAssignment;
 use crate::service::archive::ArchiveRows;
 use crate::service::clock_watch::ClockWatch;
 use crate::service::duplicate_targets::DuplicateTargets;
@@ -76,7 +76,7 @@ pub(super) struct EventLoop {
     /// Cancelled when the target is removed from the configuration.
     pub(super) removed: CancellationToken,
     /// How targets are shared among replicas, if there are several.
-    pub(super) sharing: Sharing,
+    pub(super) assignment: TargetAssignment,
     /// Detects that another target has the same account and region.
     pub(super) duplicates: DuplicateTargets,
     /// Log span of the target.
@@ -84,7 +84,7 @@ pub(super) struct EventLoop {
     /// Name, region and account of the target.
     pub(super) place: Place,
     /// Replication status, if there are replicas.
-    pub(super) standing: Option<watch::Receiver<ReplicaStatus>>,
+    pub(super) status: Option<watch::Receiver<ReplicaStatus>>,
     /// Where the current state is offered for forecasting.
     pub(super) forecasting: Forecasting,
     pub(super) limits: TargetLimits,
@@ -281,7 +281,7 @@ impl EventLoop {
             ),
         }
         self.engine.counting().count_calls(&self.calls.drain());
-        self.limit_hit("replicas", self.sharing.take_left_out());
+        self.limit_hit("replicas", self.assignment.take_left_out());
         self.engine.service().store_bytes = self.store.size_bytes().await.ok();
         self.archive.show(now, &mut self.engine, &mut self.memory.problems);
         self.report_store_trouble().await;
@@ -302,9 +302,9 @@ impl EventLoop {
             log_set_aside(&aside);
             self.engine.service().store_set_aside = true;
         }
-        let of_log = self.standing.as_ref().and_then(|standing| standing.borrow().trouble.clone());
+        let of_log = self.status.as_ref().and_then(|status| status.borrow().trouble.clone());
         let of_commit = self.memory.failed_because.clone().filter(|_| !self.memory.is_replaced);
-        let trouble = StateTrouble::of(trouble, of_log, of_commit, self.standing.is_some());
+        let trouble = StateTrouble::of(trouble, of_log, of_commit, self.status.is_some());
         self.engine.service().store_error = trouble.as_ref().map(ToString::to_string);
         StateTrouble::log_change(self.memory.state_trouble.as_ref(), trouble.as_ref());
         self.memory.state_trouble = trouble;
@@ -314,7 +314,7 @@ impl EventLoop {
     fn log_transitions(&mut self, output: &Output) {
         for transition in &output.transitions {
             let alert = &transition.alert;
-            let _way = telemetry::of_transition(transition).entered();
+            let _way = alert_traces::of_transition(transition).entered();
             match transition.kind {
                 TransitionKind::Fired => {
                     tracing::warn!(alert = %alert.rule, id = %alert.id, by = %by(alert), "alert fired")
@@ -436,7 +436,7 @@ impl EventLoop {
             ticked_at: Some(now),
             store_error: self.engine.service().store_error.clone(),
             problems: self.memory.problems.all().into(),
-            replica: self.standing.as_ref().map(|standing| replica_view::of(&standing.borrow())),
+            replica: self.status.as_ref().map(|status| replica_view::of(&status.borrow())),
         });
         self.own_cost.ticked(&frame, self.engine.service());
         if self.frames.try_send(frame).is_err() {

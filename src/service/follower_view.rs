@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking;
 use crate::config::Config;
 use crate::replication::Replicas;
-use crate::service::{blocking, job_queries, restore};
+use crate::service::{job_queries, restore};
 use crate::store::{StoreError, latest_with_tables};
 use crate::web::JobQuery;
 use trainspotter_core::engine::{Engine, cadence};
@@ -51,7 +52,7 @@ pub(super) async fn answer(
 ) {
     let mut known: Option<LoadedJobs> = None;
     while let Some(Some(query)) = stop.run_until_cancelled(queries.recv()).await {
-        let record = replicas.standing.borrow().number;
+        let record = replicas.status.borrow().number;
         let is_old = |known: &LoadedJobs| known.record != record && known.read.elapsed() >= known.pause;
         if known.as_ref().is_none_or(is_old) {
             match read(config, rules, replicas, record).await {

@@ -9,10 +9,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking;
 use crate::config::Config;
+use crate::service::MAX_HISTORY_QUERIES;
 use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::service::shared_by_targets::{RulesNow, Shared};
-use crate::service::{MAX_HISTORY_QUERIES, blocking};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
 use crate::web::{InvalidReport, PastQuery, Snapshot};

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking;
 use crate::config::Target;
 use crate::notify::Notifiers;
 use crate::notify::outbox::rows;
 use crate::service::shared_by_targets::Shared;
-use crate::service::{blocking, state_files};
+use crate::service::state_files;
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};

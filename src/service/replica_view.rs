@@ -5,36 +5,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::replication::ReplicaStatus;
 use crate::replication::lease::Role;
-use crate::replication::sharing::replica_of;
+use crate::replication::target_assignment::replica_of;
 use crate::web::{ReplicaView, Snapshot};
 
 /// Converts the status of a replica to its API form.
-pub(super) fn of(standing: &ReplicaStatus) -> ReplicaView {
+pub(super) fn of(status: &ReplicaStatus) -> ReplicaView {
     ReplicaView {
-        leads: standing.role == Role::Leading,
-        replica: replica_of(&standing.own).to_owned(),
-        leader: standing.leader.as_deref().map(|leader| replica_of(leader).to_owned()),
-        record: standing.number,
-        written_at: standing.written_at,
-        same_config: standing.same_config,
-        trouble: standing.trouble.clone(),
-        is_ahead: standing.is_ahead,
-        damaged_copy: standing.damaged_copy.clone(),
+        leads: status.role == Role::Leading,
+        replica: replica_of(&status.own).to_owned(),
+        leader: status.leader.as_deref().map(|leader| replica_of(leader).to_owned()),
+        record: status.number,
+        written_at: status.written_at,
+        same_config: status.same_config,
+        trouble: status.trouble.clone(),
+        is_ahead: status.is_ahead,
+        damaged_copy: status.damaged_copy.clone(),
     }
 }
 
 /// Keeps the replication status of a leader's snapshot current between ticks, until `stop`. A poll of a leader without a network takes
 /// minutes; meanwhile another replica may lead.
 pub(super) async fn follow(
-    mut standing: watch::Receiver<ReplicaStatus>,
+    mut status: watch::Receiver<ReplicaStatus>,
     snapshot: watch::Sender<Snapshot>,
     stop: CancellationToken,
 ) {
     let following = async {
-        let parts = |standing: &ReplicaStatus| (standing.role, standing.trouble.clone(), standing.is_ahead);
-        let mut shown = parts(&standing.borrow_and_update());
-        while standing.changed().await.is_ok() {
-            let now = standing.borrow_and_update().clone();
+        let parts = |status: &ReplicaStatus| (status.role, status.trouble.clone(), status.is_ahead);
+        let mut shown = parts(&status.borrow_and_update());
+        while status.changed().await.is_ok() {
+            let now = status.borrow_and_update().clone();
             // A tick shows the other fields, which change with every record.
             if shown != parts(&now) {
                 shown = parts(&now);
@@ -68,19 +68,19 @@ mod tests {
             is_ahead: false,
             damaged_copy: None,
         };
-        let (standing, follows) = watch::channel(leading.clone());
+        let (status, follows) = watch::channel(leading.clone());
         let (snapshot, mut shown) = watch::channel(Snapshot { replica: Some(of(&leading)), ..Snapshot::default() });
         let stop = CancellationToken::new();
         let following = tokio::spawn(follow(follows, snapshot, stop.clone()));
         tokio::task::yield_now().await;
         let cut_off = ReplicaStatus { trouble: Some("no response within 5s".to_owned()), ..leading.clone() };
-        for status in [cut_off, ReplicaStatus { role: Role::Following, ..leading }] {
-            standing.send_replace(status.clone());
+        for now in [cut_off, ReplicaStatus { role: Role::Following, ..leading }] {
+            status.send_replace(now.clone());
             shown.changed().await.unwrap();
-            assert_eq!(shown.borrow_and_update().replica, Some(of(&status)));
+            assert_eq!(shown.borrow_and_update().replica, Some(of(&now)));
         }
         // The replica's thread may end before this task, which ends only when it is stopped.
-        drop(standing);
+        drop(status);
         tokio::task::yield_now().await;
         assert!(!following.is_finished());
         stop.cancel();

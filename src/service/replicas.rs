@@ -40,20 +40,20 @@ pub(super) async fn run(
 ) -> Result<(), StartError> {
     let Some((watching, replicas)) = join(watching, replication, &stop).await? else { return Ok(()) };
     let (replicas, name) = (Arc::new(replicas), watching.target.name.clone());
-    let sharing = &watching.shared.sharing;
-    let shared = sharing.join(&name, replicas.standing.clone(), Arc::clone(&replicas.is_assigned));
-    let mut standing = replicas.standing.clone();
+    let assignment = &watching.shared.assignment;
+    let shared = assignment.join(&name, replicas.status.clone(), Arc::clone(&replicas.is_assigned));
+    let mut status = replicas.status.clone();
     let mut shown = Snapshot { place: watching.place(), ..Snapshot::default() };
     loop {
-        let now = standing.borrow_and_update().clone();
+        let now = status.borrow_and_update().clone();
         let until_it_changes = stop.child_token();
         let changed = {
             let until_it_changes = until_it_changes.clone();
-            let mut standing = replicas.standing.clone();
+            let mut status = replicas.status.clone();
             let term = now.term;
             async move {
                 // If the sender is gone, the replica is gone and there is nothing left to do.
-                let _ = standing.wait_for(|standing| standing.term != term).await;
+                let _ = status.wait_for(|status| status.term != term).await;
                 until_it_changes
             }
         };
@@ -224,7 +224,7 @@ pub(super) async fn check_permissions(shared: &Shared) -> Result<(), StartError>
     };
     let checking = async {
         let storage = storage(&shared.config, replication, &replication.log, shared.clock).await?;
-        let checked = shared.sharing.check_permissions(&storage, Terms::of(replication.lease)).await;
+        let checked = shared.assignment.check_permissions(&storage, Terms::of(replication.lease)).await;
         checked.map_err(|error| of_log(error.into(), &replication.log))
     };
     match checking.await {
@@ -260,7 +260,7 @@ async fn open(config: &Config, shared: &Shared, account: Option<String>) -> Resu
     }
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
-    let identity = Identity { account, ..identity(config, shared.sharing.writer()) };
+    let identity = Identity { account, ..identity(config, shared.assignment.writer()) };
     replication::open(store, file, storage, identity, terms, clock).await.map_err(of_log)
 }
 
@@ -290,7 +290,7 @@ pub(super) async fn share(shared: Shared, stop: CancellationToken) {
     let Some(replication) = &shared.config.replication else { return };
     // On failure the log cannot be opened either, and that error is reported.
     if let Ok(storage) = storage(&shared.config, replication, &replication.log, shared.clock).await {
-        shared.sharing.clone().run(storage, Terms::of(replication.lease), stop).await;
+        shared.assignment.clone().run(storage, Terms::of(replication.lease), stop).await;
     }
 }
 
@@ -321,10 +321,10 @@ async fn show(
     snapshot: watch::Sender<Snapshot>,
     stop: CancellationToken,
 ) {
-    let mut standing = replicas.standing.clone();
+    let mut status = replicas.status.clone();
     let mut shown = None;
     loop {
-        let now = standing.borrow_and_update().clone();
+        let now = status.borrow_and_update().clone();
         if shown != Some(now.number)
             && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
             && let Ok(frame) = follower_view::latest(file.to_owned()).await

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::blocking;
 use crate::config::{Config, RulesBucket, RulesPlace};
 use crate::objects::{BucketAccess, Rights, Setting, StorageError, Texts};
-use crate::service::blocking;
 use trainspotter_clock::Clock;
 use trainspotter_core::rules::{Rule, parse_rules};
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::CallCounter;
 use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
-use crate::replication::sharing::Sharing;
+use crate::replication::target_assignment::TargetAssignment;
 use crate::service::forecasting::ForecastScheduler;
 use crate::service::process_limits::ProcessLimits;
 use crate::service::rule_files::RulesError;
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     /// Number of targets now.
     pub(super) target_count: Arc<AtomicUsize>,
     /// How targets are shared among replicas, if there are several.
-    pub(super) sharing: Sharing,
+    pub(super) assignment: TargetAssignment,
     /// Forecast scheduling.
     pub(super) forecasts: ForecastScheduler,
     /// How many jobs each target keeps.
@@ -80,7 +80,7 @@ impl Shared {
         let process_id = format!("{:016x}", RandomState::new().build_hasher().finish());
         #[cfg(test)]
         let process_id = crate::simulation::process_id().unwrap_or(process_id);
-        let sharing = Sharing::new(&process_id);
+        let assignment = TargetAssignment::new(&process_id);
         Ok(Self {
             config,
             targets,
@@ -93,7 +93,7 @@ impl Shared {
             access,
             places,
             target_count,
-            sharing,
+            assignment,
             forecasts,
             process_limits: ProcessLimits::default(),
         })

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use crate::aws::{self, Clients, JobEvents, Poller};
+use crate::blocking;
 use crate::config::{Config, Receiver, Target};
 use crate::notify::outbox::{self, OutboxRow};
 use crate::notify::{ATTEMPT_TIMEOUT, Integration, Notifier};
@@ -28,8 +29,8 @@ use crate::service::shared_by_targets::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, archive, blocking, event_loop, history_queries, polling, replica_view,
-    restore, target_senders,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history_queries, polling, replica_view, restore,
+    target_senders,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -78,7 +79,7 @@ pub(super) struct Term {
 impl Term {
     /// Starts what shows the replica's status, and what hands over in the end.
     fn run(self, parts: &mut Parts, shown: watch::Sender<Snapshot>, notifying: TaskTracker, rest: &CancellationToken) {
-        parts.spawn("replica_view", replica_view::follow(self.replicas.standing.clone(), shown, rest.clone()));
+        parts.spawn("replica_view", replica_view::follow(self.replicas.status.clone(), shown, rest.clone()));
         parts.spawn("hand_over", hand_over(self, notifying, rest.clone()));
     }
 }
@@ -145,11 +146,11 @@ impl TargetService {
             own_cost: OwnCost::new(&config)?,
             calls: shared.calls.clone(),
             removed,
-            sharing: shared.sharing.clone(),
+            assignment: shared.assignment.clone(),
             duplicates: duplicates.clone(),
             span: span.clone(),
             place: place.clone(),
-            standing: term.as_ref().map(|term| term.replicas.standing.clone()),
+            status: term.as_ref().map(|term| term.replicas.status.clone()),
             forecasting,
             limits: shared.process_limits.of(&place.target),
         };

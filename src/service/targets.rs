@@ -174,7 +174,7 @@ impl Supervisor {
     /// Starts and stops targets to match the list.
     fn watch(&mut self, targets: Vec<Target>) {
         let by_setting = self.shared.config.publish.cloudwatch.as_ref().and_then(|sink| sink.account_and_region);
-        self.shared.sharing.set_count(targets.len());
+        self.shared.assignment.set_count(targets.len());
         self.shared.target_count.store(targets.len(), Ordering::Relaxed);
         self.shared.targets.send_if_modified(|now| {
             let is_new = **now != *targets;

@@ -26,7 +26,7 @@ use crate::store::keyed_rows;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
-use crate::store::state_file::Place;
+use crate::store::state_file::FileLocation;
 use crate::store::state_file::StateFile;
 use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::Timestamp;
@@ -76,8 +76,8 @@ impl Store {
     }
 
     /// Creates a store in memory instead of a file that is unusable at the start.
-    pub(super) fn with_fallback(place: Place, because: StoreError) -> Result<Self, StoreError> {
-        let connection = match readable(&place) {
+    pub(super) fn with_fallback(location: FileLocation, because: StoreError) -> Result<Self, StoreError> {
+        let connection = match readable(&location) {
             Some(file) => {
                 let memory = copy_of(&file)?;
                 copy_tables(&file, &memory, &COPIED_AT_START)?;
@@ -85,7 +85,7 @@ impl Store {
             }
             None => empty()?,
         };
-        let mut store = Self::new(connection, None, Some(place));
+        let mut store = Self::new(connection, None, Some(location));
         store.fallback = Some(MemoryFallback { file: None, because, jobs: SavedJobs::default(), is_another: true });
         Ok(store)
     }
@@ -135,7 +135,7 @@ impl Store {
     }
 
     pub(super) fn may_fall_back(&self, because: &StoreError) -> bool {
-        self.fallback.is_none() && self.place.is_some() && because.is_of_the_file()
+        self.fallback.is_none() && self.location.is_some() && because.is_of_the_file()
     }
 
     pub(super) fn fall_back(&mut self, because: StoreError) -> Result<(), StoreError> {
@@ -172,9 +172,9 @@ impl Store {
     /// Adds the file to an error.
     #[must_use]
     pub fn named(&self, error: StoreError) -> StoreError {
-        match (&self.place, &error) {
+        match (&self.location, &error) {
             (_, StoreError::At { .. }) | (None, _) => error,
-            (Some(place), _) => error.at(&place.path),
+            (Some(location), _) => error.at(&location.path),
         }
     }
 
@@ -251,18 +251,18 @@ impl Store {
 
     /// Opens the file now at the path. A broken one is moved aside.
     pub(super) fn reopen(&mut self, now: Timestamp) -> Result<Connection, StoreError> {
-        let Some(place) = self.place.clone() else { return Err(StoreError::Closed) };
+        let Some(location) = self.location.clone() else { return Err(StoreError::Closed) };
         self.close_file();
         let overwritten = self.fallback.as_ref().and_then(|fallback| fallback.because.overwritten());
         if let Some(because) = overwritten.map(str::to_owned) {
-            let to = set_aside(&place.path, now)?;
+            let to = set_aside(&location.path, now)?;
             self.set_aside.push(SetAside { to, because });
         }
-        let (connection, file) = match open_file(&place, MAX_LOCK_WAIT) {
+        let (connection, file) = match open_file(&location, MAX_LOCK_WAIT) {
             Err(StoreError::Corrupt(because)) => {
-                let to = set_aside(&place.path, now)?;
+                let to = set_aside(&location.path, now)?;
                 self.set_aside.push(SetAside { to, because });
-                open_file(&place, MAX_LOCK_WAIT)?
+                open_file(&location, MAX_LOCK_WAIT)?
             }
             opened => opened?,
         };
@@ -302,12 +302,12 @@ pub(super) fn empty() -> Result<Connection, StoreError> {
 
 /// Opens an unwritable file for reading, even in a read-only folder. `None` if there is none, or it belongs to
 /// another program.
-fn readable(place: &Place) -> Option<Connection> {
-    if !place.path.exists() {
+fn readable(location: &FileLocation) -> Option<Connection> {
+    if !location.path.exists() {
         return None;
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    let encoded: String = form_urlencoded::byte_serialize(place.path.as_os_str().as_encoded_bytes()).collect();
+    let encoded: String = form_urlencoded::byte_serialize(location.path.as_os_str().as_encoded_bytes()).collect();
     let path = encoded.replace('+', "%20").replace("%2F", "/");
     let opened = |options: &str| {
         let connection = Connection::open_with_flags(format!("file:{path}{options}"), flags).ok()?;

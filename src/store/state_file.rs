@@ -26,7 +26,7 @@ const HEADER_BYTES: usize = 100;
 
 /// Location of a store.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct FileLocation {
     pub(super) path: PathBuf,
     /// Whether a service uses it, which must be the only one.
     pub(super) exclusive: bool,

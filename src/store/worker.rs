@@ -226,8 +226,8 @@ fn answer(store: &mut Store, call: Call) {
 async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
     let in_use = |error: &StoreError| matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse);
     for attempt in 1..=LOCK_ATTEMPTS {
-        let place = path.to_owned();
-        match threads::run(move || Store::serve(&place, now)).await? {
+        let file = path.to_owned();
+        match threads::run(move || Store::serve(&file, now)).await? {
             Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
                 if attempt == 1 {
                     tracing::warn!(

@@ -298,7 +298,7 @@ impl Store {
     /// If memory replaces the file: tries to write the state of memory, without history, to the file, and to
     /// continue there. Between batches only.
     pub fn rejoin_file(&mut self, now: Timestamp) {
-        if self.fallback.is_none() || self.place.is_none() {
+        if self.fallback.is_none() || self.location.is_none() {
             return;
         }
         match self.try_to_rejoin(now) {

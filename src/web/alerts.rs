@@ -33,7 +33,7 @@ pub(super) struct AlertRow {
     account: Option<String>,
     /// The AWS region.
     region: Option<String>,
-    state: Standing,
+    state: AlertRowState,
     /// All labels, including `alertname`.
     labels: BTreeMap<String, String>,
     /// The rule's annotations with current values.
@@ -73,7 +73,8 @@ pub(super) struct AlertRow {
 /// State of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Standing {
+#[schema(as = Standing)]
+enum AlertRowState {
     Pending,
     Firing,
     Resolved,
@@ -136,8 +137,8 @@ impl AlertRow {
 
     pub(super) fn live(alert: &Alert) -> Self {
         let (state, active_at) = match alert.state {
-            AlertState::Pending { active_at } => (Standing::Pending, active_at),
-            AlertState::Firing { active_at, .. } => (Standing::Firing, active_at),
+            AlertState::Pending { active_at } => (AlertRowState::Pending, active_at),
+            AlertState::Firing { active_at, .. } => (AlertRowState::Firing, active_at),
         };
         let alert = alert.clone();
         Self {
@@ -176,7 +177,7 @@ impl AlertRow {
         match transition.kind {
             TransitionKind::Fired => None,
             TransitionKind::Resolved(ending) => Some(Self {
-                state: Standing::Resolved,
+                state: AlertRowState::Resolved,
                 resolved_at: Some(transition.at),
                 ending: Some(ending),
                 ..Self::live(&transition.alert)

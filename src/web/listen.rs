@@ -70,9 +70,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
                 continue;
             }
         };
-        let Some(place) = connections.place_for(peer, end.child_token()) else { continue };
+        let Some(slot) = connections.slot_for(peer, end.child_token()) else { continue };
         let peer = Peer(peer.ip());
-        serving.spawn(connection(stream, peer, place, router.clone(), Arc::clone(&hosts), stop.clone()));
+        serving.spawn(connection(stream, peer, slot, router.clone(), Arc::clone(&hosts), stop.clone()));
     }
     serving.close();
     if tokio::time::timeout(GRACE, serving.wait()).await.is_err() {
@@ -85,16 +85,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, hosts: Hosts, s
 async fn connection(
     stream: TcpStream,
     peer: Peer,
-    place: Place,
+    slot: Slot,
     router: Router,
     hosts: Arc<Hosts>,
     stop: CancellationToken,
 ) {
-    let standing = place.standing.clone();
+    let state = slot.state.clone();
     let service = TowerToHyperService::new(router);
     let answer = |request: hyper::Request<Incoming>| {
-        standing.send_replace(Standing::Answering(Instant::now()));
-        let (service, hosts, standing) = (service.clone(), Arc::clone(&hosts), standing.clone());
+        state.send_replace(ConnectionState::Answering(Instant::now()));
+        let (service, hosts, state) = (service.clone(), Arc::clone(&hosts), state.clone());
         async move {
             let response = match hosts.admit(request.map(Body::new)) {
                 Ok(mut request) => {
@@ -103,19 +103,19 @@ async fn connection(
                 }
                 Err(refusal) => request_limits::with_headers(*refusal),
             };
-            Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, standing })))
+            Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, state })))
         }
     };
-    let stream = TokioIo::new(Watched { stream, standing: standing.clone() });
+    let stream = TokioIo::new(Watched { stream, state: state.clone() });
     let mut serving = pin!(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(stream, service_fn(answer)));
-    let mut overdue = pin!(overdue(standing.subscribe()));
+    let mut overdue = pin!(overdue(state.subscribe()));
     let mut stopping = false;
     loop {
         tokio::select! {
             // The client disconnected.
             _ended = serving.as_mut() => return,
             () = overdue.as_mut() => return,
-            () = place.closed.cancelled() => return,
+            () = slot.closed.cancelled() => return,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
@@ -132,19 +132,19 @@ async fn answered(service: TowerToHyperService<Router>, request: Request) -> Res
 }
 
 /// Completes when a connection exceeds the time limit of its state.
-async fn overdue(mut standing: watch::Receiver<Standing>) {
+async fn overdue(mut state: watch::Receiver<ConnectionState>) {
     loop {
-        let deadline = standing.borrow_and_update().deadline();
+        let deadline = state.borrow_and_update().deadline();
         tokio::select! {
             () = tokio::time::sleep_until(deadline) => return,
-            changed = standing.changed() => if changed.is_err() { return },
+            changed = state.changed() => if changed.is_err() { return },
         }
     }
 }
 
 /// State of a connection, and since when.
 #[derive(Clone, Copy, Debug)]
-enum Standing {
+enum ConnectionState {
     /// New, or reading a request.
     Reading(Instant),
     /// Responding.
@@ -153,7 +153,7 @@ enum Standing {
     Idle(Instant),
 }
 
-impl Standing {
+impl ConnectionState {
     fn deadline(self) -> Instant {
         match self {
             Self::Reading(since) => since + MAX_READING,
@@ -180,42 +180,42 @@ struct Connections(Arc<Mutex<Open>>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    places: BTreeMap<u64, Slot>,
+    slots: BTreeMap<u64, OpenConnection>,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct OpenConnection {
     peer: IpAddr,
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<ConnectionState>,
     closed: CancellationToken,
 }
 
 /// Slot of a connection, released on drop.
 #[derive(Debug)]
-struct Place {
+struct Slot {
     connections: Connections,
     number: u64,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<ConnectionState>,
     closed: CancellationToken,
 }
 
 impl Connections {
     /// Takes a slot for a new connection, closing another one if all are taken. `None` if all others are being
     /// answered and none of them is slow.
-    fn place_for(&self, peer: SocketAddr, closed: CancellationToken) -> Option<Place> {
+    fn slot_for(&self, peer: SocketAddr, closed: CancellationToken) -> Option<Slot> {
         let (now, peer) = (Instant::now(), peer.ip());
         let mut open = self.lock();
-        let of_address = open.places.values().filter(|taken| taken.peer == peer).count();
+        let of_address = open.slots.values().filter(|taken| taken.peer == peer).count();
         if of_address >= MAX_OF_ADDRESS {
             open.make_room(now, |taken| taken.peer == peer)?;
-        } else if open.places.len() >= MAX_CONNECTIONS {
+        } else if open.slots.len() >= MAX_CONNECTIONS {
             open.make_room(now, |_| true)?;
         }
-        let standing = watch::Sender::new(Standing::Reading(now));
+        let state = watch::Sender::new(ConnectionState::Reading(now));
         let number = open.next;
         open.next += 1;
-        open.places.insert(number, Slot { peer, standing: standing.subscribe(), closed: closed.clone() });
-        Some(Place { connections: self.clone(), number, standing, closed })
+        open.slots.insert(number, OpenConnection { peer, state: state.subscribe(), closed: closed.clone() });
+        Some(Slot { connections: self.clone(), number, state, closed })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -225,21 +225,21 @@ impl Connections {
 
 impl Open {
     /// Closes the least important of the connections that match.
-    fn make_room(&mut self, now: Instant, among: impl Fn(&Slot) -> bool) -> Option<()> {
-        let rank = |(number, taken): (&u64, &Slot)| (taken.standing.borrow().rank(now), *number);
-        let ((how, since), number) = self.places.iter().filter(|(_, taken)| among(taken)).map(rank).min()?;
-        let is_busy = how == Standing::Answering(now).rank(now).0;
+    fn make_room(&mut self, now: Instant, among: impl Fn(&OpenConnection) -> bool) -> Option<()> {
+        let rank = |(number, taken): (&u64, &OpenConnection)| (taken.state.borrow().rank(now), *number);
+        let ((how, since), number) = self.slots.iter().filter(|(_, taken)| among(taken)).map(rank).min()?;
+        let is_busy = how == ConnectionState::Answering(now).rank(now).0;
         if is_busy && now.duration_since(since) < SLOW {
             return None;
         }
-        self.places.remove(&number)?.closed.cancel();
+        self.slots.remove(&number)?.closed.cancel();
         Some(())
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.connections.lock().places.remove(&self.number);
+        self.connections.lock().slots.remove(&self.number);
     }
 }
 
@@ -247,7 +247,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Watched {
     stream: TcpStream,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<ConnectionState>,
 }
 
 impl AsyncRead for Watched {
@@ -255,10 +255,10 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.standing.send_if_modified(|standing| {
-                let begins = matches!(standing, Standing::Idle(_));
+            self.state.send_if_modified(|state| {
+                let begins = matches!(state, ConnectionState::Idle(_));
                 if begins {
-                    *standing = Standing::Reading(Instant::now());
+                    *state = ConnectionState::Reading(Instant::now());
                 }
                 begins
             });
@@ -297,7 +297,7 @@ impl AsyncWrite for Watched {
 #[derive(Debug)]
 struct Sent {
     body: Body,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<ConnectionState>,
 }
 
 impl HttpBody for Sent {
@@ -319,6 +319,6 @@ impl HttpBody for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.standing.send_replace(Standing::Idle(Instant::now()));
+        self.state.send_replace(ConnectionState::Idle(Instant::now()));
     }
 }

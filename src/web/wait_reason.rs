@@ -69,12 +69,12 @@ impl From<Why> for WhyView {
         Self {
             reason: why.reason.as_str(),
             permanent: why.reason.is_permanent(),
-            position_in_share: why.standing.and_then(|at| at.in_share),
-            position_in_share_at_least: why.standing.map(|at| at.in_share_at_least),
-            position_in_queue: why.standing.and_then(|at| at.in_queue),
-            position_in_queue_at_least: why.standing.map(|at| at.queue_bounds.0),
-            position_in_queue_at_most: why.standing.map(|at| at.queue_bounds.1),
-            gpus_ahead: why.standing.and_then(|at| at.gpus_ahead),
+            position_in_share: why.position.and_then(|at| at.in_share),
+            position_in_share_at_least: why.position.map(|at| at.in_share_at_least),
+            position_in_queue: why.position.and_then(|at| at.in_queue),
+            position_in_queue_at_least: why.position.map(|at| at.queue_bounds.0),
+            position_in_queue_at_most: why.position.map(|at| at.queue_bounds.1),
+            gpus_ahead: why.position.and_then(|at| at.gpus_ahead),
             evidence: EvidenceView {
                 unit: evidence.unit,
                 needs: evidence.needs,

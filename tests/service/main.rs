@@ -20,6 +20,7 @@ mod support {
     pub mod hook;
     pub mod http;
     pub mod jobs;
+    pub mod manual_clock;
     pub mod metrics;
     pub mod moto;
     pub mod process;
@@ -28,7 +29,6 @@ mod support {
     pub mod recorded_trace;
     pub mod s3;
     pub mod service;
-    pub mod still;
     pub mod ticks;
 }
 mod archive;

@@ -16,7 +16,7 @@ use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Simulation, scenario, trace};
 
 use support::http;
-use support::still::Still;
+use support::manual_clock::ServiceOnManualClock;
 
 const POLL_EVERY: Duration = Duration::from_secs(60);
 const JOBS: usize = 24;
@@ -80,7 +80,7 @@ async fn a_disabled_queue_may_drain_or_hold() {
 /// Runs all jobs to their end with one setting of one switch.
 async fn check(name: &str, value: &str) {
     let mut simulation = None;
-    let still = Still::start(POLL_EVERY, |clock| {
+    let still = ServiceOnManualClock::start(POLL_EVERY, |clock| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("training.csv");
         std::fs::write(&file, trace()).unwrap();

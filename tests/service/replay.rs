@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use trainspotter_simulator::{Simulation, trace};
 
+use support::manual_clock::ServiceOnManualClock;
 use support::recorded_trace;
-use support::still::Still;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Hours after the last start of the trace by which the service must have seen everything.
@@ -27,7 +27,9 @@ async fn recorded_waits_come_out_to_the_second_although_polls_are_an_hour_apart(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recorded.csv");
     std::fs::write(&path, recorded_trace::csv(&recorded)).unwrap();
-    let still = Still::start(HOUR, |clock| Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock)).await;
+    let still =
+        ServiceOnManualClock::start(HOUR, |clock| Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock))
+            .await;
     let mut seen = BTreeMap::new();
     loop {
         let hours = still.quiet_hours();

@@ -14,8 +14,8 @@
 //! Durations come in two kinds. Most are in *clock* time (a poll every 30 s). Those that guard against the real
 //! world, such as a connect timeout, are in *wall* time and go through [`Clock::of_wall`].
 
+mod clock_steps;
 mod comparison;
-mod wall;
 
 use std::time::{Duration, SystemTime};
 
@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 use trainspotter_core::model::Timestamp;
 
+use clock_steps::ClockSteps;
 pub use comparison::Comparison;
 use comparison::Reference;
-use wall::Wall;
 
 /// A source of time and waits. Cheap to copy.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub struct Clock {
     began_at: Timestamp,
     speed: f64,
     /// The time of day, if the clock follows it.
-    wall: Option<Wall>,
+    steps: Option<ClockSteps>,
     /// The clock it is compared with, if any.
     reference: Option<&'static Reference>,
 }
@@ -52,14 +52,14 @@ impl Clock {
     }
 
     fn following(time_of_day: fn() -> SystemTime) -> Self {
-        Self { wall: Some(Wall::from_now(time_of_day)), ..Self::starting_at(timestamp(time_of_day()), 1.0) }
+        Self { steps: Some(ClockSteps::from_now(time_of_day)), ..Self::starting_at(timestamp(time_of_day()), 1.0) }
     }
 
     /// Returns this clock, set forward by the milliseconds that `moved_millis` returns at any moment: the time of day of a simulated
     /// machine.
     #[must_use]
     pub fn set_by(self, moved_millis: fn() -> i64) -> Self {
-        Self { wall: Some(Wall::Simulated(moved_millis)), ..self }
+        Self { steps: Some(ClockSteps::Simulated(moved_millis)), ..self }
     }
 
     /// Whether this is a copy of `other`, compared with a server's clock or not.
@@ -75,7 +75,7 @@ impl Clock {
     /// Starts at a given time, for reproducible runs.
     pub fn starting_at(began_at: Timestamp, speed: f64) -> Self {
         debug_assert!(speed.is_finite() && speed > 0.0, "speed {speed}");
-        Self { began: Instant::now(), began_at, speed, wall: None, reference: None }
+        Self { began: Instant::now(), began_at, speed, steps: None, reference: None }
     }
 
     /// Returns this clock, to be compared with a server's clock from now on: see [`Clock::record_date`]. It and its copies
@@ -98,7 +98,7 @@ impl Clock {
     }
 
     fn moved_millis(&self) -> i64 {
-        self.wall.map_or(0, |wall| wall.moved_millis())
+        self.steps.map_or(0, |steps| steps.moved_millis())
     }
 
     /// The current point in time.

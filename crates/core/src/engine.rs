@@ -3,21 +3,17 @@
 //! [`Engine::observe`] applies observations, in any order. [`Engine::tick`] computes the figures of one moment,
 //! evaluates the rules, and returns everything to store, publish and send. There is no other output.
 
-#[cfg(test)]
-mod advice_tests;
 mod alert_series;
 mod facts;
 mod forecasts;
-#[cfg(test)]
-mod job_tests;
 mod outside_jobs;
-mod pages;
+mod page_queries;
 mod plausible_amounts;
 mod process_limits;
 mod saved;
-mod set_target;
-mod shares;
+mod shares_shown;
 mod sources;
+mod watched_target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +32,7 @@ use facts::Facts;
 use outside_jobs::Outside;
 pub use process_limits::JobCounts;
 pub use saved::Saved;
-use shares::{Series, Shares};
+use shares_shown::{Series, Shares};
 use sources::Sources;
 
 /// Maximum distinct unknown values with separate counts; the rest are counted as `other`.

@@ -4,6 +4,7 @@
 //! The start of a job is its dispatch, which ends its wait. There is no estimate for a job that can never start with
 //! the current setup, nor while too few attempts have ended or too few estimates are resolved.
 
+mod already_learned;
 mod arrivals;
 mod calibration;
 mod estimate;
@@ -11,7 +12,6 @@ mod forecaster;
 mod from_ledger;
 mod initial_state;
 mod kept_estimates;
-mod learned_ids;
 mod past_attempts;
 mod runtimes;
 mod saved_rows;

@@ -25,9 +25,9 @@ mod host_utilisation;
 mod job_context;
 mod job_story;
 pub mod kaplan_meier;
-pub mod loans;
 pub mod misconfiguration;
 mod queues_and_shares;
+pub mod quota_use;
 mod reasons;
 mod reserved_capacity;
 pub mod single_jobs;
@@ -49,7 +49,7 @@ pub use frame::{
     Quantiles, QueueFigures, ReasonFigures, Sample, ShareFigures, SourceHealth, Value, WaitFigures, Waterfall, labels,
 };
 pub use job_context::{Alike, AttemptEnd, HostFigures, JobContext, MAX_NEIGHBOURS, Neighbour};
-pub use reasons::{Evidence, Reason, Standing, Why};
+pub use reasons::{Evidence, QueuePosition, Reason, Why};
 
 use crate::jobs::{Job, Ledger};
 use crate::model::{Account, JobId, Place, Prices, Queue, QueueName, QueueSnapshot, Reserved, ShareName, Timestamp};
@@ -212,8 +212,8 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     counting.reserved_time(&reserved, inputs, seconds);
     gauges.reserved(&reserved, &counting.was_reserved());
     counting.gpu_time(&waterfall, seconds);
-    counting.share_time(loans::parts(&shares, &diagnosis), seconds);
-    let loans = counting.lending(&loans::pairs(&shares), seconds);
+    counting.share_time(quota_use::parts(&shares, &diagnosis), seconds);
+    let loans = counting.lending(&quota_use::pairs(&shares), seconds);
     counting.waiting_time(&reasons, &diagnosis, seconds);
     let mut samples = gauges.0;
     samples.extend(counting.samples(inputs.now));

@@ -27,7 +27,7 @@ pub use account_and_region::{PLACE_LABELS, Place};
 pub use account_limits::{Account, OutsideUse};
 pub use duration::parse_duration;
 pub use glob::matches_glob;
-pub use ids::{InstanceType, JobId, QueueName, ShareName, TrainingJobName};
+pub use ids::{InstanceType, JobId, QueueName, ShareKey, ShareName, TrainingJobName};
 pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INSTANCES, StoppedAttempt};
 pub use matcher::{LabelValue, Matcher, Matchers, Overlap, check_glob, check_label, check_place, is_of_queue_name};
 pub use names::{check_name, readable, readable_line, unknown_value};

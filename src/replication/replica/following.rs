@@ -22,8 +22,8 @@ impl<S: Storage + 'static> Replica<S> {
         }
         self.store.rejoin_file(self.clock.now());
         let asked = self.now();
-        let name = object_names::record(self.position.number + 1);
-        match within(self.patience(), self.storage.get(&name)).await {
+        let name = object_names::record(self.log.position.number + 1);
+        match within(self.patience(), self.log.storage.get(&name)).await {
             Ok(Some(bytes)) => match self.apply_record(&name, &bytes) {
                 Ok(()) => self.set_trouble(None),
                 Err(error) => {
@@ -50,10 +50,11 @@ impl<S: Storage + 'static> Replica<S> {
     }
 
     fn apply_record(&mut self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-        let number = self.position.number + 1;
+        let number = self.log.position.number + 1;
         let (header, body) = record::decode(name, bytes, number, Store::schema_version())?;
-        if header.before.as_bytes() != self.position.digest {
-            let problem = format!("it does not follow record {}, the last one of this replica", self.position.number);
+        if header.before.as_bytes() != self.log.position.digest {
+            let problem =
+                format!("it does not follow record {}, the last one of this replica", self.log.position.number);
             self.has_diverged = true;
             return Err(LogError::Unreadable { name: name.to_owned(), problem });
         }
@@ -63,7 +64,7 @@ impl<S: Storage + 'static> Replica<S> {
         let changes = record::changes(name, body)?;
         let position = self.after(&header);
         self.store.apply(&changes, &position).map_err(LogError::store)?;
-        self.position = position;
+        self.log.position = position;
         self.failed_to_take_over = false;
         // A record that this replica tried to write, without learning the result.
         let own = self.outstanding.take().filter(|own| own.record.header.digest == header.digest);
@@ -73,7 +74,7 @@ impl<S: Storage + 'static> Replica<S> {
                 self.lease.found(header.purpose == Purpose::HandOver, self.now());
             }
         }
-        self.last = Some(header);
+        self.log.last = Some(header);
         self.identity.check_account(&self.store)
     }
 
@@ -81,7 +82,7 @@ impl<S: Storage + 'static> Replica<S> {
         // The next record may be missing because it is so old that it was removed.
         let later = within(
             self.patience(),
-            self.storage.list(object_names::RECORDS, &object_names::record(self.position.number)),
+            self.log.storage.list(object_names::RECORDS, &object_names::record(self.log.position.number)),
         )
         .await;
         match later {
@@ -89,7 +90,7 @@ impl<S: Storage + 'static> Replica<S> {
                 let mut numbers = later.iter().filter_map(|name| object_names::record_number(name));
                 match numbers.next() {
                     None => {}
-                    Some(next) if next == self.position.number + 1 => return,
+                    Some(next) if next == self.log.position.number + 1 => return,
                     Some(_) => {
                         self.has_diverged = true;
                         return;
@@ -116,8 +117,8 @@ impl<S: Storage + 'static> Replica<S> {
                 if let Err(error) = self.store.write_position(&position) {
                     self.set_trouble(Some(error.to_string()));
                 }
-                self.position = position;
-                self.last = Some(outstanding.record.header);
+                self.log.position = position;
+                self.log.last = Some(outstanding.record.header);
                 // An earlier attempt may have been written since then.
                 self.begin_to_lead(outstanding.began);
             }
@@ -135,7 +136,7 @@ impl<S: Storage + 'static> Replica<S> {
     fn begin_to_lead(&mut self, began: std::time::Duration) {
         self.lease.wrote(began);
         self.failed_to_take_over = false;
-        self.term = self.position.number;
+        self.term = self.log.position.number;
         self.store.lead(true);
         self.set_trouble(None);
         tracing::info!(term = self.term, "this replica is the leader now");
@@ -146,11 +147,11 @@ impl<S: Storage + 'static> Replica<S> {
         self.unlogged = Changes::default();
         self.outstanding = None;
         let (writer, patience) = (self.identity.writer.clone(), self.patience());
-        match restore(&*self.storage, &mut self.store, &writer, patience).await {
+        match restore(&*self.log.storage, &mut self.store, &writer, patience).await {
             Ok(Restored { position, damaged }) => {
                 tracing::info!(number = position.number, "restored the state from the replication log");
-                self.position = position;
-                self.damaged = damaged;
+                self.log.position = position;
+                self.log.damaged = damaged;
                 self.has_diverged = false;
                 self.set_trouble(None);
                 true

@@ -57,7 +57,7 @@ impl<S: Storage + 'static> Replica<S> {
     async fn keep(&mut self, changes: Changes) -> Result<(), StoreError> {
         #[cfg(test)]
         if crate::replication::simulation::mutant::acts_before_it_appends() {
-            let position = Position { is_ahead: true, ..self.position.clone() };
+            let position = Position { is_ahead: true, ..self.log.position.clone() };
             self.store.keep_batch(&changes, &position)?;
             self.unlogged.extend(changes);
             let now = self.now();
@@ -87,8 +87,8 @@ impl<S: Storage + 'static> Replica<S> {
             Fate::Written => {
                 let position = self.after(&record.header);
                 self.store.keep_batch(&changes, &position)?;
-                self.position = position;
-                self.last = Some(record.header);
+                self.log.position = position;
+                self.log.last = Some(record.header);
                 self.lease.wrote(began);
                 self.set_trouble(None);
                 Ok(())
@@ -101,7 +101,7 @@ impl<S: Storage + 'static> Replica<S> {
                     self.has_diverged |= !self.store.drop_batch();
                     return Err(unreachable(&error));
                 }
-                let position = Position { is_ahead: true, ..self.position.clone() };
+                let position = Position { is_ahead: true, ..self.log.position.clone() };
                 self.store.keep_batch(&changes, &position)
             }
         }
@@ -113,7 +113,7 @@ impl<S: Storage + 'static> Replica<S> {
             self.has_diverged |= !self.store.drop_batch();
             return Err(StoreError::Unwritable(self.trouble.clone().unwrap_or_default()));
         }
-        let position = Position { is_ahead: true, ..self.position.clone() };
+        let position = Position { is_ahead: true, ..self.log.position.clone() };
         self.store.keep_batch(&changes, &position)?;
         self.unlogged.extend(changes);
         Ok(())
@@ -153,9 +153,9 @@ impl<S: Storage + 'static> Replica<S> {
                     let position = self.after(&outstanding.record.header);
                     let changes = std::mem::take(&mut outstanding.changes);
                     self.apply_own(changes, outstanding.is_kept, &position);
-                    self.position = position;
+                    self.log.position = position;
                     self.lease.wrote(outstanding.began);
-                    self.last = Some(outstanding.record.header);
+                    self.log.last = Some(outstanding.record.header);
                 }
                 Fate::Refused => {
                     self.has_diverged |= outstanding.is_kept;
@@ -191,8 +191,8 @@ impl<S: Storage + 'static> Replica<S> {
             Fate::Written => {
                 let position = self.after(&record.header);
                 self.apply_own(Changes::default(), true, &position);
-                self.position = position;
-                self.last = Some(record.header);
+                self.log.position = position;
+                self.log.last = Some(record.header);
                 self.lease.wrote(began);
                 self.set_trouble(None);
             }
@@ -213,8 +213,8 @@ impl<S: Storage + 'static> Replica<S> {
         if !self.lease.is_long_ago(self.now()) {
             return Fate::Written;
         }
-        let name = object_names::record(self.position.number);
-        let listed = self.storage.list(object_names::RECORDS, &name);
+        let name = object_names::record(self.log.position.number);
+        let listed = self.log.storage.list(object_names::RECORDS, &name);
         match within(self.patience(), listed).await {
             Ok(later) if later.iter().any(|name| object_names::record_number(name).is_some()) => Fate::Refused,
             Ok(_) => Fate::Written,
@@ -248,9 +248,9 @@ impl<S: Storage + 'static> Replica<S> {
                 && self.lease.role() == Role::Leading
                 && let Fate::Written = self.append(&record).await
             {
-                self.position = self.after(&record.header);
-                let _ = self.store.write_position(&self.position);
-                self.last = Some(record.header);
+                self.log.position = self.after(&record.header);
+                let _ = self.store.write_position(&self.log.position);
+                self.log.last = Some(record.header);
                 is_said = true;
                 tracing::info!("this replica handed over leadership");
             }

@@ -20,9 +20,8 @@ use crate::notify::message::Message;
 use crate::notify::outbox;
 use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
 use crate::replication::Identity;
-use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
-use crate::replication::open_log::{Opened, prepare};
+use crate::replication::open_log::prepare;
 use crate::replication::replica::Order;
 use crate::store::{Commit, Store, StoreHandle};
 use trainspotter_clock::Clock;
@@ -70,33 +69,33 @@ impl Process {
             version: String::new(),
         };
         let bucket = Bucket { world: Arc::clone(&world), replica: self.replica };
-        let opened = loop {
+        let replica = loop {
             if stop.is_cancelled() {
                 return;
             }
             let store = Store::reused().unwrap();
             let terms = Terms { poll: LEASE / 10, ..Terms::of(LEASE) };
             let storage = Arc::new(bucket.clone());
-            match prepare(store, None, storage, identity.clone(), terms, clock, Blocking::Inline).await {
-                Ok(opened) => break opened,
+            match prepare(store, None, storage, identity.clone(), terms, clock).await {
+                Ok(replica) => break replica,
                 Err(error) if error.is_lasting() => return world.lock().unwrap().violated(error.to_string()),
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
             }
         };
-        let Opened { replica, mut standing, fence } = opened;
-        let (handle, calls) = StoreHandle::behind(fence);
+        let mut status = replica.status();
+        let (handle, calls) = StoreHandle::behind(replica.fence());
         let (orders, ordered) = mpsc::channel(1);
         let replica = replica.with_snapshots_every(RECORDS_PER_SNAPSHOT);
         let serving = async {
             loop {
                 let (role, term) = {
-                    let standing = standing.borrow_and_update();
-                    (standing.role, standing.term)
+                    let status = status.borrow_and_update();
+                    (status.role, status.term)
                 };
                 if role == Role::Leading {
                     let led = lead(Arc::clone(&world), handle.for_term(term), self.writer.clone(), stop.clone());
                     let over = async {
-                        let changed = standing.wait_for(|standing| standing.term != term).await;
+                        let changed = status.wait_for(|status| status.term != term).await;
                         assert!(changed.is_ok(), "the replica goes on");
                     };
                     tokio::select! { biased; () = over => {}, () = led => break }
@@ -104,7 +103,7 @@ impl Process {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => break,
-                        changed = standing.changed() => assert!(changed.is_ok(), "the replica goes on"),
+                        changed = status.changed() => assert!(changed.is_ok(), "the replica goes on"),
                     }
                 }
             }

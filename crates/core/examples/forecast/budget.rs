@@ -20,10 +20,10 @@ pub fn measure(out: &mut impl Write) -> Result<()> {
     writeln!(out, "| waiting jobs | seconds of CPU |\n|---:|---:|")?;
     for waiting in [100, 1_000, 10_000] {
         let mut forecaster = Forecaster::default();
-        let world = world(waiting, &mut forecaster);
+        let initial = initial_state(waiting, &mut forecaster);
         let (began, cpu) = (Instant::now(), cpu_seconds());
-        let starts = run(&world, RUNS);
-        forecaster.take(&world, &starts);
+        let starts = run(&initial, RUNS);
+        forecaster.take(&initial, &starts);
         let cpu = cpu_seconds().zip(cpu).map(|(after, before)| after - before);
         writeln!(out, "| {waiting} | {:.2} |", cpu.unwrap_or_else(|| began.elapsed().as_secs_f64()))?;
     }
@@ -42,7 +42,7 @@ fn cpu_seconds() -> Option<f64> {
     Some(text.split_whitespace().next()?.parse::<f64>().ok()? / 1e9)
 }
 
-fn world(waiting: usize, forecaster: &mut Forecaster) -> InitialState {
+fn initial_state(waiting: usize, forecaster: &mut Forecaster) -> InitialState {
     let mut random = Random(7);
     let share = |index: usize| ShareName::new(format!("share-{index}"));
     let quota = |index: usize| QuotaShare {

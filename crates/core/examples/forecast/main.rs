@@ -8,11 +8,11 @@
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
 mod budget;
-mod minutes;
 mod replay;
 mod report;
 mod synthetic;
 mod workload;
+mod workload_from_counts;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn standard() -> Vec<Workload> {
     let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|kind| kind == "csv")).collect();
     files.sort();
     let mut workloads = traces(files);
-    workloads.extend(minutes::workload(&folder.join(MINUTES)));
+    workloads.extend(workload_from_counts::workload(&folder.join(MINUTES)));
     workloads.extend(SEEDS.into_iter().filter_map(synthetic::workload));
     workloads
 }

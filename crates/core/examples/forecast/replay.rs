@@ -216,39 +216,40 @@ impl Replay<'_> {
         let arrivals = self.forecaster.arrivals(now, |_| true);
         let ended = self.forecaster.ended();
         let setup = self.setup.clone();
-        let world = InitialState { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
-        self.forecaster.take(&world, &run(&world, TESTED_RUNS));
+        let initial =
+            InitialState { now, setup, disabled: Vec::new(), in_flight, waiting, left_out: 0, arrivals, ended };
+        self.forecaster.take(&initial, &run(&initial, TESTED_RUNS));
         if is_test {
-            self.note(&world, &numbers, &open);
+            self.note(&initial, &numbers, &open);
         }
     }
 
     /// Records the estimates that are due, by the rule of the service.
-    fn note(&mut self, world: &InitialState, numbers: &[usize], open: &[Job]) {
-        let plan = run(&self.planned(world, open), 1);
+    fn note(&mut self, initial: &InitialState, numbers: &[usize], open: &[Job]) {
+        let plan = run(&self.planned(initial, open), 1);
         let horizon = HORIZON.as_secs_f64();
         let past = self.past_waits();
-        for (index, (number, job)) in numbers.iter().zip(&world.waiting).enumerate() {
+        for (index, (number, job)) in numbers.iter().zip(&initial.waiting).enumerate() {
             let Outlook::Expected(estimate) = self.forecaster.shown(&job.id) else { continue };
             let made = self.made.get(number).map_or(&[][..], Vec::as_slice);
             let is_due = made.first().zip(made.last()).is_none_or(|(first, last)| {
-                world.now.since(last.at) >= last.at.since(first.at).max(Duration::from_secs(300))
+                initial.now.since(last.at) >= last.at.since(first.at).max(Duration::from_secs(300))
             });
-            let is_new = world.now.since(job.created_at) < AFTER_SUBMISSION;
+            let is_new = initial.now.since(job.created_at) < AFTER_SUBMISSION;
             if is_new || !is_due || made.len() >= MAX_OF_JOB {
                 continue;
             }
-            let seconds = |at: Option<Timestamp>| at.map_or(horizon, |at| at.seconds_since(world.now));
+            let seconds = |at: Option<Timestamp>| at.map_or(horizon, |at| at.seconds_since(initial.now));
             let share = self.share(*number);
             let (mean, waits) = past.get(&share).cloned().unwrap_or_default();
-            let age = world.now.seconds_since(job.created_at);
+            let age = initial.now.seconds_since(job.created_at);
             let plan = match plan.by_job.get(index) {
                 Some(trainspotter_core::forecast::JobStarts::Runs { seconds, .. }) => seconds.first().copied(),
                 _ => None,
             };
             self.made.entry(*number).or_default().push(Made {
                 share,
-                at: world.now,
+                at: initial.now,
                 ends: [seconds(estimate.p10), seconds(estimate.p50), seconds(estimate.p90)],
                 mean_of_day: (mean - age).max(0.0),
                 plan: plan.unwrap_or(horizon).min(horizon),
@@ -273,19 +274,19 @@ impl Replay<'_> {
         of_shares.into_iter().map(summary).collect()
     }
 
-    /// The same world for a planner that knows only requested time limits: 30 minutes times a power of two, at least
+    /// The same initial state for a planner that knows only requested time limits: 30 minutes times a power of two, at least
     /// 1.5 times the run time.
-    fn planned(&self, world: &InitialState, open: &[Job]) -> InitialState {
+    fn planned(&self, initial: &InitialState, open: &[Job]) -> InitialState {
         let limits: BTreeMap<_, _> = open.iter().map(|job| (&job.id, self.limit(job.number))).collect();
         let with_limit = |job: &OpenJob| {
             let seconds = limits.get(&job.id).copied().unwrap_or(3600.0);
             OpenJob { profile: Profile::certain(seconds), ..job.clone() }
         };
         InitialState {
-            in_flight: world.in_flight.iter().map(with_limit).collect(),
-            waiting: world.waiting.iter().map(with_limit).collect(),
+            in_flight: initial.in_flight.iter().map(with_limit).collect(),
+            waiting: initial.waiting.iter().map(with_limit).collect(),
             arrivals: trainspotter_core::forecast::PastArrivals::default(),
-            ..world.clone()
+            ..initial.clone()
         }
     }
 

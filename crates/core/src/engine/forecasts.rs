@@ -84,15 +84,15 @@ impl Engine {
         &self.facts.prices
     }
 
-    /// Stores the start times of a world's waiting jobs.
-    pub fn take_forecast(&mut self, world: &InitialState, starts: &Starts) {
+    /// Stores the start times that a forecast from an initial state found for its waiting jobs.
+    pub fn take_forecast(&mut self, initial: &InitialState, starts: &Starts) {
         let gone: Vec<JobId> =
             self.forecaster.kept().filter(|id| self.facts.ledger.job(id).is_none()).cloned().collect();
         // The end of the wait is unknown, so the estimate cannot be verified.
         gone.iter().for_each(|id| self.forecaster.wait_ended(id, Timestamp::default(), WaitEnd::Cancelled));
-        self.forecaster.take(world, starts);
+        self.forecaster.take(initial, starts);
         let expected =
-            world.waiting.iter().filter_map(|job| Some((job.id.clone(), self.forecaster.expected(&job.id)?)));
+            initial.waiting.iter().filter_map(|job| Some((job.id.clone(), self.forecaster.expected(&job.id)?)));
         self.facts.expected_starts = expected.collect();
         let figures = self.forecaster.qualities().into_iter().map(|(queue, share, quality)| ForecastFigures {
             queue,
@@ -109,10 +109,10 @@ impl Engine {
         Some(self.forecaster.shown(id))
     }
 
-    /// Estimated start of the hypothetical job, the last in a world.
-    pub fn outlook_of_asked(&self, world: &InitialState, starts: &Starts) -> Outlook {
-        match world.waiting.len().checked_sub(1) {
-            Some(last) => self.forecaster.outlook_of(world, last, starts),
+    /// Estimated start of the hypothetical job, the last that waits in an initial state.
+    pub fn outlook_of_asked(&self, initial: &InitialState, starts: &Starts) -> Outlook {
+        match initial.waiting.len().checked_sub(1) {
+            Some(last) => self.forecaster.outlook_of(initial, last, starts),
             None => Outlook::Unknown(Unknown::NotMade),
         }
     }

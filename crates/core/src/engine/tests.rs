@@ -11,7 +11,9 @@ use crate::model::{
     JobDetails, JobId, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt,
 };
 
+mod annotations;
 mod clocks;
+pub(super) mod jobs;
 mod restarts;
 
 fn second(seconds: i64) -> Timestamp {

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::forecast::already_learned::LearnedIds;
 use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
 use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
 use crate::forecast::estimate::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
 use crate::forecast::initial_state::{InitialState, MAX_WAITING, OpenJob};
 use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::learned_ids::SeenIds;
 use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::forecast::saved_rows::Rows;
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
-use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareName, Timestamp};
+use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareKey, ShareName, Timestamp};
 use crate::scheduler::WaitReason;
 
 const TRUTHS: &str = "truth";
@@ -42,8 +42,8 @@ pub struct Forecaster {
     calibration: Calibration,
     kept: PendingEstimates,
     rows: Rows,
-    seen_attempts: SeenIds,
-    seen_arrivals: SeenIds,
+    seen_attempts: LearnedIds,
+    seen_arrivals: LearnedIds,
     outlooks: BTreeMap<JobId, Outlook>,
     made_at: Option<Timestamp>,
     /// Time of the latest forecast, possibly of an earlier process.
@@ -341,25 +341,25 @@ fn interval(sorted: &[f64]) -> Interval {
 #[derive(Default)]
 struct ShareNotes {
     usual: HashMap<JobKind, Option<f64>>,
-    shares: HashMap<(QueueName, Option<ShareName>), Vec<usize>>,
-    holders: HashMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
+    shares: HashMap<ShareKey, Vec<usize>>,
+    holders: HashMap<ShareKey, (usize, Vec<f64>)>,
 }
 
 impl ShareNotes {
     fn ahead(&mut self, initial: &InitialState, index: usize, reason: Option<WaitReason>) -> Ahead {
         let Some(job) = initial.waiting.get(index) else { return Ahead::default() };
         let of_share = matches!(reason, Some(WaitReason::ShareLimit | WaitReason::BorrowLimit));
-        let place = |one: &OpenJob, index: usize| (std::cmp::Reverse(one.priority), index);
+        let rank = |one: &OpenJob, index: usize| (std::cmp::Reverse(one.priority), index);
         if self.shares.is_empty() {
             for (index, one) in initial.waiting.iter().enumerate() {
                 self.shares.entry((one.queue.clone(), one.share.clone())).or_default().push(index);
             }
-            let priority = |index: &usize| initial.waiting.get(*index).map(|one| place(one, *index));
+            let priority = |index: &usize| initial.waiting.get(*index).map(|one| rank(one, *index));
             self.shares.values_mut().for_each(|share_jobs| share_jobs.sort_by_key(priority));
         }
         let share_jobs = self.shares.get(&(job.queue.clone(), job.share.clone())).map_or(&[][..], Vec::as_slice);
-        let own = place(job, index);
-        let before = share_jobs.partition_point(|at| initial.waiting.get(*at).is_some_and(|one| place(one, *at) < own));
+        let own = rank(job, index);
+        let before = share_jobs.partition_point(|at| initial.waiting.get(*at).is_some_and(|one| rank(one, *at) < own));
         let first: Vec<&OpenJob> =
             share_jobs.iter().take(before.min(MAX_NAMED)).filter_map(|at| initial.waiting.get(*at)).collect();
         let of = (job.queue.clone(), job.share.clone().filter(|_| of_share));

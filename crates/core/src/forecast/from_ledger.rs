@@ -8,7 +8,7 @@ use crate::forecast::initial_state::{self, InitialState, MAX_IN_FLIGHT, OpenJob}
 use crate::forecast::kept_estimates::WaitEnd;
 use crate::forecast::past_attempts::JobTraits;
 use crate::forecast::runtimes::{JobKind, Profile};
-use crate::jobs::{Event, EventKind, Job, Ledger, Phase, QueuePosition, Span};
+use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Span, WaitingKey};
 use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
 
 /// Time that capacity search and start-up may add to an attempt's time limit.
@@ -130,8 +130,8 @@ pub fn initial_state(
     let mut in_flight: Vec<OpenJob> =
         ledger.in_flight().take(MAX_IN_FLIGHT).map(|job| open_job(forecaster, job)).collect();
     in_flight.retain(|job| job.dispatched_at.is_some());
-    let (places, left_out) = first_places(ledger, forecaster.max_waiting());
-    let waiting = places.into_iter().filter_map(|place| ledger.job(&place.id));
+    let (keys, left_out) = first_in_each_share(ledger, forecaster.max_waiting());
+    let waiting = keys.into_iter().filter_map(|key| ledger.job(&key.id));
     let mut waiting: Vec<OpenJob> = waiting.map(|job| open_job(forecaster, job)).collect();
     waiting.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
     if let Some(asked) = asked {
@@ -152,19 +152,19 @@ pub fn initial_state(
 }
 
 /// The first jobs of each share in dispatch order, at most `most` in total, and the number of the others.
-fn first_places(ledger: &Ledger, most: usize) -> (Vec<&QueuePosition>, usize) {
+fn first_in_each_share(ledger: &Ledger, most: usize) -> (Vec<&WaitingKey>, usize) {
     let shares = ledger.shares().filter(|(_, _, share_jobs)| share_jobs.first().is_some()).count();
     let each = most / shares.max(1);
-    let (mut places, mut all) = (Vec::new(), 0);
+    let (mut keys, mut all) = (Vec::new(), 0);
     for (_, _, share_jobs) in ledger.shares() {
-        let mut of_share: Vec<&QueuePosition> =
-            share_jobs.classes().flat_map(|(_, places)| places.iter().take(each)).collect();
-        all += share_jobs.classes().map(|(_, places)| places.len()).sum::<usize>();
+        let mut of_share: Vec<&WaitingKey> =
+            share_jobs.classes().flat_map(|(_, keys)| keys.iter().take(each)).collect();
+        all += share_jobs.classes().map(|(_, keys)| keys.len()).sum::<usize>();
         of_share.sort_unstable();
-        places.extend(of_share.into_iter().take(each));
+        keys.extend(of_share.into_iter().take(each));
     }
-    let left_out = all - places.len();
-    (places, left_out)
+    let left_out = all - keys.len();
+    (keys, left_out)
 }
 
 fn open_job(job: &Job, kind: JobKind, profile: Profile) -> OpenJob {

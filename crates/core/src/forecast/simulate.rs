@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::forecast::arrivals::Arrival;
 use crate::forecast::initial_state::{InitialState, OpenJob};
-use crate::model::{Capacity, InstanceType, JobId, JobStatus, MAX_INSTANCES, Policy, QueueName, ShareName, Timestamp};
+use crate::model::{
+    Capacity, InstanceType, JobId, JobStatus, MAX_INSTANCES, Policy, QueueName, ShareKey, ShareName, Timestamp,
+};
 use crate::scheduler::{Plan, PlannedOutcome, QueueSetup, Scheduler, Submission, Terms, TransitionKind, WaitReason};
 
 /// Number of runs of a forecast.
@@ -133,8 +135,6 @@ fn why_never(job: &OpenJob, initial: &InitialState) -> Option<NeverBecause> {
         None
     }
 }
-
-type ShareKey = (QueueName, Option<ShareName>);
 
 /// Waiting jobs by share, in dispatch order.
 struct WaitingByShare {

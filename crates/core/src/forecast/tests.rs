@@ -1,6 +1,6 @@
 //! Laws of forecasts, and worked examples.
 
-mod odd_worlds;
+mod unusual_states;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -57,7 +57,7 @@ fn job(name: &str, instances: f64, dispatched_at: Option<Timestamp>, runtimes: &
     }
 }
 
-fn world(setup: Setup, in_flight: Vec<OpenJob>, waiting: Vec<OpenJob>) -> InitialState {
+fn initial_state(setup: Setup, in_flight: Vec<OpenJob>, waiting: Vec<OpenJob>) -> InitialState {
     InitialState {
         now: NOW,
         setup,
@@ -89,7 +89,7 @@ prop_compose! {
     }
 }
 
-/// When jobs start of a world that is made anew from a seed, with shares that lend, arrivals, and what forecasters have learned: each run of each.
+/// When the jobs of an initial state start that is generated from a seed, with shares that lend, arrivals, and what forecasters have learned: each run of each.
 fn seeded(seed: u64) -> Vec<Vec<u64>> {
     let mut state = seed;
     let mut below = move |most: u64| {
@@ -129,7 +129,7 @@ fn seeded(seed: u64) -> Vec<Vec<u64>> {
     };
     let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
     let arrivals = forecaster.arrivals(NOW, |_| true);
-    let starts = run(&InitialState { arrivals, ..world(setup(4.0, policy), in_flight, waiting) }, 20);
+    let starts = run(&InitialState { arrivals, ..initial_state(setup(4.0, policy), in_flight, waiting) }, 20);
     let seconds = |starts: &JobStarts| match starts {
         JobStarts::Runs { seconds, .. } => seconds.iter().map(|one| one.to_bits()).collect(),
         JobStarts::Never(because) => panic!("{because:?}"),
@@ -143,8 +143,8 @@ proptest! {
     #[test]
     fn more_capacity_never_makes_the_median_of_a_fifo_queue_later((in_flight, waiting) in fifo_jobs(), more in 1_u32..5) {
         let jobs = waiting.len();
-        let few = run(&world(setup(4.0, Policy::Fifo), in_flight.clone(), waiting.clone()), 20);
-        let many = run(&world(setup(4.0 + f64::from(more), Policy::Fifo), in_flight, waiting), 20);
+        let few = run(&initial_state(setup(4.0, Policy::Fifo), in_flight.clone(), waiting.clone()), 20);
+        let many = run(&initial_state(setup(4.0 + f64::from(more), Policy::Fifo), in_flight, waiting), 20);
         for index in 0..jobs {
             prop_assert!(median(&many, index) <= median(&few, index), "job {index}");
         }
@@ -152,9 +152,9 @@ proptest! {
 
     #[test]
     fn an_estimate_made_twice_in_a_still_world_is_the_same((in_flight, waiting) in fifo_jobs()) {
-        let world = world(setup(4.0, Policy::Fifo), in_flight, waiting);
-        let (one, other) = (run(&world, 20), run(&world, 20));
-        for index in 0..world.waiting.len() {
+        let initial = initial_state(setup(4.0, Policy::Fifo), in_flight, waiting);
+        let (one, other) = (run(&initial, 20), run(&initial, 20));
+        for index in 0..initial.waiting.len() {
             prop_assert_eq!(median(&one, index).to_bits(), median(&other, index).to_bits());
         }
     }
@@ -224,19 +224,19 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
     let elsewhere = OpenJob { id: "elsewhere".into(), queue: "gone".into(), ..small.clone() };
     let lacking = OpenJob { id: "lacking".into(), lacks_instances: true, ..small.clone() };
     let waiting = vec![small, too_large, other_type, unknown, elsewhere, lacking];
-    let mut world = world(setup(4.0, Policy::Fifo), Vec::new(), waiting);
-    let because = |world: &InitialState| -> Vec<Option<NeverBecause>> {
+    let mut initial = initial_state(setup(4.0, Policy::Fifo), Vec::new(), waiting);
+    let because = |initial: &InitialState| -> Vec<Option<NeverBecause>> {
         let never = |starts: &JobStarts| match starts {
             JobStarts::Never(because) => Some(*because),
             JobStarts::Runs { .. } => None,
         };
-        run(world, 5).by_job.iter().map(never).collect()
+        run(initial, 5).by_job.iter().map(never).collect()
     };
     let at_most = |most: u64| Some(NeverBecause::TooLarge(Some(most)));
     let rest = [Some(NeverBecause::UnknownSize), Some(NeverBecause::NoPlace), Some(NeverBecause::NoInstances)];
-    assert_eq!(because(&world), [&[None, at_most(4), at_most(0)][..], &rest].concat());
-    world.disabled = vec!["q".into()];
-    assert_eq!(because(&world)[0], Some(NeverBecause::Disabled));
+    assert_eq!(because(&initial), [&[None, at_most(4), at_most(0)][..], &rest].concat());
+    initial.disabled = vec!["q".into()];
+    assert_eq!(because(&initial)[0], Some(NeverBecause::Disabled));
     let quota = |name: &str, limit: f64| QuotaShare {
         name: name.into(),
         enabled: true,
@@ -244,14 +244,14 @@ fn there_is_never_an_estimate_for_a_job_that_can_never_start() {
         sharing: Sharing::Reserve,
         in_share_preemption: false,
     };
-    world.disabled.clear();
-    world.setup = setup(4.0, Policy::QuotaShares(vec![quota("small", 1.0), quota("rest", 3.0)]));
-    world.waiting = world.waiting[..1].to_vec();
-    world.waiting[0].share = Some("small".into());
-    world.waiting[0].demand = vec![Capacity::new(TYPE, 2.0)].into();
-    assert_eq!(because(&world), [at_most(1)]);
-    world.waiting[0].share = Some("nobody".into());
-    assert_eq!(because(&world), [Some(NeverBecause::NoPlace)]);
+    initial.disabled.clear();
+    initial.setup = setup(4.0, Policy::QuotaShares(vec![quota("small", 1.0), quota("rest", 3.0)]));
+    initial.waiting = initial.waiting[..1].to_vec();
+    initial.waiting[0].share = Some("small".into());
+    initial.waiting[0].demand = vec![Capacity::new(TYPE, 2.0)].into();
+    assert_eq!(because(&initial), [at_most(1)]);
+    initial.waiting[0].share = Some("nobody".into());
+    assert_eq!(because(&initial), [Some(NeverBecause::NoPlace)]);
 }
 
 #[test]
@@ -265,9 +265,12 @@ fn too_little_history_is_reported_and_enough_gives_a_calibrated_interval() {
             |id: &str, at: Option<Timestamp>| OpenJob { profile: profile.clone(), ..job(id, 4.0, at, &mut runtimes) };
         let mut open = open;
         let (in_flight, waiting) = (vec![open("runs", Some(now))], vec![open(id, None)]);
-        let world =
-            InitialState { now, ended: forecaster.ended(), ..world(setup(4.0, Policy::Fifo), in_flight, waiting) };
-        forecaster.take(&world, &run(&world, 50));
+        let initial = InitialState {
+            now,
+            ended: forecaster.ended(),
+            ..initial_state(setup(4.0, Policy::Fifo), in_flight, waiting)
+        };
+        forecaster.take(&initial, &run(&initial, 50));
         forecaster.shown(&id.into())
     };
     assert_eq!(ask(&mut forecaster, NOW, "a"), Outlook::Unknown(Unknown::FewEnded(0)));
@@ -311,7 +314,7 @@ fn jobs_behind_the_front_are_extrapolated_at_its_rate_and_marked() {
     let mut known = known(&[1]);
     let waiting: Vec<OpenJob> =
         (0..MAX_FRONT + 500).map(|index| job(&format!("w{index}"), 1.0, None, &mut known)).collect();
-    let starts = run(&world(setup(10.0, Policy::Fifo), Vec::new(), waiting), 3);
+    let starts = run(&initial_state(setup(10.0, Policy::Fifo), Vec::new(), waiting), 3);
     let beyond = |index: usize| match &starts.by_job[index] {
         JobStarts::Runs { beyond_front, .. } => *beyond_front,
         JobStarts::Never(because) => panic!("{because:?}"),
@@ -335,7 +338,7 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
         JobStarts::Never(because) => Some(*because),
         JobStarts::Runs { .. } => None,
     };
-    let starts = run(&world(setup(10.0, Policy::Fifo), Vec::new(), waiting.clone()), 2);
+    let starts = run(&initial_state(setup(10.0, Policy::Fifo), Vec::new(), waiting.clone()), 2);
     assert_eq!(never(&starts, MAX_FRONT + 99), None);
     assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge(Some(10))));
     assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
@@ -352,7 +355,7 @@ fn a_job_that_can_never_start_has_no_estimate_beyond_the_front_either_and_what_i
     waiting.iter_mut().for_each(|job| job.share = Some("a".into()));
     waiting.push(OpenJob { share: Some("b".into()), ..job("other", 1.0, None, &mut known) });
     let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
-    let starts = run(&world(setup(10.0, policy), Vec::new(), waiting), 2);
+    let starts = run(&initial_state(setup(10.0, policy), Vec::new(), waiting), 2);
     assert_eq!(never(&starts, MAX_FRONT + 100), Some(NeverBecause::TooLarge(Some(5))));
     assert_eq!(never(&starts, MAX_FRONT + 101), Some(NeverBecause::Behind));
     assert_eq!(never(&starts, MAX_FRONT + 201), None);
@@ -366,7 +369,7 @@ fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (InitialState, Starts) {
     let seconds = |place: u64| (1..=20).map(|run| (60 * run * (place + 1)) as f64).collect();
     let runs = |place: u64| JobStarts::Runs { seconds: seconds(place), beyond_front: false, reason: None };
     (
-        InitialState { now, ..world(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
+        InitialState { now, ..initial_state(setup(4.0, Policy::Fifo), Vec::new(), waiting) },
         Starts { by_job: (0..16).map(runs).collect() },
     )
 }
@@ -375,27 +378,27 @@ fn still_waiting(step: u64, runtimes: &mut Runtimes) -> (InitialState, Starts) {
 fn a_restart_counts_no_miss_again_and_changes_no_estimate() {
     let mut runtimes = known(&[1; 10]);
     let mut forecaster = Forecaster::default();
-    let shown = |forecaster: &mut Forecaster, world: &InitialState, starts: &Starts| {
-        forecaster.take(world, starts);
+    let shown = |forecaster: &mut Forecaster, initial: &InitialState, starts: &Starts| {
+        forecaster.take(initial, starts);
         let of_job = |job: &OpenJob| match forecaster.shown(&job.id) {
             Outlook::Expected(estimate) => Some((estimate.p10, estimate.p50, estimate.p90)),
             Outlook::Unknown(_) => None,
         };
-        world.waiting.iter().map(of_job).collect::<Vec<_>>()
+        initial.waiting.iter().map(of_job).collect::<Vec<_>>()
     };
     let (mut compared, mut late) = (0, 0);
     for step in 0..120 {
-        let (world, starts) = still_waiting(step, &mut runtimes);
+        let (initial, starts) = still_waiting(step, &mut runtimes);
         // Some have started by then, sooner and later than was said, and the others wait on until they are late.
         let kept: Vec<JobId> = forecaster.kept().cloned().collect();
-        for id in kept.iter().filter(|id| world.waiting.iter().all(|job| job.id != **id)) {
-            forecaster.wait_ended(id, world.now - Duration::from_secs(step % 7 * 60), WaitEnd::Dispatched);
+        for id in kept.iter().filter(|id| initial.waiting.iter().all(|job| job.id != **id)) {
+            forecaster.wait_ended(id, initial.now - Duration::from_secs(step % 7 * 60), WaitEnd::Dispatched);
         }
         let mut restored = Forecaster::restore(forecaster.rows().clone());
         late += usize::from(forecaster.rows().values().any(|row| row.contains("late_after")));
-        let expected = shown(&mut forecaster, &world, &starts);
+        let expected = shown(&mut forecaster, &initial, &starts);
         compared += expected.iter().flatten().count();
-        assert_eq!(shown(&mut restored, &world, &starts), expected, "step {step}");
+        assert_eq!(shown(&mut restored, &initial, &starts), expected, "step {step}");
     }
     assert!(compared > 1_000 && late > 20, "{compared} estimates, {late} steps with late ones");
 }

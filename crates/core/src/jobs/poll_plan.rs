@@ -163,10 +163,10 @@ impl Ledger {
         let known = |id: JobId| self.job(&id);
         let next_of_queues = fronts.flat_map(|front| front.take(FRONT_OF_QUEUE).filter_map(known).collect::<Vec<_>>());
         let next_of_share = |share_jobs: &'a ShareJobs| {
-            let mut places: Vec<_> =
-                share_jobs.classes().flat_map(|(_, places)| places.iter().take(FRONT_OF_SHARE)).collect();
-            places.sort_unstable();
-            places.into_iter().take(FRONT_OF_SHARE).filter_map(|place| self.job(&place.id))
+            let mut keys: Vec<_> =
+                share_jobs.classes().flat_map(|(_, keys)| keys.iter().take(FRONT_OF_SHARE)).collect();
+            keys.sort_unstable();
+            keys.into_iter().take(FRONT_OF_SHARE).filter_map(|key| self.job(&key.id))
         };
         let next = next_of_queues.chain(self.shares().flat_map(|(_, _, share_jobs)| next_of_share(share_jobs)));
         let before = |job: &&Job, every: Duration| {

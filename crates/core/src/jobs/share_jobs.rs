@@ -21,9 +21,9 @@ pub struct Class {
     pub demand: Demand,
 }
 
-/// Position of a waiting job in its share: higher priority first, then older.
+/// Sort key of a waiting job in its share: higher priority first, then older.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueuePosition {
+pub struct WaitingKey {
     priority: Reverse<i32>,
     created_at: Timestamp,
     /// The job.
@@ -33,7 +33,7 @@ pub struct QueuePosition {
 /// Open jobs of one share of a queue.
 #[derive(Debug, Default)]
 pub struct ShareJobs {
-    waiting: BTreeMap<Class, CompactSet<QueuePosition>>,
+    waiting: BTreeMap<Class, CompactSet<WaitingKey>>,
     /// By priority, if described.
     waits: BTreeMap<Option<i32>, Waits>,
     in_flight: BTreeMap<JobStatus, BTreeSet<JobId>>,
@@ -60,7 +60,7 @@ impl Waits {
 
 impl ShareJobs {
     /// Waiting jobs by class, in order.
-    pub fn classes(&self) -> impl Iterator<Item = (&Class, &CompactSet<QueuePosition>)> {
+    pub fn classes(&self) -> impl Iterator<Item = (&Class, &CompactSet<WaitingKey>)> {
         self.waiting.iter()
     }
 
@@ -70,7 +70,7 @@ impl ShareJobs {
     }
 
     /// The waiting job that is dispatched next.
-    pub fn first(&self) -> Option<&QueuePosition> {
+    pub fn first(&self) -> Option<&WaitingKey> {
         self.waiting.values().filter_map(CompactSet::first).min()
     }
 
@@ -95,7 +95,7 @@ impl ShareJobs {
     }
 
     /// The waiting jobs of a class, in order.
-    pub(crate) fn places(&self, class: &Class) -> Option<&CompactSet<QueuePosition>> {
+    pub(crate) fn keys_of(&self, class: &Class) -> Option<&CompactSet<WaitingKey>> {
         self.waiting.get(class)
     }
 
@@ -117,7 +117,7 @@ impl ShareJobs {
 
     /// Waiting jobs.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &JobId> {
-        self.waiting.values().flatten().map(|place| &place.id)
+        self.waiting.values().flatten().map(|key| &key.id)
     }
 
     /// SCHEDULED, STARTING and RUNNING jobs.
@@ -143,7 +143,7 @@ impl ShareJobs {
     pub(super) fn add(&mut self, job: &Job) {
         let (id, status) = (&job.latest.id, job.status());
         if status.is_waiting() {
-            self.waiting.entry(Class::of(job)).or_default().insert(QueuePosition::of(job));
+            self.waiting.entry(Class::of(job)).or_default().insert(WaitingKey::of(job));
         } else {
             self.by_status(status).entry(status.clone()).or_default().insert(id.clone());
         }
@@ -158,7 +158,7 @@ impl ShareJobs {
         if status.is_waiting() {
             let class = Class::of(job);
             if let Some(jobs) = self.waiting.get_mut(&class) {
-                jobs.remove(&QueuePosition::of(job));
+                jobs.remove(&WaitingKey::of(job));
                 if jobs.is_empty() {
                     self.waiting.remove(&class);
                 }
@@ -200,17 +200,17 @@ impl Class {
     }
 }
 
-impl QueuePosition {
+impl WaitingKey {
     /// Jobs of a class created before a time, with any priority; visits no others.
-    pub(crate) fn created_before(places: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
-        let until = move |priority| places.range(..Self::first_of(priority, moment));
-        priorities(places).flat_map(move |priority| until(priority).rev().take_while(move |at| at.priority == priority))
+    pub(crate) fn created_before(keys: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+        let until = move |priority| keys.range(..Self::first_of(priority, moment));
+        priorities(keys).flat_map(move |priority| until(priority).rev().take_while(move |at| at.priority == priority))
     }
 
     /// Jobs of a class created at a time, with any priority; visits no others.
-    pub(crate) fn created_at_once(places: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
-        let from = move |priority| places.range(Self::first_of(priority, moment)..);
-        priorities(places).flat_map(move |priority| {
+    pub(crate) fn created_at_once(keys: &CompactSet<Self>, moment: Timestamp) -> impl Iterator<Item = &Self> {
+        let from = move |priority| keys.range(Self::first_of(priority, moment)..);
+        priorities(keys).flat_map(move |priority| {
             from(priority).take_while(move |at| (at.priority, at.created_at) == (priority, moment))
         })
     }
@@ -229,10 +229,10 @@ impl QueuePosition {
 }
 
 /// Priorities of the jobs of a class, highest first, found without visiting the jobs between.
-fn priorities(places: &CompactSet<QueuePosition>) -> impl Iterator<Item = Reverse<i32>> {
+fn priorities(keys: &CompactSet<WaitingKey>) -> impl Iterator<Item = Reverse<i32>> {
     let lower = |Reverse(priority): &Reverse<i32>| {
-        let next = QueuePosition::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
-        places.range(next..).next().map(|place| place.priority)
+        let next = WaitingKey::first_of(Reverse(priority.checked_sub(1)?), Timestamp::from_millis(i64::MIN));
+        keys.range(next..).next().map(|key| key.priority)
     };
-    std::iter::successors(places.first().map(|place| place.priority), lower)
+    std::iter::successors(keys.first().map(|key| key.priority), lower)
 }

@@ -79,10 +79,10 @@ impl<'a> Wanted<'a> {
         self.filter.accepts(job) && (self.also)(job)
     }
 
-    /// Whether a place comes after the start of the list.
-    fn follows(&self, place: AgeKey) -> bool {
+    /// Whether a key comes after the start of the list.
+    fn follows(&self, key: AgeKey) -> bool {
         let after = self.after.map(|(created_at, id)| (created_at, key_of(id)));
-        after.is_none_or(|after| if self.newest_first { place < after } else { place > after })
+        after.is_none_or(|after| if self.newest_first { key < after } else { key > after })
     }
 }
 
@@ -129,7 +129,7 @@ pub struct Found<'a> {
 /// Creation time and key of a job: its position in the order of all jobs.
 pub(super) type AgeKey = (Timestamp, u64);
 
-/// The changeable fields that determine a job's places.
+/// The changeable fields that determine where a job is in the orders.
 #[derive(Debug, PartialEq)]
 pub(super) struct Listed {
     share: Option<ShareName>,
@@ -196,7 +196,7 @@ type ByState = BTreeMap<JobStatus, CompactSet<AgeKey>>;
 /// Invariant: a job kept in full is in each index exactly once.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    places: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
+    by_share: BTreeMap<QueueName, BTreeMap<Option<ShareName>, ByState>>,
     /// By owner; empty for jobs without one, or not described yet.
     owners: BTreeMap<Box<str>, CompactSet<AgeKey>>,
     ids: Sorted,
@@ -224,7 +224,7 @@ impl Listing {
         self.take(&Listed::of(job), job);
     }
 
-    /// Moves a changed job from its previous places, given by `before`.
+    /// Moves a changed job in the orders; where it was is given by `before`.
     pub(super) fn moved(&mut self, before: &Listed, job: &Job) {
         if *before != Listed::of(job) {
             self.take(before, job);
@@ -233,30 +233,30 @@ impl Listing {
     }
 
     fn put(&mut self, job: &Job) {
-        let place = age_key_of(job);
-        let shares = match self.places.get_mut(job.queue()) {
+        let key = age_key_of(job);
+        let shares = match self.by_share.get_mut(job.queue()) {
             Some(shares) => shares,
-            None => self.places.entry(job.queue().clone()).or_default(),
+            None => self.by_share.entry(job.queue().clone()).or_default(),
         };
         let states = match shares.get_mut(&job.latest.share) {
             Some(states) => states,
             None => shares.entry(job.latest.share.clone()).or_default(),
         };
-        states.entry(job.status().clone()).or_default().insert(place);
+        states.entry(job.status().clone()).or_default().insert(key);
         let owner = job.owner().unwrap_or_default();
         match self.owners.get_mut(owner) {
-            Some(jobs) => jobs.insert(place),
-            None => self.owners.entry(owner.into()).or_default().insert(place),
+            Some(jobs) => jobs.insert(key),
+            None => self.owners.entry(owner.into()).or_default().insert(key),
         };
     }
 
     fn take(&mut self, before: &Listed, job: &Job) {
-        let place = age_key_of(job);
-        if let Some(shares) = self.places.get_mut(job.queue())
+        let key = age_key_of(job);
+        if let Some(shares) = self.by_share.get_mut(job.queue())
             && let Some(states) = shares.get_mut(&before.share)
             && let Some(jobs) = states.get_mut(&before.status)
         {
-            jobs.remove(&place);
+            jobs.remove(&key);
             if jobs.is_empty() {
                 states.remove(&before.status);
             }
@@ -264,22 +264,22 @@ impl Listing {
                 shares.remove(&before.share);
             }
             if shares.is_empty() {
-                self.places.remove(job.queue());
+                self.by_share.remove(job.queue());
             }
         }
         let owner = before.owner.as_deref().unwrap_or_default();
         if let Some(jobs) = self.owners.get_mut(owner) {
-            jobs.remove(&place);
+            jobs.remove(&key);
             if jobs.is_empty() {
                 self.owners.remove(owner);
             }
         }
     }
 
-    /// Places of the open jobs, by age.
+    /// Keys of the open jobs, by age.
     pub(super) fn open(&self) -> impl Iterator<Item = AgeKey> {
-        let states = self.places.values().flat_map(BTreeMap::values).flatten();
-        Merged::of(states.filter(|(state, _)| !state.is_ended()).map(|(_, places)| places.iter().copied()))
+        let states = self.by_share.values().flat_map(BTreeMap::values).flatten();
+        Merged::of(states.filter(|(state, _)| !state.is_ended()).map(|(_, keys)| keys.iter().copied()))
     }
 
     /// The jobs of a query, in order.
@@ -301,7 +301,7 @@ impl Listing {
         let limit = after.map_or(Bound::Unbounded, Bound::Excluded);
         if wanted.newest_first {
             let runs = sets.iter().map(|set| set.range((Bound::Unbounded, limit)).rev().copied().map(Reverse));
-            return along(Merged::of(runs).map(|Reverse(place)| place), wanted, jobs);
+            return along(Merged::of(runs).map(|Reverse(key)| key), wanted, jobs);
         }
         let runs = sets.iter().map(|set| set.range((limit, Bound::Unbounded)).copied());
         along(Merged::of(runs), wanted, jobs)
@@ -313,11 +313,11 @@ impl Listing {
         let by_id = filter.id.as_deref().and_then(|prefix| self.beginning(&self.ids, prefix, id, jobs));
         let by_name = || filter.name.as_deref().and_then(|prefix| self.beginning(&self.names, prefix, name, jobs));
         let by_owner = || {
-            let places = match self.owners.get(filter.owner.as_deref()?) {
-                Some(places) if places.len() > EXAMINED_AT_MOST => return None,
-                places => places.into_iter().flatten(),
+            let keys = match self.owners.get(filter.owner.as_deref()?) {
+                Some(keys) if keys.len() > EXAMINED_AT_MOST => return None,
+                keys => keys.into_iter().flatten(),
             };
-            Some(places.filter_map(|(_, key)| jobs.by_key(*key)).collect())
+            Some(keys.filter_map(|(_, key)| jobs.by_key(*key)).collect())
         };
         by_id.or_else(by_name).or_else(by_owner)
     }
@@ -371,7 +371,7 @@ impl Listing {
         let in_state = |state: &JobStatus| {
             filter.state.as_ref().is_none_or(|wanted| wanted == state) && (!filter.waiting || state.is_waiting())
         };
-        let shares = self.places.iter().filter(|(queue, _)| of_queue(queue)).flat_map(|(_, shares)| shares);
+        let shares = self.by_share.iter().filter(|(queue, _)| of_queue(queue)).flat_map(|(_, shares)| shares);
         let states = shares.filter(|(share, _)| of_share(share)).flat_map(|(_, states)| states);
         states.filter(|(state, _)| in_state(state)).map(|(_, jobs)| jobs).collect()
     }
@@ -406,11 +406,11 @@ fn among<'a>(few: Vec<&'a Job>, wanted: Wanted<'_>) -> Found<'a> {
     Found { jobs, next }
 }
 
-/// A page from jobs that are examined in the order of these places.
-fn along<'a>(places: impl Iterator<Item = AgeKey>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
+/// A page from jobs that are examined in the order of these keys.
+fn along<'a>(keys: impl Iterator<Item = AgeKey>, wanted: Wanted<'_>, jobs: &'a JobTable) -> Found<'a> {
     let mut found = Found::default();
     let mut last = None;
-    for (examined, (_, key)) in places.enumerate() {
+    for (examined, (_, key)) in keys.enumerate() {
         let Some(job) = jobs.by_key(key) else { continue };
         let passes = wanted.accepts(job);
         if passes && found.jobs.len() == wanted.limit {

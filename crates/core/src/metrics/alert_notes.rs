@@ -112,8 +112,8 @@ impl<'a> Notes<'a> {
         let diagnosis = diagnosis.filter(|one| is_of(queue, share, one.job.queue().as_str(), one.job.share()));
         let first = |one: &Diagnosis<'a>| -> Vec<&'a Job> {
             let share_jobs = ledger.share_jobs(one.job.queue(), one.job.share());
-            let places = share_jobs.and_then(|share_jobs| share_jobs.places(one.class)).into_iter().flatten();
-            let jobs = places.filter_map(|place| ledger.job(&place.id));
+            let keys = share_jobs.and_then(|share_jobs| share_jobs.keys_of(one.class)).into_iter().flatten();
+            let jobs = keys.filter_map(|key| ledger.job(&key.id));
             let from = jobs.skip_while(|job| job.latest.id != one.job.latest.id);
             from.take(one.jobs.min(JOBS_EXAMINED)).collect()
         };
@@ -171,8 +171,8 @@ impl<'a> Notes<'a> {
             let mut by_kind = BTreeMap::<Kind<'a>, KindDiagnoses>::new();
             for (index, one) in self.diagnosis().iter().enumerate() {
                 let of_kind = by_kind.entry((one.job.queue(), one.job.share(), one.class)).or_default();
-                let place = if one.goes_next { &mut of_kind.next } else { &mut of_kind.others };
-                place.get_or_insert(index);
+                let first = if one.goes_next { &mut of_kind.next } else { &mut of_kind.others };
+                first.get_or_insert(index);
             }
             by_kind
         });

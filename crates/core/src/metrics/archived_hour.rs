@@ -15,7 +15,7 @@ use crate::metrics::archived_job::account_and_region;
 use crate::metrics::catalogue::{self, DURATION_BOUNDS, Metric};
 use crate::metrics::frame::QueueFigures;
 use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
-use crate::metrics::loans;
+use crate::metrics::quota_use;
 use crate::model::{SavedSeries, Timestamp};
 
 /// An hour in milliseconds.
@@ -302,11 +302,11 @@ pub fn columns() -> Vec<(String, String)> {
         add(format!("unallocated_{cause}_gpu_seconds"), format!("GPU-seconds unallocated by the cause `{cause}`"));
     }
     for (part, meaning) in [
-        (loans::OWN, "of quota used by the share itself"),
-        (loans::LENT, "of quota used by other shares"),
-        (loans::IDLE, "of quota unused while no job of the share waits"),
-        (loans::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
-        (loans::BORROWED, "used by the share above its quota"),
+        (quota_use::OWN, "of quota used by the share itself"),
+        (quota_use::LENT, "of quota used by other shares"),
+        (quota_use::IDLE, "of quota unused while no job of the share waits"),
+        (quota_use::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
+        (quota_use::BORROWED, "used by the share above its quota"),
     ] {
         add(format!("quota_{part}_gpu_seconds"), format!("GPU-seconds {meaning}"));
     }
@@ -450,7 +450,13 @@ mod tests {
             let label = metric.labels.iter().copied().find(|label| !["queue", "share"].contains(label));
             let values: Vec<&str> = match label {
                 Some("part") if metric.name == catalogue::SHARE_TIME.name => {
-                    vec![loans::OWN, loans::LENT, loans::IDLE, loans::IDLE_WHILE_WAITING, loans::BORROWED]
+                    vec![
+                        quota_use::OWN,
+                        quota_use::LENT,
+                        quota_use::IDLE,
+                        quota_use::IDLE_WHILE_WAITING,
+                        quota_use::BORROWED,
+                    ]
                 }
                 Some("part") => Part::ALL.map(Part::as_str).to_vec(),
                 Some("cause") if metric.name == catalogue::JOB_LOST.name => vec!["preempted", "failed"],

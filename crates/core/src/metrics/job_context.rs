@@ -1,7 +1,7 @@
 //! Context of a job: jobs ahead of it, holders of the capacity it needs, waits of similar jobs, host utilisation,
 //! and attempts. Computed on demand for one job, at a cost that does not depend on the number of jobs.
 
-use crate::jobs::{FailureCategory, Filter, Job, Phase, QueuePosition, Wanted};
+use crate::jobs::{FailureCategory, Filter, Job, Phase, WaitingKey, Wanted};
 use crate::metrics::reasons::{Reason, Why};
 use crate::metrics::{Inputs, host_utilisation};
 use crate::model::{InstanceType, JobId, JobStatus, Policy, Position, ShareName, Timestamp, TrainingJobName};
@@ -122,8 +122,8 @@ fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
     let ids: Vec<JobId> = front.iter().filter_map(Position::job).collect();
     let waiting = |id: &JobId| inputs.ledger.job(id).filter(|job| job.status().is_waiting());
-    if let Some(place) = ids.iter().position(|id| *id == job.latest.id) {
-        let before = ids.iter().take(place).filter_map(waiting).take(MAX_NEIGHBOURS);
+    if let Some(index) = ids.iter().position(|id| *id == job.latest.id) {
+        let before = ids.iter().take(index).filter_map(waiting).take(MAX_NEIGHBOURS);
         return before.map(|other| neighbour(other, None)).collect();
     }
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue());
@@ -135,11 +135,11 @@ fn ahead(job: &Job, inputs: &Inputs<'_>) -> Vec<Neighbour> {
         return found.filter(before).map(|other| neighbour(other, None)).collect();
     }
     let Some(share_jobs) = inputs.ledger.share_jobs(job.queue(), job.share()) else { return Vec::new() };
-    let own = QueuePosition::of(job);
-    let mut places: Vec<&QueuePosition> =
-        share_jobs.classes().flat_map(|(_, places)| places.range(..&own).take(MAX_NEIGHBOURS)).collect();
-    places.sort_unstable();
-    let jobs = places.into_iter().take(MAX_NEIGHBOURS).filter_map(|place| inputs.ledger.job(&place.id));
+    let own = WaitingKey::of(job);
+    let mut keys: Vec<&WaitingKey> =
+        share_jobs.classes().flat_map(|(_, keys)| keys.range(..&own).take(MAX_NEIGHBOURS)).collect();
+    keys.sort_unstable();
+    let jobs = keys.into_iter().take(MAX_NEIGHBOURS).filter_map(|key| inputs.ledger.job(&key.id));
     jobs.map(|other| neighbour(other, None)).collect()
 }
 

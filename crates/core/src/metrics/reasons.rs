@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::jobs::{Class, Job, QueuePosition};
+use crate::jobs::{Class, Job, WaitingKey};
 use crate::metrics::Inputs;
 use crate::model::{InstanceType, JobStatus, Policy, Queue, QuotaShare, ShareName};
 
 pub(super) use headroom::most;
 use headroom::{Amounts, Headroom, InUse};
-pub use queue_position::Standing;
+pub use queue_position::QueuePosition;
 
 /// Why a job waits. The order is the precedence: the first that applies is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,7 +98,7 @@ pub struct Why {
     /// Whether the queue has shares.
     pub has_shares: bool,
     /// Its queue position; `None` if not requested.
-    pub standing: Option<Standing>,
+    pub position: Option<QueuePosition>,
     /// Seconds waited by reason, since the service observes this wait.
     pub waited: BTreeMap<Reason, f64>,
 }
@@ -150,12 +150,12 @@ impl Diagnosis<'_> {
     }
 
     /// Why each of them waits, given its queue position, if requested, and its wait by reason.
-    pub(super) fn why(&self, queue: &Queue, standing: Option<Standing>, waited: BTreeMap<Reason, f64>) -> Why {
+    pub(super) fn why(&self, queue: &Queue, position: Option<QueuePosition>, waited: BTreeMap<Reason, f64>) -> Why {
         Why {
             reason: self.reason,
             evidence: self.evidence.clone(),
             has_shares: queue.policy != Policy::Fifo,
-            standing,
+            position,
             waited,
         }
     }
@@ -171,8 +171,8 @@ pub(super) fn of_all<'a>(inputs: &Inputs<'a>) -> Vec<Diagnosis<'a>> {
 pub(super) fn of_job(job: &Job, inputs: &Inputs<'_>, waited: BTreeMap<Reason, f64>) -> Option<Why> {
     let queue = inputs.queues.iter().find(|queue| queue.name == *job.queue())?;
     let share_jobs = inputs.ledger.share_jobs(job.queue(), job.share())?;
-    let (class, place) = (share_jobs.class_of(job)?, QueuePosition::of(job));
-    let goes_next = *share_jobs.first()? == place;
+    let (class, key) = (share_jobs.class_of(job)?, WaitingKey::of(job));
+    let goes_next = *share_jobs.first()? == key;
     let of_class =
         |one: &Diagnosis<'_>| one.job.share() == job.share() && one.class == class && one.goes_next == goes_next;
     let found = of_queue(queue, inputs, &headroom::in_use(inputs)).into_iter().find(of_class)?;
@@ -185,14 +185,14 @@ fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagn
     for (share, share_jobs) in inputs.ledger.shares_of(&queue.name) {
         let own = quota_share(queue, share);
         let next = share_jobs.first();
-        for (class, places) in share_jobs.classes() {
+        for (class, keys) in share_jobs.classes() {
             let need = headroom.need(&class.demand);
             let (reason, unit) = reason(class, &need, queue, own, &headroom);
             let entitled = own.is_some_and(|own| headroom.within_quota(&need, own).is_ok());
             let evidence = headroom.evidence(&need, unit, share, own);
-            let has_next = next.is_some_and(|next| places.first() == Some(next));
-            let mut push = |first: Option<&QueuePosition>, jobs: usize, goes_next: bool| {
-                if let Some(job) = first.and_then(|place| inputs.ledger.job(&place.id)).filter(|_| jobs > 0) {
+            let has_next = next.is_some_and(|next| keys.first() == Some(next));
+            let mut push = |first: Option<&WaitingKey>, jobs: usize, goes_next: bool| {
+                if let Some(job) = first.and_then(|key| inputs.ledger.job(&key.id)).filter(|_| jobs > 0) {
                     diagnosis.push(Diagnosis {
                         job,
                         class,
@@ -204,11 +204,11 @@ fn of_queue<'a>(queue: &Queue, inputs: &Inputs<'a>, in_use: &InUse) -> Vec<Diagn
                     });
                 }
             };
-            let (mut places_left, jobs) = (places.iter(), places.len());
+            let (mut rest, jobs) = (keys.iter(), keys.len());
             if has_next {
-                push(places_left.next(), 1, true);
+                push(rest.next(), 1, true);
             }
-            push(places_left.next(), jobs - usize::from(has_next), false);
+            push(rest.next(), jobs - usize::from(has_next), false);
         }
     }
     fix_order(queue, &mut diagnosis);

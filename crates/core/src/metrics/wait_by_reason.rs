@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use crate::jobs::{Class, Job, Ledger, Move, key_of};
 use crate::metrics::reasons::{Diagnosis, Reason};
-use crate::model::{JobId, QueueName, ShareName};
+use crate::model::{JobId, ShareKey};
 
 /// Seconds by reason.
 pub(super) type Seconds = [f64; Reason::ALL.len()];
-
-type ShareKey = (QueueName, Option<ShareName>);
 
 /// The clocks of all classes with waiting jobs.
 #[derive(Debug, Default)]

@@ -94,3 +94,6 @@ impl InstanceType {
         self.as_str() == Self::ANY
     }
 }
+
+/// A share of a queue; `None` is the share of the jobs without one.
+pub type ShareKey = (QueueName, Option<ShareName>);

@@ -15,8 +15,8 @@ use crate::scheduler::fair_share_policy::Turn;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
+use crate::scheduler::queued_job::DispatchKey;
 use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::QueuePosition;
 use crate::scheduler::share_state::ShareState;
 
 /// One queue and its jobs.
@@ -37,7 +37,7 @@ pub struct QueueState {
     /// Per status, positions in `members`.
     by_status: [BitSet; JobStatus::KNOWN.len()],
     /// RUNNABLE jobs that wait for their recorded start; they are never dispatched by the policy.
-    recorded: BTreeSet<QueuePosition>,
+    recorded: BTreeSet<DispatchKey>,
 }
 
 impl QueueState {
@@ -138,19 +138,19 @@ impl QueueState {
 
     /// All job numbers in `numbers`.
     pub fn all(&self, numbers: Range<usize>) -> &[usize] {
-        &self.members[self.places(numbers)]
+        &self.members[self.members_among(numbers)]
     }
 
     /// Numbers of the jobs in a status, limited to `numbers`.
     pub fn in_status(&self, status: &JobStatus, numbers: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
-        let places = self.places(numbers);
-        let file = place(status).map(|place| self.by_status[place].within(places));
+        let members = self.members_among(numbers);
+        let file = status_index(status).map(|index| self.by_status[index].within(members));
         file.into_iter().flatten().map(|member| self.members[member])
     }
 
     /// Number of jobs in a status.
     pub fn count(&self, status: &JobStatus) -> usize {
-        place(status).map_or(0, |place| self.by_status[place].len())
+        status_index(status).map_or(0, |index| self.by_status[index].len())
     }
 
     /// Numbers of the jobs that have not ended.
@@ -162,18 +162,18 @@ impl QueueState {
     /// Adds a job to its share.
     pub fn enqueue(&mut self, entry: &Entry) {
         if entry.plan.is_recorded() {
-            self.recorded.insert(entry.place());
+            self.recorded.insert(entry.dispatch_key());
         } else {
-            self.share_states[entry.share_state].enqueue(entry.place());
+            self.share_states[entry.share_state].enqueue(entry.dispatch_key());
         }
     }
 
     /// Removes a job from its share. False if it was not waiting.
     pub fn dequeue(&mut self, entry: &Entry) -> bool {
         if entry.plan.is_recorded() {
-            self.recorded.remove(&entry.place())
+            self.recorded.remove(&entry.dispatch_key())
         } else {
-            self.share_states[entry.share_state].dequeue(entry.place())
+            self.share_states[entry.share_state].dequeue(entry.dispatch_key())
         }
     }
 
@@ -271,18 +271,18 @@ impl QueueState {
         }
     }
 
-    fn places(&self, numbers: Range<usize>) -> Range<usize> {
-        let place = |number: usize| self.members.partition_point(|member| *member < number);
-        place(numbers.start)..place(numbers.end).max(place(numbers.start))
+    fn members_among(&self, numbers: Range<usize>) -> Range<usize> {
+        let index = |number: usize| self.members.partition_point(|member| *member < number);
+        index(numbers.start)..index(numbers.end).max(index(numbers.start))
     }
 
     fn file(&mut self, status: &JobStatus) -> Option<&mut BitSet> {
-        place(status).map(|place| &mut self.by_status[place])
+        status_index(status).map(|index| &mut self.by_status[index])
     }
 }
 
 /// Index of a status in [`JobStatus::KNOWN`].
-fn place(status: &JobStatus) -> Option<usize> {
+fn status_index(status: &JobStatus) -> Option<usize> {
     match status {
         JobStatus::Submitted => Some(0),
         JobStatus::Pending => Some(1),

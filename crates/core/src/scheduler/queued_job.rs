@@ -9,7 +9,7 @@ use crate::scheduler::Plan;
 use crate::scheduler::pool::Amounts;
 
 /// Sort key within a share: higher priority first, then older.
-pub type QueuePosition = (Reverse<i32>, usize);
+pub type DispatchKey = (Reverse<i32>, usize);
 
 /// Sort key for preemption: lower priority first, then later dispatch, which loses the least work.
 pub type Stake = (i32, Reverse<Option<Timestamp>>, Reverse<usize>);
@@ -74,7 +74,7 @@ impl Preemption {
 
 impl Entry {
     /// Sort key within its share.
-    pub fn place(&self) -> QueuePosition {
+    pub fn dispatch_key(&self) -> DispatchKey {
         (Reverse(self.job.priority), self.job.number)
     }
 

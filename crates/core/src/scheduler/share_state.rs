@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::scheduler::pool::Amounts;
+use crate::scheduler::queued_job::DispatchKey;
 use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::QueuePosition;
 use crate::scheduler::queued_job::Stake;
 
 /// Recent mean usage of a share.
@@ -38,8 +38,8 @@ pub struct ShareState {
     pub open: usize,
     /// Past usage, for fair share.
     pub past: PastUse,
-    waiting: BTreeSet<QueuePosition>,
-    head: Option<QueuePosition>,
+    waiting: BTreeSet<DispatchKey>,
+    head: Option<DispatchKey>,
 }
 
 impl ShareState {
@@ -59,18 +59,18 @@ impl ShareState {
     }
 
     /// Adds a waiting job.
-    pub fn enqueue(&mut self, place: QueuePosition) {
-        self.waiting.insert(place);
-        self.head = Some(self.head.map_or(place, |head| head.min(place)));
+    pub fn enqueue(&mut self, key: DispatchKey) {
+        self.waiting.insert(key);
+        self.head = Some(self.head.map_or(key, |head| head.min(key)));
     }
 
     /// Removes a waiting job. False if it was not waiting.
-    pub fn dequeue(&mut self, place: QueuePosition) -> bool {
-        let waited = self.waiting.remove(&place);
-        if self.head == Some(place) {
+    pub fn dequeue(&mut self, key: DispatchKey) -> bool {
+        let waited = self.waiting.remove(&key);
+        if self.head == Some(key) {
             self.head = self.waiting.first().copied();
         }
-        if waited && self.promised == Some(place.1) {
+        if waited && self.promised == Some(key.1) {
             self.promised = None;
         }
         waited

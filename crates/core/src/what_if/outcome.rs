@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Capacity, InstanceType, JobStatus, Policy, Prices, QueueName, ShareName, Timestamp};
+use crate::model::{Capacity, InstanceType, JobStatus, Policy, Prices, QueueName, ShareKey, ShareName, Timestamp};
 use crate::scheduler::{Scheduler, Setup, TransitionKind};
 use crate::what_if::past::{Past, submission};
 
@@ -74,7 +74,7 @@ impl Outcome {
 /// Collects the results of jobs.
 struct Collector<'a> {
     past: &'a Past,
-    waits: BTreeMap<(QueueName, Option<ShareName>), (usize, Vec<f64>)>,
+    waits: BTreeMap<ShareKey, (usize, Vec<f64>)>,
     queues: BTreeMap<QueueName, Use>,
 }
 

@@ -1,7 +1,7 @@
 //! Explains to its owner why a job waits: reason, numbers, queue position, and what to do.
 
 use crate::metrics::reasons::queue_position::MAX_COUNTED_AHEAD;
-use crate::metrics::reasons::{Evidence, Reason, Standing, Why};
+use crate::metrics::reasons::{Evidence, QueuePosition, Reason, Why};
 use crate::model::units::{amount, duration};
 
 impl Why {
@@ -9,7 +9,7 @@ impl Why {
     /// next step.
     pub fn story(&self) -> Vec<String> {
         let mut lines = vec![self.reason.explain(&self.evidence)];
-        lines.extend(self.standing.map(|standing| self.place(standing)));
+        lines.extend(self.position.map(|position| position.in_words(self.has_shares)));
         if !self.waited.is_empty() {
             let mut parts: Vec<_> = self.waited.iter().collect();
             parts.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
@@ -22,16 +22,18 @@ impl Why {
         lines.push(format!("Next: {}", self.reason.next_step_with(&self.evidence)));
         lines
     }
+}
 
-    fn place(&self, standing: Standing) -> String {
-        let Standing { in_share, queue_bounds: (first, last), gpus_ahead, .. } = standing;
+impl QueuePosition {
+    fn in_words(self, has_shares: bool) -> String {
+        let Self { in_share, queue_bounds: (first, last), gpus_ahead, .. } = self;
         let gpus = gpus_ahead.map(|gpus| amount(gpus, "GPU"));
-        if !self.has_shares {
+        if !has_shares {
             return match (first, last, gpus) {
                 (1, 1, _) => "It is the first in the queue.".to_owned(),
                 (2, 2, Some(gpus)) => format!("It is number 2 in the queue; the job before it requests {gpus}."),
-                (place, last, Some(gpus)) if place == last => {
-                    format!("It is number {place} in the queue; the jobs before it request {gpus}.")
+                (position, last, Some(gpus)) if position == last => {
+                    format!("It is number {position} in the queue; the jobs before it request {gpus}.")
                 }
                 (first, last, None) => {
                     format!(
@@ -49,8 +51,8 @@ impl Why {
             (Some(2), Some(gpus)) => {
                 format!("It is number 2 of its share{queue}; the job before it there requests {gpus}.")
             }
-            (Some(place), Some(gpus)) => {
-                format!("It is number {place} of its share{queue}; the jobs before it there request {gpus}.")
+            (Some(position), Some(gpus)) => {
+                format!("It is number {position} of its share{queue}; the jobs before it there request {gpus}.")
             }
             _ => format!("More than {MAX_COUNTED_AHEAD} jobs of its share are before it{queue}."),
         }

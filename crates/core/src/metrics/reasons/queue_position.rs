@@ -1,6 +1,6 @@
 //! Position of a waiting job in its share and in the whole queue.
 
-use crate::jobs::{Class, Job, QueuePosition, ShareJobs, gpus_of};
+use crate::jobs::{Class, Job, ShareJobs, WaitingKey, gpus_of};
 use crate::metrics::Inputs;
 use crate::model::{JobId, Policy, Position, Queue};
 
@@ -12,7 +12,7 @@ pub(super) const MAX_COUNTED_AHEAD: usize = 10_000;
 
 /// Position of a waiting job. Positions in share and queue are consistent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct QueuePosition {
     /// Position among the waiting jobs of its share, from 1: as AWS reports it, else by priority, then age; `None`
     /// if too many jobs are ahead to count.
     pub in_share: Option<usize>,
@@ -27,7 +27,7 @@ pub struct Standing {
     pub gpus_ahead: Option<f64>,
 }
 
-pub(super) fn of(job: &Job, queue: &Queue, share_jobs: &ShareJobs, inputs: &Inputs<'_>) -> Standing {
+pub(super) fn of(job: &Job, queue: &Queue, share_jobs: &ShareJobs, inputs: &Inputs<'_>) -> QueuePosition {
     let front = inputs.fronts.get(job.queue()).map_or(&[][..], |snapshot| &snapshot.front);
     // Jobs dispatched since the snapshot are no longer ahead.
     let waits = |position: &&Position| known(position, inputs).is_none_or(|job| job.status().is_waiting());
@@ -38,18 +38,18 @@ pub(super) fn of(job: &Job, queue: &Queue, share_jobs: &ShareJobs, inputs: &Inpu
     // A job that is not listed is behind all listed ones, and behind the jobs ahead of it in its share.
     let beyond = if front.len() >= MAX_IN_FRONT { ahead.len() } else { 0 };
     let all = inputs.ledger.shares_of(job.queue()).flat_map(|(_, share_jobs)| share_jobs.classes());
-    let waiting: usize = all.map(|(_, places)| places.len()).sum();
+    let waiting: usize = all.map(|(_, keys)| keys.len()).sum();
     if queue.policy == Policy::Fifo {
         return in_line(job, beyond, waiting, inputs);
     }
-    let (mut ahead, place) = (Ahead::default(), QueuePosition::of(job));
-    for (class, places) in share_jobs.classes() {
-        ahead.count(class, places.range(..&place));
+    let (mut ahead, key) = (Ahead::default(), WaitingKey::of(job));
+    for (class, keys) in share_jobs.classes() {
+        ahead.count(class, keys.range(..&key));
     }
-    let first = (beyond + 1).max(ahead.next_place()).min(waiting);
-    Standing {
-        in_share: ahead.is_counted().then_some(ahead.next_place()),
-        in_share_at_least: ahead.next_place(),
+    let first = (beyond + 1).max(ahead.next_position()).min(waiting);
+    QueuePosition {
+        in_share: ahead.is_counted().then_some(ahead.next_position()),
+        in_share_at_least: ahead.next_position(),
         in_queue: None,
         queue_bounds: (first, waiting),
         gpus_ahead: ahead.is_counted().then_some(ahead.gpus),
@@ -64,9 +64,9 @@ struct Ahead {
 }
 
 impl Ahead {
-    fn count<'a>(&mut self, class: &Class, places: impl Iterator<Item = &'a QueuePosition>) {
+    fn count<'a>(&mut self, class: &Class, keys: impl Iterator<Item = &'a WaitingKey>) {
         let left = (MAX_COUNTED_AHEAD + 1).saturating_sub(self.jobs);
-        let jobs = places.take(left).count();
+        let jobs = keys.take(left).count();
         self.jobs += jobs;
         self.gpus += class.gpus().unwrap_or(0.0) * jobs as f64;
     }
@@ -75,43 +75,43 @@ impl Ahead {
         self.jobs <= MAX_COUNTED_AHEAD
     }
 
-    fn next_place(&self) -> usize {
+    fn next_position(&self) -> usize {
         self.jobs + 1
     }
 }
 
 /// Position of a job that AWS lists: the jobs ahead are known one by one.
-fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> Standing {
+fn among_the_first(job: &Job, ahead: &[&Position], inputs: &Inputs<'_>) -> QueuePosition {
     let of_share =
         ahead.iter().filter_map(|position| known(position, inputs)).filter(|other| other.share() == job.share());
     let gpus = |other: &Job| gpus_of(&other.latest.demand).unwrap_or(0.0);
     let (before, gpus_ahead) = of_share.fold((0, 0.0), |(before, sum), other| (before + 1, sum + gpus(other)));
-    let place = ahead.len() + 1;
+    let in_queue = ahead.len() + 1;
     // Without shares, an unknown listed job is still ahead of it.
-    let in_share = if job.share().is_none() { place } else { before + 1 };
-    Standing {
+    let in_share = if job.share().is_none() { in_queue } else { before + 1 };
+    QueuePosition {
         in_share: Some(in_share),
         in_share_at_least: in_share,
-        in_queue: Some(place),
-        queue_bounds: (place, place),
+        in_queue: Some(in_queue),
+        queue_bounds: (in_queue, in_queue),
         gpus_ahead: Some(gpus_ahead),
     }
 }
 
 /// First in, first out. Jobs created at the same moment may be in any order.
-fn in_line(job: &Job, beyond: usize, waiting: usize, inputs: &Inputs<'_>) -> Standing {
+fn in_line(job: &Job, beyond: usize, waiting: usize, inputs: &Inputs<'_>) -> QueuePosition {
     let created_at = job.latest.created_at;
     let (mut earlier, mut at_once, mut by_id) = (Ahead::default(), Ahead::default(), 0);
-    for (class, places) in inputs.ledger.shares_of(job.queue()).flat_map(|(_, share_jobs)| share_jobs.classes()) {
-        earlier.count(class, QueuePosition::created_before(places, created_at));
-        let of_the_moment = QueuePosition::created_at_once(places, created_at);
-        at_once.count(class, of_the_moment.inspect(|place| by_id += usize::from(place.id < job.latest.id)));
+    for (class, keys) in inputs.ledger.shares_of(job.queue()).flat_map(|(_, share_jobs)| share_jobs.classes()) {
+        earlier.count(class, WaitingKey::created_before(keys, created_at));
+        let of_the_moment = WaitingKey::created_at_once(keys, created_at);
+        at_once.count(class, of_the_moment.inspect(|key| by_id += usize::from(key.id < job.latest.id)));
     }
     let is_counted = earlier.is_counted() && at_once.is_counted();
     let last = if is_counted { earlier.jobs + at_once.jobs } else { waiting };
     let bounds = (earlier.jobs.max(beyond).min(last.saturating_sub(1)) + 1, last.max(1));
     let in_share = is_counted.then(|| (earlier.jobs + by_id + 1).clamp(bounds.0, bounds.1));
-    Standing {
+    QueuePosition {
         in_share,
         in_share_at_least: in_share.unwrap_or(bounds.0),
         in_queue: None,
@@ -144,12 +144,12 @@ mod tests {
     #[test]
     fn no_more_jobs_are_counted_than_the_limit_however_many_wait() {
         let class = |status| Class { status, status_reason: None, demand: Vec::new().into() };
-        let place = QueuePosition::of(&crate::metrics::reasons::tests::waiting_job());
+        let key = WaitingKey::of(&crate::metrics::reasons::tests::waiting_job());
         let looked_at = std::cell::Cell::new(0);
-        let endless = || std::iter::repeat(&place).inspect(|_| looked_at.set(looked_at.get() + 1));
+        let endless = || std::iter::repeat(&key).inspect(|_| looked_at.set(looked_at.get() + 1));
         let mut ahead = Ahead::default();
         ahead.count(&class(JobStatus::Pending), endless().take(30));
-        assert_eq!((ahead.is_counted(), ahead.next_place()), (true, 31));
+        assert_eq!((ahead.is_counted(), ahead.next_position()), (true, 31));
         ahead.count(&class(JobStatus::Runnable), endless());
         ahead.count(&class(JobStatus::Submitted), endless());
         assert_eq!((ahead.is_counted(), looked_at.get()), (false, MAX_COUNTED_AHEAD + 1));

@@ -79,8 +79,8 @@ fn whys_behind(queue: Queue, jobs: impl IntoIterator<Item = JobSeen>, front: &[J
     jobs.iter().map(|job| of_job(ledger.job(&job.id).unwrap(), &inputs, BTreeMap::new())).collect()
 }
 
-fn standing(why: &Option<Why>) -> Option<Standing> {
-    why.as_ref()?.standing
+fn position(why: &Option<Why>) -> Option<QueuePosition> {
+    why.as_ref()?.position
 }
 
 /// Checks why the last of the jobs waits.
@@ -127,9 +127,9 @@ fn a_place_is_by_priority_and_then_age() {
     use JobStatus::{Runnable, Running};
     let jobs = [("c", Runnable, 1.0, 0), ("c", Runnable, 2.0, 5), ("c", Running, 1.0, 9), ("c", Runnable, 1.0, 0)];
     let whys = whys(queue(), jobs.iter().enumerate().map(|(index, job)| seen(index, job)));
-    let places: Vec<_> =
-        whys.iter().map(|why| standing(why).map(|at| (at.in_share.unwrap(), at.gpus_ahead.unwrap()))).collect();
-    assert_eq!(places, [Some((2, 16.0)), Some((1, 0.0)), None, Some((3, 24.0))]);
+    let positions: Vec<_> =
+        whys.iter().map(|why| position(why).map(|at| (at.in_share.unwrap(), at.gpus_ahead.unwrap()))).collect();
+    assert_eq!(positions, [Some((2, 16.0)), Some((1, 0.0)), None, Some((3, 24.0))]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
         |count: usize| (0..count).map(|index| seen(index, &(["b", "c"][index % 2], JobStatus::Runnable, 1.0, 0)));
     let front: Vec<JobId> = (0..100).map(|index| format!("job-{index}").into()).collect();
     let whys = whys_behind(queue(), jobs(250), &front);
-    let bounds = |index: usize| standing(&whys[index]).unwrap().queue_bounds;
+    let bounds = |index: usize| position(&whys[index]).unwrap().queue_bounds;
     assert_eq!([bounds(0), bounds(99), bounds(100), bounds(249)], [(1, 1), (100, 100), (101, 250), (125, 250)]);
     let story = whys[100].as_ref().unwrap().story();
     assert!(
@@ -148,7 +148,7 @@ fn a_place_in_the_queue_is_exact_among_the_first_and_bounded_beyond() {
 
     // If AWS lists fewer jobs than it could, the list is older than the job.
     let whys = whys_behind(queue(), jobs(20), &front[..10]);
-    assert_eq!(standing(&whys[19]).unwrap().queue_bounds, (10, 20));
+    assert_eq!(position(&whys[19]).unwrap().queue_bounds, (10, 20));
 }
 
 #[test]
@@ -180,9 +180,9 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     let sweep = || ["a", "b", "c", "d", "e"].map(|id| job(id, 1_000));
     let front: Vec<JobId> = ["e", "c", "a", "d", "b"].map(JobId::from).into();
     let whys = whys_behind(fifo(), sweep(), &front);
-    let places: Vec<_> =
-        whys.iter().map(|why| standing(why).map(|at| (at.in_share.unwrap(), at.in_queue)).unwrap()).collect();
-    assert_eq!(places, [(3, Some(3)), (5, Some(5)), (2, Some(2)), (4, Some(4)), (1, Some(1))]);
+    let positions: Vec<_> =
+        whys.iter().map(|why| position(why).map(|at| (at.in_share.unwrap(), at.in_queue)).unwrap()).collect();
+    assert_eq!(positions, [(3, Some(3)), (5, Some(5)), (2, Some(2)), (4, Some(4)), (1, Some(1))]);
     let story = |why: &Option<Why>| why.as_ref().unwrap().story()[1].clone();
     assert_eq!(story(&whys[0]), "It is number 3 in the queue; the jobs before it request 16 GPUs.");
     assert_eq!(story(&whys[2]), "It is number 2 in the queue; the job before it requests 8 GPUs.");
@@ -191,12 +191,12 @@ fn places_in_a_fifo_queue_agree_also_among_jobs_of_the_same_moment() {
     // Without AWS's list they may be in any order, behind older ones.
     let whys = whys_behind(fifo(), sweep().into_iter().chain([job("z", 500), job("y", 2_000)]), &[]);
     for why in &whys[..5] {
-        let at = standing(why).unwrap();
+        let at = position(why).unwrap();
         assert_eq!((at.queue_bounds, at.in_queue), ((2, 6), None));
         assert!((2..=6).contains(&at.in_share.unwrap()), "{at:?}");
     }
     assert_eq!(story(&whys[0]), "It is between number 2 and 6 in the queue.");
-    assert_eq!([standing(&whys[5]).unwrap().queue_bounds, standing(&whys[6]).unwrap().queue_bounds], [(1, 1), (7, 7)]);
+    assert_eq!([position(&whys[5]).unwrap().queue_bounds, position(&whys[6]).unwrap().queue_bounds], [(1, 1), (7, 7)]);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn deep_in_a_backlog_the_position_is_a_lower_bound() {
     let most = queue_position::MAX_COUNTED_AHEAD;
     let asked = [0, 1, most, most + 1, most + 40];
     let shown = |why: &Why| {
-        let at = why.standing.unwrap();
+        let at = why.position.unwrap();
         (at.in_share, at.in_share_at_least, at.queue_bounds.0, at.queue_bounds.1, at.gpus_ahead)
     };
     let of_share = |index| seen(index, &("c", JobStatus::Runnable, if index % 2 == 0 { 1.0 } else { 2.0 }, 0));
@@ -291,7 +291,7 @@ fn a_list_of_jobs_has_the_same_reasons_as_each_of_them_alone() {
     let notes = crate::metrics::alert_notes::Notes::new(inputs);
     let mut reasons = std::collections::BTreeSet::new();
     for job in (0..96).map(|index| ledger.job(&drawn(index).id).unwrap()) {
-        let alone = of_job(job, &inputs, BTreeMap::new()).map(|why| Why { standing: None, ..why });
+        let alone = of_job(job, &inputs, BTreeMap::new()).map(|why| Why { position: None, ..why });
         assert_eq!(notes.why(job, BTreeMap::new()), alone, "{}", job.latest.id);
         reasons.extend(alone.map(|why| why.reason));
     }

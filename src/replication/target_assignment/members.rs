@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::objects::{Storage, StorageError};
 use crate::replication::lease::{Mono, Terms};
-use crate::replication::sharing::assignment::Able;
+use crate::replication::target_assignment::assignment::Able;
 use crate::replication::time_limit::within;
 
 /// Folder of announcements, beside the original log.

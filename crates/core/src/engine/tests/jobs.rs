@@ -12,11 +12,11 @@ use crate::model::{
 
 const TYPE: &str = "ml.p5.48xlarge";
 
-pub(super) fn minute(minutes: u64) -> Timestamp {
+pub(in crate::engine) fn minute(minutes: u64) -> Timestamp {
     Timestamp::default() + Duration::from_secs(60 * minutes)
 }
 
-pub(super) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
+pub(in crate::engine) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: Option<u64>) -> JobSeen {
     JobSeen {
         name: format!("train-{id}").into(),
         share: Some("LOWPRI".into()),
@@ -29,12 +29,12 @@ pub(super) fn job(id: &str, status: JobStatus, dispatched: Option<u64>, ended: O
     }
 }
 
-pub(super) fn engine() -> Engine {
+pub(in crate::engine) fn engine() -> Engine {
     let every = Duration::from_secs(30);
     Engine::new(Vec::new(), cadence(every * 30, every), Saved::default(), minute(0))
 }
 
-pub(super) fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
+pub(in crate::engine) fn observations(now: Timestamp, jobs: Vec<JobSeen>) -> Vec<Observation> {
     let entry = |share: &str, weight| WeightedShare { share: share.into(), weight };
     let queue = Queue::new(
         "prod",
@@ -98,7 +98,7 @@ fn a_job_that_runs_or_has_ended_has_a_story() {
 
     let whys = engine.whys(&["waits", "runs"].map(JobId::from), minute(100));
     let [Some(why), None] = whys.as_slice() else { panic!("{whys:?}") };
-    assert_eq!(why.standing, None);
+    assert_eq!(why.position, None);
     assert_eq!(Some(why.reason), engine.why(&"waits".into(), minute(100)).map(|why| why.reason));
 }
 

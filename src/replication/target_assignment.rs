@@ -34,7 +34,7 @@ pub fn replica_of(writer: &str) -> &str {
 
 /// The targets of this process that are shared with other replicas. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Sharing(Arc<Inner>);
+pub struct TargetAssignment(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -51,7 +51,7 @@ struct Inner {
 #[derive(Debug)]
 struct Shard {
     start: u64,
-    standing: watch::Receiver<ReplicaStatus>,
+    status: watch::Receiver<ReplicaStatus>,
     is_assigned: Arc<AtomicBool>,
     /// Cancelled when this replica leads it and should no longer.
     gives_up: CancellationToken,
@@ -70,12 +70,12 @@ struct Last {
 #[derive(Debug)]
 #[must_use]
 pub struct SharedTarget {
-    sharing: Sharing,
+    assignment: TargetAssignment,
     target: Arc<str>,
     start: u64,
 }
 
-impl Sharing {
+impl TargetAssignment {
     /// Creates the state for a replica with this name, which contains only letters and digits.
     pub fn new(own: &str) -> Self {
         let (starts, is_shared, shards, left_out) = Default::default();
@@ -101,14 +101,14 @@ impl Sharing {
     pub fn join(
         &self,
         target: &str,
-        standing: watch::Receiver<ReplicaStatus>,
+        status: watch::Receiver<ReplicaStatus>,
         is_assigned: Arc<AtomicBool>,
     ) -> SharedTarget {
         is_assigned.store(!self.is_shared(), Ordering::SeqCst);
         let start = self.0.starts.fetch_add(1, Ordering::Relaxed);
         let (target, gives_up) = (Arc::<str>::from(target), CancellationToken::new());
-        self.shards().insert(target.clone(), Shard { start, standing, is_assigned, gives_up });
-        SharedTarget { sharing: self.clone(), target, start }
+        self.shards().insert(target.clone(), Shard { start, status, is_assigned, gives_up });
+        SharedTarget { assignment: self.clone(), target, start }
     }
 
     /// Checks that announcements can be written, listed and read.
@@ -149,7 +149,7 @@ impl Sharing {
             let able = able_of(&self.shards());
             members.announce(&able).await;
         }
-        let has_vacancy = self.shards().values().any(|shard| shard.standing.borrow().leader.is_none());
+        let has_vacancy = self.shards().values().any(|shard| shard.status.borrow().leader.is_none());
         let pause = last.pause.filter(|_| has_vacancy).unwrap_or(LOOK_AGAIN).min(members.every());
         last.pause = Some(pause);
         if is_due || (has_vacancy && is_past(last.looked, pause)) {
@@ -169,14 +169,14 @@ impl Sharing {
         }
         let mut able: Able = members.present();
         able.insert(self.0.own.clone(), able_of(&shards));
-        let leader = |shard: &Shard| shard.standing.borrow().leader.as_deref().map(|leader| replica_of(leader).into());
+        let leader = |shard: &Shard| shard.status.borrow().leader.as_deref().map(|leader| replica_of(leader).into());
         let leaders: Leaders = shards.iter().map(|(target, shard)| (target.clone(), leader(shard))).collect();
         let assigned = assign(&able, &leaders);
         for (target, shard) in shards.iter() {
             let to = assigned.get(target);
             let is_own = to == Some(&self.0.own);
             shard.is_assigned.store(is_own, Ordering::SeqCst);
-            let leads = shard.standing.borrow().role == Role::Leading;
+            let leads = shard.status.borrow().role == Role::Leading;
             if let (false, true, Some(to)) = (is_own, leads && !shard.gives_up.is_cancelled(), to) {
                 tracing::info!(target = &**target, %to, "handing a target over to the replica that it is assigned to");
                 shard.gives_up.cancel();
@@ -196,8 +196,8 @@ impl Sharing {
 
 fn able_of(shards: &BTreeMap<Arc<str>, Shard>) -> BTreeSet<Arc<str>> {
     let can = |shard: &Shard| {
-        let standing = shard.standing.borrow();
-        standing.role == Role::Leading || standing.trouble.is_none()
+        let status = shard.status.borrow();
+        status.role == Role::Leading || status.trouble.is_none()
     };
     shards.iter().filter(|(_, shard)| can(shard)).map(|(target, _)| target.clone()).collect()
 }
@@ -205,7 +205,7 @@ fn able_of(shards: &BTreeMap<Arc<str>, Shard>) -> BTreeSet<Arc<str>> {
 impl SharedTarget {
     /// Marks the target as led by this replica; `gives_up` is cancelled when it should no longer lead it.
     pub fn leads(&self, gives_up: CancellationToken) {
-        if let Some(shard) = self.sharing.shards().get_mut(&self.target).filter(|shard| shard.start == self.start) {
+        if let Some(shard) = self.assignment.shards().get_mut(&self.target).filter(|shard| shard.start == self.start) {
             shard.gives_up = gives_up;
         }
     }
@@ -213,7 +213,7 @@ impl SharedTarget {
 
 impl Drop for SharedTarget {
     fn drop(&mut self) {
-        let mut shards = self.sharing.shards();
+        let mut shards = self.assignment.shards();
         if shards.get(&self.target).is_some_and(|shard| shard.start == self.start) {
             shards.remove(&self.target);
         }

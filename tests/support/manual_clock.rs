@@ -25,7 +25,7 @@ const CALLS_PER_SECOND: f64 = 1e6;
 const PAGE: usize = 500;
 
 /// A running service on a stopped clock. The runtime must be paused.
-pub struct Still {
+pub struct ServiceOnManualClock {
     clock: Clock,
     every: Duration,
     simulation: Simulation,
@@ -37,7 +37,7 @@ pub struct Still {
     _folder: tempfile::TempDir,
 }
 
-impl Still {
+impl ServiceOnManualClock {
     /// Starts both; the service polls every `every`. Returns after its first poll.
     pub async fn start(every: Duration, simulation: impl FnOnce(Clock) -> Simulation) -> Self {
         let (held, until_dropped) = mpsc::channel::<()>();
@@ -56,9 +56,9 @@ impl Still {
         let service = Service { config, rules: Vec::new(), clock, since: BEGAN, listener };
         let running = service.run(stop.clone());
         let service = tokio::spawn(async { running.await.unwrap() });
-        let still = Self { clock, every, simulation, page, stop, service, _held: held, _folder: folder };
-        still.polled().await;
-        still
+        let running = Self { clock, every, simulation, page, stop, service, _held: held, _folder: folder };
+        running.polled().await;
+        running
     }
 
     /// Whole hours until the next event in the simulation; `None` if there is none.

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::seed_selection;
 use super::world::start;
+use crate::blocking::Inline;
 use crate::objects::{Created, Storage, StorageError};
 use crate::replication::Identity;
-use crate::replication::blocking::Blocking;
 use crate::replication::lease::{Role, Terms};
-use crate::replication::open_log::{Opened, prepare};
+use crate::replication::open_log::prepare;
 use crate::replication::replica::Order;
-use crate::replication::sharing::Sharing;
+use crate::replication::target_assignment::TargetAssignment;
 use crate::store::{Fence, Store, StoreHandle};
 use trainspotter_clock::Clock;
 
@@ -56,13 +56,13 @@ struct World {
 
 /// The bucket as seen by one replica below a prefix.
 #[derive(Clone)]
-struct Place {
+struct LogFolder {
     world: Shared,
     replica: usize,
     prefix: String,
 }
 
-impl Place {
+impl LogFolder {
     async fn request<T: Send + 'static>(
         &self,
         name: &str,
@@ -100,7 +100,7 @@ impl Place {
     }
 }
 
-impl Storage for Place {
+impl Storage for LogFolder {
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
         self.request(name, false, |objects, name| objects.get(&name).cloned()).await
     }
@@ -148,16 +148,17 @@ impl Process {
     fn start(world: &Shared, replica: usize) -> Self {
         let mut of = world.lock().unwrap();
         of.started += 1;
-        let (sharing, stop) = (Sharing::new(&format!("r{replica}s{}", of.started)), CancellationToken::new());
+        let (assignment, stop) =
+            (TargetAssignment::new(&format!("r{replica}s{}", of.started)), CancellationToken::new());
         drop(of);
-        sharing.set_count(TARGETS);
+        assignment.set_count(TARGETS);
         let mut tasks = JoinSet::new();
-        let place = |prefix: String| Place { world: Arc::clone(world), replica, prefix };
+        let folder = |prefix: String| LogFolder { world: Arc::clone(world), replica, prefix };
         let terms = Terms { poll: Duration::from_secs(1), ..Terms::of(LEASE) };
-        tasks.spawn_local(sharing.clone().run(place(String::new()), terms, stop.clone()));
+        tasks.spawn_local(assignment.clone().run(folder(String::new()), terms, stop.clone()));
         for target in 0..TARGETS {
-            let place = place(format!("t{target:02}/"));
-            tasks.spawn_local(watch(place, target, sharing.clone(), terms, stop.clone()));
+            let folder = folder(format!("t{target:02}/"));
+            tasks.spawn_local(watch(folder, target, assignment.clone(), terms, stop.clone()));
         }
         Self { replica, world: Arc::clone(world), tasks, stop }
     }
@@ -176,17 +177,17 @@ impl Drop for Process {
 }
 
 /// One target of a process: follows, leads, and gives up targets of others.
-async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop: CancellationToken) {
-    let (world, of) = (Arc::clone(&place.world), place.replica);
+async fn watch(folder: LogFolder, target: usize, assignment: TargetAssignment, terms: Terms, stop: CancellationToken) {
+    let (world, of) = (Arc::clone(&folder.world), folder.replica);
     let clock = world.lock().unwrap().clock;
     let (watches, config, version) = (format!("t{target:02}"), String::new(), String::new());
-    let identity = Identity { writer: sharing.writer(), watches, account: None, config, version };
-    let opened = loop {
-        let (store, storage) = (Store::reused().unwrap(), Arc::new(place.clone()));
-        let opening = prepare(store, None, storage, identity.clone(), terms, clock, Blocking::Inline);
+    let identity = Identity { writer: assignment.writer(), watches, account: None, config, version };
+    let replica = loop {
+        let (store, storage) = (Store::reused().unwrap(), Arc::new(folder.clone()));
+        let opening = prepare(store, None, storage, identity.clone(), terms, clock);
         match stop.run_until_cancelled(opening).await {
             None => return,
-            Some(Ok(opened)) => break opened,
+            Some(Ok(replica)) => break replica,
             Some(Err(error)) if error.is_lasting() => {
                 world.lock().unwrap().violation.get_or_insert(error.to_string());
                 return;
@@ -194,11 +195,11 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
             Some(Err(_)) => tokio::time::sleep(Duration::from_secs(2)).await,
         }
     };
-    let Opened { replica, mut standing, fence } = opened;
+    let (mut status, fence) = (replica.status(), replica.fence());
     world.lock().unwrap().fences.insert((of, target), fence.clone());
     let (_handle, calls) = StoreHandle::behind(fence);
     let (orders, ordered) = mpsc::channel(1);
-    let shared = sharing.join(&format!("t{target:02}"), standing.clone(), replica.is_assigned());
+    let shared = assignment.join(&format!("t{target:02}"), status.clone(), replica.is_assigned());
     let hand_over = async |for_good| {
         let (done, is_done) = oneshot::channel();
         let _ = orders.send(Order::HandOver { for_good, done }).await;
@@ -207,12 +208,12 @@ async fn watch(place: Place, target: usize, sharing: Sharing, terms: Terms, stop
     let serving = async {
         while !stop.is_cancelled() {
             let gives_up = stop.child_token();
-            let leads = standing.wait_for(|standing| standing.role == Role::Leading);
+            let leads = status.wait_for(|status| status.role == Role::Leading);
             if stop.run_until_cancelled(leads).await.is_none() {
                 break;
             }
             shared.leads(gives_up.clone());
-            let lost = standing.wait_for(|standing| standing.role != Role::Leading);
+            let lost = status.wait_for(|status| status.role != Role::Leading);
             if gives_up.run_until_cancelled(lost).await.is_none() {
                 // A last tick, and notifications in flight.
                 let last = world.lock().unwrap().rng.random_range(100..3_000);
@@ -304,6 +305,7 @@ async fn run(world: &Shared) -> Result<(), String> {
 
 /// Runs one seed. Says all that is in the bucket at the end, or what went wrong.
 fn simulate(seed: u64) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let _inline = Inline::on_this_thread();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let local = LocalSet::new();
     local.block_on(&runtime, async {

@@ -15,7 +15,7 @@ const MAX_READINGS: usize = 5;
 
 /// By what the time of day has moved apart from the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wall {
+pub(crate) enum ClockSteps {
     /// By the difference since the first common reading of both clocks.
     Read { time_of_day: fn() -> SystemTime, began: Reading },
     /// By the milliseconds that this returns, in a simulation.
@@ -28,7 +28,7 @@ pub(crate) struct Reading {
     monotonic: Instant,
 }
 
-impl Wall {
+impl ClockSteps {
     pub(crate) fn from_now(time_of_day: fn() -> SystemTime) -> Self {
         Self::Read { time_of_day, began: read(time_of_day) }
     }

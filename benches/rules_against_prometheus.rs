@@ -1,4 +1,4 @@
-//! Cost of a thousand rules over ten thousand series, here and in Prometheus: `cargo bench --bench prometheus`.
+//! Cost of a thousand rules over ten thousand series, here and in Prometheus: `cargo bench --bench rules_against_prometheus`.
 //!
 //! Prometheus scrapes the same frame that the evaluator uses, and evaluates the same rules as exported by
 //! `rules export`. Both are measured in CPU time; Prometheus' time without rules, including scrapes, is subtracted.
