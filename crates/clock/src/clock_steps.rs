@@ -1,6 +1,6 @@
-//! The time of day, including steps: NTP sets it, and a suspended machine wakes up hours later.
+//! Steps of the time of day: NTP sets it, and a suspended machine wakes up hours later.
 //!
-//! The monotonic clock does not see either. The difference of the two clocks is added to it.
+//! The monotonic clock sees neither. What it missed is the change in its difference from the time of day.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -1,6 +1,6 @@
 """One rule, three ways to be notified of it, and the same faults: what each of them costs, how late it is, what it loses and doubles.
 
-usage: comparison.py TRAINSPOTTER
+usage: compare_notifications.py TRAINSPOTTER
 
 Takes 13 minutes of real time and prints the tables of docs/COMPARISON.md. The account is simulated (`trainspotter simulate`), and
 everything else is a process of its own:
