@@ -10,6 +10,7 @@
 mod budget;
 mod replay;
 mod report;
+mod shares;
 mod synthetic;
 mod workload;
 mod workload_from_counts;

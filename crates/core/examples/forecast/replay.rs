@@ -17,6 +17,10 @@ use crate::workload::{Workload, WorkloadJob};
 #[derive(Clone, Debug)]
 pub struct Tested {
     pub share: ShareName,
+    /// Number of the job.
+    pub job: usize,
+    /// Time of the estimate.
+    pub at: Timestamp,
     pub low: f64,
     pub middle: f64,
     pub high: f64,
@@ -160,10 +164,23 @@ impl Replay<'_> {
     fn test(&mut self, number: usize, at: Timestamp) {
         for made in self.made.remove(&number).unwrap_or_default() {
             let [low, middle, high] = made.ends;
-            let Made { share, mean_of_day, plan, age, waits, .. } = made;
+            let Made { share, at: made_at, mean_of_day, plan, age, waits, .. } = made;
             // As for estimates, all times beyond the horizon are equal.
-            let actual = at.seconds_since(made.at).min(HORIZON.as_secs_f64());
-            self.tested.push(Tested { share, low, middle, high, actual, mean_of_day, plan, age, waits });
+            let actual = at.seconds_since(made_at).min(HORIZON.as_secs_f64());
+            let job = number;
+            self.tested.push(Tested {
+                share,
+                job,
+                at: made_at,
+                low,
+                middle,
+                high,
+                actual,
+                mean_of_day,
+                plan,
+                age,
+                waits,
+            });
         }
     }
 

@@ -1,10 +1,10 @@
-//! Interval calibration: split conformal prediction with forgetting, adaptive levels and shrinkage.
+//! Interval calibration: split conformal prediction with forgetting, offsets that follow the misses, and shrinkage.
 //!
 //! A resolved estimate gives three misses: the distance of the actual start from the low end, the median and the high end, as a multiple of
 //! the interval's spread. Quantiles of recent misses correct the next estimate. A share with few resolved estimates is corrected mostly by
 //! those of its queue.
 
-mod levels;
+mod offsets;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::calibration::levels::Levels;
+use crate::forecast::calibration::offsets::{MISSES, Offsets};
 use crate::model::{QueueName, ShareName, Timestamp};
 
 /// Maximum resolved estimates of a group that corrections use: the latest.
@@ -30,10 +30,13 @@ const HALF_LIFE: Duration = Duration::from_secs(100 * 3_600);
 /// Minimum resolved estimates for a correction: fewer cannot locate a 10 % quantile.
 pub const MIN_TRUTHS: usize = 10;
 
-/// Number of resolved estimates at which a group's own correction has half the weight, against the correction of the wider group (the queue of a
+/// Number of resolved estimates at which a group's own quantiles have half the weight, against those of the wider group (the queue of a
 /// share, all queues of a queue). The estimates of a small share come from a handful of backlogs. See docs/FORECAST.md for the data it was
 /// chosen on.
 const SHRINKAGE: f64 = 200.0;
+
+/// The same for offsets: they must follow the misses of the share itself, and average less noise than quantiles do.
+const OFFSET_SHRINKAGE: f64 = 50.0;
 
 /// Minimum resolved estimates of a group for a statement on whether its intervals are rough.
 const ENOUGH: usize = 30;
@@ -46,12 +49,6 @@ const SETTLED_AFTER: Duration = Duration::from_secs(6 * 3_600);
 
 /// Coverage below which intervals are rough.
 const MIN_COVERAGE: f64 = 0.7;
-
-/// Quantiles further out are extrapolated.
-const EXTREME: f64 = 0.005;
-
-/// Growth of an interval beyond [`EXTREME`], as a multiple of its spread per unit of level.
-const BEYOND: f64 = 8.0;
 
 /// Minimum spread of an interval to each side, as the logarithm of a factor: even runs that all agree have errors.
 const MIN_SPREAD: f64 = 0.3;
@@ -151,7 +148,7 @@ struct Truths {
     latest: VecDeque<Truth>,
     /// Misses of the three quantiles; unset if estimates were added since the last computation.
     misses: OnceCell<[WeightedValues; 3]>,
-    levels: Levels,
+    offsets: Offsets,
 }
 
 /// A group of similar jobs.
@@ -221,7 +218,7 @@ impl Calibration {
             }
             self.first_truths.entry(group.clone()).or_insert(truth.at);
             let truths = self.groups.entry(group).or_default();
-            truths.levels.count(truth);
+            truths.offsets.count(truth);
             truths.misses = OnceCell::new();
             truths.latest.push_back(truth.clone());
             if truths.latest.len() > MAX_TRUTHS {
@@ -234,7 +231,7 @@ impl Calibration {
     pub fn record_late(&mut self, late: &Late) {
         for group in Group::of_share(&late.queue, late.share.as_ref()) {
             if let Some(truths) = self.groups.get_mut(&group) {
-                truths.levels.count_late(late.after);
+                truths.offsets.count_late(late.after);
             }
         }
     }
@@ -257,9 +254,9 @@ impl Calibration {
         late.for_each(|late| self.record_late(late));
     }
 
-    /// Applies what resolved before a forecast at `now` to the levels.
+    /// Applies what resolved before a forecast at `now` to the offsets.
     pub fn settle(&mut self, now: Timestamp) {
-        self.groups.values_mut().for_each(|truths| truths.levels.settle(now));
+        self.groups.values_mut().for_each(|truths| truths.offsets.settle(now));
     }
 
     /// Corrects a simulated interval of a share; `None` with too few resolved estimates.
@@ -306,40 +303,40 @@ impl Calibration {
         self.groups.iter().filter_map(of_share).collect()
     }
 
-    /// Corrections of the three quantiles, as multiples of the spread: of all queues, shrunk towards those of the queue and then of the share. `None`
-    /// below [`MIN_TRUTHS`].
+    /// Corrections of the three quantiles, as multiples of the spread: the quantiles of misses and the offsets of all queues, each shrunk towards
+    /// those of the queue and then of the share. `None` below [`MIN_TRUTHS`].
     fn corrections(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<[f64; 3]> {
-        let mut corrections: Option<[f64; 3]> = None;
+        let mut shrunk: Option<([f64; 3], [f64; 3])> = None;
         for group in Group::of_share(queue, share).iter().rev() {
             let Some(truths) = self.groups.get(group).filter(|truths| truths.latest.len() >= MIN_TRUTHS) else {
                 continue;
             };
-            let own = truths.corrections();
-            let known = truths.latest.len() as f64;
-            let weight = known / (known + SHRINKAGE);
-            corrections = Some(corrections.map_or(own, |general| {
-                let between = |end: usize| weight * own[end] + (1.0 - weight) * general[end];
-                [between(0), between(1), between(2)]
+            let (quantiles, offsets, known) = (truths.quantiles(), truths.offsets.now(), truths.latest.len() as f64);
+            shrunk = Some(shrunk.map_or((quantiles, offsets), |(wider, wider_offsets)| {
+                (
+                    between(wider, quantiles, known / (known + SHRINKAGE)),
+                    between(wider_offsets, offsets, known / (known + OFFSET_SHRINKAGE)),
+                )
             }));
         }
-        corrections
+        shrunk.map(|([low, middle, high], offsets)| [low + offsets[0], middle + offsets[1], high + offsets[2]])
     }
 }
 
+/// From `wider` to `own`, by the weight of `own`.
+fn between(wider: [f64; 3], own: [f64; 3], weight: f64) -> [f64; 3] {
+    [0, 1, 2].map(|end| weight * own[end] + (1.0 - weight) * wider[end])
+}
+
 impl Truths {
-    /// Corrections from this group alone.
-    fn corrections(&self) -> [f64; 3] {
-        let mut corrections = [0.0; 3];
-        for ((correction, level), misses) in corrections.iter_mut().zip(self.levels.now()).zip(self.misses()) {
-            let inside = level.clamp(EXTREME, 1.0 - EXTREME);
-            // Extrapolates beyond the observed misses.
-            *correction = misses.quantile(inside) + (level - inside) * BEYOND;
-        }
-        corrections
+    /// Quantiles of the misses of this group alone.
+    fn quantiles(&self) -> [f64; 3] {
+        let [low, middle, high] = self.misses();
+        [low.quantile(MISSES), middle.quantile(0.5), high.quantile(1.0 - MISSES)]
     }
 
-    /// Misses of the three quantiles, as multiples of the spread, with weights. The weight decays with age; it is
-    /// divided by the square root of the number of estimates of the same forecast, whose errors are correlated.
+    /// Misses of the three quantiles, as multiples of the spread, with weights. The weight decays with age. The
+    /// estimates of one forecast have correlated errors, and weigh as much as one.
     fn misses(&self) -> &[WeightedValues; 3] {
         self.misses.get_or_init(|| {
             let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
@@ -349,7 +346,7 @@ impl Truths {
             for truth in &self.latest {
                 let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
                 let together = of_forecasts.get(&truth.made_at()).copied().unwrap_or(1.0);
-                let (actual, weight) = ((truth.actual + GRAIN).ln(), (-half_lives).exp2() / together.sqrt());
+                let (actual, weight) = ((truth.actual + GRAIN).ln(), (-half_lives).exp2() / together);
                 for (values, (logarithm, spread)) in all.iter_mut().zip(truth.raw.logarithms()) {
                     values.push(((actual - logarithm) / spread, weight));
                 }

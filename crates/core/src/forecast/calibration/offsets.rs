@@ -1,26 +1,34 @@
-//! Quantile levels that follow the observed miss rate (adaptive conformal inference): each end of the interval should be missed by one in ten
-//! estimates, even when the workload changes.
+//! Offsets that follow the observed miss rate: each end of the interval should be missed by one in ten estimates, even when the workload
+//! changes. This is quantile tracking with a leaky integral (Angelopoulos, Candès and Tibshirani, "Conformal PID control for time series
+//! prediction", 2023).
+//!
+//! An offset moves an end outwards after misses, and slowly back after hits. The leak and the low maximum inwards prevent windup: the outcome of
+//! an estimate is known hours later, and an end that moves inwards all that time misses a whole backlog before it moves back.
 
 use crate::forecast::calibration::Truth;
 use crate::model::Timestamp;
 
 /// Target miss rate of each end.
-const MISSES: f64 = 0.1;
+pub(super) const MISSES: f64 = 0.1;
 
-/// Step of a level for one resolved estimate. A batch steps by the square root of its size.
-const ADAPTATION: f64 = 0.05;
+/// Step of an offset for one resolved estimate, in spreads of the interval. A batch steps by the square root of its size.
+const STEP: f64 = 0.2;
 
-/// Maximum adjustment of a level.
-const MAX_ADAPTED: f64 = 0.5;
+/// Fraction of an offset that each batch removes.
+const LEAK: f64 = 0.05;
+
+/// Maximum offsets in spreads of the interval: outwards and inwards.
+const MAX_OUTWARDS: f64 = 4.0;
+const MAX_INWARDS: f64 = 0.15;
 
 /// Estimates that resolve after forecasts of the same five minutes form a batch.
 const BATCH_MILLIS: i64 = 300_000;
 
-/// Adaptive levels of one group.
+/// Offsets of one group.
 #[derive(Debug, Default)]
-pub(super) struct Levels {
-    /// Adjustments of the low and the high level; positive narrows the interval.
-    pub(super) adapted: [f64; 2],
+pub(super) struct Offsets {
+    /// How far the low and the high end are moved outwards, in spreads of the interval.
+    pub(super) outwards: [f64; 2],
     batch: Batch,
 }
 
@@ -31,10 +39,10 @@ struct Batch {
     ends: [(u32, u32); 2],
 }
 
-impl Levels {
-    /// Levels of the low end, the median and the high end.
+impl Offsets {
+    /// Corrections of the low end, the median and the high end.
     pub(super) fn now(&self) -> [f64; 3] {
-        [MISSES + self.adapted[0], 0.5, 1.0 - MISSES - self.adapted[1]]
+        [-self.outwards[0], 0.0, self.outwards[1]]
     }
 
     /// Adds a resolved estimate to its batch.
@@ -63,10 +71,10 @@ impl Levels {
         }
         let ends = std::mem::take(&mut self.batch).ends;
         self.batch.which = which;
-        for (adapted, (all, missed)) in self.adapted.iter_mut().zip(ends).filter(|(_, (all, _))| *all > 0) {
+        for (outwards, (all, missed)) in self.outwards.iter_mut().zip(ends).filter(|(_, (all, _))| *all > 0) {
             let (all, missed) = (f64::from(all), f64::from(missed));
-            let step = ADAPTATION * all.sqrt() * (MISSES - missed / all);
-            *adapted = (*adapted + step).clamp(-MAX_ADAPTED, MAX_ADAPTED);
+            let step = STEP * all.sqrt() * (missed / all - MISSES);
+            *outwards = (*outwards * (1.0 - LEAK) + step).clamp(-MAX_INWARDS, MAX_OUTWARDS);
         }
     }
 }
