@@ -79,8 +79,9 @@ Of a trace at most the first 10,000 jobs run, on enough instances for 90 % of th
 running or waiting jobs is a submission, a decrease is an end. A seed decides everything about seeded work: shares, bursts, daily rhythm, load, and the
 spread of runtimes (the standard deviation of their logarithm).
 
-The offsets (step, leak, maximum inwards and weight) were chosen on other workloads: seeds 21 to 36 and later parts of Helios (172 shares of at
-least 50 jobs, 155 of them within 70 to 90 %, and 78.1 % of all intervals; 141 and 71.4 % with adaptive levels instead of offsets). Results of the workloads below had been seen before, too: none is fully apart from the choice.
+The offsets (step, leak, maximum inwards and weight) were chosen on other workloads: seeds 21 to 36 and later parts of Helios. Of 172 shares with at least 50
+tested jobs, 155 were within 70 to 90 % there, and 78.1 % of all intervals held the start; with adaptive levels instead of offsets 141 and 71.4 %. Results of
+the workloads below had been seen before, too: none is fully apart from the choice.
 ";
 
 pub fn head(out: &mut impl Write, results: &[Case]) -> Result<()> {
