@@ -35,7 +35,7 @@ pub const MIN_TRUTHS: usize = 10;
 /// chosen on.
 const SHRINKAGE: f64 = 200.0;
 
-/// The same for offsets: they must follow the misses of the share itself, and average less noise than quantiles do.
+/// The same for offsets, which must follow the misses of the share itself.
 const OFFSET_SHRINKAGE: f64 = 50.0;
 
 /// Minimum resolved estimates of a group for a statement on whether its intervals are rough.
