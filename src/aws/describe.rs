@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::aws::Poller;
-use crate::aws::failure::{Failure, is_not_found};
+use crate::aws::failure::{Failure, Fault, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
@@ -22,7 +22,10 @@ use trainspotter_core::model::Source;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::model::TrainingJobSeen;
+use trainspotter_core::model::Undescribed;
 
+/// Refused items that, without any description, count as a failure of the source.
+const MANY_REFUSED: usize = 3;
 /// Concurrent calls. More would only queue for the budget.
 const CONCURRENCY: usize = 8;
 /// Share of the time for service jobs before training jobs are described.
@@ -31,6 +34,7 @@ const SHARE_OF_JOBS: f64 = 0.75;
 const NAMESPACE: &str = "/aws/sagemaker/TrainingJobs";
 /// Percent, summed over a host's GPUs.
 const GPU_METRIC: &str = "GPUUtilization";
+const DESCRIBE_JOB: &str = "DescribeServiceJob";
 const GET_METRICS: &str = "GetMetricData";
 /// Maximum queries per `GetMetricData` call.
 const QUERIES_PER_CALL: usize = 500;
@@ -46,21 +50,53 @@ const MINUTES: u32 = 5;
 /// Result of one question: observations, or why there are none.
 pub(super) type Answer = Result<Vec<Observation>, Failure>;
 
-/// Result of a list of questions.
+/// Result of a list of questions about one item each.
 pub(super) struct Asked {
     /// Whether at least one succeeded.
     answered: bool,
-    /// The first failure, with their number.
+    /// The first failure of the source, with their number.
     pub(super) failure: Option<Failure>,
+    /// The items without a description for which the source may not be to blame.
+    undescribed: Vec<Observation>,
 }
 
 impl Asked {
     /// If only some questions fail, the source is reported both as answered and as failing.
     fn outcome(self, source: Source, at: Timestamp) -> Vec<Observation> {
-        let answered =
-            (self.answered || self.failure.is_none()).then_some(Observation::Answered { source, queue: None, at });
+        let answered = self.answered || self.failure.is_none();
+        let answered = answered.then_some(Observation::Answered { source, queue: None, at });
+        answered.into_iter().chain(self.without_answer(source, at)).collect()
+    }
+
+    /// The failures only: for questions that are too few to say that the source responds.
+    pub(super) fn without_answer(self, source: Source, at: Timestamp) -> Vec<Observation> {
         let failed = |failure: Failure| Observation::Failed { source, queue: None, at, error: failure.to_string() };
-        answered.into_iter().chain(self.failure.map(failed)).collect()
+        self.undescribed.into_iter().chain(self.failure.map(failed)).collect()
+    }
+
+    /// Result of questions of which some were answered, and others failed.
+    fn of(has_answers: bool, failures: Vec<(Undescribed, Failure)>, at: Timestamp) -> Self {
+        // If AWS refuses many items and describes none, the items are not to blame alone.
+        let are_few = failures.len() < MANY_REFUSED;
+        let (mut undescribed, mut of_source) = (Vec::new(), Vec::new());
+        for (item, failure) in failures {
+            let fault = failure.fault();
+            if fault == Fault::Item || (fault == Fault::Unclear && has_answers) {
+                let (item, error) = (item.clone(), failure.to_string());
+                undescribed.push(Observation::Undescribed { item, at, is_own: fault == Fault::Item, error });
+            }
+            if fault != Fault::Item || !(has_answers || are_few) {
+                of_source.push((item, failure));
+            }
+        }
+        let count = of_source.len();
+        // What AWS refuses to this caller, or does not answer, does not depend on the item.
+        let named = |(item, failure): (Undescribed, Failure)| match failure.fault() {
+            Fault::Item | Fault::Unclear => failure.about(item.as_str()),
+            Fault::Source => failure,
+        };
+        let failure = of_source.into_iter().next().map(|first| named(first).first_of(count));
+        Self { answered: has_answers, failure, undescribed }
     }
 }
 
@@ -90,16 +126,15 @@ impl Poller {
             });
             Ok(observations)
         };
-        if let Some(failure) = self.ask(jobs, deadline, out, describe).await.failure {
-            let error = failure.to_string();
-            send(out, vec![Observation::Failed { source: Source::Descriptions, queue: None, at, error }]).await;
-        }
+        let asked = self.ask(jobs, |id| Undescribed::Job(id.clone()), deadline, out, describe).await;
+        send(out, asked.without_answer(Source::Descriptions, at)).await;
         self.send_calls(out).await;
     }
 
     async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
         let at = self.clock.now();
-        let asked = self.ask(jobs.to_vec(), until, out, |id| self.describe_job(id)).await;
+        let about = |id: &JobId| Undescribed::Job(id.clone());
+        let asked = self.ask(jobs.to_vec(), about, until, out, |id| self.describe_job(id)).await;
         send(out, asked.outcome(Source::Descriptions, at)).await;
     }
 
@@ -111,7 +146,8 @@ impl Poller {
     ) {
         let at = self.clock.now();
         let describe = |(job, name)| self.describe_training_job(job, name);
-        let asked = self.ask(training_jobs.to_vec(), until, out, describe).await;
+        let about = |(_, name): &(JobId, TrainingJobName)| Undescribed::TrainingJob(name.clone());
+        let asked = self.ask(training_jobs.to_vec(), about, until, out, describe).await;
         send(out, asked.outcome(Source::TrainingJobs, at)).await;
     }
 
@@ -120,6 +156,7 @@ impl Poller {
     pub(super) async fn ask<Q, F>(
         &self,
         questions: Vec<Q>,
+        about: impl Fn(&Q) -> Undescribed,
         until: Timestamp,
         out: &mpsc::Sender<Vec<Observation>>,
         call: impl Fn(Q) -> F,
@@ -130,24 +167,22 @@ impl Poller {
         let mut answers = stream::iter(questions)
             .enumerate()
             .take_while(|(place, _)| ready(*place < CONCURRENCY || self.clock.now() < until))
-            .map(|(_, question)| question)
-            .map(call)
+            .map(|(_, question)| {
+                let (item, answer) = (about(&question), call(question));
+                async { (item, answer.await) }
+            })
             .buffer_unordered(CONCURRENCY);
-        let (mut answered, mut failures) = (false, 0_usize);
-        let mut first = None;
-        while let Some(answer) = answers.next().await {
+        let (mut answered, mut failures) = (false, Vec::new());
+        while let Some((item, answer)) = answers.next().await {
             match answer {
                 Ok(observations) => {
                     answered = true;
                     send(out, observations).await;
                 }
-                Err(failure) => {
-                    failures += 1;
-                    first.get_or_insert(failure);
-                }
+                Err(failure) => failures.push((item, failure)),
             }
         }
-        Asked { answered, failure: first.map(|first| first.first_of(failures)) }
+        Asked::of(answered, failures, self.clock.now())
     }
 
     async fn describe_job(&self, id: JobId) -> Answer {
@@ -158,13 +193,21 @@ impl Poller {
             Ok(answer) => {
                 let mut unknowns = Unknowns::default();
                 let job = translate::described_job(&answer, &mut unknowns);
-                let mut observations: Vec<_> =
-                    job.into_iter().map(|job| Observation::Jobs { at, answered_at, jobs: vec![job] }).collect();
+                let lacks =
+                    || Failure::of_answer(DESCRIBE_JOB, "the response lacks the job's id, queue or creation time");
+                let job = job.ok_or_else(lacks)?;
+                if job.id != id {
+                    return Err(Failure::of_answer(
+                        DESCRIBE_JOB,
+                        format!("the response is about another job, {}", job.id),
+                    ));
+                }
+                let mut observations = vec![Observation::Jobs { at, answered_at, jobs: vec![job] }];
                 observations.extend(unknowns.into_observations());
                 Ok(observations)
             }
             Err(error) if is_not_found(&error) => Ok(vec![Observation::JobGone { at, answered_at, id }]),
-            Err(error) => Err(Failure::new("DescribeServiceJob", &error)),
+            Err(error) => Err(Failure::new(DESCRIBE_JOB, &error)),
         }
     }
 

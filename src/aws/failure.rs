@@ -17,6 +17,17 @@ const FOREIGN: &str = "the response is not AWS's";
 /// Maximum characters shown of an error message from AWS or from a proxy in between.
 const MAX_MESSAGE: usize = 500;
 
+/// Whose fault a failed request about one item may be, if requests about other items succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The item's.
+    Item,
+    /// The item's or the source's: if it happens repeatedly to the same item, it is the item's.
+    Unclear,
+    /// The source's: credentials, permissions, throttling, the network.
+    Source,
+}
+
 /// A failed or incomplete AWS request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failure {
@@ -28,6 +39,7 @@ pub(crate) enum Failure {
         why: String,
         /// Whether AWS rejected the request, so that a retry is useless.
         is_refusal: bool,
+        fault: Fault,
     },
     /// The response is invalid.
     #[error("{operation}: {why}")]
@@ -63,7 +75,15 @@ impl Failure {
             (Some(code), None) => code.to_owned(),
             (None, _) => unmodelled(error, error.raw_response()),
         };
-        Self::Call { operation, why, is_refusal }
+        let is_known = is_throttle || status == Some(429) || advice(operation, &why).is_some();
+        let fault = match status {
+            _ if is_known => Fault::Source,
+            // Whatever else is rejected, AWS says so by these codes.
+            Some(400..500) if matches!(error.code(), Some("ClientException" | "ValidationException")) => Fault::Item,
+            Some(_) => Fault::Unclear,
+            None => Fault::Source,
+        };
+        Self::Call { operation, why, is_refusal, fault }
     }
 
     /// Creates the failure of an invalid response.
@@ -81,6 +101,17 @@ impl Failure {
         match count {
             0 | 1 => self,
             more => Self::Several { first: Box::new(self), more: more - 1 },
+        }
+    }
+
+    /// Whose fault it may be, given that the request was about one item.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Call { fault, .. } => *fault,
+            // The response was AWS's, and about this item.
+            Self::Answer { .. } | Self::Entry { .. } => Fault::Unclear,
+            Self::EndlessListing(_) | Self::OutOfTime { .. } => Fault::Source,
+            Self::About { failure, .. } | Self::Several { first: failure, .. } => failure.fault(),
         }
     }
 
@@ -117,10 +148,17 @@ fn unmodelled(error: &(dyn Error + 'static), response: Option<&HttpResponse>) ->
     }
     match response {
         Some(response) if !response.status().is_success() => format!("HTTP {}", response.status().as_u16()),
+        Some(response) if is_object(response.body().bytes().unwrap_or_default()) => {
+            one_line(&format!("the response has an unexpected format: {}", causes(error)))
+        }
         // The SDK's parse error is of no use to operators.
         Some(response) => incomplete_answers::foreign(response.body().bytes().unwrap_or_default()).to_string(),
         None => one_line(&causes(error)),
     }
+}
+
+fn is_object(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(body).is_ok()
 }
 
 /// Advice for credentials that could not be loaded, by the provider that failed; `why` is the SDK's text.

@@ -193,6 +193,7 @@ pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
             Observation::Answered { source: Source::Topology, .. } => None,
             Observation::Answered { source, .. } => Some(format!("{} answered", source.as_str())),
             Observation::Failed { source, error, .. } => Some(format!("{} failed: {error}", source.as_str())),
+            Observation::Undescribed { item, error, .. } => Some(format!("undescribed {}: {error}", item.as_str())),
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
             Observation::LimitHit { limit, times } => Some(format!("limit {limit} {times}")),
             Observation::NoQueues { why } => Some(format!("no queues: {why}")),

@@ -14,7 +14,7 @@ use crate::aws::failure::{Failure, is_not_found};
 use crate::aws::listing::Listing;
 use crate::aws::poller::{ObservationSender, send};
 use crate::aws::translate::{self, Unknowns, present};
-use trainspotter_core::model::{Observation, Source, Timestamp, TrainingJobName};
+use trainspotter_core::model::{Observation, Source, Timestamp, TrainingJobName, Undescribed};
 
 /// Longer than any training job runs: SageMaker's limit is 28 days, plus time to wait before the start.
 const CREATED_WITHIN: Duration = Duration::from_secs(35 * 86_400);
@@ -65,10 +65,10 @@ impl Poller {
         }
         let at = self.clock.now();
         let describe = |name| self.describe_outside_job(name);
-        if let Some(failure) = self.ask(names.to_vec(), until, out, describe).await.failure {
-            let error = failure.to_string();
-            send(out, vec![Observation::Failed { source: Source::Account, queue: None, at, error }]).await;
-        }
+        let about = |name: &TrainingJobName| Undescribed::TrainingJob(name.clone());
+        let asked = self.ask(names.to_vec(), about, until, out, describe).await;
+        // The list of training jobs is the same source: only it tells that the source responds completely.
+        send(out, asked.without_answer(Source::Account, at)).await;
     }
 
     async fn describe_outside_job(&self, name: TrainingJobName) -> Answer {

@@ -16,7 +16,7 @@ use crate::service::report_rows::{ReportError, Sources, objectives, report};
 use crate::service::shared_by_targets::{RulesNow, Shared};
 use crate::store::StoreError;
 use crate::store::{Frames, PastAlerts};
-use crate::web::{InvalidReport, PastQuery, Snapshot};
+use crate::web::{InvalidReport, JobQuery, PastQuery, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::Engine;
 use trainspotter_core::metrics::Frame;
@@ -38,12 +38,19 @@ pub(super) struct History {
     config: Arc<Config>,
     rules: watch::Receiver<RulesNow>,
     clock: Clock,
+    /// Where refused queries are counted.
+    counted: mpsc::Sender<JobQuery>,
 }
 
 impl History {
-    pub(super) fn of(shared: &Shared, own: &Config, latest: watch::Receiver<Snapshot>) -> Self {
+    pub(super) fn of(
+        shared: &Shared,
+        own: &Config,
+        latest: watch::Receiver<Snapshot>,
+        counted: mpsc::Sender<JobQuery>,
+    ) -> Self {
         let Shared { config, clock, rules, .. } = shared.clone();
-        Self { store: own.store.clone(), latest, config, rules, clock }
+        Self { store: own.store.clone(), latest, config, rules, clock, counted }
     }
 
     /// Answers one query on a thread that may block.
@@ -76,6 +83,7 @@ pub(super) async fn answer(past: History, mut questions: mpsc::Receiver<PastQuer
             answering.spawn(past.clone().answer(question));
         } else if long.try_send(question).is_err() {
             tracing::warn!(limit = MAX_HISTORY_QUERIES, "too many history queries wait; one more gets no answer");
+            let _ = past.counted.try_send(JobQuery::LimitHit { limit: "history_queries", times: 1 });
         }
     }
 }
@@ -236,12 +244,14 @@ mod tests {
         let (ask, questions) = mpsc::channel(4);
         let text = "targets: [{ region: us-east-1 }]";
         let config = crate::config::load("trainspotter.yaml", text, folder.path(), &|_| None).unwrap();
+        let (counted, mut counts) = mpsc::channel(4);
         let past = History {
             store,
             latest: watch::channel(Snapshot::default()).1,
             config: Arc::new(config),
             rules: watch::channel(RulesNow::default()).1,
             clock: Clock::real(),
+            counted,
         };
         let answering = tokio::spawn(answer(past, questions, stop.clone()));
         let frames = |is_awaited| {
@@ -272,6 +282,8 @@ mod tests {
         let (refused, no_answer, _refused) = frames(true);
         ask.send(refused).await.unwrap();
         assert!(no_answer.await.is_err());
+        let counted = counts.try_recv();
+        assert!(matches!(counted, Ok(JobQuery::LimitHit { limit: "history_queries", times: 1 })), "{counted:?}");
         drop(go);
         assert!(was_read.await.is_err());
         stop.cancel();

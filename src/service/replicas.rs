@@ -15,6 +15,7 @@ use crate::notify::Notifiers;
 use crate::objects::{self, AnyStorage, Rights, Setting};
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
+use crate::service::history_queries::History;
 use crate::service::inbox::Inbox;
 use crate::service::operations::OperatorActions;
 use crate::service::shared_by_targets::Shared;
@@ -304,11 +305,12 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     let acting = OperatorActions::new(shared, config, &rules, store, &notifiers, &latest);
     let (past, questions) = mpsc::channel(MAX_HISTORY_QUERIES);
     let (senders, inbox) = Inbox::new();
-    shared.hub.put(acting.watched(watching.place(), latest.clone(), senders.queries.clone(), past));
+    let history = History::of(shared, config, latest.clone(), senders.queries.clone());
+    shared.hub.put(acting.watched(watching.place(), latest, senders.queries.clone(), past));
     tokio::join!(
         show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
-        history_queries::answer(history_queries::History::of(shared, config, latest), questions, stop.clone()),
+        history_queries::answer(history, questions, stop.clone()),
         follower_view::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
     );
 }

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{CloudWatchMetrics, Config, Target};
-use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
+use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, Undescribed, units};
+
+/// Maximum items logged because AWS does not describe them. The page *Health* names others.
+const MAX_UNDESCRIBED: usize = 100;
 
 /// Content of the line at the start. Queues are added once AWS has listed them.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub(super) struct SourceLog {
     queues: BTreeSet<QueueName>,
     no_queues: Option<String>,
     failing: BTreeMap<Source, Failing>,
+    /// Items whose refusal was logged.
+    undescribed: BTreeSet<Undescribed>,
 }
 
 /// State of a failing source.
@@ -60,7 +65,13 @@ struct Failing {
 
 impl SourceLog {
     pub(super) fn new(started: Started) -> Self {
-        Self { started: Some(started), queues: BTreeSet::new(), no_queues: None, failing: BTreeMap::new() }
+        Self {
+            started: Some(started),
+            queues: BTreeSet::new(),
+            no_queues: None,
+            failing: BTreeMap::new(),
+            undescribed: BTreeSet::new(),
+        }
     }
 
     /// Logs changes in these observations.
@@ -78,6 +89,8 @@ impl SourceLog {
                 Observation::Answered { source, queue, at } if !is_failing(observations, *source, queue.as_ref()) => {
                     self.recovered(*source, *at, |failing| *failing == *queue);
                 }
+                // Otherwise the source's failure is logged.
+                Observation::Undescribed { item, error, is_own: true, .. } => self.undescribed(item, error),
                 Observation::Answered { .. }
                 | Observation::Jobs { .. }
                 | Observation::Account(_)
@@ -93,8 +106,20 @@ impl SourceLog {
                 | Observation::TrainingJobsListed { .. }
                 | Observation::OutsideTrainingJob { .. }
                 | Observation::LimitHit { .. }
+                | Observation::Undescribed { .. }
                 | Observation::UnknownValue { .. } => {}
             }
+        }
+    }
+
+    /// Each item is logged once, up to a limit.
+    fn undescribed(&mut self, item: &Undescribed, error: &str) {
+        if self.undescribed.len() < MAX_UNDESCRIBED && self.undescribed.insert(item.clone()) {
+            tracing::warn!(
+                id = item.as_str(),
+                error,
+                "AWS does not describe a job; it is requested again, ever less often"
+            );
         }
     }
 

@@ -20,6 +20,7 @@ use crate::replication::lease::Terms;
 use crate::service::duplicate_targets::DuplicateTargets;
 use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
+use crate::service::history_queries::History;
 use crate::service::inbox::{Inbox, PollerMessage};
 use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
@@ -154,7 +155,8 @@ impl TargetService {
             forecasting,
             limits: shared.process_limits.of(&place.target),
         };
-        shared.hub.put(acting.watched(place, latest.clone(), senders.queries, past));
+        let history = History::of(&shared, &config, latest.clone(), senders.queries.clone());
+        shared.hub.put(acting.watched(place, latest, senders.queries, past));
 
         let (rest, mut parts) = (CancellationToken::new(), Parts::new(span));
         let events = job_events(&target, clock).await?;
@@ -171,10 +173,7 @@ impl TargetService {
         parts.spawn("archive", archiving.run(rest.clone()));
         parts.spawn("digests", Digests::of(&acting.operations, &shared).run(rest.clone()));
         parts.spawn("operations", acting.operations.run(acting.inbox, rest.clone()));
-        parts.spawn(
-            "history",
-            history_queries::answer(history_queries::History::of(&shared, &config, latest), queries, rest.clone()),
-        );
+        parts.spawn("history", history_queries::answer(history, queries, rest.clone()));
         duplicates.or_refused(parts.finish(stop, rest).await)
     }
 }

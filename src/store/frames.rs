@@ -247,7 +247,7 @@ fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let health = |(source, age_seconds, error, failing): Health| {
         let source = Source::ALL.into_iter().find(|known| known.as_str() == source)?;
         let failing = failing.iter().map(|queue| queue.as_str().into()).collect();
-        Some(SourceHealth { source, age_seconds, error, failing })
+        Some(SourceHealth { source, age_seconds, error, note: None, failing })
     };
     let mut samples = Vec::new();
     for (name, of_metric) in kept.series {

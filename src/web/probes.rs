@@ -166,6 +166,8 @@ struct SourceRow {
     age_seconds: Option<f64>,
     /// Error of its last poll, if it failed.
     error: Option<String>,
+    /// Single items that it does not return while it returns others; null without any. No problem of the service.
+    note: Option<String>,
 }
 
 /// Liveness: 503 if no engine has ticked for long.
@@ -436,6 +438,7 @@ impl SourceRow {
             source: health.source.as_str(),
             age_seconds: health.age_seconds,
             error: health.error.clone(),
+            note: health.note.clone(),
         }
     }
 }

@@ -121,7 +121,8 @@ fn frame(cases: &[Case], tick: usize) -> Frame {
         jobs: BTreeMap::new(),
         oldest_wait_seconds: None,
     };
-    let health = |source| SourceHealth { source, age_seconds: Some(1.0), error: None, failing: BTreeSet::new() };
+    let health =
+        |source| SourceHealth { source, age_seconds: Some(1.0), error: None, note: None, failing: BTreeSet::new() };
     let sources = Source::ALL.into_iter().map(health).collect();
     Frame { at, queues: vec![queue], samples, sources, ..Frame::default() }
 }

@@ -138,7 +138,13 @@ fn frame(queues: usize, shares: usize) -> Frame {
             samples.push(Sample { metric, labels, value });
         }
     }
-    let health = |source| SourceHealth { source, age_seconds: Some(10.0), error: None, failing: BTreeSet::default() };
+    let health = |source| SourceHealth {
+        source,
+        age_seconds: Some(10.0),
+        error: None,
+        note: None,
+        failing: BTreeSet::default(),
+    };
     Frame { at: START, samples, sources: Source::ALL.into_iter().map(health).collect(), ..Frame::default() }
 }
 

@@ -213,7 +213,7 @@ impl Engine {
         questions.jobs.extend(stale);
         // AWS lists jobs created after a time, exclusive; the oldest open job was created at `open_since`.
         let since = Some(self.open_since - Duration::from_secs(1));
-        Questions { since, outside: self.outside.to_describe(&self.facts.ledger), ..questions }
+        Questions { since, outside: self.outside.to_describe(&self.facts.ledger, now), ..questions }
     }
 
     /// Status of polls, sinks and deliveries, to be updated by the caller. Counters go through
@@ -292,6 +292,7 @@ impl Engine {
         if let Some(awaited) = self.facts.ledger.awaited() {
             sources::descriptions_are_late(&mut sources, awaited, self.service.poll_interval, now);
         }
+        sources::note_refused(&mut sources, self.facts.ledger.refused_in_words(now));
         let inputs = self.facts.inputs(now, &sources);
         let ended = self.counting.take_ended(&inputs);
         let frame = metrics::frame(&inputs, &self.service, &mut self.counting);
@@ -363,6 +364,9 @@ impl Engine {
             Observation::Failed { source, queue, error, at } => {
                 self.count_failures(source, 1);
                 self.sources.failed(source, queue, at, error);
+            }
+            Observation::Undescribed { item, at, is_own, error } => {
+                self.facts.ledger.observe_undescribed(item, at, is_own, error);
             }
             Observation::AccountLimits(read) => {
                 let read: Vec<_> = read.into_iter().filter(|one| plausible_amounts::is_amount(one.quantity)).collect();
@@ -454,6 +458,8 @@ impl Engine {
         let forgotten = self.facts.ledger.forgotten_early();
         self.counting.add(&catalogue::LEDGER_CORRECTIONS, [], corrections - self.corrections_counted);
         self.counting.add(&catalogue::LIMIT_HITS, [("limit", "ended_jobs".into())], forgotten - self.forgotten_counted);
+        let (limit, hits) = self.facts.ledger.take_refused_limit_hits();
+        self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], hits);
         (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
     }
 

@@ -17,6 +17,7 @@ mod failure;
 mod index;
 mod job;
 mod poll_plan;
+mod refused_descriptions;
 mod saved;
 mod share_jobs;
 mod sort_orders;
@@ -51,6 +52,7 @@ pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, QueueName, ShareName, Timestamp, TrainingJobSeen};
 use index::Index;
+use refused_descriptions::Refused;
 pub use saved::is_readable;
 use saved::{Past, Unsaved};
 use sort_orders::{Listed, Listing};
@@ -89,6 +91,7 @@ pub struct Ledger {
     /// new.
     counted_until: Option<Timestamp>,
     undescribed_ends: UndescribedEnds,
+    refused: Refused,
     utilisation: Utilisation,
     /// Events of the current observation.
     events: Vec<Event>,
@@ -118,6 +121,7 @@ impl Ledger {
     }
 
     fn apply_answer(&mut self, seen: JobSeen, at: Moment) {
+        self.refused.seen(&seen);
         if seen.status.is_ended() && self.may_have_made_attempts_unseen(&seen) {
             self.shown_to_have_ended(&seen);
             self.undescribed_ends.keep(seen, at);
@@ -273,6 +277,7 @@ impl Ledger {
     }
 
     fn apply_gone(&mut self, id: &JobId, at: Moment) {
+        self.refused.described(id);
         if let Some((at, seen)) = self.undescribed_ends.take(id) {
             if seen.status.is_ended() {
                 return self.apply(seen, at);
@@ -296,6 +301,7 @@ impl Ledger {
 
     /// Applies SageMaker's description of an attempt's training job.
     pub fn observe_training_job(&mut self, seen: &TrainingJobSeen) {
+        self.refused.training_job_described(&seen.name);
         if let Some(job) = self.jobs.get_mut(&seen.job) {
             let is_changed = job.observe_training_job(seen);
             self.unsaved.add_if(is_changed, job);
@@ -349,6 +355,7 @@ impl Ledger {
         while self.ended.front().is_some_and(|(ended_at, _)| now.since(*ended_at) > ENDED_KEPT_FOR) {
             self.forget_oldest();
         }
+        self.forget_refused(now);
         self.tombstones.forget(now);
         self.utilisation.forget(&self.jobs);
         self.changes()

@@ -32,7 +32,7 @@ pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INS
 pub use matcher::{LabelValue, Matcher, Matchers, Overlap, check_glob, check_label, check_place, is_of_queue_name};
 pub use names::{check_name, readable, readable_line, unknown_value};
 pub use observation::{
-    CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen,
+    CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen, Undescribed,
 };
 pub use poll_questions::Questions;
 pub use priority_bands::PriorityBands;

@@ -206,3 +206,87 @@ async fn a_number_that_cannot_be_held_costs_no_description() {
     let described = described.unwrap();
     assert_eq!((described.details.as_ref().unwrap().priority, described.stopped_at), (None, None));
 }
+
+fn about(id: &str) -> Value {
+    let mut described = job(id, "RUNNABLE", 10);
+    described["jobQueue"] = json!("q");
+    described
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_described_is_its_own_failure_and_not_the_sources() {
+    let refused = "undescribed bad: DescribeServiceJob: ClientException: jobId is odd";
+    let odd = "undescribed bad: DescribeServiceJob: the response has an unexpected format";
+    let (answered, failed) = ("descriptions answered", "descriptions failed: DescribeServiceJob: ");
+    let cases: [(&str, &[&str], &[&str]); 9] = [
+        // Alone, or beside others: AWS says that it is about this request.
+        ("refused", &["bad"], &[refused, answered]),
+        ("refused", &["bad", "good"], &[refused, answered, "good RUNNABLE"]),
+        // Of several that are all refused nobody knows whether the source is to blame.
+        ("refused", &["bad", "bad1", "bad2"], &[refused, failed]),
+        ("unparsable", &["bad", "good"], &[odd, answered, failed, "good RUNNABLE"]),
+        ("unparsable", &["bad"], &[failed]),
+        ("other", &["bad", "good"], &["undescribed bad: DescribeServiceJob: the response is about another job, good"]),
+        ("broken", &["bad", "good"], &["undescribed bad: DescribeServiceJob: ServerException: sorry", failed]),
+        ("denied", &["bad", "good"], &[answered, failed, "good RUNNABLE"]),
+        ("proxy", &["bad", "good"], &[answered, failed, "good RUNNABLE"]),
+    ];
+    for (fault, jobs, expected) in cases {
+        let (endpoint, _) = fake::serve(move |_, body| match body["jobId"].as_str() {
+            Some("good") => (200, about("good")),
+            _ => match fault {
+                "refused" => error(400, "ClientException", "jobId is odd"),
+                "unparsable" => {
+                    (200, json!({"jobId": "bad", "jobQueue": "q", "status": "RUNNABLE", "attempts": "none"}))
+                }
+                "other" => (200, about("good")),
+                "broken" => error(500, "ServerException", "sorry"),
+                "denied" => error(403, "AccessDeniedException", "not you"),
+                _ => (200, json!("<html>")),
+            },
+        })
+        .await;
+        let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+        let questions = Questions { jobs: jobs.iter().map(|id| JobId::from(*id)).collect(), ..Questions::default() };
+        let (out, mut from) = fake::channel();
+        poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
+        let mut shown = shown(&fake::received(&mut from));
+        shown.retain(|text| !text.starts_with("training_jobs") && !text.starts_with("utilisation"));
+        for begins in expected {
+            assert!(
+                shown.iter().any(|text| text.starts_with(begins)),
+                "{fault} {jobs:?}: {begins} is not in {shown:#?}"
+            );
+        }
+        let count = |begins: &str| shown.iter().filter(|text| text.starts_with(begins)).count();
+        let expected = |begins: &str| expected.iter().filter(|text| text.starts_with(begins)).count();
+        if fault != "other" && fault != "broken" {
+            assert_eq!(count("descriptions"), expected("descriptions"), "{fault} {jobs:?}: {shown:#?}");
+        }
+        if matches!(fault, "denied" | "proxy") {
+            assert_eq!(count("undescribed"), 0, "{fault}: the source's fault is no job's: {shown:#?}");
+        }
+        if jobs.len() == 2 && fault == "unparsable" {
+            assert!(shown.iter().any(|text| text.ends_with(", about bad")), "{shown:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_training_job_that_cannot_be_described_is_named() {
+    let (endpoint, _) = fake::serve(|_, _| error(400, "ValidationException", "the name is odd")).await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let questions = Questions {
+        training_jobs: vec![("a".into(), "t1".into())],
+        outside: vec!["t2".into()],
+        ..Questions::default()
+    };
+    let (out, mut from) = fake::channel();
+    poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
+    let shown = shown(&fake::received(&mut from));
+    let text = |name: &str| format!("undescribed {name}: DescribeTrainingJob: ValidationException: the name is odd");
+    assert_eq!(
+        shown,
+        ["utilisation answered", "descriptions answered", "training_jobs answered", &text("t1"), &text("t2")]
+    );
+}

@@ -202,7 +202,8 @@ fn frame(now: Timestamp) -> Frame {
     let holds = HOLDS.iter().any(|(from, to)| (*from..*to).contains(&second));
     let labels = labels([("queue", "prod".into()), ("share", "".into()), ("state", "runnable".into())]);
     let sample = Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(if holds { 9.0 } else { 1.0 }) };
-    let fresh = |source| SourceHealth { source, age_seconds: Some(0.0), error: None, failing: Default::default() };
+    let fresh =
+        |source| SourceHealth { source, age_seconds: Some(0.0), error: None, note: None, failing: Default::default() };
     Frame { at: now, sources: Source::ALL.map(fresh).to_vec(), samples: vec![sample], ..Frame::default() }
 }
 

@@ -69,7 +69,7 @@ function sources(rows) {
     { title: "Source", cell: ({ source, target }) => (new Set(rows.map((row) => row.target)).size > 1 ? `${target}: ` : "") + source.replaceAll("_", " ") },
     { title: "State", cell: ({ error, age_seconds: age }) => el("span", { class: error ? "not-ok" : age === null ? "" : "ok" }, error ? "fails" : age === null ? "no answer yet" : "answers") },
     { title: "Age", number: true, cell: ({ age_seconds: age }) => (age === null ? "–" : duration(age)) },
-    { title: "Error of the last poll", cell: ({ error }) => (error ? el("span", { class: "wraps" }, error) : ""), wide: true },
+    { title: "Error of the last poll", cell: ({ error, note }) => (error || note ? el("span", { class: "wraps" }, error ?? note) : ""), wide: true },
   ], rows);
 }
 

@@ -227,7 +227,7 @@ fn waits(share: &str, queue: &str, count: u64, p50: f64) -> WaitFigures {
 }
 
 fn health(source: Source, age_seconds: Option<f64>, error: Option<&str>) -> SourceHealth {
-    SourceHealth { source, age_seconds, error: error.map(str::to_owned), failing: BTreeSet::new() }
+    SourceHealth { source, age_seconds, error: error.map(str::to_owned), note: None, failing: BTreeSet::new() }
 }
 
 /// An active silence for `audio`, and an expired one.

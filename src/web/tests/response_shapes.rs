@@ -331,6 +331,7 @@ async fn probes_name_each_problem_once() {
         source,
         age_seconds: Some(1.0),
         error: Some(error.to_owned()),
+        note: None,
         failing: BTreeSet::new(),
     };
     let frame = |sources: Vec<SourceHealth>| Arc::new(Frame { sources, ..Frame::default() });

@@ -44,8 +44,9 @@ impl Outside {
     }
 
     /// Training jobs to describe next.
-    pub(super) fn to_describe(&self, ledger: &Ledger) -> Vec<TrainingJobName> {
+    pub(super) fn to_describe(&self, ledger: &Ledger, now: Timestamp) -> Vec<TrainingJobName> {
         let unknown = self.names(ledger).into_iter().filter(|name| !self.described.contains_key(*name));
+        let unknown = unknown.filter(|name| !ledger.is_training_job_paused(name, now));
         unknown.take(MAX_DESCRIBED_PER_POLL).cloned().collect()
     }
 
@@ -115,12 +116,12 @@ mod tests {
         assert_eq!(outside.in_use(&ledger, at(5)), None, "nothing was listed");
         outside.described("early".into(), vec![Capacity::new(UNIT, 9.0)]);
         outside.listed(at(5), names(&["ours", "theirs", "odd"]), true);
-        assert_eq!(outside.to_describe(&ledger), ["odd".into(), "theirs".into()], "ours is known");
+        assert_eq!(outside.to_describe(&ledger, at(5)), ["odd".into(), "theirs".into()], "ours is known");
         outside.described("theirs".into(), vec![Capacity::new(UNIT, 2.0), Capacity::new("ml.m5.large", 1.0)]);
         let partial = outside.in_use(&ledger, at(6)).unwrap();
         assert_eq!((partial.of(&UNIT.into()), partial.is_complete), (2.0, false), "one is not described yet");
         outside.described("odd".into(), vec![Capacity::new(UNIT, f64::INFINITY), Capacity::new(UNIT, 1.0)]);
-        assert_eq!(outside.to_describe(&ledger), []);
+        assert_eq!(outside.to_describe(&ledger, at(5)), []);
         let all = outside.in_use(&ledger, at(6)).unwrap();
         assert_eq!((all.of(&UNIT.into()), all.of(&"ml.m5.large".into()), all.is_complete), (3.0, 1.0, true));
         assert!(!outside.in_use(&Ledger::default(), at(6)).unwrap().is_complete, "now nobody knows ours");
@@ -137,7 +138,7 @@ mod tests {
         outside.listed(at(0), many, true);
         let (ledger, mut polls) = (Ledger::default(), 0);
         loop {
-            let asked = outside.to_describe(&ledger);
+            let asked = outside.to_describe(&ledger, at(5));
             if asked.is_empty() {
                 break;
             }

@@ -139,7 +139,7 @@ impl Sources {
         let unknown = queues.iter().map(|queue| &queue.name);
         let unknown = unknown.filter(|name| failed_for_all || is_unknown(name)).cloned();
         let failing = failed.chain(unknown).collect();
-        SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, failing }
+        SourceHealth { source, age_seconds: oldest.map(|at| now.seconds_since(at)), error, note: None, failing }
     }
 
     fn about(&self, source: Source) -> impl Iterator<Item = (&(Source, Option<QueueName>), &Answers)> + Clone {
@@ -171,6 +171,15 @@ pub(super) fn descriptions_are_late(
         health.error = Some(format!(
             "DescribeServiceJob is {since} behind: {jobs} wait to be described, so their changes are reported late"
         ));
+    }
+}
+
+/// Says which single jobs and training jobs cannot be described. That is no failure of the source.
+pub(super) fn note_refused(sources: &mut [SourceHealth], [jobs, training_jobs]: [Option<String>; 2]) {
+    for (source, note) in [(Source::Descriptions, jobs), (Source::TrainingJobs, training_jobs)] {
+        if let Some(health) = sources.iter_mut().find(|health| health.source == source) {
+            health.note = note;
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::model::{
 mod annotations;
 mod clocks;
 pub(super) mod jobs;
+mod refused_descriptions;
 mod restarts;
 
 fn second(seconds: i64) -> Timestamp {

@@ -21,9 +21,11 @@ pub struct Awaited {
 impl Ledger {
     /// The jobs to which something happened that only a description shows; `None` if there are none.
     pub fn awaited(&self) -> Option<Awaited> {
-        let missing = self.queues.values().flat_map(|coverage| coverage.missing.values().copied());
+        let missing = self.queues.values().flat_map(|coverage| &coverage.missing);
+        let missing = missing.filter(|(id, _)| !self.refused.is_refused(id)).map(|(_, since)| *since);
         let changed = self.index.wanted(Urgency::Requeued).filter_map(|(_, key)| self.jobs.by_key(*key));
-        let changed = changed.filter(|job| !job.has_left()).filter_map(|job| job.wants_description_since);
+        let changed = changed.filter(|job| !job.has_left() && !self.refused.is_refused(&job.latest.id));
+        let changed = changed.filter_map(|job| job.wants_description_since);
         let since = missing.chain(changed).chain(self.undescribed_ends.kept_since());
         since.fold(None, |awaited: Option<Awaited>, since| {
             let (jobs, first) = awaited.map_or((0, since), |awaited| (awaited.jobs, awaited.since));
@@ -54,9 +56,12 @@ impl Ledger {
     /// queue; `None` if there are none.
     pub fn unreported_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
-        let left = left.filter_map(|id| Some(self.job(id)?.seen_at)).min();
+        // What cannot be described must not hold back the counting of other jobs.
+        let can_be_told = |id: &&JobId| !self.refused.is_refused(id);
+        let left = left.filter(can_be_told).filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted(Urgency::Requeued);
-        let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key)?.unreported_since()).min();
+        let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key));
+        let requeued = requeued.filter(|job| can_be_told(&&job.latest.id)).filter_map(Job::unreported_since).min();
         // The listed state may have ended by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()

@@ -75,9 +75,10 @@ impl Ledger {
         let mut wanted = self.jobs_to_describe(cadence, now);
         self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
         let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.undescribed_ends.contains(id));
-        let undescribed_ends = self.undescribed_ends.ids().take(JOBS_PER_POLL / 2);
+        let undescribed_ends = self.undescribed_ends.ids().filter(|id| !self.refused.is_paused(id, now));
+        let undescribed_ends = undescribed_ends.take(JOBS_PER_POLL / 2);
         questions.jobs = undescribed_ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
-        questions.training_jobs = self.training_jobs_to_describe();
+        questions.training_jobs = self.training_jobs_to_describe(now);
         questions.hosts = self.hosts_to_measure();
         questions
     }
@@ -87,6 +88,8 @@ impl Ledger {
     fn jobs_to_describe(&self, cadence: Cadence, now: Timestamp) -> Vec<&Job> {
         let mut left: Vec<&Job> =
             self.queues.values().flat_map(|coverage| &coverage.left).filter_map(|id| self.job(id)).collect();
+        let is_due = |job: &&Job| !self.refused.is_paused(&job.latest.id, now);
+        left.retain(is_due);
         left.sort_by_key(|job| job.seen_at);
         let unverified = self.unverified_jobs(cadence, now);
         let of = |urgency: Urgency| self.index.wanted(urgency).filter_map(|(_, key)| self.jobs.by_key(*key));
@@ -96,7 +99,8 @@ impl Ledger {
             .chain(of(Urgency::UnknownWaiting));
         let mut reported: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
         // Missing jobs may be found by a list instead, which leaves room for as many others.
-        let rest: Vec<&Job> = rest.filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
+        let rest: Vec<&Job> =
+            rest.filter(is_due).filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
         left.extend(rest);
         left
     }
@@ -170,7 +174,9 @@ impl Ledger {
         };
         let next = next_of_queues.chain(self.shares().flat_map(|(_, _, share_jobs)| next_of_share(share_jobs)));
         let before = |job: &&Job, every: Duration| {
-            job.timeline.current().is_some() && job.described_at.is_some_and(|at| now.since(at) >= every)
+            job.timeline.current().is_some()
+                && job.described_at.is_some_and(|at| now.since(at) >= every)
+                && !self.refused.is_paused(&job.latest.id, now)
         };
         let next = next.filter(|job| before(job, cadence.verify_every));
         let in_flight = self.in_flight().filter(|job| before(job, cadence.reconcile_every));
@@ -185,10 +191,11 @@ impl Ledger {
         all.into_iter().map(|job| &job.latest.id).take(REFRESHED_PER_POLL).collect()
     }
 
-    fn training_jobs_to_describe(&self) -> Vec<(JobId, TrainingJobName)> {
+    fn training_jobs_to_describe(&self, now: Timestamp) -> Vec<(JobId, TrainingJobName)> {
         self.in_flight()
             .filter(|job| *job.status() == JobStatus::Running && !job.training_job_known)
             .filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?)))
+            .filter(|(_, name)| !self.refused.is_training_job_paused(name, now))
             .take(TRAINING_JOBS_PER_POLL)
             .collect()
     }

@@ -251,6 +251,8 @@ pub struct SourceHealth {
     pub age_seconds: Option<f64>,
     /// Error of its last poll, if it failed.
     pub error: Option<String>,
+    /// Single items that it does not return while it returns others, if any.
+    pub note: Option<String>,
     /// Queues for which its last poll failed.
     pub failing: BTreeSet<QueueName>,
 }

@@ -76,6 +76,17 @@ pub enum Observation {
         /// Time of its first call.
         at: Timestamp,
     },
+    /// The description of one item was refused or is unreadable, while the source responds.
+    Undescribed {
+        /// The item.
+        item: Undescribed,
+        /// Time of the response.
+        at: Timestamp,
+        /// Whether it is certainly the item's own fault, and not the source's.
+        is_own: bool,
+        /// The error message.
+        error: String,
+    },
     /// A source did not respond, or only in part.
     Failed {
         /// The source.
@@ -128,6 +139,25 @@ pub enum Observation {
         /// The value as the API spells it.
         value: String,
     },
+}
+
+/// An item without a description.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Undescribed {
+    /// A service job.
+    Job(JobId),
+    /// A training job, of a service job or outside the queues.
+    TrainingJob(TrainingJobName),
+}
+
+impl Undescribed {
+    /// Its id or name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Job(id) => id.as_str(),
+            Self::TrainingJob(name) => name.as_str(),
+        }
+    }
 }
 
 /// Where observations come from. The age of each source is tracked separately.

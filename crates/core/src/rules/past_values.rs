@@ -94,7 +94,8 @@ mod tests {
             Sample { metric: &catalogue::QUEUE_WAIT_OLDEST, labels: of_share("b"), value: Value::Gauge(7.0) },
             Sample { metric: &catalogue::JOB_PREEMPTIONS, labels: of_share("a"), value: Value::Counter(preempted) },
         ];
-        let health = SourceHealth { source: Source::Jobs, age_seconds: Some(1.0), error: None, failing: [].into() };
+        let health =
+            SourceHealth { source: Source::Jobs, age_seconds: Some(1.0), error: None, note: None, failing: [].into() };
         Frame { at: Timestamp::from_millis(minute * 60_000), samples, sources: vec![health], ..Frame::default() }
     }
 

@@ -47,7 +47,13 @@ fn counter(metric: &'static Metric, pairs: &[(&'static str, &str)], value: f64) 
 }
 
 fn sources() -> Vec<SourceHealth> {
-    let health = |source| SourceHealth { source, age_seconds: Some(10.0), error: None, failing: BTreeSet::default() };
+    let health = |source| SourceHealth {
+        source,
+        age_seconds: Some(10.0),
+        error: None,
+        note: None,
+        failing: BTreeSet::default(),
+    };
     Source::ALL.into_iter().map(health).collect()
 }
 

@@ -90,6 +90,7 @@ impl Fixture {
             source,
             age_seconds: Some(1.0),
             error: failing.contains(&source).then(|| "failed in this test".to_owned()),
+            note: None,
             failing: BTreeSet::new(),
         };
         frame.sources = Source::ALL.into_iter().map(health).collect();

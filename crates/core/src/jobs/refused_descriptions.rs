@@ -1,0 +1,241 @@
+//! Jobs and training jobs whose descriptions are refused, or unreadable, while the source describes others: they are
+//! asked for again less and less often, so that they neither take the place of others nor let the source appear to
+//! fail for ever.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::jobs::Ledger;
+use crate::model::units::{counted, duration};
+use crate::model::{JobId, JobSeen, Timestamp, TrainingJobName, Undescribed};
+
+/// Time until a refused description is requested again. Doubles with each refusal, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+/// See [`FIRST_PAUSE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// Failures in a row after which an item counts as refused if each of them may have been the source's own.
+const FAILURES_BEFORE_REFUSED: u32 = 3;
+
+/// Maximum items with a pause. Further ones are requested in every poll.
+const MAX_REFUSED: usize = 10_000;
+
+/// Name of the limit above in `limit.hits`.
+const LIMIT: &str = "refused_descriptions";
+
+/// A job that no list shows and that is not described for so long is gone: nothing else will ever tell.
+const GONE_AFTER: Duration = Duration::from_secs(86_400);
+
+/// Maximum ids named in a note.
+const MAX_NAMED: usize = 3;
+
+/// Items whose last description was refused.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    items: BTreeMap<Undescribed, Refusal>,
+    beyond_limit: u64,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    /// Of the first in a row.
+    since: Timestamp,
+    times: u32,
+    /// Whether it is the item's own fault rather than the source's.
+    is_own: bool,
+    at: Timestamp,
+    error: String,
+}
+
+impl Refusal {
+    fn counts(&self) -> bool {
+        self.is_own || self.times >= FAILURES_BEFORE_REFUSED
+    }
+
+    fn pause(&self) -> Duration {
+        // Beyond six doublings the longest pause applies anyway.
+        let doublings = self.times.saturating_sub(1).min(6);
+        (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+    }
+
+    /// Whether it is not to be requested yet. A refusal of the future is from before the clock was set back.
+    fn is_paused(&self, now: Timestamp) -> bool {
+        self.counts() && self.at <= now && now.since(self.at) < self.pause()
+    }
+}
+
+impl Refused {
+    /// The description of an item was refused at `at`. `is_own` tells whether that is certainly the item's fault; otherwise it
+    /// counts once it has happened several times in a row.
+    pub(super) fn add(&mut self, item: Undescribed, at: Timestamp, is_own: bool, error: String) {
+        if self.items.len() >= MAX_REFUSED && !self.items.contains_key(&item) {
+            self.beyond_limit += 1;
+            return;
+        }
+        let refusal =
+            self.items.entry(item).or_insert(Refusal { since: at, times: 0, is_own, at, error: String::new() });
+        refusal.times = refusal.times.saturating_add(1);
+        refusal.is_own |= is_own;
+        (refusal.at, refusal.error) = (at, error);
+    }
+
+    /// A job was listed or described; only a description is news here.
+    pub(super) fn seen(&mut self, seen: &JobSeen) {
+        if seen.details.is_some() {
+            self.described(&seen.id);
+        }
+    }
+
+    /// A job was described, or is known to be gone.
+    pub(super) fn described(&mut self, id: &JobId) {
+        if !self.items.is_empty() {
+            self.items.remove(&Undescribed::Job(id.clone()));
+        }
+    }
+
+    pub(super) fn training_job_described(&mut self, name: &TrainingJobName) {
+        if !self.items.is_empty() {
+            self.items.remove(&Undescribed::TrainingJob(name.clone()));
+        }
+    }
+
+    /// Whether a job is not to be described yet.
+    pub(super) fn is_paused(&self, id: &JobId, now: Timestamp) -> bool {
+        !self.items.is_empty()
+            && self.items.get(&Undescribed::Job(id.clone())).is_some_and(|refusal| refusal.is_paused(now))
+    }
+
+    /// Whether a training job is not to be described yet.
+    pub(super) fn is_training_job_paused(&self, name: &TrainingJobName, now: Timestamp) -> bool {
+        !self.items.is_empty()
+            && self.items.get(&Undescribed::TrainingJob(name.clone())).is_some_and(|refusal| refusal.is_paused(now))
+    }
+
+    /// Whether no description of a job can be expected.
+    pub(super) fn is_refused(&self, id: &JobId) -> bool {
+        !self.items.is_empty() && self.items.get(&Undescribed::Job(id.clone())).is_some_and(Refusal::counts)
+    }
+
+    /// Which jobs, or training jobs, are refused, in words: the longest refused first; `None` without any.
+    fn in_words(&self, of_jobs: bool, now: Timestamp) -> Option<String> {
+        let is_one = |item: &Undescribed| matches!(item, Undescribed::Job(_)) == of_jobs;
+        let mut refused: Vec<_> =
+            self.items.iter().filter(|(item, refusal)| is_one(item) && refusal.counts()).collect();
+        refused.sort_by_key(|(_, refusal)| refusal.since);
+        let (_, first) = refused.first()?;
+        let (what, lacks) = if of_jobs {
+            ("job", "its owner, priority and attempts are unknown or old")
+        } else {
+            ("training job", "its starts are known from polls only")
+        };
+        let named: Vec<&str> = refused.iter().take(MAX_NAMED).map(|(item, _)| item.as_str()).collect();
+        let more = refused.len().saturating_sub(MAX_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        Some(format!(
+            "AWS does not describe {} ({}{more}; {lacks}), for {}: {}. Requested again at the latest after {}",
+            counted(refused.len() as u64, what),
+            named.join(", "),
+            duration(now.seconds_since(first.since)),
+            first.error,
+            duration(LONGEST_PAUSE.as_secs_f64()),
+        ))
+    }
+}
+
+impl Ledger {
+    /// The description of an item was refused at `at`. `is_own` tells whether that is certainly the item's fault, and not
+    /// the source's; otherwise it counts once it has happened several times in a row.
+    pub fn observe_undescribed(&mut self, item: Undescribed, at: Timestamp, is_own: bool, error: String) {
+        self.refused.add(item, at, is_own, error);
+    }
+
+    /// Which jobs are refused, and which training jobs, in words; `None` without any.
+    pub fn refused_in_words(&self, now: Timestamp) -> [Option<String>; 2] {
+        [true, false].map(|of_jobs| self.refused.in_words(of_jobs, now))
+    }
+
+    /// Whether a training job is not to be described yet.
+    pub fn is_training_job_paused(&self, name: &TrainingJobName, now: Timestamp) -> bool {
+        self.refused.is_training_job_paused(name, now)
+    }
+
+    /// Takes how often the limit of refused items was reached, with its name.
+    pub fn take_refused_limit_hits(&mut self) -> (&'static str, u64) {
+        (LIMIT, std::mem::take(&mut self.refused.beyond_limit))
+    }
+
+    /// Drops refusals of what is not asked for any more. Jobs that no list shows either are gone after a while.
+    pub(super) fn forget_refused(&mut self, now: Timestamp) {
+        if self.refused.items.is_empty() {
+            return;
+        }
+        let missing = self.queues.values().flat_map(|coverage| &coverage.missing);
+        let is_gone =
+            |(id, since): &(&JobId, &Timestamp)| now.since(**since) > GONE_AFTER && self.refused.is_refused(id);
+        let gone: Vec<JobId> = missing.filter(is_gone).map(|(id, _)| id.clone()).collect();
+        gone.iter().for_each(|id| self.apply_gone(id, now.into()));
+        let (jobs, ends) = (&self.jobs, &self.undescribed_ends);
+        let is_open = |id: &JobId| jobs.get(id).is_some_and(|job| !job.is_over) || ends.contains(id);
+        // Training jobs are known by their names only; the jobs that have them may have ended since.
+        self.refused.items.retain(|item, refusal| match item {
+            Undescribed::Job(id) => is_open(id),
+            Undescribed::TrainingJob(_) => now.since(refusal.at) <= LONGEST_PAUSE * 2,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: u64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000) + Duration::from_secs(second)
+    }
+
+    fn job(name: &str) -> Undescribed {
+        Undescribed::Job(name.into())
+    }
+
+    #[test]
+    fn a_refused_item_is_asked_for_ever_less_often_and_at_once_after_an_answer() {
+        let mut refused = Refused::default();
+        let (mut asked, mut at) = (Vec::new(), 0);
+        while at < 4 * 3_600 {
+            if !refused.is_paused(&"a".into(), second(at)) {
+                asked.push(at);
+                refused.add(job("a"), second(at), true, "no".to_owned());
+            }
+            at += 30;
+        }
+        assert_eq!(asked, [0, 60, 180, 420, 900, 1_860, 3_780, 7_380, 10_980]);
+        assert!(!refused.is_paused(&"b".into(), second(at)));
+        assert!(!refused.is_paused(&"a".into(), second(0)), "a clock that was set back pauses nothing");
+        refused.described(&"a".into());
+        assert!(!refused.is_paused(&"a".into(), second(10_990)) && !refused.is_refused(&"a".into()));
+    }
+
+    #[test]
+    fn what_may_be_the_sources_fault_counts_after_some_times_in_a_row() {
+        let mut refused = Refused::default();
+        for (at, counts) in [(0, false), (30, false), (60, true)] {
+            refused.add(job("a"), second(at), false, "busy".to_owned());
+            assert_eq!(refused.is_refused(&"a".into()), counts, "{at}");
+        }
+        assert!(refused.in_words(true, second(60)).is_some_and(|words| words.contains("1 job (a;")));
+    }
+
+    #[test]
+    fn some_are_named_and_beyond_a_limit_each_is_asked_for() {
+        let mut refused = Refused::default();
+        assert_eq!(refused.in_words(true, second(0)), None);
+        for n in 0..MAX_REFUSED as u64 + 7 {
+            refused.add(job(&format!("{n:05}")), second(n), true, "no".to_owned());
+        }
+        let words = refused.in_words(true, second(20_000)).unwrap();
+        assert!(words.starts_with("AWS does not describe 10000 jobs (00000, 00001, 00002 and 9997 more; "), "{words}");
+        assert_eq!(refused.in_words(false, second(0)), None, "no training job");
+        assert_eq!(refused.beyond_limit, 7);
+        assert!(!refused.is_paused(&"10001".into(), second(10_001)));
+    }
+}
