@@ -38,6 +38,7 @@ mod rewrite_body;
 mod topology;
 mod translate;
 mod unreadable_entries;
+mod watched_queues;
 
 pub use call_counter::CallCounter;
 pub use call_rate::Budget;

@@ -197,6 +197,7 @@ pub(crate) fn shown(observations: &[Observation]) -> Vec<String> {
             Observation::UnknownValue { kind, value } => Some(format!("unknown {kind} {value}")),
             Observation::LimitHit { limit, times } => Some(format!("limit {limit} {times}")),
             Observation::NoQueues { why } => Some(format!("no queues: {why}")),
+            Observation::TooManyQueues { why } => why.as_ref().map(|why| format!("too many queues: {why}")),
             Observation::AccountLimits(_)
             | Observation::TrainingJobsListed { .. }
             | Observation::OutsideTrainingJob { .. }

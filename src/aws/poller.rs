@@ -4,7 +4,7 @@
 //! job that changes state meanwhile is seen twice but never missed. A list is reported as complete only after its
 //! last page.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
@@ -17,7 +17,7 @@ use crate::aws::job_list_page::PageReader;
 use crate::aws::listing::Listing;
 use crate::aws::pages_per_poll::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::rewrite_body::AnswerBody;
-use crate::aws::topology::{self, Topology};
+use crate::aws::topology;
 use crate::aws::translate;
 use crate::aws::translate::{Pools, Unknowns};
 use crate::config::Poll;
@@ -48,9 +48,6 @@ const MAX_PAGES: usize = 20_000;
 /// Maximum pages of jobs in one active state: each job holds at least one instance, and no account has that many.
 const MAX_PAGES_IN_FLIGHT: usize = 1_000;
 
-/// Maximum queue names listed in the error that no queue matches.
-const MAX_NAMED: usize = 20;
-
 /// After a partial topology failure the next attempt follows after this fraction of the topology interval.
 const RETRY_DIVISOR: u32 = 5;
 
@@ -68,7 +65,7 @@ pub struct Poller {
     pub(crate) clock: Clock,
     pub(crate) target: Target,
     /// The watched queues, from the last topology.
-    queues: Vec<Queue>,
+    pub(super) queues: Vec<Queue>,
     topology_due: Timestamp,
     pub(crate) utilisation_due: Timestamp,
     /// The last host whose utilisation was queried, for round robin.
@@ -246,7 +243,9 @@ impl Poller {
                 let is_watched = |queue: &QueueName| topology.queues.iter().any(|watched| watched.name == *queue);
                 self.sweeps.retain(|queue, _| is_watched(queue));
                 self.missed_arrivals.retain(|queue, _| is_watched(queue));
+                let why = self.too_many_queues(topology.left_out);
                 let mut observations = self.topology_observations(topology, at);
+                observations.push(Observation::TooManyQueues { why });
                 observations.extend(unknowns.into_observations());
                 observations.push(Observation::Answered { source, queue: None, at });
                 send(out, observations).await;
@@ -254,43 +253,6 @@ impl Poller {
             Err(failure) => {
                 send(out, vec![Observation::Failed { source, queue: None, at, error: failure.to_string() }]).await;
             }
-        }
-    }
-
-    /// Observations of a topology: the queues, which of them are complete, and the failures of the others.
-    fn topology_observations(&self, topology: Topology, at: Timestamp) -> Vec<Observation> {
-        let source = Source::Topology;
-        let Topology { queues, others, failures } = topology;
-        let failed: BTreeSet<&QueueName> = failures.iter().map(|(queue, _)| queue).collect();
-        let complete = queues.iter().map(|queue| &queue.name).filter(|name| !failed.contains(name));
-        let answered = |name: &QueueName| Observation::Answered { source, queue: Some(name.clone()), at };
-        let answered: Vec<Observation> = complete.map(answered).collect();
-        let why = queues.is_empty().then(|| self.nothing_matches(&others));
-        let mut observations = vec![Observation::Topology { at, queues }];
-        observations.extend(answered);
-        let failed = |(queue, failure): (QueueName, Failure)| Observation::Failed {
-            source,
-            queue: Some(queue),
-            at,
-            error: failure.to_string(),
-        };
-        observations.extend(failures.into_iter().map(failed));
-        observations.extend(why.map(|why| Observation::NoQueues { why }));
-        observations
-    }
-
-    /// Error text that no queue matches: the filter, and the queues that exist.
-    fn nothing_matches(&self, others: &BTreeSet<String>) -> String {
-        let globs = self.target.queues.join(", ");
-        let region = &self.target.region;
-        let what = format!("no job queue of type SAGEMAKER_TRAINING in {region} matches `queues: {globs}`");
-        let named: Vec<&str> = others.iter().take(MAX_NAMED).map(String::as_str).collect();
-        match others.len().saturating_sub(MAX_NAMED) {
-            _ if named.is_empty() => {
-                format!("{what}: there is none at all (is it the right region, account and role?)")
-            }
-            0 => format!("{what}; there are: {}", named.join(", ")),
-            more => format!("{what}; there are: {} and {more} more", named.join(", ")),
         }
     }
 

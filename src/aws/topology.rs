@@ -26,6 +26,10 @@ const POLICIES_PER_CALL: usize = 100;
 /// Maximum pages of queues, environments or shares. AWS allows fifty queues and environments per Region, and twenty
 /// shares per queue.
 const MAX_PAGES: usize = 1_000;
+/// Maximum watched queues of a target: ten times as many as AWS allows per Region. Further ones, by name, are left out.
+pub(super) const MAX_QUEUES: usize = 500;
+/// Name of the limit above in `limit.hits`.
+const QUEUES: &str = "queues";
 
 /// The result of a topology poll.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ pub(crate) struct Topology {
     pub(crate) others: BTreeSet<String>,
     /// Failures by queue. The queue may not be watched yet.
     pub(crate) failures: Vec<(QueueName, Failure)>,
+    /// How many queues match that are not watched: see [`MAX_QUEUES`].
+    pub(crate) left_out: usize,
 }
 
 /// Reads the queues that match any of `globs`, with their environments, policies and shares. `known` is the
@@ -152,12 +158,18 @@ impl Reading<'_> {
             }
         }
         for (name, problem) in unreadable.unreadable {
-            if translate::is_covered(&name, globs) {
+            // It may be readable on another page.
+            if translate::is_covered(&name, globs) && !found.contains_key(&name) {
                 topology.queues.extend(self.known(&name).cloned());
                 topology.failures.push((name.as_str().into(), problem));
             }
         }
-        Ok(found.into_values().collect())
+        let room = MAX_QUEUES.saturating_sub(topology.queues.len());
+        topology.left_out = found.len().saturating_sub(room);
+        if topology.left_out > 0 {
+            self.clients.limits().hit(QUEUES);
+        }
+        Ok(found.into_values().take(room).collect())
     }
 
     async fn environments(&mut self) -> Found<ServiceEnvironment> {

@@ -84,6 +84,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = &source.config;
     let prices = prices(arguments.prices.as_deref())?;
     let mut notes = vec![format!("Prices: {}.", prices.in_words())];
+    notes.extend(prices.doubts(Clock::real().now()));
     let frames = frames(arguments, config, &mut notes).await?;
     // The service applies its budget at the shipped prices, whatever prices the bill uses.
     let shipped = PriceTable::shipped().map_err(Failure::failed)?;

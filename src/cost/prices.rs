@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::{self, Document, Problem, Problems, nearest};
 
 /// The price table in the repository.
@@ -13,6 +15,8 @@ const SHIPPED: &str = include_str!("../../config/prices.yaml");
 const SHIPPED_NAME: &str = "config/prices.yaml";
 /// Maximum price of a unit; more is a typo.
 const MAX_DOLLARS: f64 = 100_000.0;
+/// Tolerance for a date: time zones differ.
+const ONE_DAY: Duration = Duration::from_secs(86_400);
 /// Maximum tiers of a price.
 const MAX_TIERS: usize = 20;
 
@@ -98,6 +102,8 @@ pub struct Price {
     pub date: String,
     /// Whether it has a public source.
     pub confirmed: bool,
+    /// Whether it is from a file that replaces shipped prices.
+    is_of_file: bool,
 }
 
 impl Price {
@@ -189,7 +195,8 @@ impl PriceTable {
     /// All errors in the file.
     pub fn with_file(name: &str, text: &str) -> Result<Self, Problems> {
         let mut table = Self::shipped()?;
-        let prices = read(name, text)?;
+        let mut prices = read(name, text)?;
+        prices.values_mut().for_each(|price| price.is_of_file = true);
         table.replaced_by = Some((name.to_owned(), latest(&prices).to_owned()));
         table.prices.extend(prices);
         Ok(table)
@@ -213,6 +220,27 @@ impl PriceTable {
             Some((file, date)) if date.is_empty() => format!("the shipped table, for {file} has none: {shipped}"),
             Some((file, date)) => format!("{file}, last dated {date}; other prices are from the shipped table"),
         }
+    }
+
+    /// Doubts about the prices of the file at `now`, one sentence each: a day to come, and prices without a source.
+    pub fn doubts(&self, now: Timestamp) -> Vec<String> {
+        let Some((file, _)) = &self.replaced_by else { return Vec::new() };
+        // Somewhere it is tomorrow already.
+        let latest = (now + ONE_DAY).to_string();
+        let latest = latest.get(.."2026-11-27".len()).unwrap_or_default();
+        let items = |doubtful: &dyn Fn(&Price) -> bool| {
+            let doubtful = self.prices.iter().filter(|(_, price)| price.is_of_file && doubtful(price));
+            let keys: Vec<&str> = doubtful.map(|(item, _)| item.key()).collect();
+            keys.join(", ")
+        };
+        let of_future = items(&|price| price.date.as_str() > latest);
+        let without_source = items(&|price| price.source.is_empty());
+        let doubts = [
+            (of_future, "dated in the future: correct the date, or use these prices from then on"),
+            (without_source, "without a `source`: nobody can check them"),
+        ];
+        let named = doubts.into_iter().filter(|(items, _)| !items.is_empty());
+        named.map(|(items, why)| format!("Prices of {file} ({items}) are {why}.")).collect()
     }
 
     /// Whether all items have a price.
@@ -245,7 +273,8 @@ fn read(name: &str, text: &str) -> Result<BTreeMap<Item, Price>, Problems> {
         check(&document, &path, form, &mut problems);
         if problems.len() == before {
             let date = form.date.clone().unwrap_or_default();
-            let price = Price { tiers, per: form.per, source: form.source.clone(), date, confirmed: form.confirmed };
+            let (source, confirmed) = (form.source.trim().to_owned(), form.confirmed);
+            let price = Price { tiers, per: form.per, source, date, confirmed, is_of_file: false };
             prices.insert(item, price);
         }
     }
@@ -309,6 +338,11 @@ fn check(document: &Document<Form>, path: &str, form: &PriceForm, problems: &mut
         None => {
             problems.push(document.problem(path, "`date` is missing: when the price was looked up, like 2026-11-27"))
         }
+        // Dates are compared as texts, and other forms of a day would be out of order.
+        Some(date) if date.parse::<jiff::civil::Date>().is_ok_and(|day| day.to_string() != *date) => {
+            problems
+                .push(document.problem(&format!("{path}.date"), format!("`{date}` is not written like 2026-11-27")));
+        }
         Some(date) if date.parse::<jiff::civil::Date>().is_err() => {
             let message = format!("`{date}` is not a day; write it like 2026-11-27");
             problems.push(document.problem(&format!("{path}.date"), message));
@@ -360,6 +394,27 @@ mod tests {
         check(1_000_100.0, 64_502.0);
         assert!((metric.affordable(29.99) - 99.0).abs() < 1e-9, "a whole number");
         assert!((table.cost(Item::GetMetricData, 43_800.0).unwrap() - 0.438).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_price_of_the_future_or_of_unknown_origin_is_doubted() {
+        let now = Timestamp::from_millis(1_796_000_000_000); // 2026-11-30
+        let file = "prices:
+  alarm: { dollars: 1, date: 2026-11-30, source: https://example.com }
+  dashboard: { dollars: 1, date: 2026-12-01, source: https://example.com }
+  metric: { dollars: 1, date: 2026-12-02, source: https://example.com }
+  s3_put: { dollars: 1, date: 2999-01-01, source: https://example.com }
+  s3_get: { dollars: 1, date: 2026-11-01, source: ' ' }
+  s3_gigabyte: { dollars: 1, date: 2026-11-01 }
+";
+        let doubts = PriceTable::with_file("mine.yaml", file).unwrap().doubts(now);
+        let [future, source] = doubts.as_slice() else { panic!("{doubts:#?}") };
+        assert!(future.starts_with("Prices of mine.yaml (metric, s3_put) are dated in the future"), "{future}");
+        assert!(source.starts_with("Prices of mine.yaml (s3_get, s3_gigabyte) are without a `source`"), "{source}");
+        assert_eq!(PriceTable::shipped().unwrap().doubts(Timestamp::default()), Vec::<String>::new());
+        let odd =
+            PriceTable::with_file("mine.yaml", "prices: { alarm: { dollars: 1, date: '20261130' } }").unwrap_err();
+        assert!(odd.to_string().contains("is not written like"), "{odd}");
     }
 
     #[test]

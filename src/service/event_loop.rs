@@ -186,6 +186,7 @@ impl EventLoop {
 
     fn observe(&mut self, observations: Vec<Observation>) {
         self.source_log.observe(&observations);
+        self.memory.problems.set_queues(self.source_log.queues_problem());
         self.engine.observe(observations);
         let account = self.engine.service().place.account.clone();
         if account != self.place.account {

@@ -14,6 +14,7 @@ pub(super) struct Problems {
     rules: Option<String>,
     archive: Option<String>,
     clock: Option<String>,
+    queues: Option<String>,
     sinks: BTreeMap<Arc<str>, String>,
 }
 
@@ -33,6 +34,11 @@ impl Problems {
         self.clock = problem;
     }
 
+    /// Sets or clears the reason why not all queues are watched in time.
+    pub(super) fn set_queues(&mut self, problem: Option<String>) {
+        self.queues = problem;
+    }
+
     /// Records whether a sink accepted the figures.
     pub(super) fn published(&mut self, report: &Report) {
         match &report.error {
@@ -49,7 +55,7 @@ impl Problems {
             .map(|rules| format!("rule files: they have errors; the previous rules stay in effect: {rules}"));
         let archive = self.archive.iter().map(|error| format!("archive: {error}"));
         let sinks = self.sinks.iter().map(|(sink, error)| format!("sink {sink}: {error}"));
-        rules.chain(archive).chain(self.clock.clone()).chain(sinks).collect()
+        rules.chain(archive).chain(self.clock.clone()).chain(self.queues.clone()).chain(sinks).collect()
     }
 }
 

@@ -50,6 +50,7 @@ pub(super) struct SourceLog {
     started: Option<Started>,
     queues: BTreeSet<QueueName>,
     no_queues: Option<String>,
+    too_many_queues: Option<String>,
     failing: BTreeMap<Source, Failing>,
     /// Items whose refusal was logged.
     undescribed: BTreeSet<Undescribed>,
@@ -69,6 +70,7 @@ impl SourceLog {
             started: Some(started),
             queues: BTreeSet::new(),
             no_queues: None,
+            too_many_queues: None,
             failing: BTreeMap::new(),
             undescribed: BTreeSet::new(),
         }
@@ -84,6 +86,7 @@ impl SourceLog {
                         tracing::warn!("{why}");
                     }
                 }
+                Observation::TooManyQueues { why } => self.too_many_queues(why.as_ref()),
                 Observation::Failed { source, queue, at, error } => self.failed(*source, queue.as_ref(), *at, error),
                 // One queue of a source may succeed while another fails.
                 Observation::Answered { source, queue, at } if !is_failing(observations, *source, queue.as_ref()) => {
@@ -110,6 +113,18 @@ impl SourceLog {
                 | Observation::UnknownValue { .. } => {}
             }
         }
+    }
+
+    fn too_many_queues(&mut self, why: Option<&String>) {
+        if let Some(why) = why.filter(|why| self.too_many_queues.as_ref() != Some(why)) {
+            tracing::warn!("{why}");
+        }
+        self.too_many_queues = why.cloned();
+    }
+
+    /// Why not all queues are watched, or not in time, if so.
+    pub(super) fn queues_problem(&self) -> Option<String> {
+        self.too_many_queues.as_ref().map(|why| format!("queues: {why}"))
     }
 
     /// Each item is logged once, up to a limit.

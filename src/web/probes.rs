@@ -166,7 +166,8 @@ struct SourceRow {
     age_seconds: Option<f64>,
     /// Error of its last poll, if it failed.
     error: Option<String>,
-    /// Single items that it does not return while it returns others; null without any. No problem of the service.
+    /// Single items that it does not return while it returns others; omitted without any. No problem of the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 

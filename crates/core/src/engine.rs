@@ -377,6 +377,7 @@ impl Engine {
             }
             Observation::TrainingJobsListed { at, names, is_complete } => self.outside.listed(at, names, is_complete),
             Observation::OutsideTrainingJob { name, instances } => self.outside.described(name, instances),
+            Observation::TooManyQueues { .. } => {}
             Observation::NoQueues { why } => self.sources.no_queues = Some(why),
             Observation::LimitHit { limit, times } => {
                 self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);

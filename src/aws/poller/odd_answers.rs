@@ -272,3 +272,31 @@ async fn when_no_queue_matches_those_that_are_there_are_named() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_queue_that_is_unreadable_on_one_page_and_readable_on_another_is_polled_once() {
+    let odd = || {
+        let mut odd = queue("q");
+        odd["priority"] = json!("high");
+        odd
+    };
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (endpoint, log) = fake::serve(move |operation, _| match operation {
+        "describejobqueues" if seen.fetch_add(1, Ordering::SeqCst) > 0 => {
+            (200, json!({"jobQueues": [queue("q"), odd()]}))
+        }
+        "describejobqueues" => (200, json!({"jobQueues": [queue("q")]})),
+        _ => two_queues(operation),
+    })
+    .await;
+    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    poll_with(&mut poller).await;
+    poller.topology_due = poller.clock.now();
+    log.lock().unwrap().clear();
+    poll_with(&mut poller).await;
+    let mut lists = fake::lists(&log);
+    let all = lists.len();
+    lists.sort();
+    lists.dedup();
+    assert_eq!(all, lists.len(), "each list is read once: {lists:?}");
+}

@@ -132,6 +132,11 @@ pub enum Observation {
         /// Message with what was searched for, and what exists.
         why: String,
     },
+    /// Why not all queues can be watched, or not in time; `None` if all are.
+    TooManyQueues {
+        /// Message with the numbers, and what to do.
+        why: Option<String>,
+    },
     /// A value unknown to this build: an enum variant, a capacity unit, an instance type.
     UnknownValue {
         /// Kind of value, such as `job_status`.
