@@ -9,6 +9,9 @@ use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp,
 /// Maximum items logged because AWS does not describe them. The page *Health* names others.
 const MAX_UNDESCRIBED: usize = 100;
 
+/// Maximum queues named in one line.
+const MAX_NAMED: usize = 50;
+
 /// Content of the line at the start. Queues are added once AWS has listed them.
 #[derive(Clone, Debug)]
 pub(super) struct Started {
@@ -141,10 +144,10 @@ impl SourceLog {
     fn watch(&mut self, queues: &[Queue], at: Timestamp) {
         let now: BTreeSet<QueueName> = queues.iter().map(|queue| queue.name.clone()).collect();
         if self.started.is_some() {
-            self.start(&or_none(now.iter().map(ToString::to_string)));
+            self.start(&some_of(now.iter().map(ToString::to_string)));
         } else if now != self.queues {
-            let new = or_none(now.difference(&self.queues).map(ToString::to_string));
-            let gone = or_none(self.queues.difference(&now).map(ToString::to_string));
+            let new = some_of(now.difference(&self.queues).map(ToString::to_string));
+            let gone = some_of(self.queues.difference(&now).map(ToString::to_string));
             tracing::info!(new, gone, "the watched queues changed");
         }
         if !now.is_empty() {
@@ -208,6 +211,15 @@ fn is_failing(observations: &[Observation], wanted: Source, about: Option<&Queue
     observations.iter().any(|observation| {
         matches!(observation, Observation::Failed { source, queue, .. } if *source == wanted && queue.as_ref() == about)
     })
+}
+
+/// The first names, and how many more there are.
+fn some_of(names: impl Iterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
+    let named = or_none(names.into_iter());
+    if more > 0 { format!("{named} and {more} more") } else { named }
 }
 
 fn or_none(names: impl Iterator<Item = String>) -> String {
