@@ -74,7 +74,7 @@ fn frame() -> Frame {
         let value = Value::Gauge((index * 7_919 % 3_600) as f64);
         samples.push(Sample { metric: &QUEUE_WAIT_OLDEST, labels, value });
     }
-    let health = |source| SourceHealth { source, age_seconds: Some(1.0), error: None, failing: [].into() };
+    let health = |source| SourceHealth { source, age_seconds: Some(1.0), error: None, note: None, failing: [].into() };
     Frame { samples, sources: Source::ALL.into_iter().map(health).collect(), ..Frame::default() }
 }
 

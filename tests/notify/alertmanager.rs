@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::ports;
 use axum::http::StatusCode;
 use axum::routing::post;
 use axum::{Json, Router};
@@ -32,7 +33,7 @@ async fn a_real_alertmanager_shows_the_alert_until_it_is_resolved() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("alertmanager.yml");
     std::fs::write(&config, "route: { receiver: none }\nreceivers: [{ name: none }]\n").unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = format!("127.0.0.1:{}", ports::for_program());
     let started = Command::new(&named)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.path={}", folder.path().display()))

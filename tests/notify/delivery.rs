@@ -29,8 +29,9 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
+use crate::support::unanswered::Unanswered;
 use flaky_store::Flaky;
-use hook::{Answer, Hook, TOKEN, free_address};
+use hook::{Answer, Hook, TOKEN};
 use service::{FIRED, RESOLVED, Service, hook, id, open, receiver, transition, within};
 
 #[tokio::test]
@@ -90,15 +91,15 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 
 #[tokio::test]
 async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_sent_in_order() {
-    let address = free_address().await;
+    let unanswered = Unanswered::reserve();
     let clock = Clock::fast(100.0);
-    let url = Secret::new(format!("http://{address}/{TOKEN}"));
+    let url = Secret::new(format!("http://{}/{TOKEN}", unanswered.address));
     let service = Service::with_urls(clock, vec![("oncall", url)]);
     service.commit(&[transition("a", FIRED)]).await;
     service.until(|rows| rows[0].attempts >= 2).await;
     service.commit(&[transition("a", RESOLVED)]).await;
     service.until(|rows| rows[0].attempts >= 4).await;
-    let mut hook = Hook::start_at(address, []).await;
+    let mut hook = Hook::start_on(unanswered.listen(), []);
     let (first, second) = (hook.next().await, hook.next().await);
     assert_eq!(first.id, id("a", FIRED, "oncall").as_str());
     assert_eq!(second.id, id("a", RESOLVED, "oncall").as_str());
@@ -379,7 +380,8 @@ async fn what_is_due_when_the_service_stops_is_still_sent() {
 
 #[tokio::test]
 async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
-    let url = Secret::new(format!("http://{}/", free_address().await));
+    let unanswered = Unanswered::reserve();
+    let url = Secret::new(format!("http://{}/", unanswered.address));
     let service = Service::with_urls(Clock::real(), vec![("oncall", url)]);
     let alerts: Vec<_> = (0..50).map(|number| transition(&number.to_string(), FIRED)).collect();
     service.commit(&alerts).await;

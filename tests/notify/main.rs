@@ -10,7 +10,9 @@
 mod support {
     pub mod alerts;
     pub mod moto;
+    pub mod ports;
     pub mod python;
+    pub mod unanswered;
 }
 mod alertmanager;
 mod crash;

@@ -16,6 +16,7 @@ mod support {
     pub mod frames;
     pub mod http;
     pub mod paced_clock;
+    pub mod ports;
     pub mod process;
     pub mod prometheus;
     pub mod python;

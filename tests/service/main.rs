@@ -23,6 +23,7 @@ mod support {
     pub mod manual_clock;
     pub mod metrics;
     pub mod moto;
+    pub mod ports;
     pub mod process;
     pub mod python;
     pub mod ready;

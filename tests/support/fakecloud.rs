@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use crate::support::http;
+use crate::support::{http, ports};
 
 const VARIABLE: &str = "TRAINSPOTTER_FAKECLOUD";
 
@@ -32,7 +32,7 @@ pub fn fakecloud() -> Option<PathBuf> {
 
 /// A local server that is killed with the test, and its address.
 pub async fn start(program: &Path) -> (Child, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::for_program();
     let process = Command::new(program)
         .args(["--addr", &format!("127.0.0.1:{port}"), "--region", "us-east-1"])
         .stdout(Stdio::null())

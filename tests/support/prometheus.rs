@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::Child;
 
+use crate::support::ports;
+
 /// Timeout of the server's start, in wall time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -29,7 +31,7 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::for_program();
         let process = tokio::process::Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))

@@ -255,7 +255,8 @@ async fn wait(world: &Shared, until: Instant, healthy: &[usize], is_even: bool, 
     while Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(250)).await;
         led(world);
-        if let Some(violation) = world.lock().unwrap().violation.clone() {
+        let violation = world.lock().unwrap().violation.clone();
+        if let Some(violation) = violation {
             return Err(violation);
         }
     }

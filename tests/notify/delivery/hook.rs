@@ -68,11 +68,10 @@ struct Script {
 
 impl Hook {
     pub(super) async fn start(answers: impl IntoIterator<Item = Answer>) -> Self {
-        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), answers).await
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), answers)
     }
 
-    pub(super) async fn start_at(address: SocketAddr, answers: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    pub(super) fn start_on(listener: TcpListener, answers: impl IntoIterator<Item = Answer>) -> Self {
         let address = listener.local_addr().unwrap();
         let (sender, calls) = mpsc::unbounded_channel();
         let script = Script { answers: Arc::new(Mutex::new(answers.into_iter().collect())), calls: sender };
@@ -113,9 +112,4 @@ async fn take(State(script): State<Script>, headers: HeaderMap, body: Bytes) -> 
         Some(Answer::Cut) => std::panic::resume_unwind(Box::new("cut")),
         Some(Answer::Hang) => std::future::pending().await,
     }
-}
-
-/// An address without a listener.
-pub(super) async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
