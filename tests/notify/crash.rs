@@ -298,7 +298,8 @@ fn frame(now: Timestamp, grouped: bool) -> Frame {
         Sample { metric: &QUEUE_JOBS, labels, value: Value::Gauge(if holds { 9.0 } else { 1.0 }) }
     };
     let samples = ["prod", "dev"].into_iter().take(if grouped { 2 } else { 1 }).map(sample).collect();
-    let fresh = |source| SourceHealth { source, age_seconds: Some(0.0), error: None, failing: Default::default() };
+    let fresh =
+        |source| SourceHealth { source, age_seconds: Some(0.0), error: None, note: None, failing: Default::default() };
     Frame { at: now, sources: Source::ALL.map(fresh).to_vec(), samples, ..Frame::default() }
 }
 
