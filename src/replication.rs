@@ -12,7 +12,7 @@
 //! - **A failing bucket stops nobody.** While it returns errors the leader continues from its file and writes its
 //!   changes later, unless another replica has written meanwhile: then it discards them and follows.
 //!
-//! With several targets each has its own log, and [sharing] distributes the targets over the replicas.
+//! With several targets each has its own log, and [target_assignment] distributes the targets over the replicas.
 //!
 //! `replica` implements this around a [`crate::store::Store`], `restore` builds a state from the log, and
 //! [`crate::objects`] stores it.
