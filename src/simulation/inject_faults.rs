@@ -133,8 +133,10 @@ async fn look_at(world: &Shared, page: &Page) {
     let metrics = text("/metrics").await;
     let health = json("/api/v1/health").await;
     let replica = &health["replica"];
-    let (leads, has_log) = (replica["leads"].as_bool().unwrap_or(true), replica["trouble"].is_null());
-    let (leads, is_cut_off) = (leads && has_log, leads && !has_log);
+    let leads = replica["leads"].as_bool().unwrap_or(true);
+    // The log may respond again while the last tick is not committed yet.
+    let is_behind = !replica.is_null() && !(replica["trouble"].is_null() && health["store_error"].is_null());
+    let (leads, is_cut_off) = (leads && !is_behind, leads && is_behind);
     let is_ready = began_ready && is_ready().await;
     let mut world = world.lock().unwrap();
     let at = world.passed();

@@ -74,7 +74,7 @@ pub(super) struct Look {
     pub(super) is_ready: bool,
     /// Whether this replica leads and can write the log, or is the only one.
     pub(super) leads: bool,
-    /// Whether it believes to lead, but cannot write the log.
+    /// Whether it believes to lead, but cannot write the log, or has not committed what it shows.
     pub(super) is_cut_off: bool,
     /// A page without a response although the process was ready.
     pub(super) refused: Option<String>,
