@@ -25,7 +25,7 @@ const PAGE: usize = 100;
 pub type Failed = Box<dyn Error + Send + Sync>;
 
 /// Starts the service, with the rules of the repository and so many calls per second to each target. Returns it and
-/// its address.
+/// its address. `TRAINSPOTTER_BINARY` starts another build, to compare it.
 pub async fn start(folder: &Path, targets: &[Value], calls: f64) -> Result<(Child, String), Failed> {
     let config = folder.join("trainspotter.yaml");
     let text = json!({
@@ -36,7 +36,8 @@ pub async fn start(folder: &Path, targets: &[Value], calls: f64) -> Result<(Chil
         "store": "state.db",
     });
     std::fs::write(&config, text.to_string())?;
-    let mut service = Command::new(env!("CARGO_BIN_EXE_trainspotter"))
+    let binary = std::env::var_os("TRAINSPOTTER_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_trainspotter").into());
+    let mut service = Command::new(binary)
         .args(["run", "--config"])
         .arg(&config)
         .stdin(Stdio::null())

@@ -4,7 +4,6 @@
 //! The start of a job is its dispatch, which ends its wait. There is no estimate for a job that can never start with
 //! the current setup, nor while too few attempts have ended or too few estimates are resolved.
 
-mod already_learned;
 mod arrivals;
 mod calibration;
 mod estimate;
@@ -13,6 +12,7 @@ mod from_ledger;
 mod initial_state;
 mod kept_estimates;
 mod past_attempts;
+mod ring;
 mod runtimes;
 mod saved_rows;
 mod simulate;
@@ -27,6 +27,6 @@ pub use from_ledger::{Hypothetical, initial_state, learn};
 pub use initial_state::{InitialState, MAX_WAITING, OpenJob, setup_of};
 pub use kept_estimates::WaitEnd;
 pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, stored_history};
+pub(crate) use ring::MAX_ROWS;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
-pub(crate) use saved_rows::MAX_ROWS;
 pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};

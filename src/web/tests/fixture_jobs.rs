@@ -226,5 +226,5 @@ pub(super) fn past() -> BTreeMap<String, String> {
         forecaster.arrived(&id.as_str().into(), (at, Some(started)), &of, 0, &demand);
         forecaster.attempt_ended(&id.as_str().into(), 1, &of, (started, 7_000.0), true);
     }
-    forecaster.rows().clone()
+    forecaster.rows()
 }

@@ -97,7 +97,7 @@ fn initial_state(waiting: usize, forecaster: &mut Forecaster) -> InitialState {
     };
     let in_flight = (0..IN_FLIGHT).map(|index| job(index, Some(random.unit() * 10_000.0))).collect();
     let waiting = (0..waiting).map(|index| job(index, None)).collect();
-    let arrivals = forecaster.arrivals(START, |_| true);
+    let arrivals = forecaster.arrivals(START, |_, _| true);
     InitialState {
         now: START,
         setup,

@@ -230,7 +230,7 @@ impl Replay<'_> {
                 numbers.push(job.number);
             }
         }
-        let arrivals = self.forecaster.arrivals(now, |_| true);
+        let arrivals = self.forecaster.arrivals(now, |_, _| true);
         let ended = self.forecaster.ended();
         let setup = self.setup.clone();
         let initial =

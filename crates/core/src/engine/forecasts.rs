@@ -76,7 +76,7 @@ impl Engine {
 
     /// All stored forecast data, from which the past can be replayed.
     pub fn forecast_rows(&self) -> BTreeMap<String, String> {
-        self.forecaster.rows().clone()
+        self.forecaster.rows()
     }
 
     /// Prices per instance-hour.

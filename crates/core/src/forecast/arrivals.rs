@@ -1,14 +1,13 @@
 //! Future arrivals, sampled from past ones at the same hours of the day. Each run of a forecast replays the past days
 //! from this hour on, in a different order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::forecast::past_attempts::{JobTraits, SharedArrival};
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::model::{Demand, QueueName, ShareName, Timestamp};
-
-/// Maximum stored arrivals: the latest.
-pub const MAX_ARRIVALS: usize = 10_000;
 
 /// Days of past arrivals in use.
 const DAYS: u32 = 7;
@@ -33,40 +32,8 @@ pub struct Arrival {
     pub demand: Demand,
     /// Its kind, for run times.
     pub kind: JobKind,
-    /// Run times of its kind, set when a forecast is made.
+    /// Run times of its kind.
     pub profile: Profile,
-}
-
-/// Recent submissions, oldest first.
-#[derive(Clone, Debug, Default)]
-pub struct Arrivals {
-    past: VecDeque<Arrival>,
-}
-
-impl Arrivals {
-    /// Adds a submitted job.
-    pub fn record(&mut self, arrival: Arrival) {
-        // Arrivals are almost sorted.
-        let place = self.past.iter().rposition(|one| one.at <= arrival.at).map_or(0, |before| before + 1);
-        self.past.insert(place, arrival);
-        if self.past.len() > MAX_ARRIVALS {
-            self.past.pop_front();
-        }
-    }
-
-    /// The `wanted` arrivals of the last days before `now`, and the time that they span.
-    pub fn until(&self, now: Timestamp, runtimes: &mut Runtimes, wanted: impl Fn(&Arrival) -> bool) -> PastArrivals {
-        let from = now - DAY * DAYS;
-        let counts = self.past.iter().filter(|one| one.at > from && one.at <= now);
-        let mut profiles: HashMap<JobKind, Profile> = HashMap::new();
-        let with_profile = |one: &Arrival| {
-            let profile = profiles.entry(one.kind).or_insert_with(|| runtimes.of(one.kind)).clone();
-            Arrival { profile, ..one.clone() }
-        };
-        let all: Vec<Arrival> = counts.filter(|one| wanted(one)).map(with_profile).collect();
-        let span = all.first().map_or(Duration::ZERO, |first| now.since(first.at));
-        PastArrivals { now, span, all }
-    }
 }
 
 /// Arrivals before a point in time.
@@ -78,6 +45,39 @@ pub struct PastArrivals {
 }
 
 impl PastArrivals {
+    /// Those of the submitted jobs that are `wanted`, from the last days before `now`, and the time that they span.
+    pub(super) fn until<'a>(
+        now: Timestamp,
+        submitted: impl Iterator<Item = &'a SharedArrival>,
+        runtimes: &mut Runtimes,
+        wanted: impl Fn(&QueueName, Option<&ShareName>) -> bool,
+    ) -> Self {
+        let from = now - DAY * DAYS;
+        let counts = submitted.filter(|row| row.at > from && row.at <= now);
+        let counts = counts.filter(|row| wanted(&row.of.queue, row.of.share.as_ref()));
+        let mut kinds: HashMap<*const JobTraits, (JobKind, Profile)> = HashMap::new();
+        let with_profile = |SharedArrival { at, of, priority, demand, .. }: &SharedArrival| {
+            let (kind, profile) = kinds.entry(Arc::as_ptr(of)).or_insert_with(|| {
+                let kind = of.kind();
+                (kind, runtimes.of(kind))
+            });
+            Arrival {
+                at: *at,
+                queue: of.queue.clone(),
+                share: of.share.clone(),
+                priority: *priority,
+                demand: demand.clone(),
+                kind: *kind,
+                profile: profile.clone(),
+            }
+        };
+        let mut all: Vec<Arrival> = counts.map(with_profile).collect();
+        // Rows are in the order in which they became known.
+        all.sort_by_key(|one| one.at);
+        let span = all.first().map_or(Duration::ZERO, |first| now.since(first.at));
+        Self { now, span, all }
+    }
+
     /// Arrivals of a run with their times: at most `MAX_OF_RUN`, none after `until`. `u` in 0..1 selects the run.
     pub fn of_run(&self, u: f64, until: Duration) -> Vec<(Timestamp, &Arrival)> {
         let mut coming = Vec::new();

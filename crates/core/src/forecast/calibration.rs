@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::calibration::offsets::{MISSES, Offsets};
+use crate::forecast::ring::Row;
 use crate::model::{QueueName, ShareName, Timestamp};
 
 /// Maximum resolved estimates of a group that corrections use: the latest.
@@ -91,6 +92,14 @@ pub struct Truth {
     /// Time of the forecast before the miss of the high end was counted, if it was counted while the job still waited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_after: Option<Timestamp>,
+}
+
+impl Row for Truth {
+    const RING: &'static str = "truth";
+
+    fn stored(&self) -> impl Serialize {
+        self
+    }
 }
 
 impl Truth {
@@ -237,12 +246,12 @@ impl Calibration {
     }
 
     /// Replays the resolved estimates of an earlier process, and the misses it had counted early, in their original order.
-    pub fn replay(&mut self, truths: &[Truth], mut late: Vec<Late>) {
+    pub fn replay<'a>(&mut self, truths: impl Iterator<Item = &'a Truth> + Clone, mut late: Vec<Late>) {
         let of_truth = |truth: &Truth| {
             let (queue, share) = (truth.queue.clone(), truth.share.clone());
             truth.late_after.map(|after| Late { queue, share, after })
         };
-        late.extend(truths.iter().filter_map(of_truth));
+        late.extend(truths.clone().filter_map(of_truth));
         late.sort_by_key(|late| late.after);
         let mut late = late.iter().peekable();
         for truth in truths {

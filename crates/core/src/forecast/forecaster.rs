@@ -1,24 +1,24 @@
 //! State of the forecast: learned run times and arrivals, calibration, and the current estimates.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::forecast::already_learned::LearnedIds;
-use crate::forecast::arrivals::{Arrival, Arrivals, PastArrivals};
+use crate::forecast::arrivals::PastArrivals;
 use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
 use crate::forecast::estimate::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
 use crate::forecast::initial_state::{InitialState, MAX_WAITING, OpenJob};
 use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::past_attempts::{ARRIVALS, ATTEMPTS, ArrivalRow, AttemptRow, JobTraits, QUEUES};
+use crate::forecast::past_attempts::{
+    ArrivalRow, AttemptRow, JobTraits, QUEUES, SharedArrival, SharedAttempt, SharedTraits,
+};
+use crate::forecast::ring::{Ring, Row};
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::forecast::saved_rows::Rows;
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
 use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareKey, ShareName, Timestamp};
 use crate::scheduler::WaitReason;
-
-const TRUTHS: &str = "truth";
 
 /// Rows with the time of each group's first resolved estimate, named by the group as JSON: the ring does not go back
 /// far enough.
@@ -38,12 +38,17 @@ const MAX_NAMED: usize = 50;
 #[derive(Debug, Default)]
 pub struct Forecaster {
     runtimes: Runtimes,
-    arrivals: Arrivals,
     calibration: Calibration,
     kept: PendingEstimates,
     rows: Rows,
-    seen_attempts: LearnedIds,
-    seen_arrivals: LearnedIds,
+    attempts: Ring<SharedAttempt>,
+    arrivals: Ring<SharedArrival>,
+    truths: Ring<Truth>,
+    traits: SharedTraits,
+    /// Ids in `attempts`: none counts twice.
+    seen_attempts: HashSet<u64>,
+    /// Ids in `arrivals`.
+    seen_arrivals: HashSet<u64>,
     outlooks: BTreeMap<JobId, Outlook>,
     made_at: Option<Timestamp>,
     /// Time of the latest forecast, possibly of an earlier process.
@@ -63,23 +68,14 @@ impl Forecaster {
         rows.restore(saved);
         let latest_at = rows.named(LATEST).find_map(|(_, at)| serde_json::from_str(at).ok());
         let mut forecaster = Self { kept: PendingEstimates::restore(&rows), latest_at, ..Self::default() };
-        for AttemptRow { id, of, seconds, ended, never_ran, .. } in rows.of_ring(ATTEMPTS) {
-            forecaster.seen_attempts.insert(id);
-            if !never_ran {
-                forecaster.runtimes.record(of.kind(), seconds, ended);
-            }
-        }
-        for ArrivalRow { id, at, of, priority, demand, .. } in rows.of_ring(ARRIVALS) {
-            forecaster.seen_arrivals.insert(id);
-            forecaster.arrivals.record(arrival(at, &of, priority, demand.into()));
-        }
+        forecaster.restore_rings(&mut rows);
         let first_truth = |(group, at): (&str, &String)| {
             Some((serde_json::from_str::<Group>(group).ok()?, serde_json::from_str::<Timestamp>(at).ok()?))
         };
         let first_truths: BTreeMap<Group, Timestamp> = rows.named(FIRST_TRUTHS).filter_map(first_truth).collect();
         forecaster.calibration = Calibration::restore(first_truths.clone());
         let late = forecaster.kept.late();
-        forecaster.calibration.replay(&rows.of_ring::<Truth>(TRUTHS), late);
+        forecaster.calibration.replay(forecaster.truths.iter(), late);
         forecaster.calibration.forget_empty_groups();
         let known = forecaster.calibration.first_truths();
         for group in first_truths.keys().filter(|group| !known.contains_key(group)) {
@@ -92,9 +88,37 @@ impl Forecaster {
         forecaster
     }
 
+    fn restore_rings(&mut self, rows: &mut Rows) {
+        let Self { attempts, arrivals, truths, traits, runtimes, seen_attempts, seen_arrivals, .. } = self;
+        *attempts = Ring::restore(&rows.take(SharedAttempt::RING), |row: AttemptRow| {
+            let AttemptRow { id, job, at, of, seconds, ended, never_ran } = row;
+            seen_attempts.insert(id);
+            if !never_ran {
+                runtimes.record(of.kind(), seconds, ended);
+            }
+            AttemptRow { id, job, at, of: traits.share(of), seconds, ended, never_ran }
+        });
+        let mut demands = BTreeSet::new();
+        *arrivals = Ring::restore(&rows.take(SharedArrival::RING), |row: ArrivalRow| {
+            let ArrivalRow { id, at, started, of, priority, demand } = row;
+            seen_arrivals.insert(id);
+            let demand = Demand::from(demand);
+            let demand = demands.get(&demand).cloned().unwrap_or_else(|| {
+                demands.insert(demand.clone());
+                demand
+            });
+            ArrivalRow { id, at, started, of: traits.share(of), priority, demand }
+        });
+        *truths = Ring::restore(&rows.take(Truth::RING), |truth: Truth| truth);
+    }
+
     /// Changes since the last call, to be stored.
     pub fn take_unsaved(&mut self) -> SavedForecast {
-        self.rows.take_unsaved()
+        let mut unsaved = self.rows.take_unsaved();
+        self.attempts.take_unsaved(&mut unsaved);
+        self.arrivals.take_unsaved(&mut unsaved);
+        self.truths.take_unsaved(&mut unsaved);
+        unsaved
     }
 
     /// Marks everything as unsaved, because the stored rows were lost.
@@ -132,11 +156,14 @@ impl Forecaster {
         if !self.seen_attempts.insert(id) {
             return;
         }
-        let (job, of) = (id_of(job.as_str()), of.without_particulars());
+        let (job, of) = (id_of(job.as_str()), self.traits.share(of.without_particulars()));
         if !never_ran {
             self.runtimes.record(of.kind(), seconds, ended);
         }
-        self.rows.push(ATTEMPTS, AttemptRow { id, job, at, of, seconds: seconds.round(), ended, never_ran });
+        let row = AttemptRow { id, job, at, of, seconds: seconds.round(), ended, never_ran };
+        if let Some(replaced) = self.attempts.push(row) {
+            self.seen_attempts.remove(&replaced.id);
+        }
     }
 
     /// Adds a submitted job, once: when it has `started`, or was cancelled.
@@ -150,9 +177,11 @@ impl Forecaster {
     ) {
         let id = id_of(job.as_str());
         if self.seen_arrivals.insert(id) {
-            let of = of.without_particulars();
-            self.arrivals.record(arrival(at, &of, priority, demand.clone()));
-            self.rows.push(ARRIVALS, ArrivalRow { id, at, started, of, priority, demand: demand.to_vec() });
+            let of = self.traits.share(of.without_particulars());
+            let row = ArrivalRow { id, at, started, of, priority, demand: demand.clone() };
+            if let Some(replaced) = self.arrivals.push(row) {
+                self.seen_arrivals.remove(&replaced.id);
+            }
         }
     }
 
@@ -161,9 +190,11 @@ impl Forecaster {
         self.rows.put(QUEUES.to_owned(), queues);
     }
 
-    /// All stored rows by name.
-    pub fn rows(&self) -> &BTreeMap<String, String> {
-        self.rows.all()
+    /// All rows by name, as they are stored.
+    pub fn rows(&self) -> BTreeMap<String, String> {
+        let mut all = self.rows.all().clone();
+        all.extend(self.attempts.stored().chain(self.arrivals.stored()).chain(self.truths.stored()));
+        all
     }
 
     /// Handles the end of a job's wait.
@@ -184,7 +215,7 @@ impl Forecaster {
                 self.rows.put(first_truth_name(group), at);
             }
         }
-        self.rows.push(TRUTHS, truth);
+        self.truths.push(truth.clone());
     }
 
     /// Jobs with pending estimates, to check whether they still wait.
@@ -212,9 +243,13 @@ impl Forecaster {
         self.runtimes.of(kind)
     }
 
-    /// The `wanted` arrivals before `now`.
-    pub fn arrivals(&mut self, now: Timestamp, wanted: impl Fn(&Arrival) -> bool) -> PastArrivals {
-        self.arrivals.until(now, &mut self.runtimes, wanted)
+    /// The arrivals before `now` in `wanted` queues and shares.
+    pub fn arrivals(
+        &mut self,
+        now: Timestamp,
+        wanted: impl Fn(&QueueName, Option<&ShareName>) -> bool,
+    ) -> PastArrivals {
+        PastArrivals::until(now, self.arrivals.iter(), &mut self.runtimes, wanted)
     }
 
     /// Number of attempts that ended without preemption.
@@ -318,11 +353,6 @@ impl Forecaster {
     }
 }
 
-fn arrival(at: Timestamp, of: &JobTraits, priority: i32, demand: Demand) -> Arrival {
-    let (queue, share) = (of.queue.clone(), of.share.clone());
-    Arrival { at, queue, share, priority, demand, kind: of.kind(), profile: Profile::default() }
-}
-
 fn first_truth_name(group: &Group) -> String {
     format!("{FIRST_TRUTHS}/{}", serde_json::to_string(group).unwrap_or_default())
 }
@@ -388,7 +418,61 @@ mod tests {
 
     use super::*;
     use crate::forecast::calibration::Rough;
-    use crate::forecast::saved_rows::MAX_ROWS;
+    use crate::forecast::ring::MAX_ROWS;
+
+    fn traits(name: &str) -> JobTraits {
+        JobTraits { queue: "q".into(), share: None, owner: Some("ada".into()), name: name.into(), instances: 1.0 }
+    }
+
+    #[test]
+    fn what_was_learned_is_known_as_long_as_its_row_is_kept() {
+        let (mut forecaster, of, demand) = (Forecaster::default(), traits("train"), Demand::default());
+        let at = Timestamp::default();
+        let mut learn = |number: u64| {
+            let job = JobId::new(number.to_string());
+            forecaster.arrived(&job, (at, None), &of, 0, &demand);
+            forecaster.attempt_ended(&job, 1, &of, (at, 60.0), true);
+            (forecaster.seen_arrivals.len() as u64, forecaster.seen_attempts.len() as u64, forecaster.ended())
+        };
+        (0..=MAX_ROWS).for_each(|number| _ = learn(number));
+        assert_eq!(learn(1), (MAX_ROWS, MAX_ROWS, MAX_ROWS + 1), "its rows are kept");
+        assert_eq!(learn(0), (MAX_ROWS, MAX_ROWS, MAX_ROWS + 2), "its rows were overwritten");
+    }
+
+    /// Two rings of 10,000 rows for each of hundreds of targets.
+    #[test]
+    fn rows_are_small_and_share_their_traits_before_and_after_a_restart() {
+        assert!(size_of::<SharedAttempt>() <= 48 && size_of::<SharedArrival>() <= 56);
+        let mut forecaster = Forecaster::default();
+        let demand = Demand::from(vec![crate::model::Capacity::new("ml.p5.48xlarge", 1.0)]);
+        for number in 0..1_000 {
+            let (job, at) = (JobId::new(number.to_string()), Timestamp::default());
+            let of = traits(&format!("{}-{number}", ["train", "evaluate"][number % 2]));
+            forecaster.arrived(&job, (at, Some(at)), &of, 0, &demand);
+            forecaster.attempt_ended(&job, 1, &of, (at, 60.0), true);
+        }
+        let restored = Forecaster::restore(forecaster.rows());
+        assert_eq!(restored.rows(), forecaster.rows());
+        for forecaster in [&forecaster, &restored] {
+            assert_eq!(forecaster.traits.len(), 2);
+            let demands: HashSet<_> = forecaster.arrivals.iter().map(|row| row.demand.as_ptr()).collect();
+            assert_eq!(demands.len(), 1);
+        }
+    }
+
+    #[test]
+    fn traits_that_no_row_has_any_more_are_dropped() {
+        let mut forecaster = Forecaster::default();
+        let name = |number: u64| -> String {
+            (0..4).map(|place| char::from(b'a' + u8::try_from(number / 26_u64.pow(place) % 26).unwrap())).collect()
+        };
+        for number in 0..MAX_ROWS * 3 {
+            let job = JobId::new(number.to_string());
+            forecaster.attempt_ended(&job, 1, &traits(&name(number)), (Timestamp::default(), 60.0), true);
+        }
+        let known = forecaster.traits.len() as u64;
+        assert!((MAX_ROWS..=MAX_ROWS * 2).contains(&known), "{known}");
+    }
 
     #[test]
     fn a_restart_makes_no_history_young_of_which_not_all_truths_are_kept() {
@@ -407,14 +491,14 @@ mod tests {
         assert_eq!(rough(&forecaster), None);
         let names = |forecaster: &Forecaster| forecaster.rows.named(FIRST_TRUTHS).count();
         assert_eq!(names(&forecaster), 5);
-        let mut restored = Forecaster::restore(forecaster.rows().clone());
+        let mut restored = Forecaster::restore(forecaster.rows());
         assert_eq!(rough(&restored), None);
         // A group without a stored estimate is removed from the stored rows, and nothing else is written again.
         assert_eq!(names(&restored), 3);
         assert!(restored.take_unsaved().changes.values().all(Option::is_none));
         // State of an earlier release has no first times: those of the stored estimates are used, and stored from
         // then on.
-        let mut earlier = forecaster.rows().clone();
+        let mut earlier = forecaster.rows();
         earlier.retain(|name, _| !name.starts_with(FIRST_TRUTHS));
         let mut restored = Forecaster::restore(earlier);
         assert_eq!((rough(&restored), restored.take_unsaved().changes.len()), (Some(Rough::Young), 3));

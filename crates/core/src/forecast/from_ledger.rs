@@ -137,8 +137,7 @@ pub fn initial_state(
     if let Some(asked) = asked {
         waiting.push(hypothetical(asked, forecaster, now));
     }
-    let arrivals =
-        forecaster.arrivals(now, |arrival| !initial_state::refuses(queues, &arrival.queue, arrival.share.as_ref()));
+    let arrivals = forecaster.arrivals(now, |queue, share| !initial_state::refuses(queues, queue, share));
     InitialState {
         now,
         setup: initial_state::setup_of(queues),

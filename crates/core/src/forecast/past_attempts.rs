@@ -1,16 +1,16 @@
 //! Stored history for forecasts: the attempts with their durations, and the submitted jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::ring::{self, Row};
 use crate::forecast::runtimes::{JobKind, name_stem};
 use crate::forecast::saved_rows::Rows;
-use crate::model::{Capacity, QueueName, ShareName, Timestamp};
+use crate::model::{Capacity, Demand, QueueName, ShareName, Timestamp};
 
-pub(super) const ATTEMPTS: &str = "attempt";
-pub(super) const ARRIVALS: &str = "arrival";
 pub(super) const QUEUES: &str = "queues/all";
 
 /// The traits that determine the kind of a job.
@@ -42,9 +42,9 @@ impl JobTraits {
     }
 }
 
-/// A completed attempt.
+/// A completed attempt, with its own or shared traits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AttemptRow {
+pub struct AttemptRow<Traits = JobTraits> {
     /// Hash of the job and the attempt number, to learn from it only once.
     pub id: u64,
     /// The job, as in [`ArrivalRow::id`].
@@ -53,7 +53,7 @@ pub struct AttemptRow {
     pub at: Timestamp,
     /// Traits of the job.
     #[serde(flatten)]
-    pub of: JobTraits,
+    pub of: Traits,
     /// How long it held them.
     pub seconds: f64,
     /// Whether it ended, rather than being preempted.
@@ -70,9 +70,9 @@ impl AttemptRow {
     }
 }
 
-/// A submitted job.
+/// A submitted job, with its own or shared traits and demand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ArrivalRow {
+pub struct ArrivalRow<Traits = JobTraits, Needs = Vec<Capacity>> {
     /// Hash of the job's id.
     pub id: u64,
     /// Submission time.
@@ -81,11 +81,68 @@ pub struct ArrivalRow {
     pub started: Option<Timestamp>,
     /// The kind of the job.
     #[serde(flatten)]
-    pub of: JobTraits,
+    pub of: Traits,
     /// Its priority.
     pub priority: i32,
     /// Requested capacity.
-    pub demand: Vec<Capacity>,
+    pub demand: Needs,
+}
+
+/// An attempt in memory.
+pub(super) type SharedAttempt = AttemptRow<Arc<JobTraits>>;
+
+/// A submitted job in memory.
+pub(super) type SharedArrival = ArrivalRow<Arc<JobTraits>, Demand>;
+
+impl Row for SharedAttempt {
+    const RING: &'static str = "attempt";
+
+    fn stored(&self) -> impl Serialize {
+        let Self { id, job, at, ref of, seconds, ended, never_ran } = *self;
+        AttemptRow { id, job, at, of: &**of, seconds, ended, never_ran }
+    }
+}
+
+impl Row for SharedArrival {
+    const RING: &'static str = "arrival";
+
+    fn stored(&self) -> impl Serialize {
+        let Self { id, at, started, ref of, priority, ref demand } = *self;
+        ArrivalRow { id, at, started, of: &**of, priority, demand: &**demand }
+    }
+}
+
+/// Number of traits that are kept even if no row has them.
+const TRAITS_KEPT: usize = 100;
+
+/// Traits of the rows in memory: most jobs of a name, owner and size have the same.
+#[derive(Debug, Default)]
+pub(super) struct SharedTraits {
+    known: HashMap<JobKind, Arc<JobTraits>>,
+    /// Number of traits at which those that no row has any more are dropped.
+    tidy_at: usize,
+}
+
+impl SharedTraits {
+    /// The known traits that equal these, if there are any.
+    pub(super) fn share(&mut self, traits: JobTraits) -> Arc<JobTraits> {
+        let kind = traits.kind();
+        if let Some(known) = self.known.get(&kind).filter(|known| ***known == traits) {
+            return Arc::clone(known);
+        }
+        if self.known.len() >= self.tidy_at {
+            self.known.retain(|_, known| Arc::strong_count(known) > 1);
+            self.tidy_at = (self.known.len() * 2).max(TRAITS_KEPT);
+        }
+        let traits = Arc::new(traits);
+        self.known.insert(kind, Arc::clone(&traits));
+        traits
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
 }
 
 /// The stored jobs and attempts, oldest first, and the stored setup of the queues, as text.
@@ -93,5 +150,6 @@ pub fn stored_history(rows: BTreeMap<String, String>) -> (Vec<ArrivalRow>, Vec<A
     let queues = rows.get(QUEUES).cloned();
     let mut kept = Rows::default();
     kept.restore(rows);
-    (kept.of_ring(ARRIVALS), kept.of_ring(ATTEMPTS), queues)
+    let (arrivals, attempts) = (kept.take(SharedArrival::RING), kept.take(SharedAttempt::RING));
+    (ring::read(arrivals.values()).0, ring::read(attempts.values()).0, queues)
 }

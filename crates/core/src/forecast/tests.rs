@@ -128,7 +128,7 @@ fn seeded(seed: u64) -> Vec<Vec<u64>> {
         in_share_preemption: false,
     };
     let policy = Policy::QuotaShares(vec![quota("a"), quota("b")]);
-    let arrivals = forecaster.arrivals(NOW, |_| true);
+    let arrivals = forecaster.arrivals(NOW, |_, _| true);
     let starts = run(&InitialState { arrivals, ..initial_state(setup(4.0, policy), in_flight, waiting) }, 20);
     let seconds = |starts: &JobStarts| match starts {
         JobStarts::Runs { seconds, .. } => seconds.iter().map(|one| one.to_bits()).collect(),
@@ -394,7 +394,7 @@ fn a_restart_counts_no_miss_again_and_changes_no_estimate() {
         for id in kept.iter().filter(|id| initial.waiting.iter().all(|job| job.id != **id)) {
             forecaster.wait_ended(id, initial.now - Duration::from_secs(step % 7 * 60), WaitEnd::Dispatched);
         }
-        let mut restored = Forecaster::restore(forecaster.rows().clone());
+        let mut restored = Forecaster::restore(forecaster.rows());
         late += usize::from(forecaster.rows().values().any(|row| row.contains("late_after")));
         let expected = shown(&mut forecaster, &initial, &starts);
         compared += expected.iter().flatten().count();

@@ -297,11 +297,11 @@ fn a_job_that_was_tried_again_holds_its_instances_for_all_its_attempts() {
     let job = JobId::from("broken");
     forecaster.arrived(&job, (START, Some(START)), &of, 0, &demand);
     forecaster.attempt_never_ran(&job, 1, &of, (START, 90.0), true);
-    let past = Past::of_kept(forecaster.rows().clone()).unwrap();
+    let past = Past::of_kept(forecaster.rows()).unwrap();
     let mut seconds: Vec<f64> = past.jobs.iter().map(|job| job.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     assert_eq!((seconds, forecaster.ended()), (vec![90.0, 8_000.0], 2));
-    let restored = Forecaster::restore(forecaster.rows().clone());
+    let restored = Forecaster::restore(forecaster.rows());
     assert_eq!(restored.ended(), 2);
 }
 
@@ -318,7 +318,7 @@ fn jobs_whose_attempts_were_overwritten_are_left_out_and_counted() {
         forecaster.attempt_ended(&job, 1, &of, (at(number), 60.0), true);
     }
     forecaster.arrived(&"runs".into(), (at(all), Some(at(all))), &of, 0, &demand);
-    let past = Past::of_kept(forecaster.rows().clone()).unwrap();
+    let past = Past::of_kept(forecaster.rows()).unwrap();
     assert_eq!((past.jobs.len(), past.jobs[0].at), (10 - 3 + 9 + 1, at(3)));
     let still_run = past.jobs.iter().filter(|job| job.seen.as_ref().is_some_and(|seen| seen.held[0].1.is_none()));
     assert_eq!(still_run.map(|job| job.at).collect::<Vec<_>>(), [at(all)]);
@@ -327,5 +327,5 @@ fn jobs_whose_attempts_were_overwritten_are_left_out_and_counted() {
     let (mut forecaster, of, demand) = kept();
     forecaster.arrived(&"runs".into(), (at(0), Some(at(0))), &of, 0, &demand);
     forecaster.attempt_ended(&"ended".into(), 1, &of, (at(5), 60.0), true);
-    assert_eq!(Past::of_kept(forecaster.rows().clone()).unwrap().jobs.len(), 1);
+    assert_eq!(Past::of_kept(forecaster.rows()).unwrap().jobs.len(), 1);
 }

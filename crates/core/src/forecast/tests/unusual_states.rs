@@ -61,7 +61,7 @@ fn rows_that_cannot_be_read_are_left_out_after_a_restart_or_a_take_over() {
     for index in 0..8 {
         forecaster.attempt_ended(&JobId::new(format!("j{index}")), 1, &of, (NOW, 60.0), true);
     }
-    let mut rows = forecaster.rows().clone();
+    let mut rows = forecaster.rows();
     let broken: Vec<String> = rows.keys().take(3).cloned().collect();
     for (name, body) in broken.into_iter().zip(["", "{\"n\":1}", "not JSON"]) {
         rows.insert(name, body.to_owned());
