@@ -1,8 +1,9 @@
 //! The event loop: the only task that owns the engine. All input arrives as an [`InternalEvent`]; output always
 //! follows the same order: tick, commit, then publish and notify.
 
+mod commit;
+
 use std::collections::VecDeque;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use tracing::Span;
 use crate::aws::CallCounter;
 use crate::config::{History, Receiver};
 use crate::notify::Notifiers;
+use crate::notify::OutboxRow;
 use crate::notify::alert_traces;
-use crate::notify::outbox::{OutboxRow, reminders, rows};
 use crate::publish::{Report, SinkError};
 use crate::replication::ReplicaStatus;
 use crate::replication::target_assignment::TargetAssignment;
@@ -31,16 +32,16 @@ use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::source_log::SourceLog;
-use crate::service::state_files;
 use crate::service::state_trouble::StateTrouble;
-use crate::service::{COUNTED_UNTIL, OPEN_SINCE};
-use crate::store::{Commit, Condition, Recording, SetAside, StoreError, StoreHandle};
+use crate::store::{Condition, SetAside, StoreError, StoreHandle};
 use crate::web::{Access, Snapshot};
 use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
-use trainspotter_core::model::{Observation, Place, Questions, SavedEvent, SavedForecast, SavedJobs, Timestamp};
+use trainspotter_core::model::{Observation, Place, Questions, Timestamp};
 use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
+
+use commit::Uncommitted;
 
 /// Maximum resolved alerts on the page.
 pub(super) const MAX_RESOLVED_SHOWN: usize = 50;
@@ -111,20 +112,7 @@ enum Handled {
 /// State kept between ticks, beside the engine.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// Outbox rows of ticks whose commit failed. They go into the next commit; none is ever dropped.
-    uncommitted: Vec<OutboxRow>,
-    /// Alert transitions of those ticks.
-    uncommitted_transitions: Vec<Transition>,
-    /// Events of those ticks.
-    uncommitted_events: Vec<SavedEvent>,
-    /// Changed jobs of those ticks.
-    uncommitted_jobs: SavedJobs,
-    /// Forecast state learned in those ticks.
-    uncommitted_forecast: SavedForecast,
-    /// The last failed commit.
-    failed: Option<Arc<Commit>>,
-    /// Why it failed.
-    failed_because: Option<String>,
+    uncommitted: Uncommitted,
     resolved: VecDeque<Transition>,
     polled_at: Option<Timestamp>,
     /// Another replica leads now: this one sends nothing more.
@@ -137,7 +125,8 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Starts with rows for the first commit, and with the resolved alerts of an earlier run, latest first.
-    pub(super) fn with(uncommitted: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
+    pub(super) fn with(rows: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
+        let uncommitted = Uncommitted::with(rows);
         Self { uncommitted, resolved: resolved.into_iter().take(MAX_RESOLVED_SHOWN).collect(), ..Self::default() }
     }
 }
@@ -210,7 +199,7 @@ impl EventLoop {
     async fn tick(&mut self) {
         let now = self.clock.now();
         self.check_store(now).await;
-        if self.memory.uncommitted.len() >= MAX_UNCOMMITTED_NOTIFICATIONS && !self.retry_commit().await {
+        if self.memory.uncommitted.rows.len() >= MAX_UNCOMMITTED_NOTIFICATIONS && !self.retry_commit().await {
             self.limit_hit("uncommitted_notifications", 1);
             return;
         }
@@ -304,7 +293,7 @@ impl EventLoop {
             self.engine.service().store_set_aside = true;
         }
         let of_log = self.status.as_ref().and_then(|status| status.borrow().trouble.clone());
-        let of_commit = self.memory.failed_because.clone().filter(|_| !self.memory.is_replaced);
+        let of_commit = self.memory.uncommitted.failure.clone().filter(|_| !self.memory.is_replaced);
         let trouble = StateTrouble::of(trouble, of_log, of_commit, self.status.is_some());
         self.engine.service().store_error = trouble.as_ref().map(ToString::to_string);
         StateTrouble::log_change(self.memory.state_trouble.as_ref(), trouble.as_ref());
@@ -325,100 +314,6 @@ impl EventLoop {
                     self.memory.resolved.push_front(transition.clone());
                     self.memory.resolved.truncate(MAX_RESOLVED_SHOWN);
                 }
-            }
-        }
-    }
-
-    /// Commits state and notifications in one transaction. On failure the rows wait for the next tick: nothing is
-    /// sent before it is committed.
-    async fn commit(&mut self, now: Timestamp, frame: &Arc<Frame>, output: &mut Output) {
-        self.memory.uncommitted.extend(rows(&output.transitions, &self.receivers, now));
-        self.memory.uncommitted_transitions.extend(output.transitions.iter().cloned());
-        self.memory.uncommitted_events.extend(output.events.iter().cloned());
-        self.memory.uncommitted_jobs.add(std::mem::take(&mut output.jobs));
-        self.archive.add_rows(now, output, frame);
-        self.memory.uncommitted_forecast.add(std::mem::take(&mut output.forecast));
-        // Reminders are not carried over: the next tick creates them again.
-        let mut outbox = self.memory.uncommitted.clone();
-        outbox.extend(reminders(&output.alerts, &self.receivers, now));
-        let commit = Arc::new(Commit {
-            at: now,
-            alerts: output.alerts.clone(),
-            transitions: self.memory.uncommitted_transitions.clone(),
-            outbox,
-            series: output.series.clone(),
-            jobs: std::mem::take(&mut self.memory.uncommitted_jobs),
-            queues: output.queues.clone(),
-            forecast: std::mem::take(&mut self.memory.uncommitted_forecast),
-            events: self.memory.uncommitted_events.clone(),
-            watermarks: [
-                (COUNTED_UNTIL.to_owned(), output.counted_until),
-                (OPEN_SINCE.to_owned(), output.open_since),
-                (state_files::owner_mark(&self.place), now),
-            ]
-            .into_iter()
-            .chain(self.duplicates.account_mark(&self.place, now))
-            .collect(),
-            frame: (!self.history.keep.is_zero()).then(|| Recording {
-                frame: Arc::clone(frame),
-                keep: self.history.keep,
-                at_most: self.history.at_most,
-            }),
-            unarchived: self.archive.uncommitted(),
-        });
-        self.store_commit(commit).await;
-    }
-
-    /// Retries the last failed commit. Returns whether nothing is left uncommitted.
-    async fn retry_commit(&mut self) -> bool {
-        match self.memory.failed.clone() {
-            Some(commit) => self.store_commit(commit).await,
-            None => true,
-        }
-    }
-
-    /// Runs the commit and answers job queries meanwhile, so that a slow disk does not block page requests.
-    async fn store_commit(&mut self, commit: Arc<Commit>) -> bool {
-        let committed = {
-            let mut committing = pin!(self.store.commit(Arc::clone(&commit)));
-            loop {
-                tokio::select! {
-                    biased;
-                    committed = committing.as_mut() => break committed,
-                    query = self.inbox.next_query() => job_queries::answer(&mut self.engine, query, self.clock.now()),
-                }
-            }
-        };
-        match committed {
-            Ok(committed) => {
-                self.memory.uncommitted.clear();
-                self.memory.uncommitted_transitions.clear();
-                self.memory.uncommitted_events.clear();
-                self.memory.uncommitted_jobs = SavedJobs::default();
-                self.archive.committed();
-                self.memory.uncommitted_forecast = SavedForecast::default();
-                if committed.wants_all_jobs {
-                    self.engine.save_all_jobs();
-                }
-                (self.memory.failed, self.memory.failed_because) = (None, None);
-                self.limit_hit("unstorable_values", committed.unstorable);
-                self.limit_hit("notifications_per_receiver", committed.over_limit);
-                self.limit_hit("recent_events", committed.events_cut);
-                self.limit_hit("history_bytes", committed.frames_cut);
-                self.limit_hit("unarchived_bytes", committed.unarchived_cut);
-                self.notifiers.committed();
-                true
-            }
-            Err(error) => {
-                tracing::error!(
-                    %error,
-                    "cannot commit this tick; its notifications are sent after the next successful commit"
-                );
-                self.memory.uncommitted_jobs.clone_from(&commit.jobs);
-                self.memory.uncommitted_forecast.clone_from(&commit.forecast);
-                self.memory.is_replaced = error == StoreError::NotLeading;
-                (self.memory.failed, self.memory.failed_because) = (Some(commit), Some(error.to_string()));
-                false
             }
         }
     }

@@ -56,7 +56,9 @@ pub fn read<'a, S: DeserializeOwned>(bodies: impl Iterator<Item = &'a String>) -
     let rows = bodies.filter_map(|body| serde_json::from_str(body).ok());
     let mut rows: Vec<(u64, S)> = rows.map(|Numbered { n, row }| (n, row)).collect();
     rows.sort_by_key(|(n, _)| *n);
-    let added = rows.last().map_or(0, |(n, _)| *n);
+    // A damaged file may repeat a number.
+    rows.dedup_by_key(|(n, _)| *n);
+    let added = rows.last().map_or(0, |(n, _)| *n).max(rows.len() as u64);
     (rows.into_iter().map(|(_, row)| row).collect(), added)
 }
 

@@ -15,6 +15,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
+/// As above, while the failures may be the source's own: it may recover at any time.
+const LONGEST_UNCLEAR_PAUSE: Duration = Duration::from_secs(300);
+
 /// Failures in a row after which an item counts as refused if each of them may have been the source's own.
 const FAILURES_BEFORE_REFUSED: u32 = 3;
 
@@ -56,7 +59,8 @@ impl Refusal {
     fn pause(&self) -> Duration {
         // Beyond six doublings the longest pause applies anyway.
         let doublings = self.times.saturating_sub(1).min(6);
-        (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+        let longest = if self.is_own { LONGEST_PAUSE } else { LONGEST_UNCLEAR_PAUSE };
+        (FIRST_PAUSE * 2_u32.pow(doublings)).min(longest)
     }
 
     /// Whether it is not to be requested yet. A refusal of the future is from before the clock was set back.

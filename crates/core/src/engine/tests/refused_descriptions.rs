@@ -1,7 +1,7 @@
 //! Jobs that AWS never describes: they cost neither other jobs, nor the source, nor the counting.
 
 use super::*;
-use crate::model::{Questions, Undescribed};
+use crate::model::{Questions, QueueName, Undescribed};
 
 /// Seconds between polls.
 const EVERY: i64 = 30;
