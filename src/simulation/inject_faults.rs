@@ -135,7 +135,8 @@ async fn look_at(world: &Shared, page: &Page) {
     let replica = &health["replica"];
     let leads = replica["leads"].as_bool().unwrap_or(true);
     // The log may respond again while the last tick is not committed yet.
-    let is_behind = !replica.is_null() && !(replica["trouble"].is_null() && health["store_error"].is_null());
+    let has_trouble = !replica["trouble"].is_null() || !health["store_error"].is_null();
+    let is_behind = has_trouble && !replica.is_null();
     let (leads, is_cut_off) = (leads && !is_behind, leads && is_behind);
     let is_ready = began_ready && is_ready().await;
     let mut world = world.lock().unwrap();
