@@ -27,6 +27,8 @@ mod blocking;
 pub mod cli;
 pub mod config;
 pub mod cost;
+#[cfg(test)]
+mod log_capture;
 pub mod notify;
 pub mod objects;
 pub mod outbound;

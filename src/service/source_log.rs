@@ -260,6 +260,7 @@ mod tests {
 
     /// Log lines for a sequence of polls, each a list of observations.
     fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
+        crate::log_capture::keep_lines_enabled();
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -310,6 +310,7 @@ mod tests {
 
     #[test]
     fn log_lines_have_the_account_of_the_role_or_once_it_is_known() {
+        crate::log_capture::keep_lines_enabled();
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = Arc::new(file.reopen().unwrap());
         let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();

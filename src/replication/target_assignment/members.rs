@@ -300,6 +300,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_that_fails_is_logged_once_and_its_recovery_once() {
+        crate::log_capture::keep_lines_enabled();
         let folder = tempfile::tempdir().unwrap();
         let log = tempfile::NamedTempFile::new().unwrap();
         let writer = Arc::new(log.reopen().unwrap());
