@@ -33,6 +33,8 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ),
     (".", "runbooks", &[]),
     (".", "blocking", &[]),
+    // Compiled for tests only.
+    (".", "log_capture", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "cost", &["config", "core::metrics", "core::model", "core::yaml"]),
     (".", "outbound", &["clock", "config", "core::model"]),
@@ -40,7 +42,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::jobs", "core::metrics", "core::model", "core::rules", "notify"]),
     (".", "objects", &["aws", "blocking", "clock", "config", "core::model", "outbound"]),
-    (".", "replication", &["blocking", "clock", "core::model", "objects", "store"]),
+    (".", "replication", &["blocking", "clock", "core::model", "log_capture", "objects", "store"]),
     (".", "archive", &["aws", "blocking", "clock", "config", "core::metrics", "core::model", "objects", "store"]),
     (".", "report", &["core::jobs", "core::metrics", "core::model", "core::rules"]),
     (
@@ -80,6 +82,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "core::rules",
             "core::yaml",
             "cost",
+            "log_capture",
             "notify",
             "objects",
             "otlp",
