@@ -42,7 +42,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "notify", &["clock", "config", "core::model", "core::rules", "core::yaml", "outbound", "runbooks"]),
     (".", "store", &["core::jobs", "core::metrics", "core::model", "core::rules", "notify"]),
     (".", "objects", &["aws", "blocking", "clock", "config", "core::model", "outbound"]),
-    (".", "replication", &["blocking", "clock", "core::model", "log_capture", "objects", "store"]),
+    (".", "replication", &["blocking", "clock", "core::model", "objects", "store"]),
     (".", "archive", &["aws", "blocking", "clock", "config", "core::metrics", "core::model", "objects", "store"]),
     (".", "report", &["core::jobs", "core::metrics", "core::model", "core::rules"]),
     (
@@ -82,7 +82,6 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
             "core::rules",
             "core::yaml",
             "cost",
-            "log_capture",
             "notify",
             "objects",
             "otlp",
