@@ -104,7 +104,7 @@ impl Ledger {
         self.corrections
     }
 
-    /// Ended jobs that were reduced to their ids early because of [`ENDED_KEPT`].
+    /// Ended jobs that were reduced to their ids early because of [`crate::jobs::ENDED_KEPT`].
     pub fn forgotten_early(&self) -> u64 {
         self.forgotten_early
     }
