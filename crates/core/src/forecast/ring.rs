@@ -157,6 +157,14 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_damaged_file_that_repeat_a_number_count_once() {
+        let repeated = |name: u32| (format!("number/{name}"), format!(r#"{{"n":1,"of":{name}}}"#));
+        let mut ring = restored(&(1..=3).map(repeated).collect());
+        assert_eq!((ring.iter().count(), unsaved(&mut ring, true)), (1, vec!["number/1".to_owned()]));
+        assert_eq!((ring.push(5), unsaved(&mut ring, false)), (None, vec!["number/2".to_owned()]));
+    }
+
+    #[test]
     fn a_restored_ring_goes_on_where_it_was_although_rows_are_unreadable() {
         let mut ring = Ring::default();
         (1..=MAX_ROWS + 5).for_each(|number| _ = ring.push(number));

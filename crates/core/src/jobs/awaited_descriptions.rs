@@ -57,11 +57,11 @@ impl Ledger {
     pub fn unreported_since(&self) -> Option<Timestamp> {
         let left = self.queues.values().flat_map(|coverage| &coverage.left);
         // What cannot be described must not hold back the counting of other jobs.
-        let can_be_told = |id: &&JobId| !self.refused.is_refused(id);
-        let left = left.filter(can_be_told).filter_map(|id| Some(self.job(id)?.seen_at)).min();
+        let can_be_described = |id: &&JobId| !self.refused.is_refused(id);
+        let left = left.filter(can_be_described).filter_map(|id| Some(self.job(id)?.seen_at)).min();
         let requeued = self.index.wanted(Urgency::Requeued);
         let requeued = requeued.filter_map(|(_, key)| self.jobs.by_key(*key));
-        let requeued = requeued.filter(|job| can_be_told(&&job.latest.id)).filter_map(Job::unreported_since).min();
+        let requeued = requeued.filter(|job| can_be_described(&&job.latest.id)).filter_map(Job::unreported_since).min();
         // The listed state may have ended by then.
         let seen = left.into_iter().chain(requeued).map(|since| since - LISTS_MAY_LAG);
         seen.chain(self.undescribed_ends.created_since()).min()

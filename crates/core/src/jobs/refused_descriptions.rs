@@ -220,6 +220,20 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_the_sources_fault_is_asked_for_every_five_minutes_at_least() {
+        let mut refused = Refused::default();
+        let (mut asked, mut at) = (Vec::new(), 0);
+        while at < 1_800 {
+            if !refused.is_paused(&"a".into(), second(at)) {
+                asked.push(at);
+                refused.add(job("a"), second(at), false, "busy".to_owned());
+            }
+            at += 30;
+        }
+        assert_eq!(asked, [0, 30, 60, 300, 600, 900, 1_200, 1_500]);
+    }
+
+    #[test]
     fn what_may_be_the_sources_fault_counts_after_some_times_in_a_row() {
         let mut refused = Refused::default();
         for (at, counts) in [(0, false), (30, false), (60, true)] {
