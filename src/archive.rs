@@ -14,6 +14,7 @@
 //! - Until then the rows are in the state file, as part of the commit that counted them.
 
 mod cells;
+mod compressed_rows;
 mod decode;
 mod encode;
 mod error;
@@ -22,17 +23,16 @@ mod read;
 mod table_columns;
 #[cfg(test)]
 mod tests;
-mod unarchived_rows;
 mod write;
 
 pub use cells::{Column, Kind};
+pub use compressed_rows::{unarchived_of, unpack};
 pub use decode::decode;
 pub use encode::{Encoder, ROWS_OF_A_GROUP};
 pub use error::ArchiveError;
 pub use layout::{day_of, day_text, source_of};
 pub use read::{ArchivedDays, days, read_days};
 pub use table_columns::{Row, SCHEMA_VERSION};
-pub use unarchived_rows::{unarchived_of, unpack};
 pub use write::{Written, write_day};
 
 use crate::aws::BucketAccess;

@@ -12,7 +12,6 @@ mod healthcheck;
 mod inputs;
 mod jobs;
 mod local_or_remote;
-mod names;
 mod notify;
 mod outbox;
 mod queues;
@@ -25,6 +24,7 @@ mod silence;
 mod simulate;
 mod table;
 mod top;
+mod unknown_names;
 mod what_if;
 mod when;
 

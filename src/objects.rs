@@ -7,13 +7,13 @@ pub(crate) mod fake_s3;
 pub mod folder;
 mod open;
 pub mod s3;
-mod texts;
+mod texts_in_bucket;
 
 pub use crate::aws::BucketAccess;
 pub use any_storage::AnyStorage;
 pub use open::{OpenError, open};
 pub(crate) use s3::MAX_OBJECT_BYTES;
-pub use texts::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};
+pub use texts_in_bucket::{MAX_TEXT_BYTES, MAX_TEXTS, Texts};
 
 use std::fmt;
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Metric export: CloudWatch, OTLP, and the text that Prometheus scrapes.
 //!
 //! Each sink has a pure part, which converts a [`Frame`] to requests within the sink's limits, and an I/O part,
-//! which sends them and tells refusals from outages.
+//! which sends them and distinguishes refusals from outages.
 //!
 //! Invariants: a sink that fails or hangs delays no other sink, and its caller by at most [`TIMEOUT`]; what
 //! CloudWatch did not accept is kept for the next attempt, up to a named limit; no secret appears in logs or

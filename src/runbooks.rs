@@ -48,7 +48,7 @@ fn rendered(text: &str) -> String {
     page
 }
 
-/// Filters an event. `dropped` tells for each open link whether it is left out.
+/// Filters an event. `dropped` holds for each open link whether it is left out.
 fn shown<'a>(event: Event<'a>, dropped: &mut Vec<bool>) -> Option<Event<'a>> {
     if let Event::Html(markup) | Event::InlineHtml(markup) = event {
         return Some(Event::Text(markup));

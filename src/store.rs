@@ -34,7 +34,7 @@ mod schema;
 mod sent_report;
 mod state_file;
 mod state_file_identity;
-mod threads;
+mod thread_pool;
 mod unarchived;
 mod unreadable_rows;
 mod worker;

@@ -23,6 +23,7 @@ mod host_names;
 mod job_context;
 mod jobs;
 mod listen;
+mod live_updates;
 mod merged_jobs;
 mod openapi;
 mod operations;

@@ -21,7 +21,7 @@ pub struct Written {
     pub unreadable: u64,
 }
 
-/// Archives a day of a table, then removes its rows from the store. `may_write` tells whether this replica is still
+/// Archives a day of a table, then removes its rows from the store. `may_write` is whether this replica is still
 /// the leader.
 ///
 /// # Errors

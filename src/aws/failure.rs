@@ -252,7 +252,7 @@ fn service_of(operation: &str) -> &'static str {
 }
 
 /// Whether the error means that the resource does not exist. Neither Batch nor SageMaker has a specific error: they
-/// send `ClientException` or `ValidationException`, and only the message tells.
+/// send `ClientException` or `ValidationException`, and only the message says which.
 pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let by_code = error.code().is_some_and(|code| code.contains("NotFound"));
     let by_message = || {

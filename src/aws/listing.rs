@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_of_any_length_end_when_a_token_comes_again() {
+    fn cycles_of_any_length_end_when_a_token_comes_again() {
         for length in 1..5 {
             let circle = |number: usize| (Some((number % length).to_string()), vec![number.to_string()]);
             let (pages, why, hits) = read(circle);

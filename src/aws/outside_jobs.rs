@@ -67,7 +67,7 @@ impl Poller {
         let describe = |name| self.describe_outside_job(name);
         let about = |name: &TrainingJobName| Undescribed::TrainingJob(name.clone());
         let asked = self.ask(names.to_vec(), about, until, out, describe).await;
-        // The list of training jobs is the same source: only it tells that the source responds completely.
+        // The list of training jobs is the same source: only it shows that the source responds completely.
         send(out, asked.without_answer(Source::Account, at)).await;
     }
 

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::cli::api_values::{label, measure, span_several_targets, text};
-use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::unknown_names;
 use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::{Timestamp, units};
 
@@ -83,13 +83,14 @@ async fn check_names(client: &Client, arguments: &Arguments, others: &[Value]) -
     let rules = service["rules"].as_array().map(Vec::as_slice).unwrap_or_default();
     if let Some(rule) = &arguments.rule {
         // Alerts of removed rules are shown for a while.
-        let known = names::of(rules, "rule").into_iter().chain(names::of(others, "rule")).collect();
-        names::check("--rule", "rule", rule, &known)?;
+        let known =
+            unknown_names::known(rules, "rule").into_iter().chain(unknown_names::known(others, "rule")).collect();
+        unknown_names::refuse("--rule", "rule", rule, &known)?;
     }
     if let Some(severity) = &arguments.severity {
         let of_alerts = others.iter().filter_map(|alert| alert["labels"]["severity"].as_str());
-        let known = SEVERITIES.into_iter().chain(names::of(rules, "severity")).chain(of_alerts).collect();
-        names::check("--severity", "severity", severity, &known)?;
+        let known = SEVERITIES.into_iter().chain(unknown_names::known(rules, "severity")).chain(of_alerts).collect();
+        unknown_names::refuse("--severity", "severity", severity, &known)?;
     }
     Ok(())
 }

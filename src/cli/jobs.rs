@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::cli::api_values::{LIVE, WAITING, amount, queue_of, seconds, span_several_targets, text};
-use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::unknown_names;
 use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::metrics::Reason;
 use trainspotter_core::model::{InstanceType, accelerators_of, matches_glob};
@@ -143,12 +143,12 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn check_names(client: &Client, arguments: &Arguments) -> Result<(), Failure> {
     let queues = client.list("queues").await?;
     if let Some(queue) = &arguments.queue {
-        names::check("--queue", "queue", queue, &names::of(&queues, "queue"))?;
+        unknown_names::refuse("--queue", "queue", queue, &unknown_names::known(&queues, "queue"))?;
     }
     if let Some(share) = arguments.share.as_ref().filter(|share| !share.is_empty()) {
         let mut shares = client.list("shares").await?;
         shares.retain(|row| arguments.queue.as_ref().is_none_or(|queue| row["queue"].as_str() == Some(queue)));
-        names::check("--share", "share", share, &names::of(&shares, "share"))?;
+        unknown_names::refuse("--share", "share", share, &unknown_names::known(&shares, "share"))?;
     }
     if let Some(unit) = arguments.instance_type.as_deref().filter(|unit| !unit.contains(['*', '?'])) {
         return check_type(unit);

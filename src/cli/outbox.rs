@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use crate::cli::api_values::{label, text};
 use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
-use crate::cli::names;
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::unknown_names;
 use crate::cli::{Failure, inputs, print, print_json, say};
 use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
@@ -161,7 +161,7 @@ async fn check_receiver(service: &LocalOrRemote, selection: &Selection) -> Resul
             receivers.iter().map(|receiver| json!({ "receiver": receiver.name })).collect()
         }
     };
-    names::check("--receiver", "receiver", receiver, &names::of(&rows, "receiver"))
+    unknown_names::refuse("--receiver", "receiver", receiver, &unknown_names::known(&rows, "receiver"))
 }
 
 /// Notifications of a state file, in the form of the API.

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use crate::cli::api_values::{
     WAITING, account_and_region, amount, count, queue_of, seconds, span_several_targets, sum, text,
 };
-use crate::cli::names;
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
+use crate::cli::unknown_names;
 use crate::cli::{Failure, print, print_json, say};
 use trainspotter_core::model::matches_glob;
 
@@ -60,7 +60,7 @@ pub(super) async fn found(client: &Client, glob: Option<&str>) -> Result<Found, 
     let is_meant = |row: &Value| glob.is_none_or(|glob| matches_glob(glob, row["queue"].as_str().unwrap_or_default()));
     let mut found = Found { queues: client.list("queues").await?, shares: client.list("shares").await? };
     if let Some(glob) = glob {
-        names::check_glob("queue", glob, &names::of(&found.queues, "queue"))?;
+        unknown_names::refuse_glob("queue", glob, &unknown_names::known(&found.queues, "queue"))?;
     }
     found.queues.retain(is_meant);
     found.shares.retain(is_meant);

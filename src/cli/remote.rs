@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::cli::api_values::{queue_of, span_several_targets};
-use crate::cli::{Failure, names};
+use crate::cli::{Failure, unknown_names};
 use crate::config::shown_url;
 use crate::outbound::Body;
 
@@ -137,7 +137,7 @@ impl Client {
         for (label, value) in &self.place {
             // An account is unknown before the first poll.
             if targets.iter().all(|target| target[*label].is_string()) {
-                names::check(&format!("--{label}"), label, value, &names::of(targets, label))?;
+                unknown_names::refuse(&format!("--{label}"), label, value, &unknown_names::known(targets, label))?;
             }
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! An S3 bucket, or an S3-compatible one: a few signed HTTP requests.
 
-mod tagged;
+mod conditional_reads;
 #[cfg(test)]
 mod tests;
 
-pub use tagged::{Listed, Seen};
+pub use conditional_reads::{Listed, Seen};
 
 use std::fmt;
 use std::time::Duration;

@@ -132,12 +132,12 @@ async fn make_report(
 pub(super) async fn replay_history(mut engine: Engine, store: PathBuf, now: Timestamp) -> Engine {
     let Some(looks_back) = engine.looks_back() else { return engine };
     let reading = blocking::run(move || {
-        let lately = (now - FULL_RESOLUTION).max(now - looks_back);
+        let recent = (now - FULL_RESOLUTION).max(now - looks_back);
         let read = |engine: &mut Engine| {
             let frames = Frames::open(&store)?;
             let step = looks_back / MAX_DOWNSAMPLED_FRAMES;
-            let older = frames.each(now - looks_back - step, lately, Some(step), |frame| engine.recall(&frame))?;
-            Ok(older + frames.each(lately + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))?)
+            let older = frames.each(now - looks_back - step, recent, Some(step), |frame| engine.recall(&frame))?;
+            Ok(older + frames.each(recent + Duration::from_millis(1), now, None, |frame| engine.recall(&frame))?)
         };
         match read(&mut engine) {
             Ok(bad) => warn(bad, &store),

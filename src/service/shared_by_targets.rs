@@ -13,7 +13,7 @@ use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::target_assignment::TargetAssignment;
 use crate::service::forecasting::ForecastScheduler;
-use crate::service::process_limits::ProcessLimits;
+use crate::service::kept_job_limits::ProcessLimits;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::{StartError, senders};
@@ -49,7 +49,7 @@ pub(super) struct Shared {
     /// Forecast scheduling.
     pub(super) forecasts: ForecastScheduler,
     /// How many jobs each target keeps.
-    pub(super) process_limits: ProcessLimits,
+    pub(super) kept_job_limits: ProcessLimits,
 }
 
 /// The rules in effect and, if they are outdated, the errors in the current files.
@@ -95,7 +95,7 @@ impl Shared {
             target_count,
             assignment,
             forecasts,
-            process_limits: ProcessLimits::default(),
+            kept_job_limits: ProcessLimits::default(),
         })
     }
 

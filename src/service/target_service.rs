@@ -153,7 +153,7 @@ impl TargetService {
             place: place.clone(),
             status: term.as_ref().map(|term| term.replicas.status.clone()),
             forecasting,
-            limits: shared.process_limits.of(&place.target),
+            limits: shared.kept_job_limits.of(&place.target),
         };
         let history = History::of(&shared, &config, latest.clone(), senders.queries.clone());
         shared.hub.put(acting.watched(place, latest, senders.queries, past));

@@ -23,7 +23,7 @@ use crate::store::Saved;
 use crate::store::SetAside;
 use crate::store::Store;
 use crate::store::StoreError;
-use crate::store::threads;
+use crate::store::thread_pool;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedJob;
 use trainspotter_core::model::Timestamp;
@@ -79,7 +79,7 @@ impl StoreHandle {
         let handle = Self { calls, fence: None, term: None };
         #[cfg(test)]
         let Some((store, queue)) = crate::simulation::serve_store(store, queue) else { return Ok(handle) };
-        threads::start()?;
+        thread_pool::start()?;
         tokio::spawn(work(store, queue));
         Ok(handle)
     }
@@ -202,10 +202,10 @@ async fn work(store: Store, queue: mpsc::Receiver<Call>) {
     while let Ok((store, mut queue)) = of_store {
         let Some(first) = queue.recv().await else {
             // Closing a file blocks too.
-            let _ = threads::run(move || drop(store)).await;
+            let _ = thread_pool::run(move || drop(store)).await;
             return;
         };
-        of_store = threads::run(move || {
+        of_store = thread_pool::run(move || {
             let mut store = store;
             answer(&mut store, first);
             (store, queue)
@@ -227,7 +227,7 @@ async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
     let in_use = |error: &StoreError| matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse);
     for attempt in 1..=LOCK_ATTEMPTS {
         let file = path.to_owned();
-        match threads::run(move || Store::serve(&file, now)).await? {
+        match thread_pool::run(move || Store::serve(&file, now)).await? {
             Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
                 if attempt == 1 {
                     tracing::warn!(

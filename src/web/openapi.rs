@@ -17,6 +17,7 @@ use crate::web::frame_tables;
 use crate::web::history;
 use crate::web::job_context;
 use crate::web::jobs;
+use crate::web::live_updates;
 use crate::web::outbox;
 use crate::web::probes;
 use crate::web::report;
@@ -72,7 +73,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(unsubmitted_jobs::when))
         .routes(routes!(what_if::what_if))
         .routes(routes!(what_if::candidates))
-        .routes(routes!(probes::tick))
+        .routes(routes!(live_updates::tick))
         .routes(routes!(probes::health))
         .routes(routes!(service_figures::service))
         .routes(routes!(openapi))

@@ -76,7 +76,7 @@ pub(super) fn routes() -> Router<Pages> {
         file!(script "token.js"),
         file!(script "jobwaits.js"),
         file!(script "what_if.js"),
-        file!(script "words.js"),
+        file!(script "labels.js"),
         file!(script "vendor/uPlot.iife.min.js"),
         file!(style "vendor/uPlot.min.css"),
         file!("vendor/LICENSE", "text/plain; charset=utf-8"),

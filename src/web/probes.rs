@@ -1,6 +1,5 @@
 //! Liveness, readiness and dependencies: probes, `/metrics`, and the health of the sources.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -106,42 +105,10 @@ struct TargetHealth {
     replica: Option<ReplicaView>,
 }
 
-/// A summary small enough to be polled every few seconds.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TickBody {
-    status: Status,
-    /// Why the first poll is not complete; null if it is.
-    not_ready: Option<String>,
-    /// The service's clock, which may run faster than real time.
-    #[schema(value_type = String, format = DateTime)]
-    now: Timestamp,
-    /// Speed of the service's clock relative to real time.
-    clock_speed: f64,
-    /// When the service started.
-    #[schema(value_type = String, format = DateTime)]
-    started_at: Timestamp,
-    /// The time of the latest figures; null before the first.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    ticked_at: Option<Timestamp>,
-    /// Interval between figures, in clock time.
-    tick_every_seconds: f64,
-    /// Firing alerts by severity; those without one have an empty key.
-    firing: BTreeMap<String, u64>,
-    /// Problems with sources and the state file, one line each.
-    problems: Vec<String>,
-    /// Why the state file, or the log in object storage, does not accept the state; null if it does.
-    store_error: Option<String>,
-    /// Number of watched accounts and regions.
-    targets: usize,
-    /// The service's version.
-    #[schema(value_type = String)]
-    version: &'static str,
-}
-
 /// Overall status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Status {
+pub(super) enum Status {
     /// The engine is stalled: all figures are outdated.
     Stale,
     /// The first poll is not complete: figures are incomplete.
@@ -212,31 +179,6 @@ pub(super) async fn metrics(State(pages): State<Pages>) -> impl IntoResponse {
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], (pages.metrics)(&frames))
 }
 
-/// Whether there are new figures, and which severities fire.
-#[utoipa::path(get, path = "/api/v1/tick", tag = "service", responses((status = 200, body = TickBody)))]
-pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
-    let latest = pages.latest();
-    let mut firing = BTreeMap::new();
-    let alerts = latest.iter().flat_map(|snapshot| snapshot.alerts.iter());
-    for alert in alerts.filter(|alert| alert.state.fired_at().is_some()) {
-        *firing.entry(alert.labels.get("severity").cloned().unwrap_or_default()).or_default() += 1;
-    }
-    Json(TickBody {
-        status: status_of_all(&pages, &latest),
-        not_ready: all_not_ready(&pages, &latest),
-        now: pages.clock.now(),
-        clock_speed: pages.clock.speed(),
-        started_at: pages.started_at,
-        ticked_at: latest.iter().filter_map(|snapshot| snapshot.ticked_at).max(),
-        tick_every_seconds: pages.tick_every.as_secs_f64(),
-        firing,
-        problems: all_problems(&pages, &latest),
-        store_error: latest.iter().find_map(|snapshot| snapshot.store_error.clone()),
-        targets: latest.len(),
-        version: env!("CARGO_PKG_VERSION"),
-    })
-}
-
 /// Overall status, and the age of each source.
 #[utoipa::path(get, path = "/api/v1/health", tag = "service", responses((status = 200, body = HealthBody)))]
 pub(super) async fn health(State(pages): State<Pages>) -> Json<HealthBody> {
@@ -289,7 +231,7 @@ impl TargetHealth {
 }
 
 /// Overall status: that of the worst target, without those that have not started yet beside others.
-fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
+pub(super) fn status_of_all(pages: &Pages, latest: &[Snapshot]) -> Status {
     // The previous configuration stays in effect, but it is not the requested one.
     let of_configuration = pages.configuration.borrow().as_ref().map_or(Status::Ok, |_| Status::Degraded);
     status_of_targets(pages, latest).min(of_configuration)
@@ -330,7 +272,7 @@ fn status(pages: &Pages, snapshot: &Snapshot) -> Status {
 
 /// Why the figures are incomplete: no target has had a complete poll; or, if they were never complete before, one
 /// has started, has not failed and is not complete yet.
-fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
+pub(super) fn all_not_ready(pages: &Pages, latest: &[Snapshot]) -> Option<String> {
     let is_named = latest.len() > 1;
     let why = |snapshot: &Snapshot| {
         let why = not_ready(snapshot);
@@ -374,7 +316,7 @@ fn not_ready(snapshot: &Snapshot) -> String {
 }
 
 /// All problems, one line each.
-fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
+pub(super) fn all_problems(pages: &Pages, latest: &[Snapshot]) -> Vec<String> {
     let configuration = pages.configuration.borrow();
     let mut all: Vec<String> = configuration.iter().map(|why| format!("configuration: {why}")).collect();
     all.extend(of_targets(pages, latest));

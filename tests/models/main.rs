@@ -12,7 +12,7 @@ mod support {
     pub mod python;
     pub mod worlds;
 }
-mod cluster;
+mod cluster_traces;
 mod figures;
 mod fuzz_corpora;
 mod ledger;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use trainspotter_core::metrics::{catalogue, single_jobs};
 
-use crate::sources::{File, code_of, files, root};
+use crate::source_files::{File, code_of, files, root};
 
 /// Modules that each module may use, those of its own crate by name and other crates as `crate`. Read from top to
 /// bottom, this is the data flow. The core's manifest excludes async runtimes, the AWS SDK and databases.

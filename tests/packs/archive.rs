@@ -7,7 +7,7 @@ use trainspotter::archive::{Column, Row};
 use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::archived_hour::HourFigures;
 
-use crate::sources::root;
+use crate::source_files::root;
 
 const BEGIN: &str = "<!-- begin columns -->\n";
 const END: &str = "<!-- end columns -->";

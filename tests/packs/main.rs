@@ -12,10 +12,10 @@ mod support {
 }
 mod architecture;
 mod archive;
-mod circles;
+mod circular_dependencies;
 mod dashboards;
 mod deploy;
-mod documents;
 mod exports;
-mod names;
-mod sources;
+mod names_in_documents;
+mod paths_in_documents;
+mod source_files;

@@ -15,11 +15,11 @@ use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 
 use support::archived::rows;
-use support::bucket::Bucket;
 use support::counted::counter;
 use support::disk::Disk;
 use support::service::{Running, Setup};
 use support::ticks::ticks;
+use support::unreachable_bucket::Bucket;
 
 /// A day passes in 22 seconds. Time between ticks more than a quarter of an hour apart is not counted; that is 0.2 s
 /// of real time.

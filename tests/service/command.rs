@@ -13,7 +13,7 @@ use support::hook::hook;
 use support::http;
 use support::jobs::jobs;
 use support::process::{listening, trainspotter};
-use support::ready::ready_service;
+use support::ready_service::ready_service;
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::config_file::configured;
 use crate::support::http;
 use crate::support::process::{listening, trainspotter};
-use crate::support::ready::ready_service;
+use crate::support::ready_service::ready_service;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -11,7 +11,6 @@
 mod support {
     pub mod archived;
     pub mod aws_proxy;
-    pub mod bucket;
     pub mod config;
     pub mod config_file;
     pub mod counted;
@@ -26,11 +25,12 @@ mod support {
     pub mod ports;
     pub mod process;
     pub mod python;
-    pub mod ready;
+    pub mod ready_service;
     pub mod recorded_trace;
     pub mod s3;
     pub mod service;
     pub mod ticks;
+    pub mod unreachable_bucket;
 }
 mod archive;
 mod archive_trouble;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::support::config_file::configured;
 use crate::support::hook::hook;
 use crate::support::process::{listening, trainspotter};
-use crate::support::ready::ready_service;
+use crate::support::ready_service::ready_service;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -12,7 +12,7 @@ use trainspotter_core::metrics::catalogue::{ALL, Kind};
 
 use support::http;
 use support::process::{listening, trainspotter};
-use support::ready::ready_service;
+use support::ready_service::ready_service;
 
 fn kept(name: &str) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/release_before").join(name);

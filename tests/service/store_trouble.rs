@@ -16,7 +16,7 @@ use support::disk::Disk;
 use support::hook::{Received, hook};
 use support::http;
 use support::process::{listening, listening_and_telling, trainspotter};
-use support::ready::ready_service;
+use support::ready_service::ready_service;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 

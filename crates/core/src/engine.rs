@@ -6,11 +6,11 @@
 mod alert_series;
 mod facts;
 mod forecasts;
+mod kept_job_limits;
 mod observe;
 mod outside_jobs;
 mod page_queries;
 mod plausible_amounts;
-mod process_limits;
 mod saved;
 mod shares_shown;
 mod sources;
@@ -29,8 +29,8 @@ use crate::model::{
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
 use facts::Facts;
+pub use kept_job_limits::JobCounts;
 use outside_jobs::Outside;
-pub use process_limits::JobCounts;
 pub use saved::Saved;
 use shares_shown::Shares;
 use sources::Sources;

@@ -12,7 +12,6 @@ mod closed_labels;
 mod compute_reservation;
 mod count_events;
 mod counters;
-mod current_waits;
 mod failure_ratio;
 mod failures_by_owner;
 mod fair_share;
@@ -33,6 +32,7 @@ mod reserved_capacity;
 pub mod single_jobs;
 mod unallocated_gpus;
 mod wait_by_reason;
+mod wait_estimates;
 mod wait_quantiles;
 mod waiting_gauges;
 
@@ -177,7 +177,7 @@ pub fn frame(inputs: &Inputs<'_>, service: &Service, counting: &mut Counting) ->
     let waterfall = |queue| gpu_waterfall::of_queue(queue, inputs, &diagnosis);
     let waterfall: Vec<Waterfall> = inputs.queues.iter().map(waterfall).collect();
     let subjects = queues_and_shares::shares_of_all(inputs);
-    let reasons = current_waits::reasons(&diagnosis);
+    let reasons = wait_estimates::reasons(&diagnosis);
     let (estimates, of_bands) = counting.waiting.estimates_of_all(inputs, &counting.bands);
     let fair_shares = counting.recent_use.fair_shares(inputs, &waterfall);
     let starved = counting.waiting.starved(&diagnosis, &fair_shares, inputs.now);

@@ -129,8 +129,8 @@ impl Deltas {
         let is_sent = |metric: &'static Metric, series: &Series| is_sent(metric, &series.1);
         let with_news = self.counters.iter().filter(|(_, counted)| counted.has_news());
         for (series, counted) in with_news.filter(|(series, counted)| is_sent(counted.metric, series)) {
-            let tells = Settles::Total(series.clone(), counted.seen);
-            cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), tells);
+            let settles = Settles::Total(series.clone(), counted.seen);
+            cutter.add(counted.metric, &series.1, at, &Points::One(counted.seen - counted.published), settles);
         }
         for (series, waiting) in self.distributions.iter().filter(|(series, waiting)| is_sent(waiting.metric, series)) {
             let values: Vec<Waited> =
@@ -141,8 +141,8 @@ impl Deltas {
             for of_minute in values.chunk_by(of_one) {
                 let timestamp = of_minute.first().filter(|value| is_late(value)).map_or(at, |(minute, ..)| *minute);
                 for part in of_minute.chunks(MAX_VALUES_PER_DATUM) {
-                    let tells = Settles::Values(series.clone(), part.to_vec());
-                    cutter.add(waiting.metric, &series.1, timestamp, &Points::Many(part), tells);
+                    let settles = Settles::Values(series.clone(), part.to_vec());
+                    cutter.add(waiting.metric, &series.1, timestamp, &Points::Many(part), settles);
                 }
             }
         }
@@ -151,8 +151,8 @@ impl Deltas {
 
     /// Marks a batch as done: accepted, or rejected permanently.
     pub fn settle(&mut self, batch: &Batch) {
-        for tells in &batch.tells {
-            match tells {
+        for settles in &batch.settles {
+            match settles {
                 Settles::Gauge => {}
                 Settles::Total(series, total) => {
                     if let Some(counted) = self.counters.get_mut(series) {

@@ -36,7 +36,7 @@ pub struct Batch {
     pub series: u64,
     /// Upper bound of the request's size in bytes.
     pub bytes: usize,
-    pub(super) tells: Vec<Settles>,
+    pub(super) settles: Vec<Settles>,
 }
 
 /// A metric's name and labels.
@@ -67,7 +67,14 @@ pub(super) struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    pub(super) fn add(&mut self, metric: &Metric, labels: &Labels, at: Timestamp, points: &Points<'_>, tells: Settles) {
+    pub(super) fn add(
+        &mut self,
+        metric: &Metric,
+        labels: &Labels,
+        at: Timestamp,
+        points: &Points<'_>,
+        settles: Settles,
+    ) {
         if let Points::One(value) = points
             && !is_publishable(*value)
         {
@@ -88,13 +95,13 @@ impl RequestBuilder {
                 batch.data.push(datum);
                 batch.series += u64::from(!is_continued);
                 batch.bytes += bytes;
-                batch.tells.push(tells);
+                batch.settles.push(settles);
             }
             None => self.batches.push(Batch {
                 data: vec![datum],
                 series: u64::from(!is_continued),
                 bytes: REQUEST_BYTES + bytes,
-                tells: vec![tells],
+                settles: vec![settles],
             }),
         }
     }

@@ -6,7 +6,7 @@ import { amount, duration, el, empty, facts, jobPath, link, measure, moment, que
 import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section } from "./live.js";
 import { silenceForm } from "./silence.js";
 import { jobRows } from "./jobtable.js";
-import { endingWords, severityRank } from "./words.js";
+import { endingWords, severityRank } from "./labels.js";
 
 const [, ID] = here();
 const PATH = `api/v1/alerts/${encodeURIComponent(ID)}`;

@@ -1,7 +1,7 @@
 // Alerts in a list, as several pages show them.
 
 import { alertPath, amount, count, duration, el, empty, label, link, measure, readable, shownLabels, utc } from "./format.js";
-import { endingWords } from "./words.js";
+import { endingWords } from "./labels.js";
 
 /** Alerts of one list, at most. */
 const MAX_SHOWN = 200;

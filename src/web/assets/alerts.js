@@ -4,7 +4,7 @@ import { alertList, noneFires } from "./alertlist.js";
 import { ask } from "./api.js";
 import { el, empty } from "./format.js";
 import { fill, layOut, live, place, section } from "./live.js";
-import { worstFirst } from "./words.js";
+import { worstFirst } from "./labels.js";
 
 function draw(alerts, tick) {
   const now = Date.parse(tick.now);

@@ -119,9 +119,9 @@ export function tellApart(targets) {
 }
 
 /** The account and region of a row, as parameters: nothing where there is one. */
-export const whereabouts = (row) => (several && row?.region ? { account: row.account, region: row.region } : {});
+export const accountAndRegion = (row) => (several && row?.region ? { account: row.account, region: row.region } : {});
 /** The same in words; `null` where there is one. */
-export const whereaboutsWords = (row) => (several && row?.region ? `${row.account ?? "account not known"} ${row.region}` : null);
+export const accountAndRegionText = (row) => (several && row?.region ? `${row.account ?? "account not known"} ${row.region}` : null);
 /** Whether two rows are of one queue. */
 export const sameQueue = (one, other) => one.queue === other.queue && one.account === other.account && one.region === other.region;
 
@@ -131,15 +131,15 @@ function shownTime() {
   return Object.fromEntries(["range", "from", "to", "fold"].map((name) => [name, given.get(name)]));
 }
 
-export const queuePath = (queue, row, time = shownTime()) => withParameters(`queues/${encodeURIComponent(queue)}`, { ...whereabouts(row), ...time });
+export const queuePath = (queue, row, time = shownTime()) => withParameters(`queues/${encodeURIComponent(queue)}`, { ...accountAndRegion(row), ...time });
 export const sharePath = (queue, share, row, time = shownTime()) =>
-  withParameters(`queues/${encodeURIComponent(queue)}/shares/${encodeURIComponent(share)}`, { ...whereabouts(row), ...time });
+  withParameters(`queues/${encodeURIComponent(queue)}/shares/${encodeURIComponent(share)}`, { ...accountAndRegion(row), ...time });
 export const jobPath = (id) => `jobs/${encodeURIComponent(id)}`;
 export const alertPath = (id) => `alerts/${encodeURIComponent(id)}`;
 
 /** `queue / share`, each a link; jobs without a share are said to have none. */
 export function place(queue, share, row) {
-  const where = whereaboutsWords(row);
+  const where = accountAndRegionText(row);
   const rest = share ? [el("span", { class: "faint" }, " / "), link(sharePath(queue, share, row), share)] : [el("span", { class: "faint" }, ", no share")];
   return el("span", { class: "place" }, link(queuePath(queue, row), queue), ...rest, where ? el("span", { class: "faint" }, ` ${where}`) : null);
 }

@@ -1,7 +1,7 @@
 // Where GPUs are: a bar of a queue's capacity with its parts, and why what is unallocated is.
 
 import { amount, count, el, empty, percent } from "./format.js";
-import { causeWords } from "./words.js";
+import { causeWords } from "./labels.js";
 
 /** The parts in the order in which they are stacked, from well used to not used: name, words, colour. */
 export const PARTS = [

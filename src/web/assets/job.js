@@ -6,7 +6,7 @@ import { columns, fill, layOut, live, nameAs, place as spot, scrolling, section 
 import { demandWords, jobRows, unitWords } from "./jobtable.js";
 import { roomFor, timeline } from "./timeline.js";
 import { drawMeanwhile, meanwhile, waitBars, waitsOf } from "./jobwaits.js";
-import { categoryWords, reasonWords, whoCanFix } from "./words.js";
+import { categoryWords, reasonWords, whoCanFix } from "./labels.js";
 
 const [, ID] = here();
 const PATH = `api/v1/jobs/${encodeURIComponent(ID)}`;

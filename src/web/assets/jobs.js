@@ -4,7 +4,7 @@ import { address, ApiError, ask, withParameters } from "./api.js";
 import { count, el, jobPath } from "./format.js";
 import { fill, layOut, live, place, reload } from "./live.js";
 import { jobRows } from "./jobtable.js";
-import { reasonWords, REASON_CODES, STATES } from "./words.js";
+import { reasonWords, REASON_CODES, STATES } from "./labels.js";
 
 const LIMIT = 50;
 const SORTS = [["newest", "newest first"], ["created", "oldest first"], ["waiting", "waiting longest"]];
@@ -98,7 +98,7 @@ function form(queues, shares, now) {
   };
   const of = now.queue ? shares.filter(({ queue }) => queue === now.queue) : shares;
   /** Accounts and regions are chosen where there is more than one, or where the address names one. */
-  const whereabouts = (name, label) => {
+  const targetChoice = (name, label) => {
     const known = [...new Set(queues.map((row) => row[name]).filter(Boolean))].sort();
     return known.length > 1 || now[name] ? [choice(name, label, [["", "all"], ...known.map((value) => [value, value])])] : [];
   };
@@ -107,7 +107,7 @@ function form(queues, shares, now) {
     text("name", "Name begins", "pretrain-"), text("owner", "Owner", "ann"),
     choice("queue", "Queue", [["", "all"], ...[...new Set(queues.map(({ queue }) => queue))].map((queue) => [queue, queue])]),
     choice("share", "Share", [["", "all"], ...names.map((share) => [share, share])]),
-    ...whereabouts("account", "Account"), ...whereabouts("region", "Region"),
+    ...targetChoice("account", "Account"), ...targetChoice("region", "Region"),
     choice("state", "State", [["", "all"], ...STATES.map((state) => [state.toUpperCase(), state])]),
     choice("reason", "Waits because", [["", "any reason"], ...REASON_CODES.map((code) => [code, reasonWords(code)])]),
     text("type", "Instance type", "ml.p5.48xlarge"), text("id", "Id begins", "0f1e2d3c"),

@@ -1,7 +1,7 @@
 // Jobs in a table, as several pages show them.
 
 import { amount, count, duration, el, empty, jobPath, link, place, readable, table, withParametersLink } from "./format.js";
-import { reasonWords } from "./words.js";
+import { reasonWords } from "./labels.js";
 
 /** `2 × ml.p5.48xlarge`, or `2 instances of any type`. */
 export function unitWords(quantity, unit) {

@@ -3,7 +3,7 @@
 import { askMaybe, withParameters } from "./api.js";
 import { duration, el, empty, percent, sharePath, queuePath, link, utc } from "./format.js";
 import { duringAWait, isEmpty } from "./overtime.js";
-import { reasonColour, reasonWords } from "./words.js";
+import { reasonColour, reasonWords } from "./labels.js";
 
 /** Figures over time are asked for anew when so much of their time has gone by. */
 const STEPS = 200;

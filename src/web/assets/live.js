@@ -4,7 +4,7 @@
 import { address, ApiError, ask } from "./api.js";
 import { count, duration, el, tellApart, utc } from "./format.js";
 import { forget } from "./token.js";
-import { severityRank } from "./words.js";
+import { severityRank } from "./labels.js";
 
 /** Between two questions whether there are new figures, in milliseconds. */
 const SHORTEST_PAUSE = 2000;

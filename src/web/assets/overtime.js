@@ -4,7 +4,7 @@ import { chart } from "./chart.js";
 import { el } from "./format.js";
 import { PARTS } from "./gpus.js";
 import { zoom } from "./range.js";
-import { categoryWords, causeWords, reasonColour, reasonWords, severityRank } from "./words.js";
+import { categoryWords, causeWords, reasonColour, reasonWords, severityRank } from "./labels.js";
 
 /** What is asked for, in one pass over what was recorded. */
 export const METRICS = ["queue.wait.oldest", "queue.wait:p50", "queue.wait:p95", "queue.wait.estimate", "queue.waiting", "gpu.part", "gpu.unallocated", "share.quota",

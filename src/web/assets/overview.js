@@ -2,12 +2,12 @@
 
 import { alertPart } from "./alertlist.js";
 import { address, ask, askMaybe } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, sameQueue, table, whereabouts, whereaboutsWords, withParametersLink } from "./format.js";
+import { alertPath, amount, count, duration, el, empty, link, percent, place, queuePath, sameQueue, table, accountAndRegion, accountAndRegionText, withParametersLink } from "./format.js";
 import { columns, fill, layOut, live, place as spot, scrolling, section } from "./live.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
 import { failures, setup } from "./tables.js";
-import { reasonWords, severityRank, STATES, WAITING, worstFirst } from "./words.js";
+import { reasonWords, severityRank, STATES, WAITING, worstFirst } from "./labels.js";
 
 const LONGEST_WAITING = 10;
 
@@ -85,7 +85,7 @@ function queueCards(all, waterfalls, troubled) {
   if (rows.length === 0) return [empty("No queues are monitored, or none is known yet.")];
   return [el("div", { class: "queues" }, ...rows.map((row) => {
     const { queue, policy, jobs, oldest_wait_seconds: oldest } = row;
-    const where = whereaboutsWords(row);
+    const where = accountAndRegionText(row);
     const states = [...STATES.filter((state) => state in jobs), ...Object.keys(jobs).filter((state) => !STATES.includes(state))];
     const gpus = waterfalls.find((other) => sameQueue(other, row));
     return el("article", { class: "panel queue", "aria-label": where ? `Queue ${queue} in ${where}` : `Queue ${queue}` },
@@ -94,7 +94,7 @@ function queueCards(all, waterfalls, troubled) {
         el("p", { class: "oldest" }, el("span", { class: "faint" }, "oldest wait "), el("strong", {}, oldest === null ? "none" : duration(oldest)))),
       gpus ? waterfall(gpus) : null,
       el("ul", { class: "states", "aria-label": "Jobs by state" }, ...states.filter((state) => jobs[state] > 0 || state === "runnable" || state === "running").map((state) =>
-        el("li", { class: `${jobs[state] === 0 ? "zero" : ""} state-${state}` }, el("strong", {}, amount(jobs[state])), withParametersLink("jobs", { queue, ...whereabouts(row), state: state.toUpperCase() }, state)))));
+        el("li", { class: `${jobs[state] === 0 ? "zero" : ""} state-${state}` }, el("strong", {}, amount(jobs[state])), withParametersLink("jobs", { queue, ...accountAndRegion(row), state: state.toUpperCase() }, state)))));
   }))];
 }
 
@@ -112,7 +112,7 @@ function waiting(reasons, estimates, none) {
   }
   const rows = [...shares.values()].sort((a, b) => b.gpus - a.gpus || b.jobs - a.jobs);
   const estimate = (row) => estimates.find((one) => sameQueue(one, row) && one.share === row.share);
-  const reason = ({ queue, share, reason: code, jobs, ...row }) => el("li", {}, withParametersLink("jobs", { queue, share, ...whereabouts(row), reason: code }, reasonWords(code)), el("span", { class: "faint" }, ` ${amount(jobs)}`));
+  const reason = ({ queue, share, reason: code, jobs, ...row }) => el("li", {}, withParametersLink("jobs", { queue, share, ...accountAndRegion(row), reason: code }, reasonWords(code)), el("span", { class: "faint" }, ` ${amount(jobs)}`));
   return table("Shares with waiting jobs", [
     { title: "Share", cell: (row) => place(row.queue, row.share, row) },
     { title: "Jobs", number: true, cell: (row) => amount(row.jobs) },

@@ -2,7 +2,7 @@
 
 import { alertPart } from "./alertlist.js";
 import { ask, askMaybe, here, withParameters } from "./api.js";
-import { alertPath, amount, count, duration, el, empty, link, queuePath, sharePath, table, whereaboutsWords, withParametersLink } from "./format.js";
+import { alertPath, amount, count, duration, el, empty, link, queuePath, sharePath, table, accountAndRegionText, withParametersLink } from "./format.js";
 import { columns, fill, layOut, live, nameAs, place as spot, reload, scrolling, section, serviceNow } from "./live.js";
 import { waterfall } from "./gpus.js";
 import { jobRows } from "./jobtable.js";
@@ -10,7 +10,7 @@ import { METRICS, overTime } from "./overtime.js";
 import { asParameters, picker, wanted } from "./range.js";
 import { loans, shareRows } from "./sharetable.js";
 import { failures, setup } from "./tables.js";
-import { reasonWords, worstFirst } from "./words.js";
+import { reasonWords, worstFirst } from "./labels.js";
 
 const [, QUEUE, , SHARE = null] = here();
 /** The account and region of the page, where its address says them: queues of several accounts may have one name. */
@@ -77,7 +77,7 @@ function choose(rows) {
   nameAs(QUEUE);
   layOut(spot("head"));
   const columns = [
-    { title: "Account and region", cell: (one) => link(SHARE === null ? queuePath(QUEUE, one) : sharePath(QUEUE, SHARE, one), whereaboutsWords(one) ?? QUEUE) },
+    { title: "Account and region", cell: (one) => link(SHARE === null ? queuePath(QUEUE, one) : sharePath(QUEUE, SHARE, one), accountAndRegionText(one) ?? QUEUE) },
     { title: "Runnable", number: true, cell: ({ jobs }) => amount(jobs.runnable) }, { title: "Running", number: true, cell: ({ jobs }) => amount(jobs.running) },
     { title: "Oldest wait", number: true, cell: ({ oldest_wait_seconds: age }) => (age === null ? "none" : duration(age)) },
   ];
@@ -85,7 +85,7 @@ function choose(rows) {
 }
 
 function head(queue, share, estimate, waits) {
-  const where = whereaboutsWords(queue);
+  const where = accountAndRegionText(queue);
   const title = el("div", { class: "headline" }, el("h1", {}, SHARE === null ? QUEUE : el("span", {}, link(queuePath(QUEUE, queue), QUEUE), ` / ${SHARE}`)), where ? el("span", { class: "faint" }, where) : null, queue ? el("span", { class: "tag" }, queue.policy.toLowerCase().replaceAll("_", " ")) : null);
   if (!queue) return [title, el("p", { class: "lead" }, "No queue of this name is watched now. Below is what was recorded of it.")];
   // Of a share without a quota no row may be there.

@@ -1,7 +1,7 @@
 // Tables of failures and of what is wrong with the set-up, as several pages show them.
 
-import { amount, el, empty, link, place, queuePath, table, whereaboutsWords, withParametersLink } from "./format.js";
-import { categoryWords, whoCanFix } from "./words.js";
+import { amount, el, empty, link, place, queuePath, table, accountAndRegionText, withParametersLink } from "./format.js";
+import { categoryWords, whoCanFix } from "./labels.js";
 
 /** Findings that are not folded away, and rows of failures. */
 const FIRST_FINDINGS = 10;
@@ -25,7 +25,7 @@ export function failures(rows) {
 export function setup(rows) {
   if (rows.length === 0) return empty("No problems found in the set-up of queues and shares.");
   const list = (some) => el("ul", { class: "findings panel" }, ...some.map(({ queue, share, what, advice, ...row }) =>
-    el("li", {}, share === null ? el("span", {}, link(queuePath(queue, row), queue), el("span", { class: "faint" }, ` ${whereaboutsWords(row) ?? ""}`)) : place(queue, share, row), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
+    el("li", {}, share === null ? el("span", {}, link(queuePath(queue, row), queue), el("span", { class: "faint" }, ` ${accountAndRegionText(row) ?? ""}`)) : place(queue, share, row), el("p", {}, el("strong", {}, what), " ", el("span", { class: "faint" }, advice)))));
   const rest = rows.slice(FIRST_FINDINGS);
   return [list(rows.slice(0, FIRST_FINDINGS)), rest.length ? el("details", {}, el("summary", {}, `${amount(rest.length)} more`), list(rest)) : null];
 }

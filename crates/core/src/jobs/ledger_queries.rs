@@ -66,11 +66,11 @@ impl Ledger {
     /// ended since is among the jobs created since then.
     pub fn open_since(&self, counted_until: Timestamp) -> Option<Timestamp> {
         let open = self.listing.open().next().map(|(created_at, _)| created_at);
-        let lately = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
-        let lately = lately.filter_map(|(_, id)| self.job(id)).filter(|job| {
+        let recent = self.ended.iter().rev().take_while(|(seen_at, _)| *seen_at > counted_until - CLOCKS_MAY_DIFFER);
+        let recent = recent.filter_map(|(_, id)| self.job(id)).filter(|job| {
             job.timeline.spans().last().and_then(|span| span.to).is_some_and(|to| to.latest > counted_until)
         });
-        lately.map(|job| job.latest.created_at).chain(open).chain(self.undescribed_ends.created_since()).min()
+        recent.map(|job| job.latest.created_at).chain(open).chain(self.undescribed_ends.created_since()).min()
     }
 
     /// Ended jobs kept in full, oldest first.
@@ -85,8 +85,8 @@ impl Ledger {
 
     /// Ended jobs kept in full whose end was seen after `since`, latest first.
     pub fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = &Job> {
-        let lately = self.ended.iter().rev().take_while(move |(seen_at, _)| *seen_at > since);
-        lately.filter_map(|(_, id)| self.job(id))
+        let recent = self.ended.iter().rev().take_while(move |(seen_at, _)| *seen_at > since);
+        recent.filter_map(|(_, id)| self.job(id))
     }
 
     /// Number of jobs kept in full.

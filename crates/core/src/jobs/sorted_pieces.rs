@@ -29,7 +29,7 @@ impl<F, T> Default for Pieces<F, T> {
 }
 
 impl<F, T> Pieces<F, T> {
-    /// Position of the first item that does not precede some limit; `starts` tells whether a piece starts before it.
+    /// Position of the first item that does not precede some limit; `starts` decides whether a piece starts before it.
     pub(super) fn position(&self, starts: impl Fn(&F) -> bool, precedes: impl Fn(&T) -> bool) -> Position {
         let index = self.0.partition_point(|piece| starts(&piece.from)).saturating_sub(1);
         (index, self.0.get(index).map_or(0, |piece| piece.items.partition_point(precedes)))

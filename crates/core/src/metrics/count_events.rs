@@ -10,7 +10,6 @@ use crate::metrics::archived_job::EndedJob;
 use crate::metrics::borrowed_and_lent::LastUse;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
-use crate::metrics::current_waits::Waiting;
 use crate::metrics::failure_ratio::Outcomes;
 use crate::metrics::failures_by_owner::Failures;
 use crate::metrics::fair_share::RecentUse;
@@ -18,6 +17,7 @@ use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample,
 use crate::metrics::queues_and_shares::{Demanded, no_share};
 use crate::metrics::quota_use;
 use crate::metrics::reasons::Diagnosis;
+use crate::metrics::wait_estimates::Waiting;
 use crate::metrics::wait_quantiles::Waits;
 use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,

@@ -21,8 +21,8 @@ type Key = (QueueName, ShareName, Arc<str>, FailureCategory);
 /// Failures of the last day.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
-    lately: VecDeque<(Timestamp, Key, f64)>,
-    /// Number and GPU-seconds of the failures in `lately`.
+    recent: VecDeque<(Timestamp, Key, f64)>,
+    /// Number and GPU-seconds of the failures in `recent`.
     sums: BTreeMap<Key, (u64, f64)>,
 }
 
@@ -31,15 +31,15 @@ impl Failures {
     pub(super) fn record(&mut self, at: Timestamp, key: Key, gpu_seconds: f64) {
         let (count, lost) = self.sums.entry(key.clone()).or_default();
         (*count, *lost) = (*count + 1, *lost + gpu_seconds);
-        self.lately.push_back((at, key, gpu_seconds));
-        if self.lately.len() > KEPT {
+        self.recent.push_back((at, key, gpu_seconds));
+        if self.recent.len() > KEPT {
             self.drop_oldest();
         }
     }
 
     /// The table, most frequent first, then by name.
     pub(super) fn rows(&mut self, now: Timestamp) -> Vec<FailureFigures> {
-        while self.lately.front().is_some_and(|(at, ..)| now.since(*at) > WINDOW) {
+        while self.recent.front().is_some_and(|(at, ..)| now.since(*at) > WINDOW) {
             self.drop_oldest();
         }
         let row = |((queue, share, owner, category), (jobs, gpu_seconds)): (&Key, &(u64, f64))| FailureFigures {
@@ -56,7 +56,7 @@ impl Failures {
     }
 
     fn drop_oldest(&mut self) {
-        let Some((_, key, gpu_seconds)) = self.lately.pop_front() else { return };
+        let Some((_, key, gpu_seconds)) = self.recent.pop_front() else { return };
         if let Some((count, lost)) = self.sums.get_mut(&key) {
             (*count, *lost) = (count.saturating_sub(1), (*lost - gpu_seconds).max(0.0));
             if *count == 0 {

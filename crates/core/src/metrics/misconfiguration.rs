@@ -32,14 +32,14 @@ pub(super) fn refused(failures: &[FailureFigures], ledger: &Ledger, now: Timesta
     for row in failures.iter().filter(|row| row.category == FailureCategory::AccountQuota) {
         refused.entry(row.queue.clone()).or_default().0 += row.jobs;
     }
-    let lately = || ledger.ended_since(now - FAILURES_WINDOW);
+    let recent = || ledger.ended_since(now - FAILURES_WINDOW);
     for (queue, (_, words)) in &mut refused {
         let is_refused = |job: &&Job| {
             *job.queue() == *queue
                 && *job.status() == JobStatus::Failed
                 && job.failure() == FailureCategory::AccountQuota
         };
-        *words = lately().find(is_refused).and_then(|job| job.latest.status_reason.as_deref().map(str::to_owned));
+        *words = recent().find(is_refused).and_then(|job| job.latest.status_reason.as_deref().map(str::to_owned));
     }
     refused
 }

@@ -1,4 +1,4 @@
-//! Validates names on the command line: a name that nothing has is an error, since an empty result would hide the
+//! Refuses unknown names on the command line: a name that nothing has is an error, since an empty result would hide the
 //! mistake.
 
 use std::collections::BTreeSet;
@@ -12,15 +12,15 @@ use trainspotter_core::model::matches_glob;
 const MAX_LISTED: usize = 30;
 
 /// Refuses a name that is not known. If no names are known, accepts it.
-pub(super) fn check(option: &str, what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
+pub(super) fn refuse(option: &str, what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
     if known.is_empty() || known.contains(given) {
         return Ok(());
     }
     Err(Failure::usage(format!("{option}: there is no {what} {given:?}; there are {}", listed(known))))
 }
 
-/// As [`check`], for a glob that matches none.
-pub(super) fn check_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
+/// As [`refuse`], for a glob that matches none.
+pub(super) fn refuse_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Result<(), Failure> {
     if known.is_empty() || known.iter().any(|name| matches_glob(given, name)) {
         return Ok(());
     }
@@ -28,7 +28,7 @@ pub(super) fn check_glob(what: &str, given: &str, known: &BTreeSet<&str>) -> Res
 }
 
 /// Distinct non-empty values of a field.
-pub(super) fn of<'a>(rows: &'a [Value], key: &str) -> BTreeSet<&'a str> {
+pub(super) fn known<'a>(rows: &'a [Value], key: &str) -> BTreeSet<&'a str> {
     rows.iter().filter_map(|row| row[key].as_str()).filter(|name| !name.is_empty()).collect()
 }
 
@@ -53,14 +53,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let message =
-            |given: &str, known: &[&str]| text(check("--queue", "queue", given, &known.iter().copied().collect()));
+            |given: &str, known: &[&str]| text(refuse("--queue", "queue", given, &known.iter().copied().collect()));
         assert_eq!(message("nope", &["b", "a"]), "--queue: there is no queue \"nope\"; there are a, b");
         assert_eq!(message("a*", &["b", "a"]), "--queue: there is no queue \"a*\"; there are a, b");
         assert_eq!(message("a", &["b", "a"]), "");
         assert_eq!(message("nope", &[]), "", "nothing is known yet");
         let both = BTreeSet::from(["a", "b"]);
-        assert_eq!(["a", "?", "a*"].map(|glob| text(check_glob("queue", glob, &both))), ["", "", ""]);
-        assert_eq!(text(check_glob("queue", "c*", &both)), "there is no queue \"c*\"; there are a, b");
+        assert_eq!(["a", "?", "a*"].map(|glob| text(refuse_glob("queue", glob, &both))), ["", "", ""]);
+        assert_eq!(text(refuse_glob("queue", "c*", &both)), "there is no queue \"c*\"; there are a, b");
         let many: Vec<String> = (0..40).map(|number| format!("q{number:02}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert!(message("nope", &many).ends_with("q29, and 10 more"));

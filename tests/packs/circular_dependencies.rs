@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::sources::{File, code_of, files, root};
+use crate::source_files::{File, code_of, files, root};
 
 #[test]
 fn no_files_use_one_another_in_a_circle() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::sources::root;
+use crate::source_files::root;
 use trainspotter::web::openapi_document;
 
 /// Folders that a path in a document may be relative to.
