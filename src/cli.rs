@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod silence;
 mod simulate;
+mod simulator_clock;
 mod table;
 mod top;
 mod unknown_names;

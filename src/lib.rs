@@ -29,6 +29,8 @@ pub mod config;
 pub mod cost;
 #[cfg(test)]
 mod log_capture;
+#[cfg(test)]
+mod mutation;
 pub mod notify;
 pub mod objects;
 pub mod outbound;

@@ -10,7 +10,11 @@ use axum::http::Request;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 use trainspotter_clock::Clock;
-use trainspotter_core::model::{Matchers, Timestamp, accelerators_of, matches_glob, parse_duration};
+use trainspotter_core::forecast::{Forecaster, stored_history};
+use trainspotter_core::jobs::{Ledger, is_readable};
+use trainspotter_core::model::{
+    Matchers, SavedJob, SavedQueue, Timestamp, accelerators_of, matches_glob, parse_duration,
+};
 use trainspotter_core::rules::rule_tests::{RuleTests, parse_rule_tests};
 use trainspotter_core::rules::{Rule, export, lint, parse_rules};
 use trainspotter_simulator::workload::{Synthetic, Workload, synthetic};
@@ -29,6 +33,9 @@ tests:
     series:
       - { metric: queue.wait.oldest, labels: { queue: prod, share: vision }, values: '31mx2 5m' }
 ";
+
+/// A year after the beginning of time.
+const LATER: Timestamp = Timestamp::from_millis(365 * 86_400_000);
 
 static SHIPPED: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let text = include_str!("../../alerts/default.yaml");
@@ -135,4 +142,36 @@ pub fn traces(input: &[u8]) {
         Err(problem) => assert!(!problem.to_string().is_empty()),
         Ok(workload) => drop(Simulation::new(workload, 1, Clock::starting_at(Timestamp::default(), 1.0))),
     }
+}
+
+/// The rows of a state file, as lines of a name, a tab and a body.
+fn saved_rows(input: &[u8]) -> Vec<(&str, &str)> {
+    str::from_utf8(input).unwrap_or_default().lines().filter_map(|line| line.split_once('\t')).collect()
+}
+
+/// Saved forecasts of any text are restored as far as they can be read, and what is saved then is restored completely.
+pub fn forecast_rows(input: &[u8]) {
+    let rows: BTreeMap<String, String> =
+        saved_rows(input).into_iter().map(|(name, body)| (name.to_owned(), body.to_owned())).collect();
+    stored_history(rows.clone());
+    let restored = Forecaster::restore(rows);
+    let again = Forecaster::restore(restored.rows());
+    assert_eq!((again.ended(), again.qualities()), (restored.ended(), restored.qualities()));
+}
+
+/// Saved jobs and queues of any text are restored, or set aside one by one.
+pub fn saved_jobs(input: &[u8]) {
+    let (queues, jobs): (Vec<_>, Vec<_>) =
+        saved_rows(input).into_iter().partition(|(name, _)| name.starts_with("queue "));
+    let queues: Vec<SavedQueue> =
+        queues.into_iter().map(|(name, body)| SavedQueue { name: name.into(), body: body.to_owned() }).collect();
+    let jobs: Vec<SavedJob> =
+        jobs.into_iter().map(|(id, body)| SavedJob { id: id.into(), body: body.to_owned() }).collect();
+    let readable = jobs.iter().filter(|job| is_readable(job)).count();
+    let mut ledger = Ledger::default();
+    ledger.resume(&queues, Timestamp::default());
+    ledger.restore(jobs);
+    assert!(ledger.len() <= readable);
+    ledger.forget(LATER);
+    ledger.to_save();
 }

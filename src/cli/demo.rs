@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::cli::remote::TOKEN_VARIABLE;
 use crate::cli::simulate::{ChosenWorld, World};
-use crate::cli::{Failure, inputs, listen, say};
+use crate::cli::{Failure, inputs, listen, say, simulator_clock};
 use crate::config::{
     ApiToken, Archive, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, ObjectPlace, Otlp,
     OtlpProtocol, Permission, Poll, Publish, Receiver, Reserved, Secret, Target,
@@ -28,9 +28,6 @@ const PACKS: [(&str, &str); 2] = [
     ("alerts/default.yaml", include_str!("../../alerts/default.yaml")),
     ("alerts/queues.yaml", include_str!("../../alerts/queues.yaml")),
 ];
-
-/// Real time within which a simulator in another process must report its time.
-const SIMULATOR_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Real time between two progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -106,7 +103,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// The service alone, over a simulator that is there already.
 async fn watch(arguments: &Arguments, simulator: &Url, stop: CancellationToken) -> Result<(), Failure> {
     let endpoint = simulator.origin().ascii_serialization();
-    let (clock, tokens) = (clock_of(&endpoint).await?, tokens()?);
+    let (clock, tokens) = (simulator_clock::of(simulator).await?, tokens()?);
     let listener = listen(arguments.listen).await?;
     let page = listener.local_addr().map_err(Failure::failed)?;
     say(format_args!("The simulator at {endpoint}, at {} times real time.", clock.speed()));
@@ -116,30 +113,6 @@ async fn watch(arguments: &Arguments, simulator: &Url, stop: CancellationToken) 
     let service = Service { config, rules: rules()?, clock, since: clock.now(), listener };
     arguments.world.stop_in_time(&stop);
     service.run(stop).await.map_err(Failure::failed)
-}
-
-/// A clock that starts at the simulator's current time and runs at its speed.
-async fn clock_of(simulator: &str) -> Result<Clock, Failure> {
-    #[derive(serde::Deserialize)]
-    struct Control {
-        now: Timestamp,
-        speed: f64,
-    }
-    let url = format!("{simulator}/_sim/control");
-    let failed = |error: reqwest::Error| {
-        Failure::failed(format!(
-            "--simulator: {url} does not respond like `trainspotter simulate`: {}",
-            error.without_url()
-        ))
-    };
-    let client = reqwest::Client::builder().no_proxy().timeout(SIMULATOR_TIMEOUT).build().map_err(failed)?;
-    let answer = client.get(&url).send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-    let Control { now, speed } = answer.json().await.map_err(failed)?;
-    // A pace that is set over its API may be anything.
-    if !(0.01..=100_000.0).contains(&speed) {
-        return Err(Failure::failed(format!("--simulator: {simulator} runs at {speed} times real time")));
-    }
-    Ok(Clock::starting_at(now, speed))
 }
 
 fn introduce(arguments: &Arguments, world: &ChosenWorld, endpoint: SocketAddr, page: SocketAddr) {

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
-use crate::cli::{Failure, config_watch, inputs, listen};
+use crate::cli::{Failure, config_watch, inputs, listen, simulator_clock};
 use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 
@@ -26,6 +27,10 @@ pub(super) struct Arguments {
     /// Address of the pages and the API; overrides `listen` of the configuration.
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Take the time from `trainspotter simulate` at this URL, and run as fast as it does: for tests over simulated days. The
+    /// targets of the configuration name it as their `endpoint`. Its speed must not change afterwards.
+    #[arg(long, value_name = "URL")]
+    simulator: Option<Url>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -37,7 +42,10 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
-    let clock = Clock::real();
+    let clock = match &arguments.simulator {
+        Some(simulator) => simulator_clock::of(simulator).await?,
+        None => Clock::real(),
+    };
     let following = config_watch::configuration(arguments.config, source.text, &config, stop.clone());
     let service = Service { config, rules, clock, since: clock.now(), listener };
     service.run_with_config_updates(following, stop).await.map_err(Failure::failed)

@@ -5,6 +5,7 @@ mod rules;
 mod secrets;
 
 use super::*;
+use crate::mutation::try_mutated;
 
 fn load_with(text: &str) -> Result<Config, Problems> {
     let environment =
@@ -335,6 +336,26 @@ inhibit: [{ when: {}, mute: { alert: X } }]
     ] {
         assert!(reported.contains(mistake), "{mistake}: {reported}");
     }
+}
+
+#[test]
+fn a_mutated_configuration_is_accepted_or_every_error_has_a_place() {
+    let example = include_bytes!("../../config/trainspotter.example.yaml");
+    let minimal = include_bytes!("../../config/minimal.yaml");
+    let environment = |_: &str| Some("https://example.com/".to_owned());
+    let tally = try_mutated("configurations", &[example, minimal], 500, |input| {
+        let Ok(text) = str::from_utf8(input) else { return false };
+        match load("trainspotter.yaml", text, Path::new("/etc/trainspotter"), &environment) {
+            Ok(_) => true,
+            Err(problems) => {
+                let lines = text.lines().count() + 1;
+                assert!(problems.iter().next().is_some(), "refused without an error");
+                assert!(problems.iter().all(|(line, _, what)| line <= lines && !what.is_empty()), "{problems}");
+                false
+            }
+        }
+    });
+    assert!(0 < tally.accepted && tally.accepted < tally.inputs || tally.inputs < 100, "{tally:?}");
 }
 
 #[test]

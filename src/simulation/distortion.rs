@@ -1,7 +1,9 @@
 //! Checks of the checks: the world gives the service wrong data, or loses its messages, and a check must fail.
 
 use super::scenario::Scenario;
-use super::{run, run_distorted};
+use super::world::Draw;
+use super::{run, run_and, run_distorted};
+use crate::mutation::{mutated, number_from};
 
 /// What is wrong with the world during the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +16,14 @@ pub(super) enum Distortion {
     LostEnd,
     /// A receiver gets each message twice.
     Doubled,
+    /// One in eight responses of AWS is changed at random.
+    Mangled,
     /// Messages arrive while the alert is silenced or pending: all start times are earlier.
     Early,
 }
+
+/// Only some responses are mangled, so that the service gets as far as the others.
+const MANGLED_ONE_IN: u64 = 8;
 
 impl Distortion {
     /// The response to a request for jobs, as the service receives it.
@@ -30,8 +37,16 @@ impl Distortion {
                 let swapped = text.replace(a, "\u{1}").replace(b, a).replace('\u{1}', b);
                 swapped.replace(quota_a, "\u{1}").replace(quota_b, quota_a).replace('\u{1}', quota_b).into_bytes()
             }
-            Self::LostEnd | Self::Doubled | Self::Early => text.into_bytes(),
+            Self::LostEnd | Self::Doubled | Self::Early | Self::Mangled => text.into_bytes(),
         }
+    }
+
+    /// Any response of AWS, as the service receives it, and whether it was changed.
+    pub(super) fn of_any(self, answer: Vec<u8>, draw: &mut Draw) -> (Vec<u8>, bool) {
+        if self != Self::Mangled || !draw.one_in(MANGLED_ONE_IN) {
+            return (answer, false);
+        }
+        (mutated(&[&answer], draw.millis(0..u64::MAX)), true)
     }
 
     /// How often a receiver gets a message.
@@ -39,7 +54,7 @@ impl Distortion {
         match self {
             Self::LostEnd if is_resolved => 0,
             Self::Doubled => 2,
-            Self::LostEnd | Self::DroppedPage | Self::SwappedShare | Self::Early => 1,
+            Self::LostEnd | Self::DroppedPage | Self::SwappedShare | Self::Early | Self::Mangled => 1,
         }
     }
 
@@ -73,4 +88,26 @@ fn what_is_wrong_is_found() {
         let found = run_distorted(&scenario, distortion).map_err(|failure| failure.broken);
         assert_eq!(found, Err(broken), "{distortion:?}");
     }
+}
+
+/// Runs of mangled responses; each changes about fifty.
+const MANGLED_RUNS: u64 = 6;
+
+#[test]
+#[expect(clippy::print_stderr, reason = "how many responses were changed is what this test is about")]
+fn mutated_responses_of_aws_end_no_process() {
+    let runs = number_from("TRAINSPOTTER_MANGLED_RUNS").unwrap_or(MANGLED_RUNS);
+    let mut mangled = 0;
+    for seed in 0..runs {
+        let scenario: Scenario = QUIET.replacen("seed 1", &format!("seed {seed}"), 1).parse().unwrap();
+        let mut violation = None;
+        // Figures may be anything: only the processes are judged.
+        let _ = run_and(&scenario, Some(Distortion::Mangled), |past| {
+            mangled += past.world.mangled;
+            violation.clone_from(&past.world.violation);
+        });
+        assert_eq!(violation, None, "seed {seed}");
+    }
+    eprintln!("{mangled} responses of AWS were mangled in {runs} runs");
+    assert!(mangled > 20 * runs, "only {mangled} responses were mangled");
 }

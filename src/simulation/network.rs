@@ -69,11 +69,7 @@ impl HttpConnector for Link {
                 return Err(ConnectorError::io("connection reset".into()));
             }
             let mut body = body.map_err(|error| ConnectorError::io(error.into()))?.to_vec();
-            if let Some(distortion) = world.lock().unwrap().distortion
-                && request.uri().ends_with("/listservicejobs")
-            {
-                body = distortion.of_jobs(&body);
-            }
+            distort(&world, replica, &request, &mut body);
             let status = parts.status.as_u16().try_into().unwrap();
             let mut response = HttpResponse::new(status, SdkBody::from(body));
             for (name, value) in &parts.headers {
@@ -82,6 +78,18 @@ impl HttpConnector for Link {
             Ok(response)
         })
     }
+}
+
+fn distort(world: &Shared, replica: usize, request: &HttpRequest, body: &mut Vec<u8>) {
+    let mut world = world.lock().unwrap();
+    let Some(distortion) = world.distortion else { return };
+    if request.uri().ends_with("/listservicejobs") {
+        *body = distortion.of_jobs(body);
+    }
+    let mut draw = world.draw(replica, &[b"distorted", request.uri().as_bytes()]);
+    let (distorted, is_mangled) = distortion.of_any(std::mem::take(body), &mut draw);
+    *body = distorted;
+    world.mangled += u64::from(is_mangled);
 }
 
 /// Whether a request is for a topic: SNS gets forms, and AWS Batch JSON.

@@ -134,6 +134,8 @@ pub(super) struct World {
     /// When the shutdown of the processes was requested.
     pub(super) ended: Option<f64>,
     pub(super) violation: Option<String>,
+    /// Number of responses of AWS that were changed.
+    pub(super) mangled: u64,
 }
 
 impl World {
@@ -164,6 +166,7 @@ impl World {
             silenced: Vec::new(),
             ended: None,
             violation: None,
+            mangled: 0,
         }))
     }
 

@@ -8,6 +8,7 @@ mod fixture_jobs;
 mod hosts;
 mod job_surroundings;
 mod limits;
+mod mutated_requests;
 mod openapi_schema;
 mod past;
 mod questions;
@@ -51,6 +52,33 @@ struct Answer {
     status: u16,
     head: String,
     body: Vec<u8>,
+}
+
+/// Pages of one target with these figures, and where to replace the figures.
+fn pages(
+    snapshot: Snapshot,
+    jobs: mpsc::Sender<JobQuery>,
+    history: mpsc::Sender<PastQuery>,
+    access: Access,
+) -> (watch::Sender<Snapshot>, Pages) {
+    let (snapshot, receiver) = watch::channel(snapshot);
+    let (operations, asked) = mpsc::channel(4);
+    tokio::spawn(roles::operate(asked));
+    let silences = watch::channel(fixture::silences().into()).1;
+    let place = Place::new("us-east-1", "us-east-1");
+    let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
+    let pages = Pages {
+        targets: watch::channel([target].into()).1,
+        access,
+        clock: Clock::starting_at(fixture::now(), 1.0),
+        started_at: fixture::now() - Duration::from_secs(3_600),
+        tick_every: Duration::from_secs(30),
+        metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
+        was_ready: Arc::default(),
+        configuration: watch::channel(None).1,
+        recordings: CachedRecordings::default(),
+    };
+    (snapshot, pages)
 }
 
 impl Server {
@@ -113,23 +141,7 @@ impl Server {
         external_url: Option<&'static str>,
         access: Access,
     ) -> Self {
-        let (snapshot, receiver) = watch::channel(snapshot);
-        let (operations, asked) = mpsc::channel(4);
-        tokio::spawn(roles::operate(asked));
-        let silences = watch::channel(fixture::silences().into()).1;
-        let place = Place::new("us-east-1", "us-east-1");
-        let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
-        let pages = Pages {
-            targets: watch::channel([target].into()).1,
-            access,
-            clock: Clock::starting_at(fixture::now(), 1.0),
-            started_at: fixture::now() - Duration::from_secs(3_600),
-            tick_every: Duration::from_secs(30),
-            metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
-            was_ready: Arc::default(),
-            configuration: watch::channel(None).1,
-            recordings: CachedRecordings::default(),
-        };
+        let (snapshot, pages) = pages(snapshot, jobs, history, access);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

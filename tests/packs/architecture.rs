@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     (".", "blocking", &[]),
     // Compiled for tests only.
     (".", "log_capture", &[]),
+    (".", "mutation", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "cost", &["config", "core::metrics", "core::model", "core::yaml"]),
     (".", "outbound", &["clock", "config", "core::model"]),

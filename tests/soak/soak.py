@@ -1,20 +1,29 @@
 #!/usr/bin/env python3
-"""Lets the demo's service run for many simulated days, with viewers of its pages and with faults, and samples once a simulated hour what it
-holds.
+"""Lets the service run for many simulated days, with jobs that come and go, viewers of its pages, reloads and faults, and samples once a
+simulated hour what it holds.
 
     cargo build --release
-    python3 tests/soak/soak.py target/release/trainspotter --days 30 --speed 600 --svg docs/soak.svg
+    python3 tests/soak/soak.py target/release/trainspotter --days 30 --jobs-per-day 33400 --speed 600 --out docs/soak
 
-The simulated AWS is a process of its own: it keeps every job that there ever was, which is shown beside. It ends with exit code 1 if the
-mean of the service's memory, open files or state file over the last quarter of the samples since the second simulated day is more than a quarter
-above that of the first quarter of them, if any of them is not known, or if no viewer got an answer. Jobs are made for sixty days at most.
+It writes the samples to OUT.csv and a chart of each figure to OUT.svg. The simulated AWS is a process of its own, whose memory is shown beside:
+it forgets no job. A run goes through
+  - polls every simulated minute, viewers that ask for page after page, and a webhook that takes all notifications;
+  - every simulated hour a change of the rules or of the configuration, some of them broken; every two hours a fault of AWS;
+  - SIGKILL and a restart after half a day.
+It ends with exit code 1 if the mean of a figure in CHECKED over the last quarter of the samples since the service is full is more than a quarter
+above that of the first quarter of them, if any of them is not known, if the service ends or no viewer and no receiver got anything. The service
+is full after two days, or when it holds as many ended jobs as it keeps: those of a week, and at most 100,000.
 """
 
 import argparse
 import contextlib
+import csv
+import http.server
 import json
 import os
 import pathlib
+import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,22 +31,22 @@ import threading
 import time
 import urllib.request
 
-# Jobs are made in advance; a few calls are refused at any time.
-SCENARIO = """\
-workload: { length: DAYSd, load: LOAD, rhythm: calendar }
-faults:
-  throttle: { operation: ListServiceJobs, probability: 0.03 }
-  server_error: { operation: DescribeServiceJob, probability: 0.02 }
-"""
-PAGES = ["/", "/jobs", "/alerts", "/health", "/metrics", "/api/v1/jobs?limit=500", "/api/v1/queues", "/api/v1/alerts", "/api/v1/service"]
+import chart
+import workload
+
+PAGES = ["/", "/jobs", "/alerts", "/health", "/metrics", "/api/v1/jobs?limit=500", "/api/v1/queues", "/api/v1/shares", "/api/v1/alerts", "/api/v1/service"]
+CHECKED = ["memory_mib", "open_files", "state_mib", "log_mib", "jobs_tracked", "cpu_seconds"]
 GROWTH = 1.25
-SETTLED_AFTER_DAYS = 2
-MAX_DAYS = 59
 MIN_SAMPLES = 8
+KEPT_DAYS, KEPT_JOBS = 7, 100_000
+HOUR, DAY = 3_600, 86_400
+KILL_AT_HOUR = 12
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def answer(url, path):
-    with urllib.request.urlopen(url + path, timeout=60) as response:
+def answer(url, path, body=None):
+    headers = {"content-type": "application/json"} if body else {}
+    with urllib.request.urlopen(urllib.request.Request(url + path, body, headers), timeout=60) as response:
         return response.read()
 
 
@@ -53,15 +62,33 @@ def look(url, stop, seen):
             stop.wait(1)
 
 
-def size(path):
+def receiver(seen):
+    """A webhook that takes everything."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            seen["notifications"] += 1
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
+def size_mib(path):
     """Of a file with what SQLite keeps beside it, or of a folder."""
-    path = pathlib.Path(path)
     files = path.rglob("*") if path.is_dir() else path.parent.glob(path.name + "*")
     total = 0
     for file in files:
         with contextlib.suppress(OSError):
             total += file.stat().st_size if file.is_file() else 0
-    return total
+    return total / 2**20
 
 
 def resident_mib(pid):
@@ -69,28 +96,9 @@ def resident_mib(pid):
     return int(status["VmRSS"].split()[0]) / 1024
 
 
-def sample(pid, archive):
-    files = []
-    for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            files.append(os.readlink(descriptor))
-    state = next((file for file in files if file.endswith(".db")), None)
-    return {
-        "memory_mib": resident_mib(pid),
-        "open_files": len(files),
-        "state_mib": size(state) / 2**20 if state else None,
-        "archive_mib": size(archive) / 2**20,
-    }
-
-
-def until_served(url, process):
-    """Waits until something answers there."""
-    while True:
-        if process.poll() is not None:
-            sys.exit(f"the simulator ended with {process.returncode}: is its port free?")
-        with contextlib.suppress(OSError):
-            return answer(url, "")
-        time.sleep(0.1)
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def value(metrics, name):
@@ -99,103 +107,194 @@ def value(metrics, name):
     return sum(found) if found else None
 
 
-def chart(samples, key, top, title):
-    """One line over the days, from zero up."""
-    points = [(row["day"], row[key]) for row in samples if row[key] is not None]
-    if not points:
-        return ""
-    days, most = max(1, samples[-1]["day"]), max(value for _, value in points) * 1.1 or 1
-    at = lambda day, value: f"{60 + day / days * 760:.1f} {top + 90 - value / most * 80:.1f}"
-    line = "M" + "L".join(at(day, value) for day, value in points)
-    return (
-        f'<text x="60" y="{top}" fill="#222">{title}: at most {max(value for _, value in points):,.1f}, in the end {points[-1][1]:,.1f}</text>\n'
-        f'<path d="M60 {top + 90}H820" stroke="#ddd"/><path d="{line}" fill="none" stroke="#2563eb" stroke-width="1.5"/>\n'
-    )
+class Soak:
+    """The processes, and what they share."""
+
+    def __init__(self, arguments, folder):
+        self.arguments, self.folder = arguments, folder
+        self.rng = random.Random(arguments.seed)
+        self.url = f"http://127.0.0.1:{arguments.port}"
+        self.aws = f"http://127.0.0.1:{arguments.port + 1}"
+        self.seen = {"answers": 0, "failures": 0, "notifications": 0}
+        self.hook = receiver(self.seen)
+        self.rate, self.hours, self.process, self.simulator = 50, 0, None, None
+        self.write_rules(100)
+        self.write_config()
+
+    def write_rules(self, events, more=""):
+        (self.folder / "rules.yaml").write_text(workload.RULES.replace("EVENTS", str(events)) + more)
+
+    def write_config(self, more=""):
+        log = f"  log: file://{self.folder}/log\n  lease: 10m\n" if self.arguments.log else ""
+        (self.folder / "config.yaml").write_text(
+            f"targets:\n  - {{ region: us-east-1, endpoint: '{self.aws}', calls_per_second: {self.rate} }}\n"
+            f"poll: {{ every: {self.arguments.poll}, utilisation_every: 15m, reconcile_every: 30m }}\n"
+            "rules: [rules.yaml]\n"
+            f"receivers:\n  - {{ name: hook, webhook: {{ url: 'http://127.0.0.1:{self.hook}/', allow_loopback: true }} }}\n"
+            f"store:\n  file: state.db\n{log}"
+            f"history: {{ keep: 1d, megabytes: 100 }}\narchive: archive\n{more}"
+        )
+
+    def start_simulator(self, trace):
+        command = [self.arguments.program, "simulate", "--trace", trace, "--speed", str(self.arguments.speed), "--listen", self.aws.removeprefix("http://")]
+        self.simulator = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while True:
+            if self.simulator.poll() is not None:
+                sys.exit(f"the simulator ended with {self.simulator.returncode}: is its port free?")
+            with contextlib.suppress(OSError):
+                return answer(self.aws, "/_sim/control")
+            time.sleep(0.1)
+
+    def start_service(self):
+        command = [self.arguments.program, "run", "--config", self.folder / "config.yaml", "--simulator", self.aws, "--listen", self.url.removeprefix("http://")]
+        environment = os.environ | {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "RUST_LOG": "error"}
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(self.folder / "stderr").open("ab"), env=environment)
+
+    def simulated_seconds(self):
+        return (time.monotonic() - self.began) * self.arguments.speed
+
+    def alive(self):
+        if self.process.poll() is not None:
+            sys.exit(f"the service ended: {(self.folder / 'stderr').read_text()[-2_000:]}")
+
+    def trouble(self):
+        """What happens at the end of an hour."""
+        self.hours += 1
+        if self.hours == KILL_AT_HOUR:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.start_service()
+            return
+        if self.hours % 2 == 0:
+            answer(self.aws, "/_sim/faults", json.dumps(workload.faults(self.rng)).encode())
+        if self.hours % 6 == 0:
+            (self.folder / "rules.yaml").write_text(workload.BROKEN)
+        elif self.hours % 3 == 0 and self.hours < 24:
+            # The target restarts: of ended jobs it keeps none, and the service would never be full.
+            self.rate = 101 - self.rate
+            self.write_config()
+        elif self.hours % 3 == 0:
+            # Not in effect while it is broken, which lasts until the next time.
+            self.write_config("nonsense: [\n" if self.hours % 2 else "")
+        else:
+            self.write_rules(self.rng.randrange(50, 2_000), workload.ANOTHER if self.rng.random() < 0.5 else "")
+
+    def sample(self):
+        began = time.monotonic()
+        row = {"day": self.simulated_seconds() / DAY, "jobs_ended": None, "jobs_tracked": None, "poll_interval": None, "metrics_ms": None}
+        with contextlib.suppress(OSError):
+            metrics = answer(self.url, "/metrics").decode()
+            row["metrics_ms"] = (time.monotonic() - began) * 1_000
+            row["jobs_ended"] = value(metrics, "trainspotter_job_ended_total")
+            row["jobs_tracked"] = value(metrics, "trainspotter_ledger_jobs")
+            row["poll_interval"] = value(metrics, "trainspotter_poll_interval_seconds")
+        row["memory_mib"] = resident_mib(self.process.pid)
+        row["open_files"] = len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        row["cpu_total"] = cpu_seconds(self.process.pid)
+        state = [file for file in self.folder.iterdir() if file.name.startswith("state") and file.suffix == ".db"]
+        row["state_mib"] = sum(map(size_mib, state)) if state else None
+        row["log_mib"] = size_mib(self.folder / "log") if self.arguments.log else None
+        row["archive_mib"] = size_mib(self.folder / "archive")
+        row["simulator_mib"] = resident_mib(self.simulator.pid)
+        return row
+
+    def run(self):
+        """One row a simulated hour."""
+        self.began = time.monotonic()
+        self.start_service()
+        rows, before, before_pid = [], 0, self.process.pid
+        while self.simulated_seconds() < self.arguments.days * DAY:
+            wait = (self.hours + 1) * HOUR / self.arguments.speed - (time.monotonic() - self.began)
+            time.sleep(max(0, wait))
+            self.alive()
+            row = self.sample()
+            row["cpu_seconds"] = row["cpu_total"] - (before if before_pid == self.process.pid else 0)
+            before, before_pid = row["cpu_total"], self.process.pid
+            rows.append(row)
+            yield rows
+            self.trouble()
+
+    def end(self):
+        for running in (self.process, self.simulator):
+            if running and running.poll() is None:
+                running.terminate()
+                running.wait()
 
 
-def svg(samples, title):
-    charts = [("memory_mib", "Resident memory of the service, MiB"), ("simulator_mib", "... of the simulator, which forgets no job, MiB"), ("open_files", "Open files"), ("state_mib", "State file, MiB"),
-              ("archive_mib", "Archive, MiB"), ("poll_interval", "Simulated seconds between polls")]
-    body = "".join(chart(samples, key, 60 + 125 * row, name) for row, (key, name) in enumerate(charts))
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 805" font-family="sans-serif" font-size="12">\n<rect width="860" height="805" fill="#fff"/>\n'
-        f'<text x="60" y="28" font-size="14" fill="#222">{title}</text>\n{body}</svg>\n'
-    )
+def write(rows, out, title):
+    """Both files, after each row: a run that is stopped leaves what it has."""
+    with pathlib.Path(f"{out}.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    pathlib.Path(f"{out}.svg").write_text(chart.svg(rows, title))
 
 
-def grown(samples):
-    """What has grown by more than it may since it has settled."""
-    settled = [row for row in samples if row["day"] >= SETTLED_AFTER_DAYS]
+def grown(rows, full_after, keys):
+    """What has grown by more than it may since the service was full."""
+    settled = [row for row in rows if row["day"] >= full_after]
     if len(settled) < MIN_SAMPLES:
-        sys.exit(f"too short to judge: {len(settled)} samples since day {SETTLED_AFTER_DAYS}, and {MIN_SAMPLES} are needed")
+        sys.exit(f"too short to judge: {len(settled)} samples since day {full_after:.1f}, and {MIN_SAMPLES} are needed")
     quarter = len(settled) // 4
-    keys = ["memory_mib", "open_files", "state_mib"]
-    if unknown := [key for key in keys if any(row[key] is None for row in settled)]:
-        sys.exit(f"not known in every sample: {', '.join(unknown)}")
-    mean = lambda rows, key: sum(row[key] for row in rows) / len(rows)
-    return [key for key in keys if mean(settled[-quarter:], key) > GROWTH * mean(settled[:quarter], key)]
+    found = []
+    for key in keys:
+        means = []
+        for part in (settled[:quarter], settled[-quarter:]):
+            known = [row[key] for row in part if row[key] is not None]
+            # A page may not answer during a fault, but most do.
+            if len(known) * 2 < len(part):
+                sys.exit(f"not known in most samples: {key}")
+            means.append(sum(known) / len(known))
+        print(f"{key}: {means[0]:,.1f} in the first quarter since day {full_after:.1f}, {means[1]:,.1f} in the last")
+        if means[1] > GROWTH * means[0]:
+            found.append(key)
+    return found
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--days", type=float, default=30)
+    parser.add_argument("--jobs-per-day", type=float, default=33_400)
     parser.add_argument("--speed", type=float, default=600)
-    parser.add_argument("--load", type=float, default=1)
+    parser.add_argument("--poll", default="1m", help="interval between polls")
     parser.add_argument("--viewers", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", action="store_true", help="keep the state in a log, too; its lease of ten minutes must be real seconds")
     parser.add_argument("--port", type=int, default=19464)
-    parser.add_argument("--svg")
-    arguments = parser.parse_args()
-    if not 0 < arguments.days <= MAX_DAYS:
-        parser.error(f"--days: up to {MAX_DAYS}, for which there are jobs")
-    seconds = arguments.days * 86_400 / arguments.speed
-    length = str(int(arguments.days) + 1)
-    text = SCENARIO.replace("DAYS", length).replace("LOAD", f"{arguments.load:g}")
-    folder = tempfile.TemporaryDirectory()
-    scenario, archive, log = (pathlib.Path(folder.name) / name for name in ("scenario.yaml", "archive", "log"))
-    scenario.write_text(text)
-    url = f"http://127.0.0.1:{arguments.port}"
-    aws = f"127.0.0.1:{arguments.port + 1}"
-    simulate = [arguments.program, "simulate", "--scenario", scenario, "--speed", str(arguments.speed), "--listen", aws]
-    simulator = subprocess.Popen(simulate, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    processes = [simulator]
-    stop, samples, seen = threading.Event(), [], {"answers": 0, "failures": 0}
-    viewers = [threading.Thread(target=look, args=(url, stop, seen), daemon=True) for _ in range(arguments.viewers)]
-    try:
-        until_served(f"http://{aws}/_sim/control", simulator)
-        command = [arguments.program, "demo", "--simulator", f"http://{aws}", "--archive", archive, "--listen", f"127.0.0.1:{arguments.port}"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log.open("wb"))
-        processes.insert(0, process)
-        began = time.monotonic()
-        for viewer in viewers:
-            viewer.start()
-        while (elapsed := time.monotonic() - began) < seconds:
-            time.sleep(max(1, 3_600 / arguments.speed))
-            if process.poll() is not None:
-                sys.exit(f"the service ended: {log.read_text()[-2_000:]}")
-            row = sample(process.pid, archive) | {"day": elapsed * arguments.speed / 86_400, "poll_interval": None, "jobs": None}
-            row["simulator_mib"] = resident_mib(simulator.pid)
-            with contextlib.suppress(OSError):
-                metrics = answer(url, "/metrics").decode()
-                row["poll_interval"] = value(metrics, "trainspotter_poll_interval_seconds")
-                row["jobs"] = value(metrics, "trainspotter_job_ended_total")
-            samples.append(row)
-            print(json.dumps(row), flush=True)
-            if arguments.svg:
-                title = f"{row['day']:.1f} simulated days at speed {arguments.speed:g}, {time.strftime('%Y-%m-%d', time.gmtime())}"
-                title += f": {row['jobs']:,.0f} jobs ended" if row["jobs"] else ""
-                pathlib.Path(arguments.svg).write_text(svg(samples, title))
-    finally:
-        stop.set()
-        for running in processes:
-            running.terminate()
-            running.wait()
-        folder.cleanup()
-    print(json.dumps({"viewers": seen}))
-    if seen["answers"] == 0:
-        sys.exit("no viewer got an answer")
-    if found := grown(samples):
-        sys.exit(f"grown by more than {GROWTH - 1:.0%} since day {SETTLED_AFTER_DAYS}: {', '.join(found)}")
+    parser.add_argument("--out", default="soak", help="without the ending")
+    return parser.parse_args()
+
+
+def main():
+    chosen = arguments()
+    # Ends the processes, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    full_after = max(2, min(KEPT_DAYS, KEPT_JOBS / chosen.jobs_per_day))
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        jobs = workload.write_trace(folder / "jobs.csv", chosen.days, chosen.jobs_per_day, chosen.seed)
+        soak = Soak(chosen, folder)
+        stop, rows = threading.Event(), []
+        viewers = [threading.Thread(target=look, args=(soak.url, stop, soak.seen), daemon=True) for _ in range(chosen.viewers)]
+        try:
+            soak.start_simulator(folder / "jobs.csv")
+            for viewer in viewers:
+                viewer.start()
+            for rows in soak.run():
+                row = rows[-1]
+                title = f"{row['day']:.1f} simulated days at speed {chosen.speed:g}, {time.strftime('%Y-%m-%d', time.gmtime())}: {row['jobs_ended'] or 0:,.0f} of {jobs:,} jobs ended"
+                write(rows, chosen.out, title)
+                print(json.dumps({key: round(value, 1) if isinstance(value, float) else value for key, value in row.items()}), flush=True)
+        finally:
+            stop.set()
+            soak.end()
+    print(json.dumps(soak.seen))
+    if not (soak.seen["answers"] and soak.seen["notifications"]):
+        sys.exit("no viewer got an answer, or no receiver a notification")
+    keys = [key for key in CHECKED if key != "log_mib" or chosen.log]
+    if found := grown(rows, full_after, keys):
+        sys.exit(f"grown by more than {GROWTH - 1:.0%} since day {full_after:.1f}: {', '.join(found)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 //! Logs of which some objects are damaged or missing.
 
+mod mutated_objects;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
