@@ -173,5 +173,8 @@ pub fn saved_jobs(input: &[u8]) {
     ledger.restore(jobs);
     assert!(ledger.len() <= readable);
     ledger.forget(LATER);
-    ledger.to_save();
+    // What is saved then is readable.
+    for (id, body) in ledger.to_save(&[]).changes {
+        assert!(body.is_none_or(|body| is_readable(&SavedJob { id, body })));
+    }
 }

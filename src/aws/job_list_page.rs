@@ -7,7 +7,8 @@
 //!
 //! Invariant: the result is the same as the SDK's. Null members count as absent, unused members are skipped. The
 //! differences are in pages that the SDK would reject: a number that no member can hold counts as unknown, and a job
-//! with a member of the wrong type is left out and recorded, if another job of the page can be read.
+//! with a member of the wrong type is left out and recorded, if another job of the page can be read. What is no JSON
+//! (a number with a leading zero) or repeats a member is refused although the SDK reads it: the poll has failed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
