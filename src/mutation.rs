@@ -44,16 +44,16 @@ const MAX_MUTATIONS: u32 = 4;
 /// Maximum bytes that are removed or repeated at once.
 const MAX_RANGE: usize = 64;
 
-/// How many inputs a reader was given, and how many of them it took for valid.
+/// How many inputs a reader was given, and how many of them it accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// All inputs.
     pub(crate) inputs: u64,
-    /// The valid ones.
+    /// The accepted ones.
     pub(crate) accepted: u64,
 }
 
-/// Passes `usual` mutated examples, or as many as the environment says, to `accepts`, which returns whether an input was valid and panics where
+/// Passes `usual` mutated examples, or as many as the environment says, to `accepts`, which returns whether an input was accepted and panics where
 /// a promise is broken. An input at which it panics is printed.
 #[expect(clippy::print_stderr, reason = "how many inputs were tried is what such a test is about")]
 pub(crate) fn try_mutated(what: &str, examples: &[&[u8]], usual: u64, mut accepts: impl FnMut(&[u8]) -> bool) -> Tally {
@@ -66,7 +66,7 @@ pub(crate) fn try_mutated(what: &str, examples: &[&[u8]], usual: u64, mut accept
         std::mem::forget(shown);
         tally.inputs += 1;
     }
-    eprintln!("{what}: {} mutated inputs from number {first} on, {} of them valid", tally.inputs, tally.accepted);
+    eprintln!("{what}: {} mutated inputs from number {first} on, {} of them accepted", tally.inputs, tally.accepted);
     tally
 }
 

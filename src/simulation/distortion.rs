@@ -1,9 +1,8 @@
 //! Checks of the checks: the world gives the service wrong data, or loses its messages, and a check must fail.
 
 use super::scenario::Scenario;
-use super::world::Draw;
 use super::{run, run_and, run_distorted};
-use crate::mutation::{mutated, number_from};
+use crate::mutation::number_from;
 
 /// What is wrong with the world during the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +15,11 @@ pub(super) enum Distortion {
     LostEnd,
     /// A receiver gets each message twice.
     Doubled,
-    /// One in eight responses of AWS is changed at random.
+    /// Some responses of AWS are changed at random.
     Mangled,
     /// Messages arrive while the alert is silenced or pending: all start times are earlier.
     Early,
 }
-
-/// Only some responses are mangled, so that the service gets as far as the others.
-const MANGLED_ONE_IN: u64 = 8;
 
 impl Distortion {
     /// The response to a request for jobs, as the service receives it.
@@ -41,12 +37,10 @@ impl Distortion {
         }
     }
 
-    /// Any response of AWS, as the service receives it, and whether it was changed.
-    pub(super) fn of_any(self, answer: Vec<u8>, draw: &mut Draw) -> (Vec<u8>, bool) {
-        if self != Self::Mangled || !draw.one_in(MANGLED_ONE_IN) {
-            return (answer, false);
-        }
-        (mutated(&[&answer], draw.millis(0..u64::MAX)), true)
+    /// One in how many responses of AWS is changed at random.
+    pub(super) fn mangles_one_in(self) -> Option<u64> {
+        // Only some, so that the service gets as far as the others.
+        (self == Self::Mangled).then_some(8)
     }
 
     /// How often a receiver gets a message.

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 
 use super::world::Shared;
 use crate::aws::{CONNECT_TIMEOUT, READ_TIMEOUT};
+use crate::mutation::mutated;
 
 /// Token with the right to operate.
 pub(super) const TOKEN: &str = "an operator of the simulation";
@@ -86,10 +87,12 @@ fn distort(world: &Shared, replica: usize, request: &HttpRequest, body: &mut Vec
     if request.uri().ends_with("/listservicejobs") {
         *body = distortion.of_jobs(body);
     }
-    let mut draw = world.draw(replica, &[b"distorted", request.uri().as_bytes()]);
-    let (distorted, is_mangled) = distortion.of_any(std::mem::take(body), &mut draw);
-    *body = distorted;
-    world.mangled += u64::from(is_mangled);
+    let Some(sides) = distortion.mangles_one_in() else { return };
+    let mut draw = world.draw(replica, &[b"mangled", request.uri().as_bytes()]);
+    if draw.one_in(sides) {
+        *body = mutated(&[&*body], draw.millis(0..u64::MAX));
+        world.mangled += 1;
+    }
 }
 
 /// Whether a request is for a topic: SNS gets forms, and AWS Batch JSON.

@@ -64,6 +64,7 @@ fn every_mutated_input_of_the_corpora_is_read_or_refused() {
         let examples: Vec<&[u8]> = examples.iter().map(Vec::as_slice).collect();
         try_mutated(name, &examples, MUTATED, |input| {
             target(input);
+            // The target itself judges whether it may be refused.
             true
         });
     }
