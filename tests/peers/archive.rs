@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use trainspotter::config::{Archive, Config, ObjectPlace, Poll};
 use trainspotter::store::Frames;
 use trainspotter_core::metrics::{Frame, Value as Figure};
@@ -15,18 +16,19 @@ use trainspotter_simulator::workload::Synthetic;
 
 use crate::support::demo::{Demo, PATIENCE};
 use crate::support::http;
+use crate::support::paced_clock::PacedClock;
 use crate::support::python;
 use crate::support::ticks::ticks;
 
 const SEED: u64 = 11;
 
-/// Three days pass in less than a minute.
+/// At most: time passes as fast as the service polls.
 const SPEED: f64 = 6_000.0;
 
 /// In simulated time.
 const POLL_EVERY: Duration = Duration::from_mins(5);
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() {
     let Some(python) = python::python().await else { return };
     if !Command::new(&python).args(["-c", "import duckdb"]).status().unwrap().success() {
@@ -34,6 +36,7 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
         eprintln!("skipped: duckdb is not installed for {}", python.display());
         return;
     }
+    let clock = PacedClock::hold();
     let folder = tempfile::tempdir().unwrap();
     let (place, store) = (folder.path().join("archive"), folder.path().join("state.db"));
     let mut demo = Demo::configured(SEED, SPEED, &Synthetic::default(), |config, _| Config {
@@ -44,6 +47,8 @@ async fn duckdb_reads_the_archive_and_its_sums_are_the_counters_and_the_truth() 
         ..config
     })
     .await;
+    let (_moved, page) = watch::channel(demo.page);
+    clock.follow(page, demo.clock, POLL_EVERY);
     let archived = async {
         while ["hours", "jobs"].iter().any(|table| days(&place, table).len() < 2) {
             tokio::time::sleep(Duration::from_millis(50)).await;

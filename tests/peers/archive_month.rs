@@ -31,11 +31,6 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 /// not depend on the machine.
 const SPEED: f64 = 3_600.0;
 const POLL_EVERY: Duration = Duration::from_secs(600);
-/// A service whose last tick is older than this is late. A tick after more than two intervals would be a gap in the
-/// hourly figures.
-const LATE_AFTER: Duration = Duration::from_secs(660);
-/// Simulated time between two looks for the next tick.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
 /// Timeout of each wait, by the paced clock: several months.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -53,7 +48,8 @@ async fn a_month_of_the_demo_sums_to_the_truth_within_a_poll_interval() {
     let folder = tempfile::tempdir().unwrap();
     let (store, place) = (folder.path().join("state.db"), folder.path().join("archive"));
     let mut demo = a_month(&store, &place).await;
-    run_as_fast_as_the_service(clock, &demo);
+    let (_moved, page) = watch::channel(demo.page);
+    clock.follow(page, demo.clock, POLL_EVERY);
     let watched_since = first_look(&demo).await;
     let (truth, slowest) = until_all_has_ended(&demo, watched_since).await;
     until_archived(&place).await;
@@ -131,26 +127,6 @@ async fn a_month(store: &Path, place: &Path) -> Demo {
         ..config
     })
     .await
-}
-
-/// Runs the clock: slower while the service's last tick is late.
-fn run_as_fast_as_the_service(paced: PacedClock, demo: &Demo) {
-    let (page, clock) = (format!("http://{}/api/v1/tick", demo.page), demo.clock);
-    let (ticked, last_tick) = watch::channel(None);
-    tokio::spawn(async move {
-        while !ticked.is_closed() {
-            let tick: Option<Value> = match http::get(&page).await {
-                Ok(answer) => answer.json().await.ok(),
-                Err(_stopped) => None,
-            };
-            let tick = tick.and_then(|tick| serde_json::from_value::<Timestamp>(tick["ticked_at"].clone()).ok());
-            ticked.send_replace(tick);
-            let next = tick.map_or(Duration::ZERO, |at| (at + POLL_EVERY).since(clock.now()));
-            clock.sleep(next.max(BETWEEN_LOOKS)).await;
-        }
-    });
-    let is_late = move || last_tick.borrow().is_some_and(|at| clock.now().since(at) > LATE_AFTER);
-    tokio::spawn(paced.run(is_late));
 }
 
 /// Waits until all days of the month are archived.

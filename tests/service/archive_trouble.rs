@@ -21,8 +21,7 @@ use support::service::{Running, Setup};
 use support::ticks::ticks;
 use support::unreachable_bucket::Bucket;
 
-/// A day passes in 22 seconds. Time between ticks more than a quarter of an hour apart is not counted; that is 0.2 s
-/// of real time.
+/// At most: time passes as fast as the service polls.
 const SPEED: f64 = 4_000.0;
 const POLL_EVERY: Duration = Duration::from_secs(300);
 /// How long the location is unavailable after a day is due.
@@ -44,6 +43,7 @@ async fn start(store: &Path, archive: Archive) -> Running {
         store: Some(store.to_owned()),
         archive: Some(archive),
         speed: Some(SPEED),
+        is_paced: true,
         poll_every: Some(POLL_EVERY),
         ..Setup::default()
     };
@@ -110,7 +110,7 @@ async fn nothing_is_lost(running: Running, store: &Path, place: &Path) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn an_unreachable_bucket_for_a_day_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("state.db");
@@ -131,7 +131,7 @@ async fn an_unreachable_bucket_for_a_day_loses_nothing() {
     nothing_is_lost(running, &store, &bucket.below("archive")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_under_the_archive_loses_nothing_and_leaves_no_part_of_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Disk::mount(&folder.path().join("disk"), "1m").await else {

@@ -22,6 +22,7 @@ mod support {
     pub mod manual_clock;
     pub mod metrics;
     pub mod moto;
+    pub mod paced_clock;
     pub mod ports;
     pub mod process;
     pub mod python;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use trainspotter::config::{
@@ -23,6 +24,7 @@ use trainspotter_simulator::{Simulation, trace};
 
 use super::config::watching;
 use super::http;
+use super::paced_clock::PacedClock;
 
 /// Simulated seconds per real second.
 const SPEED: f64 = 1_200.0;
@@ -54,6 +56,8 @@ pub struct Setup {
     pub daily_report: bool,
     /// Simulated seconds per real second, if not the default.
     pub speed: Option<f64>,
+    /// Whether time passes only as fast as the service polls. The runtime must be paused.
+    pub is_paced: bool,
     /// Poll interval, if not the default.
     pub poll_every: Option<Duration>,
     /// The tag `start-by` of all jobs.
@@ -74,11 +78,14 @@ pub struct Running {
     stop: CancellationToken,
     service: JoinHandle<()>,
     simulation_stop: CancellationToken,
+    /// Announces the service's address after a restart.
+    moved: watch::Sender<SocketAddr>,
     _folder: tempfile::TempDir,
 }
 
 impl Running {
     pub async fn start(setup: Setup) -> Self {
+        let paced = setup.is_paced.then(PacedClock::hold);
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("training.csv");
         std::fs::write(&trace, &setup.trace).unwrap();
@@ -103,7 +110,11 @@ impl Running {
         let more = setup.rules.map(|text| parse_rules("more.yaml", text).unwrap());
         let rules = [rules(), more.unwrap_or_default()].concat();
         let (page, stop, service) = serve(config.clone(), rules.clone(), clock, since).await;
-        Self { page, endpoint, clock, config, rules, stop, service, simulation_stop, _folder: folder }
+        let (moved, at) = watch::channel(page);
+        if let Some(paced) = paced {
+            paced.follow(at, clock, config.poll.every);
+        }
+        Self { page, endpoint, clock, config, rules, stop, service, simulation_stop, moved, _folder: folder }
     }
 
     /// Stops the service and starts another one with the same state. The simulation continues meanwhile.
@@ -112,6 +123,7 @@ impl Running {
         self.service.await.unwrap();
         let (config, rules) = (self.config.clone(), self.rules.clone());
         (self.page, self.stop, self.service) = serve(config, rules, self.clock, self.clock.now()).await;
+        self.moved.send_replace(self.page);
         self
     }
 
