@@ -37,13 +37,13 @@ pub struct Tested {
 pub const TESTED_RUNS: usize = 30;
 
 /// Number of forecasts over a workload, evenly spaced over its submissions.
-pub const MOMENTS: usize = 120;
+pub const MOMENTS: usize = 300;
 
 /// Delay of a forecast after a submission, so that jobs that start at once no longer wait.
 const AFTER_SUBMISSION: Duration = Duration::from_secs(60);
 
 /// Fractions of the submissions: for training, and before the tested part.
-const SPLIT: (f64, f64) = (0.4, 0.6);
+const SPLIT: (f64, f64) = (0.2, 0.4);
 
 /// Number of quantiles of past waits stored with an estimate.
 const WAIT_QUANTILES: usize = 101;

@@ -9,8 +9,11 @@ use crate::replay::Tested;
 use crate::report::{Case, coverage, median, percent};
 use crate::synthetic::Random;
 
-/// Minimum distinct jobs of a share whose coverage is judged; fixed before the results were seen.
-pub const MIN_JOBS: usize = 50;
+/// Minimum effective number of backlogs of a share whose coverage is judged; fixed before the results were seen.
+pub const MIN_BACKLOGS: f64 = 30.0;
+
+/// Minimum distinct jobs of a share that is counted beside those that are judged.
+const MIN_JOBS: usize = 50;
 
 /// Target coverage of a share.
 pub const IN_BAND: std::ops::RangeInclusive<f64> = 0.7..=0.9;
@@ -32,7 +35,7 @@ pub struct OfShare<'a> {
 
 impl OfShare<'_> {
     pub fn is_judged(&self) -> bool {
-        self.jobs >= MIN_JOBS
+        self.effective_backlogs() >= MIN_BACKLOGS
     }
 
     pub fn is_within(&self) -> bool {
@@ -55,6 +58,31 @@ impl OfShare<'_> {
             }
         }
         sizes
+    }
+
+    /// Kish's effective sample size: the number of backlogs of one size whose held part varies as much by chance.
+    fn effective_backlogs(&self) -> f64 {
+        let sizes = self.backlogs();
+        let (sum, squares) = sizes.iter().fold((0, 0), |(sum, squares), size| (sum + size, squares + size * size));
+        (sum * sum) as f64 / squares.max(1) as f64
+    }
+
+    fn row(&self, out: &mut impl Write) -> Result<()> {
+        writeln!(
+            out,
+            "| {}, {} | `{}` | {} | {} | {} | {:.1} | {} | {} | {} | {:.0} s |",
+            self.workload,
+            self.policy,
+            self.share,
+            self.tested.len(),
+            self.jobs,
+            self.backlogs().len(),
+            self.effective_backlogs(),
+            percent(self.coverage),
+            self.part(|one| one.actual < one.low),
+            self.part(|one| one.actual > one.high + 0.001),
+            median(self.tested.iter().map(|one| one.high - one.low)).unwrap_or(0.0)
+        )
     }
 
     fn part(&self, is: impl Fn(&Tested) -> bool) -> String {
@@ -81,46 +109,32 @@ pub fn of(cases: &[Case]) -> Vec<OfShare<'_>> {
 /// How many shares are within the band, how many would be by chance, those outside it, and those that are not judged.
 pub fn section(out: &mut impl Write, cases: &[Case]) -> Result<()> {
     let (judged, few): (Vec<OfShare<'_>>, Vec<OfShare<'_>>) = of(cases).into_iter().partition(OfShare::is_judged);
-    let within = judged.iter().filter(|one| one.is_within()).count();
+    let within = |shares: &[OfShare<'_>]| shares.iter().filter(|one| one.is_within()).count();
     let [low, middle, high] = expected(&judged);
+    let many: Vec<&OfShare<'_>> = judged.iter().chain(&few).filter(|one| one.jobs >= MIN_JOBS).collect();
     writeln!(
         out,
         "### Shares\n
-A share is judged if at least {MIN_JOBS} distinct jobs of it were tested, whatever the result. {within} of {} such shares are within 70 to 90 %. Chance moves
-the coverage of a share, because the estimates of one backlog have its error in common: those that are made until the job of the first of them starts. With 16
-backlogs of one size that are held or missed as a whole, the standard deviation is 10 %, and one calibrated share in three is outside. With the backlogs of
-these shares, {middle} would be within ({low} to {high} in nine of ten draws). This is the least favourable case: often some estimates of a backlog are held.
-\nShares outside it, with the parts of starts before P10 and after P90:\n
-| workload, policy | share | estimates | jobs | backlogs | coverage | before | after | median width |
-|---|---|---:|---:|---:|---:|---:|---:|---:|",
-        judged.len()
+The estimates of one backlog have its error in common: those that are made until the job of the first of them starts. So a share is judged by its
+*effective backlogs*, the number of backlogs of one size whose held part would vary as much by chance (Kish's effective sample size). At least {MIN_BACKLOGS} are
+needed, whatever the result: with {MIN_BACKLOGS} backlogs that are held or missed as a whole, the standard deviation of the coverage is 7 %. {} of {} judged shares
+are within 70 to 90 %. If each backlog were held as a whole with a probability of 80 %, {middle} would be within ({low} to {high} in nine of ten draws). Of all {} shares
+with at least {MIN_JOBS} tested jobs, judged or not, {} are within.
+\nJudged shares outside it, with the parts of starts before P10 and after P90:\n
+{COLUMNS}",
+        within(&judged),
+        judged.len(),
+        many.len(),
+        many.iter().filter(|one| one.is_within()).count(),
     )?;
-    for one in judged.iter().filter(|one| !one.is_within()) {
-        writeln!(
-            out,
-            "| {}, {} | `{}` | {} | {} | {} | {} | {} | {} | {:.0} s |",
-            one.workload,
-            one.policy,
-            one.share,
-            one.tested.len(),
-            one.jobs,
-            one.backlogs().len(),
-            percent(one.coverage),
-            one.part(|one| one.actual < one.low),
-            one.part(|one| one.actual > one.high + 0.001),
-            median(one.tested.iter().map(|one| one.high - one.low)).unwrap_or(0.0)
-        )?;
-    }
-    writeln!(out, "\nNot judged, with the number of jobs:\n")?;
-    let mut of_cases: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
-    for one in &few {
-        of_cases.entry((one.workload, one.policy)).or_default().push(format!("`{}` {}", one.share, one.jobs));
-    }
-    for ((workload, policy), shares) in of_cases {
-        writeln!(out, "- {workload}, {policy}: {}", shares.join(", "))?;
-    }
+    judged.iter().filter(|one| !one.is_within()).try_for_each(|one| one.row(out))?;
+    writeln!(out, "\nNot judged, because so few backlogs say little about the coverage:\n\n{COLUMNS}")?;
+    few.iter().try_for_each(|one| one.row(out))?;
     writeln!(out)
 }
+
+const COLUMNS: &str = "| workload, policy | share | estimates | jobs | backlogs | effective backlogs | coverage | before | after | median width |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|";
 
 /// P5, median and P95 of the number of shares within the band if each backlog was held as a whole with the wanted probability.
 fn expected(judged: &[OfShare<'_>]) -> [usize; 3] {

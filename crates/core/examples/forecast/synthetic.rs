@@ -7,7 +7,7 @@ use trainspotter_core::model::ShareName;
 
 use crate::workload::{START, Workload, WorkloadJob};
 
-const JOBS: usize = 4_500;
+const JOBS: usize = 12_000;
 
 /// Job names by kind of work.
 const NAMES: [&str; 8] = ["eval", "tune", "train", "sweep", "etl", "embed", "distil", "rank"];

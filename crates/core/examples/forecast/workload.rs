@@ -15,7 +15,7 @@ pub const TYPE: &str = "ml.p5.4xlarge";
 const ENOUGH_FOR: f64 = 0.9;
 
 /// Maximum jobs of a trace: the first.
-const MAX_JOBS: usize = 10_000;
+const MAX_JOBS: usize = 100_000;
 
 /// One in this many jobs, at each end of a trace, is far from the others and is ignored for the load.
 const FAR_OUT: usize = 50;

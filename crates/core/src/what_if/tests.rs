@@ -82,9 +82,17 @@ fn fair() -> Policy {
     }
 }
 
+/// Number of seeds of the start delays with which a changed system is simulated.
+const WORLDS: u64 = 10;
+
 /// The record of a simulation run to the end.
 fn world(setup: &Setup, jobs: &[Submission]) -> Past {
-    let mut scheduler = Scheduler::new(setup.clone(), 3, START - Duration::from_secs(1));
+    world_with(setup, jobs, 3)
+}
+
+/// The same with a seed for the start delays.
+fn world_with(setup: &Setup, jobs: &[Submission], seed: u64) -> Past {
+    let mut scheduler = Scheduler::new(setup.clone(), seed, START - Duration::from_secs(1));
     for job in jobs {
         let _ = scheduler.submit(job.clone());
     }
@@ -98,53 +106,65 @@ fn apart(one: f64, other: f64, small: f64) -> f64 {
     if (one - other).abs() <= small { 0.0 } else { (one - other).abs() / one.abs().max(other.abs()) }
 }
 
-/// A reported uncertainty excuses an error of the p95 up to this fraction.
-const MOST_EXCUSED: f64 = 0.5;
+/// The changed system, simulated from the start with several seeds of the start delays: the same jobs, with the priorities from the change.
+fn changed_worlds(recorded: &Past, changes: &[Change], jobs: &[Submission]) -> Vec<Outcome> {
+    let changed = with_changes(recorded, changes).unwrap();
+    let is_fifo = changed.setup.queues[0].policy == Policy::Fifo;
+    let by_change = |(job, past): (&Submission, &PastJob)| {
+        let share = job.share.clone().filter(|_| !is_fifo);
+        Submission { priority: past.priority, share, ..job.clone() }
+    };
+    let jobs: Vec<Submission> = jobs.iter().zip(&changed.jobs).map(by_change).collect();
+    let setup = Setup { delays: Delays::TYPICAL, ..changed.setup };
+    let outcome = |seed: u64| {
+        let mut world = world_with(&setup, &jobs, seed);
+        assert_eq!(world.jobs.len(), recorded.jobs.len());
+        world.jobs.iter_mut().zip(&recorded.jobs).for_each(|(job, past)| job.share.clone_from(&past.share));
+        outcome::happened(&world).unwrap()
+    };
+    (1..=WORLDS).map(outcome).collect()
+}
 
-/// Checks changes: compares the replay of each with a simulation that had it from the start. At most `most_excused`
-/// waits may be off by a tenth or more, and only within the reported uncertainty.
-#[expect(clippy::print_stdout, reason = "shows the waits that are excused")]
+/// Median of an even number of values: the mean of the two in the middle.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[(values.len() - 1) / 2].midpoint(values[values.len() / 2])
+}
+
+/// Checks changes: the p95 wait of each share and the utilisation must be within a tenth of the median of systems that had the change from
+/// the start and differ only by their start delays. Near a limit these decide which job goes first, and one system is no measure. At most
+/// `most_excused` waits may be off by more, if the systems themselves are as far from their median and the answer is within their range.
+#[expect(clippy::print_stdout, reason = "shows how far predictions are off")]
 fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excused: usize) {
     let jobs = submissions(seed, has_shares);
     let recorded = world(&setup(policy.clone()), &jobs);
-    let (mut excused, mut all) = (0, 0);
+    let mut excused = Vec::new();
     for text in texts {
         let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
         let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
-        // The changed system: the same jobs, with the priorities from the change.
-        let changed = with_changes(&recorded, &changes).unwrap();
-        let by_change = |(job, past): (&Submission, &PastJob)| Submission { priority: past.priority, ..job.clone() };
-        let jobs: Vec<Submission> = jobs.iter().zip(&changed.jobs).map(by_change).collect();
-        let is_fifo = changed.setup.queues[0].policy == Policy::Fifo;
-        let share = |share: Option<ShareName>| share.filter(|_| !is_fifo);
-        let jobs: Vec<Submission> =
-            jobs.into_iter().map(|job| Submission { share: share(job.share.clone()), ..job }).collect();
-        let mut truth = world(&Setup { delays: Delays::TYPICAL, ..changed.setup.clone() }, &jobs);
-        assert_eq!(truth.jobs.len(), recorded.jobs.len());
-        truth.jobs.iter_mut().zip(&recorded.jobs).for_each(|(job, past)| job.share.clone_from(&past.share));
-        let truth = outcome::happened(&truth).unwrap();
+        let worlds = changed_worlds(&recorded, &changes, &jobs);
         for share in &said.after.shares {
-            let real = truth.share(&share.queue, share.share.as_ref()).unwrap();
-            let off = apart(share.p95.unwrap(), real.p95.unwrap(), 300.0);
-            // Near a limit the answer reports a larger uncertainty.
-            let may_be_off = said.p95_error(share).unwrap_or(0.0);
-            let is_within = (share.p95.unwrap() - real.p95.unwrap()).abs() <= may_be_off && off <= MOST_EXCUSED;
-            all += 1;
-            if off < 0.1 {
-                continue;
-            }
-            excused += 1;
+            let p95 = |world: &Outcome| world.share(&share.queue, share.share.as_ref()).unwrap().p95.unwrap();
+            let (said, real) = (share.p95.unwrap(), median(worlds.iter().map(p95)));
+            let (least, most) =
+                worlds.iter().map(p95).fold((f64::MAX, 0.0_f64), |(a, b), one| (a.min(one), b.max(one)));
+            let apart = apart(said, real, 300.0);
+            let name = share.share.as_ref().map_or("-", ShareName::as_str);
             let case = format!(
-                "{text}, seed {seed}, share {:?}: p95 is {:?}, may be off by {may_be_off}, and is {:?} in truth",
-                share.share, share.p95, real.p95
+                "{text}, seed {seed}, {name}: p95 {said:.0} s, in truth {real:.0} s ({least:.0} to {most:.0} s)"
             );
-            println!("{case}");
-            assert!(is_within, "{case}");
+            println!("{:5.1} % {case}", apart * 100.0);
+            if apart >= 0.1 {
+                assert!((least..=most).contains(&said) && (most - real).max(real - least) >= 0.1 * real, "{case}");
+                excused.push(case);
+            }
         }
-        let (said, real) = (said.after.queues[0].utilisation.unwrap(), truth.queues[0].utilisation.unwrap());
+        let utilisation = |outcome: &Outcome| outcome.queues[0].utilisation.unwrap();
+        let (said, real) = (utilisation(&said.after), median(worlds.iter().map(utilisation)));
         assert!(apart(said, real, 0.0) < 0.1, "{text}, seed {seed}: utilisation is {said}, and {real} in truth");
     }
-    assert!(excused <= most_excused, "seed {seed}: {excused} of {all} waits are not within a tenth of the truth");
+    assert!(excused.len() <= most_excused, "not within a tenth of the truth: {excused:#?}");
 }
 
 #[test]
@@ -157,19 +177,19 @@ fn changes_of_quota_shares_predict_the_effect() {
         "queue.research.share.speech.sharing=reserve",
         "queue.research.share.vision.priority=9",
     ];
-    [(11, 0), (23, 2)].iter().for_each(|(seed, excused)| check(&quotas(), *seed, true, &texts, *excused));
+    [(11, 0), (23, 1)].iter().for_each(|(seed, excused)| check(&quotas(), *seed, true, &texts, *excused));
 }
 
 #[test]
 fn changes_of_a_fair_share_queue_predict_the_effect() {
     let texts = ["queue.research.share.vision.weight=0.5", "queue.research.capacity=+3", "queue.research.policy=fifo"];
-    [(12, 0), (24, 0)].iter().for_each(|(seed, excused)| check(&fair(), *seed, true, &texts, *excused));
+    [12, 24].into_iter().for_each(|seed| check(&fair(), seed, true, &texts, 0));
 }
 
 #[test]
 fn changes_of_a_fifo_queue_predict_the_effect() {
     let texts = ["queue.research.capacity=15", "queue.research.capacity=-1"];
-    [(13, 0), (27, 0)].iter().for_each(|(seed, excused)| check(&Policy::Fifo, *seed, false, &texts, *excused));
+    [13, 27].into_iter().for_each(|seed| check(&Policy::Fifo, seed, false, &texts, 0));
 }
 
 #[test]

@@ -51,6 +51,39 @@ fn what_has_changed_is_learned_and_what_was_is_forgotten() {
     assert!((corrected.middle - 8000.0).abs() < 1.0, "{corrected:?}");
 }
 
+/// Records estimates that a forecast at an hour made for so many jobs.
+fn record_forecast(calibration: &mut Calibration, hour: u64, jobs: usize, raw: Interval, actual: f64) {
+    let at = Timestamp::default() + Duration::from_secs(3_600 * hour) + Duration::from_secs_f64(actual);
+    (0..jobs).for_each(|_| calibration.record(&Truth { at, ..truth(raw, None, actual) }));
+}
+
+#[test]
+fn a_backlog_of_thousands_of_jobs_does_not_displace_the_backlogs_before_it() {
+    let mut calibration = Calibration::default();
+    let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
+    for hour in 0..100 {
+        let actual = [300.0, 1000.0, 1000.0, 1000.0, 8000.0][hour % 5];
+        record_forecast(&mut calibration, hour as u64, 20, raw, actual);
+    }
+    let before = calibration.correct(raw, &"q".into(), None).unwrap();
+    assert!(before.low < 301.0 && before.high > 7_999.0, "{before:?}");
+    record_forecast(&mut calibration, 100, 2 * MAX_TRUTHS, raw, 1000.0);
+    assert_eq!(calibration.correct(raw, &"q".into(), None), Some(before));
+    assert!(calibration.known(&"q".into(), None) <= MAX_TRUTHS);
+}
+
+#[test]
+fn of_many_small_forecasts_the_latest_are_kept() {
+    let mut calibration = Calibration::default();
+    let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
+    let last = 2 * MAX_TRUTHS as u64;
+    (0..last).for_each(|hour| record_forecast(&mut calibration, hour, 1, raw, 1000.0));
+    let truths = &calibration.groups.get(&Group::All).unwrap().latest;
+    assert!((AFTER_THINNING..=MAX_TRUTHS).contains(&truths.len()), "{}", truths.len());
+    let hours = truths.iter().map(|truth| (truth.made_at() / 3_600_000) as u64);
+    assert!(hours.eq(last - truths.len() as u64..last));
+}
+
 #[test]
 fn an_interval_is_rough_while_the_history_is_young_or_most_were_wrong() {
     let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
@@ -223,4 +256,45 @@ fn a_calm_time_moves_the_ends_inwards_only_a_little_and_misses_are_forgotten() {
     assert!((missed[0] - calm[0]).abs() < 1e-9 && missed[2] > 1.0, "only the missed end moves: {missed:?}");
     let calm_again = corrected(&[(1_000, 2_000.0), (10, 9_000.0), (60, 2_000.0)]);
     assert!(calm_again[2] < 0.1, "{missed:?} {calm_again:?}");
+}
+
+#[test]
+fn a_restart_or_takeover_at_any_time_restores_offsets_and_corrections() {
+    let raw = Interval { low: 500.0, middle: 1_000.0, high: 2_000.0 };
+    let share = |state: &mut u64| Some(ShareName::new(["a", "b", "c"][(unit(state) * 3.0) as usize]));
+    for seed in 1..=5 {
+        let (mut state, mut live) = (seed, Calibration::default());
+        // Estimates whose miss was counted while their job waits, and resolved ones.
+        let (mut waiting, mut truths): (Vec<Late>, Vec<Truth>) = (Vec::new(), Vec::new());
+        for forecast in 0..200 {
+            let after = Timestamp::default() + Duration::from_secs(200 * forecast);
+            live.settle(after);
+            for _ in 0..(unit(&mut state) * 4.0) as usize {
+                let late = (unit(&mut state) < 0.3).then(|| waiting.pop()).flatten();
+                let share = late.as_ref().map_or_else(|| share(&mut state), |late| late.share.clone());
+                let shown = live.correct(raw, &"q".into(), share.as_ref());
+                let actual = if late.is_some() { 9_000.0 } else { 1_000.0 * normal(&mut state).exp() };
+                let late_after = late.map(|late| late.after);
+                truths.push(Truth { at: after, share, after, late_after, ..truth(raw, shown, actual) });
+                live.record(truths.last().unwrap());
+            }
+            if forecast > 20 && unit(&mut state) < 0.3 {
+                waiting.push(Late { queue: "q".into(), share: share(&mut state), after });
+                live.record_late(waiting.last().unwrap());
+            }
+            let mut restored = Calibration::default();
+            restored.replay(truths.iter(), waiting.clone());
+            for calibration in [&mut live, &mut restored] {
+                calibration.settle(after + Duration::from_secs(200));
+            }
+            let offsets = |calibration: &Calibration| -> Vec<[u64; 2]> {
+                calibration.groups.values().map(|truths| truths.offsets.outwards.map(f64::to_bits)).collect()
+            };
+            assert_eq!(offsets(&restored), offsets(&live), "seed {seed}, forecast {forecast}");
+            for share in ["a", "b", "c"].map(|share| Some(share.into())) {
+                let corrected = |calibration: &Calibration| calibration.correct(raw, &"q".into(), share.as_ref());
+                assert_eq!(corrected(&restored), corrected(&live), "seed {seed}, forecast {forecast}");
+            }
+        }
+    }
 }
