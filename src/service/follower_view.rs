@@ -53,7 +53,8 @@ pub(super) async fn answer(
     let mut known: Option<LoadedJobs> = None;
     while let Some(Some(query)) = stop.run_until_cancelled(queries.recv()).await {
         let record = replicas.status.borrow().number;
-        let is_old = |known: &LoadedJobs| known.record != record && known.read.elapsed() >= known.pause;
+        // A lower number: records are applied again, and the jobs are those of an earlier time.
+        let is_old = |known: &LoadedJobs| known.record < record && known.read.elapsed() >= known.pause;
         if known.as_ref().is_none_or(is_old) {
             match read(config, rules, replicas, record).await {
                 Ok(read) => known = read.or(known),

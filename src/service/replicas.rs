@@ -315,7 +315,8 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     );
 }
 
-/// Publishes each new frame of the log.
+/// Publishes each new frame of the log. A replica that lost the lead may have to apply old records again: meanwhile it keeps what it has shown,
+/// so that figures do not go back to those of an earlier time, which a scraper would take for a reset of all counters.
 async fn show(
     file: &Path,
     place: Place,
@@ -325,9 +326,12 @@ async fn show(
 ) {
     let mut status = replicas.status.clone();
     let mut shown = None;
+    let mut farthest = snapshot.borrow().replica.as_ref().map_or(0, |replica| replica.record);
     loop {
         let now = status.borrow_and_update().clone();
+        farthest = farthest.max(now.number);
         if shown != Some(now.number)
+            && now.number == farthest
             && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
             && let Ok(frame) = follower_view::latest(file.to_owned()).await
         {

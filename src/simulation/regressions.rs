@@ -78,6 +78,23 @@ fn an_alert_waits_for_the_time_of_its_rule() {
 }
 
 #[test]
+fn a_replica_that_applies_old_records_again_shows_no_old_figures() {
+    holds(
+        "world: seed 134 lasts 540 replicas 3 policy quota instances 3
+         job: at 230 share b instances 2 lasts 273 failing 2 attempts 3
+         job: at 93 share a instances 2 lasts 65 failing 2 attempts 3
+         job: at 119 share b instances 1 lasts 183 failing 0 attempts 3
+         job: at 312 share b instances 2 lasts 260 failing 0 attempts 2
+         job: at 124 share b instances 2 lasts 207 failing 0 attempts 3
+         job: at 134 share b instances 2 lasts 93 failing 0 attempts 3
+         job: at 265 share a instances 2 lasts 293 failing 0 attempts 1
+         config_changed: at 235 lasts 126 replica 2 on ListServiceJobs by 0
+         slow_bucket: at 267 lasts 157 replica 1 on ListServiceJobs by 0
+         slow_bucket: at 378 lasts 156 replica 0 on DescribeJobQueues by 0",
+    );
+}
+
+#[test]
 fn a_notification_that_fails_is_sent_again() {
     holds(
         "world: seed 1 lasts 500 replicas 1 policy fifo instances 2
