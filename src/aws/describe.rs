@@ -14,6 +14,7 @@ use crate::aws::listing::Listing;
 use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
 use crate::aws::translate::{MeanUtilisation, Unknowns};
+use trainspotter_core::jobs::MANY_REFUSED;
 use trainspotter_core::model::HostUtilisation;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Observation;
@@ -24,8 +25,6 @@ use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::model::TrainingJobSeen;
 use trainspotter_core::model::Undescribed;
 
-/// Refused items that, without any description, count as a failure of the source.
-const MANY_REFUSED: usize = 3;
 /// Concurrent calls. More would only queue for the budget.
 const CONCURRENCY: usize = 8;
 /// Share of the time for service jobs before training jobs are described.
@@ -56,13 +55,16 @@ pub(super) struct Asked {
     answered: bool,
     /// The first failure of the source, with their number.
     pub(super) failure: Option<Failure>,
+    /// The first of many refusals, with their number, if none succeeded: AWS may refuse everything.
+    refuses_all: Option<Failure>,
     /// The items without a description for which the source may not be to blame.
     undescribed: Vec<Observation>,
 }
 
 impl Asked {
     /// If only some questions fail, the source is reported both as answered and as failing.
-    fn outcome(self, source: Source, at: Timestamp) -> Vec<Observation> {
+    fn outcome(mut self, source: Source, at: Timestamp) -> Vec<Observation> {
+        self.failure = self.failure.or(self.refuses_all.take());
         let answered = self.answered || self.failure.is_none();
         let answered = answered.then_some(Observation::Answered { source, queue: None, at });
         answered.into_iter().chain(self.without_answer(source, at)).collect()
@@ -77,26 +79,27 @@ impl Asked {
     /// Result of questions of which some were answered, and others failed.
     fn of(has_answers: bool, failures: Vec<(Undescribed, Failure)>, at: Timestamp) -> Self {
         // If AWS refuses many items and describes none, the items are not to blame alone.
-        let are_few = failures.len() < MANY_REFUSED;
-        let (mut undescribed, mut of_source) = (Vec::new(), Vec::new());
+        let are_all_refused = !has_answers && failures.len() >= MANY_REFUSED;
+        let (mut undescribed, mut of_source, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (item, failure) in failures {
             let fault = failure.fault();
             if fault == Fault::Item || (fault == Fault::Unclear && has_answers) {
                 let (item, error) = (item.clone(), failure.to_string());
                 undescribed.push(Observation::Undescribed { item, at, is_own: fault == Fault::Item, error });
             }
-            if fault != Fault::Item || !(has_answers || are_few) {
-                of_source.push((item, failure));
-            }
+            if fault != Fault::Item { &mut of_source } else { &mut refusals }.push((item, failure));
         }
-        let count = of_source.len();
         // What AWS refuses to this caller, or does not answer, does not depend on the item.
         let named = |(item, failure): (Undescribed, Failure)| match failure.fault() {
             Fault::Item | Fault::Unclear => failure.about(item.as_str()),
             Fault::Source => failure,
         };
-        let failure = of_source.into_iter().next().map(|first| named(first).first_of(count));
-        Self { answered: has_answers, failure, undescribed }
+        let first_of = |failures: Vec<(Undescribed, Failure)>| {
+            let count = failures.len();
+            failures.into_iter().next().map(|first| named(first).first_of(count))
+        };
+        let refuses_all = first_of(refusals).filter(|_| are_all_refused);
+        Self { answered: has_answers, failure: first_of(of_source), refuses_all, undescribed }
     }
 }
 
@@ -106,11 +109,17 @@ impl Poller {
     /// first few of each kind are made even after the deadline, so that polls without spare time do not starve
     /// them.
     pub async fn answer(&mut self, questions: &Questions, deadline: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
+        if questions.hosts_left_out > 0 {
+            self.clients.limits().hit("hosts");
+        }
         self.measure(&questions.hosts, deadline, out).await;
         let now = self.clock.now();
         let jobs_until = now + deadline.since(now).mul_f64(SHARE_OF_JOBS);
-        self.describe_jobs(&questions.jobs, jobs_until, out).await;
-        self.describe_training_jobs(&questions.training_jobs, deadline, out).await;
+        let asked = self.describe_jobs(&questions.jobs, jobs_until, out).await;
+        self.report(Source::Descriptions, asked, questions, now, out).await;
+        let now = self.clock.now();
+        let asked = self.describe_training_jobs(&questions.training_jobs, deadline, out).await;
+        self.report(Source::TrainingJobs, asked, questions, now, out).await;
         self.describe_outside_jobs(&questions.outside, deadline, out).await;
         self.send_calls(out).await;
     }
@@ -131,11 +140,39 @@ impl Poller {
         self.send_calls(out).await;
     }
 
-    async fn describe_jobs(&self, jobs: &[JobId], until: Timestamp, out: &mpsc::Sender<Vec<Observation>>) {
-        let at = self.clock.now();
+    /// Reports the result of the questions to a source that began at `at`; `None` if there were none.
+    async fn report(
+        &mut self,
+        source: Source,
+        asked: Option<Asked>,
+        questions: &Questions,
+        at: Timestamp,
+        out: &mpsc::Sender<Vec<Observation>>,
+    ) {
+        let Some(asked) = asked else {
+            // What refused everything does not answer again because it is not asked for a while.
+            if !(self.refuses_all.contains(&source) && questions.refused.contains(&source)) {
+                send(out, vec![Observation::Answered { source, queue: None, at }]).await;
+            }
+            return;
+        };
+        if asked.refuses_all.is_some() {
+            self.refuses_all.insert(source);
+        } else {
+            self.refuses_all.remove(&source);
+        }
+        send(out, asked.outcome(source, at)).await;
+    }
+
+    async fn describe_jobs(
+        &self,
+        jobs: &[JobId],
+        until: Timestamp,
+        out: &mpsc::Sender<Vec<Observation>>,
+    ) -> Option<Asked> {
         let about = |id: &JobId| Undescribed::Job(id.clone());
-        let asked = self.ask(jobs.to_vec(), about, until, out, |id| self.describe_job(id)).await;
-        send(out, asked.outcome(Source::Descriptions, at)).await;
+        let ask = self.ask(jobs.to_vec(), about, until, out, |id| self.describe_job(id));
+        if jobs.is_empty() { None } else { Some(ask.await) }
     }
 
     async fn describe_training_jobs(
@@ -143,12 +180,11 @@ impl Poller {
         training_jobs: &[(JobId, TrainingJobName)],
         until: Timestamp,
         out: &mpsc::Sender<Vec<Observation>>,
-    ) {
-        let at = self.clock.now();
+    ) -> Option<Asked> {
         let describe = |(job, name)| self.describe_training_job(job, name);
         let about = |(_, name): &(JobId, TrainingJobName)| Undescribed::TrainingJob(name.clone());
-        let asked = self.ask(training_jobs.to_vec(), about, until, out, describe).await;
-        send(out, asked.outcome(Source::TrainingJobs, at)).await;
+        let ask = self.ask(training_jobs.to_vec(), about, until, out, describe);
+        if training_jobs.is_empty() { None } else { Some(ask.await) }
     }
 
     /// Runs questions in order, with limited concurrency, until `until`, and sends each result as it arrives. A

@@ -180,7 +180,7 @@ fn credentials_advice(why: &str) -> Option<&'static str> {
     } else if says(&["IMDS", "ECS", "EcsContainer"]) || (loads && says(&["Connect", "connect", "timed out", "timeout"]))
     {
         Some(
-            "the task's or instance's role was not delivered: check that a role is attached and its endpoint is reachable",
+            "the task's or instance's role was not delivered: check that a role is attached and its endpoint is reachable; elsewhere set AWS_PROFILE or AWS_ACCESS_KEY_ID",
         )
     } else if loads || says(&["credentials provider", "credential provider"]) {
         Some("the credentials could not be loaded: check the task's role, AWS_PROFILE and AWS_ACCESS_KEY_ID")

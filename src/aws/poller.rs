@@ -4,7 +4,7 @@
 //! job that changes state meanwhile is seen twice but never missed. A list is reported as complete only after its
 //! last page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
@@ -70,6 +70,8 @@ pub struct Poller {
     pub(crate) utilisation_due: Timestamp,
     /// The last host whose utilisation was queried, for round robin.
     pub(crate) measured_up_to: Option<(JobId, String)>,
+    /// Sources that refused every item of their last questions.
+    pub(crate) refuses_all: BTreeSet<Source>,
     pub(crate) reserved_due: Timestamp,
     pub(crate) account_due: Timestamp,
     pub(crate) limits_due: Timestamp,
@@ -121,6 +123,7 @@ impl Poller {
             topology_due: now,
             utilisation_due: now,
             measured_up_to: None,
+            refuses_all: BTreeSet::new(),
             reserved_due: now,
             account_due: now,
             limits_due: now,

@@ -1,13 +1,14 @@
 //! Logs the state of sources: one line at the start, one when a source fails or fails for another reason, one when
 //! it recovers. On ECS the log may be all an operator has.
 
+mod refusal_log;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::{CloudWatchMetrics, Config, Target};
-use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, Undescribed, units};
+use refusal_log::RefusalLog;
 
-/// Maximum items logged because AWS does not describe them. The page *Health* names others.
-const MAX_UNDESCRIBED: usize = 100;
+use crate::config::{CloudWatchMetrics, Config, Target};
+use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
 
 /// Maximum queues named in one line.
 const MAX_NAMED: usize = 50;
@@ -55,8 +56,7 @@ pub(super) struct SourceLog {
     no_queues: Option<String>,
     too_many_queues: Option<String>,
     failing: BTreeMap<Source, Failing>,
-    /// Items whose refusal was logged.
-    undescribed: BTreeSet<Undescribed>,
+    refusals: RefusalLog,
 }
 
 /// State of a failing source.
@@ -75,7 +75,7 @@ impl SourceLog {
             no_queues: None,
             too_many_queues: None,
             failing: BTreeMap::new(),
-            undescribed: BTreeSet::new(),
+            refusals: RefusalLog::default(),
         }
     }
 
@@ -96,21 +96,23 @@ impl SourceLog {
                     self.recovered(*source, *at, |failing| *failing == *queue);
                 }
                 // Otherwise the source's failure is logged.
-                Observation::Undescribed { item, error, is_own: true, .. } => self.undescribed(item, error),
+                Observation::Undescribed { item, at, error, is_own: true } => {
+                    self.refusals.refused(item, *at, &normalized(error), error);
+                }
+                Observation::Jobs { at, jobs, .. } => jobs.iter().for_each(|job| self.refusals.seen(job, *at)),
+                Observation::JobGone { at, id, .. } => self.refusals.gone(id, *at),
+                Observation::TrainingJob(seen) => self.refusals.training_job_described(&seen.name),
+                Observation::OutsideTrainingJob { name, .. } => self.refusals.training_job_described(name),
                 Observation::Answered { .. }
-                | Observation::Jobs { .. }
                 | Observation::Account(_)
-                | Observation::JobGone { .. }
                 | Observation::InFlightListed { .. }
                 | Observation::WaitingListed { .. }
                 | Observation::Snapshot(_)
-                | Observation::TrainingJob(_)
                 | Observation::Reserved { .. }
                 | Observation::Utilisation { .. }
                 | Observation::Calls(_)
                 | Observation::AccountLimits(_)
                 | Observation::TrainingJobsListed { .. }
-                | Observation::OutsideTrainingJob { .. }
                 | Observation::LimitHit { .. }
                 | Observation::Undescribed { .. }
                 | Observation::UnknownValue { .. } => {}
@@ -128,17 +130,6 @@ impl SourceLog {
     /// Why not all queues are watched, or not in time, if so.
     pub(super) fn queues_problem(&self) -> Option<String> {
         self.too_many_queues.as_ref().map(|why| format!("queues: {why}"))
-    }
-
-    /// Each item is logged once, up to a limit.
-    fn undescribed(&mut self, item: &Undescribed, error: &str) {
-        if self.undescribed.len() < MAX_UNDESCRIBED && self.undescribed.insert(item.clone()) {
-            tracing::warn!(
-                id = item.as_str(),
-                error,
-                "AWS does not describe a job; it is requested again, ever less often"
-            );
-        }
     }
 
     fn watch(&mut self, queues: &[Queue], at: Timestamp) {
@@ -238,36 +229,11 @@ fn normalized(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    /// Captures log output.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use trainspotter_core::model::{JobSeen, JobStatus, Undescribed};
 
     /// Log lines for a sequence of polls, each a list of observations.
     fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
-        crate::log_capture::keep_lines_enabled();
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .without_time()
-            .with_target(false)
-            .with_ansi(false);
         let mut log = SourceLog::new(Started {
             targets: "us-east-1 queues *".to_owned(),
             rules: 3,
@@ -275,13 +241,7 @@ mod tests {
             sinks: "/metrics".to_owned(),
             state: "state.db".to_owned(),
         });
-        tracing::subscriber::with_default(subscriber.finish(), || {
-            for observations in polls {
-                log.observe(observations);
-            }
-        });
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
+        crate::log_capture::lines(|| polls.iter().for_each(|observations| log.observe(observations)))
     }
 
     fn second(second: i64) -> Timestamp {
@@ -352,6 +312,51 @@ mod tests {
             matches!(lines.as_slice(), [warn, info] if warn.starts_with("WARN") && info.starts_with("INFO")),
             "{lines:#?}"
         );
+    }
+
+    #[test]
+    fn a_job_that_is_refused_is_logged_with_each_reason_and_when_it_is_described_again() {
+        let refused = |id: &str, error: &str| {
+            let error = format!("DescribeServiceJob: ClientException: {error}");
+            let item = Undescribed::Job(id.into());
+            vec![Observation::Undescribed { item, at: second(1), is_own: true, error }]
+        };
+        let seen = |id: &str, is_described: bool| {
+            let mut job = JobSeen::new(id, "prod", JobStatus::Runnable, second(0));
+            job.details = is_described.then(Box::default);
+            vec![Observation::Jobs { at: second(61), answered_at: second(61), jobs: vec![job] }]
+        };
+        let lines = logged(&[
+            refused("a", "odd, request 1"),
+            refused("a", "odd, request 2"),
+            seen("a", false),
+            refused("a", "odd, request 3"),
+            refused("a", "locked"),
+            seen("a", true),
+            seen("a", true),
+            refused("a", "odd, request 4"),
+        ]);
+        let expected = ["WARN odd", "WARN locked", "INFO 1m", "WARN odd"];
+        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            let (level, words) = expected.split_once(' ').unwrap();
+            assert!(line.starts_with(level) && line.contains(words) && line.contains("id=\"a\""), "{line}");
+        }
+    }
+
+    #[test]
+    fn refused_jobs_beyond_the_limit_are_one_line_and_jobs_that_ended_make_room() {
+        let refused = |number: i64| Observation::Undescribed {
+            item: Undescribed::Job(format!("job-{number:03}").as_str().into()),
+            at: second(1),
+            is_own: true,
+            error: "DescribeServiceJob: ClientException: odd".to_owned(),
+        };
+        let ended = JobSeen::new("job-000", "prod", JobStatus::Succeeded, second(0));
+        let ended = Observation::Jobs { at: second(2), answered_at: second(2), jobs: vec![ended] };
+        let lines = logged(&[(0..150).map(refused).collect(), vec![ended], vec![refused(150), refused(151)]]);
+        let of = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+        assert_eq!((of("id="), of("more than 100 jobs"), lines.len()), (101, 2, 103), "{lines:#?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Measured on the demo: a frame of 366 series takes 2.9 KB (17 KB uncompressed), a day with a tick every 30 s 8.5
 //! MB.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -58,6 +59,9 @@ struct Kept {
     queues: Vec<String>,
     #[serde(rename = "h")]
     sources: Vec<Health>,
+    /// Notes by source: not part of [`Health`], which has a fixed length in stored frames.
+    #[serde(rename = "n", default, skip_serializing_if = "BTreeMap::is_empty")]
+    notes: BTreeMap<String, String>,
     /// Series by metric.
     #[serde(rename = "s")]
     series: Vec<(String, Vec<Series>)>,
@@ -210,9 +214,11 @@ fn encode(frame: &Frame) -> Result<Vec<u8>, StoreError> {
         let failing = health.failing.iter().map(ToString::to_string).collect();
         (health.source.as_str().to_owned(), health.age_seconds, health.error.clone(), failing)
     };
+    let note = |health: &SourceHealth| Some((health.source.as_str().to_owned(), health.note.clone()?));
     let kept = Kept {
         queues: frame.queues.iter().map(|queue| queue.queue.to_string()).collect(),
         sources: frame.sources.iter().map(health).collect(),
+        notes: frame.sources.iter().filter_map(note).collect(),
         series,
     };
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
@@ -236,7 +242,7 @@ fn is_finite(value: &Value) -> bool {
 fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let mut text = Vec::new();
     DeflateDecoder::new(body).take(MAX_FRAME_BYTES).read_to_end(&mut text).map_err(unreadable)?;
-    let kept: Kept = serde_json::from_slice(&text)?;
+    let Kept { queues, sources, mut notes, series } = serde_json::from_slice(&text)?;
     let queue = |name: String| QueueFigures {
         queue: name.as_str().into(),
         arn: String::new(),
@@ -247,10 +253,10 @@ fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     let health = |(source, age_seconds, error, failing): Health| {
         let source = Source::ALL.into_iter().find(|known| known.as_str() == source)?;
         let failing = failing.iter().map(|queue| queue.as_str().into()).collect();
-        Some(SourceHealth { source, age_seconds, error, note: None, failing })
+        Some(SourceHealth { source, age_seconds, error, note: notes.remove(source.as_str()), failing })
     };
     let mut samples = Vec::new();
-    for (name, of_metric) in kept.series {
+    for (name, of_metric) in series {
         let Some(metric) = catalogue::find(&name) else { continue };
         for (values, value) in of_metric.into_iter().filter(|(values, _)| values.len() == metric.labels.len()) {
             let Some(value) = value_of(metric.kind, value) else { continue };
@@ -260,8 +266,8 @@ fn decode(at: Timestamp, body: &[u8]) -> Result<Frame, StoreError> {
     }
     Ok(Frame {
         at,
-        queues: kept.queues.into_iter().map(queue).collect(),
-        sources: kept.sources.into_iter().filter_map(health).collect(),
+        queues: queues.into_iter().map(queue).collect(),
+        sources: sources.into_iter().filter_map(health).collect(),
         samples,
         ..Frame::default()
     })

@@ -290,3 +290,35 @@ async fn a_training_job_that_cannot_be_described_is_named() {
         ["utilisation answered", "descriptions answered", "training_jobs answered", &text("t1"), &text("t2")]
     );
 }
+
+#[tokio::test]
+async fn a_source_that_refuses_everything_fails_until_it_describes_something() {
+    let (endpoint, _) = fake::serve(|_, body| match body["jobId"].as_str() {
+        Some("good") => (200, about("good")),
+        _ => error(400, "ClientException", "jobId is odd"),
+    })
+    .await;
+    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let mut described = async |jobs: &[&str], refused: &[Source]| {
+        let jobs = jobs.iter().map(|id| JobId::from(*id)).collect();
+        let questions = Questions { jobs, refused: refused.iter().copied().collect(), ..Questions::default() };
+        let (out, mut from) = fake::channel();
+        poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
+        let shown = shown(&fake::received(&mut from));
+        let one = |begins: &str| shown.iter().any(|text| text.starts_with(begins));
+        (one("descriptions answered"), one("descriptions failed: DescribeServiceJob: ClientException: jobId is odd"))
+    };
+    let refused = [Source::Descriptions];
+    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true));
+    assert_eq!(described(&[], &refused).await, (false, false), "not asked is not answered");
+    assert_eq!(described(&["a", "b", "c", "good"], &refused).await, (true, false), "they are odd");
+    assert_eq!(described(&[], &refused).await, (true, false));
+    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true));
+    assert_eq!(described(&[], &[]).await, (true, false), "none is left");
+
+    let (out, mut from) = fake::channel();
+    let jobs = ["a", "b", "c"].map(JobId::from).to_vec();
+    poller.describe_hinted(jobs, clock.now() + Duration::from_secs(60), &out).await;
+    let shown = shown(&fake::received(&mut from));
+    assert!(shown.iter().all(|text| text.starts_with("undescribed ")), "events say little about the source: {shown:?}");
+}

@@ -34,7 +34,7 @@ fn frame(seconds: i64, value: f64) -> Arc<Frame> {
         source,
         age_seconds: error.map(|_| 3.25),
         error: error.map(str::to_owned),
-        note: None,
+        note: error.map(|_| "AWS does not describe 1 job".to_owned()),
         failing: failing.iter().map(|queue| (*queue).into()).collect(),
     };
     let sources = vec![source(Source::Topology, None, &[]), source(Source::Jobs, Some("throttled"), &["b"])];

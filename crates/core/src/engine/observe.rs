@@ -4,7 +4,7 @@ use crate::engine::shares_shown::Series;
 use crate::engine::{Engine, UNKNOWN_VALUES_KEPT, plausible_amounts};
 use crate::jobs::Moment;
 use crate::metrics::catalogue;
-use crate::model::{JobSeen, Observation, Queue, QueueName, ShareName, Source, Timestamp};
+use crate::model::{HostUtilisation, JobSeen, Observation, Queue, QueueName, ShareName, Source, Timestamp};
 use crate::what_if;
 
 impl Engine {
@@ -35,8 +35,10 @@ impl Engine {
                 self.facts.reserved = Some((at, all.into_iter().filter(plausible_amounts::is_reserved).collect()));
             }
             Observation::TrainingJob(seen) => self.facts.ledger.observe_training_job(&seen),
-            Observation::Utilisation { hosts, .. } => {
-                hosts.into_iter().for_each(|host| self.facts.ledger.observe_host(host));
+            Observation::Utilisation { at, hosts } => {
+                // A report of the future would count as recent until then.
+                let until_now = |host: HostUtilisation| HostUtilisation { at: host.at.min(at), ..host };
+                hosts.into_iter().map(until_now).for_each(|host| self.facts.ledger.observe_host(host));
             }
             Observation::Answered { source, queue, at } => {
                 if let Some(queue) = queue.as_ref().filter(|_| source == Source::Jobs) {
@@ -50,7 +52,9 @@ impl Engine {
                 self.sources.failed(source, queue, at, error);
             }
             Observation::Undescribed { item, at, is_own, error } => {
-                self.facts.ledger.observe_undescribed(item, at, is_own, error);
+                let changes = self.facts.ledger.observe_undescribed(item, at, is_own, error);
+                self.learn(&changes);
+                self.counting.record(changes);
             }
             Observation::AccountLimits(read) => {
                 let read: Vec<_> = read.into_iter().filter(|one| plausible_amounts::is_amount(one.quantity)).collect();

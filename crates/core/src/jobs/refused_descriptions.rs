@@ -2,12 +2,13 @@
 //! asked for again less and less often, so that they neither take the place of others nor let the source appear to
 //! fail for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::jobs::Ledger;
+use crate::jobs::tombstones::LIMIT as PAST_LIMIT;
+use crate::jobs::{Changes, Job, Ledger};
 use crate::model::units::{counted, duration};
-use crate::model::{JobId, JobSeen, Timestamp, TrainingJobName, Undescribed};
+use crate::model::{JobId, JobSeen, Questions, Source, Timestamp, TrainingJobName, Undescribed};
 
 /// Time until a refused description is requested again. Doubles with each refusal, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
@@ -20,6 +21,15 @@ const LONGEST_UNCLEAR_PAUSE: Duration = Duration::from_secs(300);
 
 /// Failures in a row after which an item counts as refused if each of them may have been the source's own.
 const FAILURES_BEFORE_REFUSED: u32 = 3;
+
+/// Refused items that, without any description, count as a failure of the source.
+pub const MANY_REFUSED: usize = 3;
+
+/// Waiting jobs that are searched for one that was described before, in all and by class.
+const SEARCHED: usize = 5_000;
+
+/// See [`SEARCHED`].
+const SEARCHED_PER_CLASS: usize = 500;
 
 /// Maximum items with a pause. Further ones are requested in every poll.
 const MAX_REFUSED: usize = 10_000;
@@ -149,9 +159,46 @@ impl Refused {
 
 impl Ledger {
     /// The description of an item was refused at `at`. `is_own` tells whether that is certainly the item's fault, and not
-    /// the source's; otherwise it counts once it has happened several times in a row.
-    pub fn observe_undescribed(&mut self, item: Undescribed, at: Timestamp, is_own: bool, error: String) {
+    /// the source's; otherwise it counts once it has happened several times in a row. An end that waits for this
+    /// description is then applied as listed.
+    pub fn observe_undescribed(&mut self, item: Undescribed, at: Timestamp, is_own: bool, error: String) -> Changes {
+        let job = if let Undescribed::Job(id) = &item { Some(id.clone()) } else { None };
         self.refused.add(item, at, is_own, error);
+        let refused = job.filter(|id| self.refused.is_refused(id) && self.undescribed_ends.end_of(id).is_some());
+        if let Some((at, seen)) = refused.and_then(|id| self.undescribed_ends.take(&id)) {
+            self.apply(seen, at);
+        }
+        self.changes()
+    }
+
+    /// If many jobs or training jobs are to be described and none of them was before, adds one that was: whether AWS
+    /// describes it tells a source that refuses everything from items that are refused.
+    pub fn add_controls(&self, questions: &mut Questions) {
+        let was_described = |job: &&Job| job.details.is_some() && !self.refused.is_refused(&job.latest.id);
+        let is_control = |id: &JobId| self.job(id).is_some_and(|job| was_described(&job));
+        if questions.jobs.len() >= MANY_REFUSED && !questions.jobs.iter().any(is_control) {
+            let classes = self.shares().flat_map(|(_, _, share_jobs)| share_jobs.classes());
+            let waiting = classes.flat_map(|(_, keys)| keys.iter().take(SEARCHED_PER_CLASS)).take(SEARCHED);
+            let waiting = waiting.filter_map(|key| self.job(&key.id));
+            let control = self.in_flight().chain(waiting).find(was_described);
+            questions.jobs.splice(0..0, control.map(|job| job.latest.id.clone()));
+        }
+        if questions.training_jobs.len() >= MANY_REFUSED {
+            let known = self.in_flight().filter(|job| job.training_job_known);
+            let control =
+                known.filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?))).next();
+            questions.training_jobs.splice(0..0, control);
+        }
+    }
+
+    /// See [`Questions::refused`].
+    pub(super) fn paused_sources(&self, now: Timestamp) -> BTreeSet<Source> {
+        let paused = self.refused.items.iter().filter(|(_, refusal)| refusal.is_paused(now));
+        let source = |item: &Undescribed| match item {
+            Undescribed::Job(_) => Source::Descriptions,
+            Undescribed::TrainingJob(_) => Source::TrainingJobs,
+        };
+        paused.map(|(item, _)| source(item)).collect()
     }
 
     /// Which jobs are refused, and which training jobs, in words; `None` without any.
@@ -164,9 +211,10 @@ impl Ledger {
         self.refused.is_training_job_paused(name, now)
     }
 
-    /// Takes how often the limit of refused items was reached, with its name.
-    pub fn take_refused_limit_hits(&mut self) -> (&'static str, u64) {
-        (LIMIT, std::mem::take(&mut self.refused.beyond_limit))
+    /// Takes how often limits of the ledger were reached since the last call, by name.
+    pub fn take_limit_hits(&mut self) -> [(&'static str, u64); 2] {
+        let (refused, ids) = (&mut self.refused.beyond_limit, &mut self.tombstones.beyond_limit);
+        [(LIMIT, std::mem::take(refused)), (PAST_LIMIT, std::mem::take(ids))]
     }
 
     /// Drops refusals of what is not asked for any more. Jobs that no list shows either are gone after a while.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{JobId, QueueName, Timestamp, TrainingJobName};
+use crate::model::{JobId, QueueName, Source, Timestamp, TrainingJobName};
 
 /// Requests for one poll.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +20,13 @@ pub struct Questions {
     pub jobs: Vec<JobId>,
     /// Training jobs to describe.
     pub training_jobs: Vec<(JobId, TrainingJobName)>,
+    /// Sources with items that were refused and are not to be described yet: that nothing is requested of such a source
+    /// does not show that it answers.
+    pub refused: BTreeSet<Source>,
     /// Training jobs without a known service job whose instances are unknown.
     pub outside: Vec<TrainingJobName>,
     /// Hosts whose GPU utilisation is needed: job and `<training job>/algo-<n>`.
     pub hosts: Vec<(JobId, String)>,
+    /// Hosts beyond the maximum, whose utilisation stays unknown.
+    pub hosts_left_out: u64,
 }

@@ -90,3 +90,53 @@ fn a_refused_job_that_leaves_the_lists_holds_back_no_counting_and_is_gone_after_
     assert_eq!(note(engine.tick(second(at + 1))), None);
     assert!(engine.job(&kept.id).unwrap().timeline.current().is_some());
 }
+
+#[test]
+fn the_listed_end_of_a_refused_job_is_counted_after_one_more_request() {
+    let mut engine = engine(Saved::default());
+    engine.observe(vec![topology(), known()]);
+    let mut jobs: Vec<JobSeen> = [0, 1, 650].map(waiting).to_vec();
+    poll(&mut engine, &jobs, EVERY);
+    engine.tick(second(EVERY));
+    let ends_at = 10 * EVERY;
+    for (job, status) in jobs.iter_mut().zip([JobStatus::Failed, JobStatus::Succeeded]) {
+        job.status = status;
+        (job.training_job, job.stopped_at) = (Some("t-1".into()), Some(second(ends_at - 5)));
+    }
+    let questions = poll(&mut engine, &jobs, ends_at);
+    let ended = jobs.iter().take(2).map(|job| &job.id);
+    assert!(ended.clone().all(|id| questions.jobs.contains(id)), "what happened is asked once more: {questions:?}");
+    for at in [ends_at + EVERY, ends_at + 2 * EVERY] {
+        let questions = poll(&mut engine, &jobs, at);
+        assert!(ended.clone().all(|id| !questions.jobs.contains(id)), "at {at} s");
+        let output = engine.tick(second(at));
+        let behind = second(at).since(output.counted_until);
+        assert!(behind <= LISTS_MAY_LAG + Duration::from_secs(1), "{behind:?} behind at {at} s");
+    }
+    let output = engine.tick(second(ends_at + 2 * EVERY));
+    assert_eq!(value(&output, "job.ended", "failed"), Some(1.0));
+    assert_eq!(value(&output, "job.ended", "succeeded"), Some(1.0));
+    for id in ended {
+        assert!(engine.job(id).is_some_and(|job| job.timeline.current().is_none()), "{id}");
+    }
+}
+
+#[test]
+fn beside_many_jobs_that_may_be_refused_one_is_requested_that_was_described_before() {
+    let mut engine = engine(Saved::default());
+    engine.observe(vec![topology(), known()]);
+    let mut jobs: Vec<JobSeen> = [650, 651].map(waiting).to_vec();
+    poll(&mut engine, &jobs, EVERY);
+    engine.tick(second(EVERY));
+    let is_control = |id: &JobId| !is_refused(id);
+    let controls = |questions: Questions| questions.jobs.iter().filter(|id| is_control(id)).count();
+    assert_eq!(controls(poll(&mut engine, &jobs, EVERY + 5)), 0, "nothing is asked");
+    jobs.extend([0, 1].map(waiting));
+    assert_eq!(controls(poll(&mut engine, &jobs, EVERY + 10)), 0, "two say little");
+    jobs.extend([2, 3, 4].map(waiting));
+    let questions = poll(&mut engine, &jobs, EVERY + 15);
+    assert_eq!(questions.jobs.len(), 4, "{questions:?}");
+    assert_eq!(controls(questions), 1);
+    let questions = engine.questions(second(EVERY + 16));
+    assert_eq!(questions.refused, [Source::Descriptions].into(), "they are refused, and asked for later");
+}
