@@ -26,6 +26,7 @@ use crate::service::forecasting::Forecasting;
 use crate::service::inbox::{Inbox, InternalEvent};
 use crate::service::job_queries;
 use crate::service::kept_job_limits::TargetLimits;
+use crate::service::limit_log::LimitLog;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
 use crate::service::removed_targets::as_target_removed;
@@ -118,6 +119,7 @@ pub(super) struct Memory {
     /// Another replica leads now: this one sends nothing more.
     is_replaced: bool,
     clock: ClockWatch,
+    limit_log: LimitLog,
     problems: Problems,
     /// What does not accept the state.
     state_trouble: Option<StateTrouble>,
@@ -209,6 +211,7 @@ impl EventLoop {
             output.transitions = output.transitions.into_iter().map(as_target_removed).collect();
         }
         let frame = Arc::new(std::mem::take(&mut output.frame));
+        self.memory.limit_log.observe(&frame.samples, now);
         self.log_transitions(&output);
         self.commit(now, &frame, &mut output).await;
         // Check the store first, so that the published snapshot includes the result of this commit.

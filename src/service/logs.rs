@@ -23,9 +23,9 @@ use crate::service::watched_exporter::Watched;
 use trainspotter_clock::Clock;
 use trainspotter_otlp::uuid_of;
 
-/// Default log filter if `RUST_LOG` is not set.
-const DEFAULT_FILTER: &str =
-    "info,aws_config=warn,aws_smithy_runtime=warn,aws_smithy_http_client=error,hyper_util=warn,rusqlite_migration=warn";
+/// Default log filter if `RUST_LOG` is not set. `aws_config` warns of credentials in every poll, with its own structures; the
+/// state of the sources has the same, once and in words.
+const DEFAULT_FILTER: &str = "info,aws_config=error,aws_smithy_runtime=warn,aws_smithy_http_client=error,hyper_util=warn,rusqlite_migration=warn";
 
 /// Spans that are traced: the service's own, not those of libraries.
 const TRACED: &str = "off,trainspotter=debug";

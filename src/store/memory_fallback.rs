@@ -326,18 +326,30 @@ fn copy_of(file: &Connection) -> Result<Connection, StoreError> {
 }
 
 fn copy_tables(file: &Connection, memory: &Connection, tables: &[&str]) -> Result<(), StoreError> {
+    if is_empty(file) {
+        return Ok(());
+    }
     let transaction = memory.unchecked_transaction()?;
+    let mut unread: Option<(StoreError, Vec<&str>)> = None;
     for table in tables {
         if let Err(error) = copy(file, &transaction, table, &[], "REPLACE") {
-            tracing::error!(
-                %error,
-                table,
-                "cannot read a table of the state file; its data are missing until the file works again"
-            );
+            unread.get_or_insert_with(|| (error, Vec::new())).1.push(table);
         }
     }
     transaction.commit()?;
+    if let Some((error, tables)) = unread {
+        tracing::error!(
+            %error,
+            tables = tables.join(", "),
+            "cannot read tables of the state file; their data are missing until the file works again"
+        );
+    }
     Ok(())
+}
+
+/// Whether a file has no tables: there was no room to create them, so nothing is missing.
+fn is_empty(file: &Connection) -> bool {
+    file.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0)).is_ok_and(|tables| tables == 0)
 }
 
 /// Copies a table in order. Columns in `without` get new values; `conflict` is SQLite's clause for existing rows.
@@ -380,4 +392,25 @@ fn copy_rows(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_capture;
+
+    #[test]
+    fn tables_that_cannot_be_read_are_one_line_and_a_file_without_any_is_none() {
+        let copied = |file: &str| {
+            let file = {
+                let connection = Connection::open_in_memory().unwrap();
+                connection.execute_batch(file).unwrap();
+                connection
+            };
+            log_capture::lines(|| drop(copy_of(&file).unwrap()))
+        };
+        assert_eq!(copied(""), [""; 0], "there was no room for a table: nothing is missing");
+        let lines = copied("CREATE TABLE watermark (name TEXT)");
+        assert!(matches!(&lines[..], [line] if line.contains("ERROR") && line.contains("alert, ")), "{lines:#?}");
+    }
 }

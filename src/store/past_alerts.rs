@@ -21,8 +21,8 @@ const PRUNE_BATCH: u32 = 500;
 /// Maximum episodes read per alert: the latest.
 const MAX_EPISODES: u32 = 200;
 
-/// Records transitions. Idempotent.
-pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: Timestamp) -> Result<(), StoreError> {
+/// Records transitions. Idempotent. Returns how many past alerts were removed early, for lack of room.
+pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: Timestamp) -> Result<u64, StoreError> {
     let mut fired = transaction.prepare_cached(
         "INSERT OR IGNORE INTO past_alert (alert, fired_at, queue, share, body) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -50,15 +50,16 @@ pub(super) fn record(transaction: &Connection, transitions: &[Transition], now: 
                  SELECT rowid FROM past_alert WHERE ended_at < ?1 ORDER BY ended_at LIMIT ?2)",
         )?
         .execute(params![(now - KEEP_ENDED).millis(), PRUNE_BATCH])?;
+    let mut cut = 0;
     if !transitions.is_empty() {
-        transaction
+        cut = transaction
             .prepare_cached(
                 "DELETE FROM past_alert WHERE rowid IN (
                      SELECT rowid FROM past_alert ORDER BY fired_at DESC LIMIT ?2 OFFSET ?1)",
             )?
             .execute(params![MAX_PAST_ALERTS, PRUNE_BATCH])?;
     }
-    Ok(())
+    Ok(u64::try_from(cut).unwrap_or(0))
 }
 
 /// Reads the history of alerts while a service writes it.

@@ -16,6 +16,7 @@ mod circular_dependencies;
 mod dashboards;
 mod deploy;
 mod exports;
+mod limits_in_runbook;
 mod names_in_documents;
 mod paths_in_documents;
 mod source_files;

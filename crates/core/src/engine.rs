@@ -211,6 +211,7 @@ impl Engine {
         let stale = self.facts.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
+        self.facts.ledger.add_controls(&mut questions);
         // AWS lists jobs created after a time, exclusive; the oldest open job was created at `open_since`.
         let since = Some(self.open_since - Duration::from_secs(1));
         Questions { since, outside: self.outside.to_describe(&self.facts.ledger, now), ..questions }
@@ -266,6 +267,7 @@ impl Engine {
     pub fn tick(&mut self, now: Timestamp) -> Output {
         let forgotten = self.facts.ledger.forget(now);
         self.counting.record(forgotten);
+        self.facts.end_reservations(now);
         if self.is_ready() && now.since(*self.ready_at.get_or_insert(now)) > UNSEEN_KEPT {
             self.facts.ledger.forget_unseen();
         }
@@ -277,7 +279,7 @@ impl Engine {
             self.counting.charged_until(at);
         }
         self.count_limits();
-        self.count_unkept_estimates();
+        self.count_forecast_limits();
         self.shares.reset_full();
 
         alert_series::add(&self.active_alerts, &mut self.service, &mut self.counting);
@@ -329,8 +331,9 @@ impl Engine {
         let forgotten = self.facts.ledger.forgotten_early();
         self.counting.add(&catalogue::LEDGER_CORRECTIONS, [], corrections - self.corrections_counted);
         self.counting.add(&catalogue::LIMIT_HITS, [("limit", "ended_jobs".into())], forgotten - self.forgotten_counted);
-        let (limit, hits) = self.facts.ledger.take_refused_limit_hits();
-        self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], hits);
+        for (limit, hits) in self.facts.ledger.take_limit_hits() {
+            self.counting.add(&catalogue::LIMIT_HITS, [("limit", limit.into())], hits);
+        }
         (self.corrections_counted, self.forgotten_counted) = (corrections, forgotten);
     }
 

@@ -107,6 +107,7 @@ impl EventLoop {
                 self.limit_hit("unstorable_values", committed.unstorable);
                 self.limit_hit("notifications_per_receiver", committed.over_limit);
                 self.limit_hit("recent_events", committed.events_cut);
+                self.limit_hit("past_alerts", committed.past_alerts_cut);
                 self.limit_hit("history_bytes", committed.frames_cut);
                 self.limit_hit("unarchived_bytes", committed.unarchived_cut);
                 self.notifiers.committed();

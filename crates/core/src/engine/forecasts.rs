@@ -16,10 +16,12 @@ impl Engine {
         forecast::learn(&mut self.forecaster, &changes.events, &self.facts.ledger);
     }
 
-    /// Counts estimates that were dropped for lack of room.
-    pub(super) fn count_unkept_estimates(&mut self) {
+    /// Counts what forecasts left out for lack of room.
+    pub(super) fn count_forecast_limits(&mut self) {
         let not_kept = self.forecaster.take_not_kept();
         self.counting.add(&catalogue::LIMIT_HITS, [("limit", "kept_estimates".into())], not_kept);
+        let cut = self.forecaster.take_without_some_in_flight();
+        self.counting.add(&catalogue::LIMIT_HITS, [("limit", "forecast_jobs_in_flight".into())], cut);
     }
 
     /// A counter that changes whenever a new forecast could differ from the last one.

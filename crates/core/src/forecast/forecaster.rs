@@ -57,6 +57,8 @@ pub struct Forecaster {
     left_out: usize,
     /// Estimates dropped because of the maximum.
     not_kept: u64,
+    /// Forecasts that left out jobs in flight because of their maximum.
+    pub(super) without_some_in_flight: u64,
     /// Maximum waiting jobs of a forecast, if lower than [`MAX_WAITING`].
     max_waiting: Option<usize>,
 }
@@ -345,6 +347,11 @@ impl Forecaster {
     /// Accuracy of the estimates of each share.
     pub fn qualities(&self) -> Vec<(QueueName, Option<ShareName>, Quality)> {
         self.calibration.qualities()
+    }
+
+    /// Forecasts that left out jobs in flight because of their maximum, since the last call.
+    pub fn take_without_some_in_flight(&mut self) -> u64 {
+        std::mem::take(&mut self.without_some_in_flight)
     }
 
     /// Estimates dropped because of the maximum, since the last call.

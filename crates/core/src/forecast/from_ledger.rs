@@ -129,6 +129,9 @@ pub fn initial_state(
     };
     let mut in_flight: Vec<OpenJob> =
         ledger.in_flight().take(MAX_IN_FLIGHT).map(|job| open_job(forecaster, job)).collect();
+    if ledger.in_flight().nth(MAX_IN_FLIGHT).is_some() {
+        forecaster.without_some_in_flight += 1;
+    }
     in_flight.retain(|job| job.dispatched_at.is_some());
     let (keys, left_out) = first_in_each_share(ledger, forecaster.max_waiting());
     let waiting = keys.into_iter().filter_map(|key| ledger.job(&key.id));

@@ -6,7 +6,7 @@
 //! | begins with | category |
 //! |---|---|
 //! | `CAPACITY:`, `CapacityError` | capacity |
-//! | `MISCONFIGURATION:`, `ValidationException`, `AccessDenied` | misconfiguration |
+//! | `MISCONFIGURATION:`, `ValidationException`, `AccessDenied`, `ClientError:` (SageMaker could not use the job's inputs) | misconfiguration |
 //! | `PREEMPTION_IN_PROGRESS`, `Cross-share preemption`, `In-share preemption` | preempted |
 //! | `ResourceLimitExceeded`, `The account-level service limit` | account quota |
 //! | `InternalServerError` | SageMaker internal |
@@ -53,7 +53,7 @@ const SAID_BY: [&str; 7] = [
 ];
 
 /// Beginnings of AWS's own reasons, in lower case.
-const OF_AWS: [(&str, FailureCategory); 21] = [
+const OF_AWS: [(&str, FailureCategory); 22] = [
     ("capacity:", FailureCategory::Capacity),
     ("capacityerror", FailureCategory::Capacity),
     ("insufficientcapacity", FailureCategory::Capacity),
@@ -61,6 +61,7 @@ const OF_AWS: [(&str, FailureCategory); 21] = [
     ("validationexception", FailureCategory::Misconfiguration),
     ("validation error", FailureCategory::Misconfiguration),
     ("accessdenied", FailureCategory::Misconfiguration),
+    ("clienterror:", FailureCategory::Misconfiguration),
     ("preemption_in_progress", FailureCategory::Preempted),
     ("cross-share preemption", FailureCategory::Preempted),
     ("in-share preemption", FailureCategory::Preempted),
@@ -211,6 +212,7 @@ mod tests {
         sagemaker("CapacityError: none left", Capacity);
         sagemaker("InternalServerError: We encountered an internal error. Please try again.", SagemakerInternal);
         sagemaker("ValidationException: no such role", Misconfiguration);
+        sagemaker("ClientError: Data download failed: no S3 objects found under s3://data/train", Misconfiguration);
         sagemaker("ResourceLimitExceeded: too many", AccountQuota);
         sagemaker(LIMIT, AccountQuota);
         sagemaker("MaxRuntimeExceeded", TimedOut);
@@ -231,6 +233,7 @@ mod tests {
             "exit code 1: internal error: InternalServerError from my own service",
             "botocore: ResourceLimitExceeded when calling CreateEndpoint",
             "CapacityError raised by my allocator",
+            "ClientError: An error occurred (NoSuchKey) when calling the GetObject operation",
             "ValidationException: 3 validation errors for Settings",
             "the spot instance was preempted, MISCONFIGURATION: none, AccessDenied",
             "cancelled by the user's own scheduler, terminated",

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::jobs::coverage::{Coverage, minute};
 use crate::jobs::{Job, Ledger, Phase, ShareJobs};
-use crate::model::{Accelerators, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of};
+use crate::model::{
+    Accelerators, Capacity, JobId, JobStatus, Questions, QueueName, Timestamp, TrainingJobName, accelerators_of,
+};
 
 /// Arrivals are listed again from this long before the newest known job: lists may lag differently.
 const OVERLAP: Duration = Duration::from_secs(60);
@@ -25,7 +27,7 @@ pub(crate) const JOBS_PER_POLL: usize = 500;
 /// Maximum training jobs described per poll.
 const TRAINING_JOBS_PER_POLL: usize = 20;
 
-/// Maximum hosts per job: a larger number is invalid.
+/// Maximum hosts per job whose utilisation is queried.
 const MAX_HOSTS_PER_JOB: u32 = 10_000;
 
 /// Maximum hosts returned for utilisation queries; the caller rotates through them.
@@ -75,11 +77,14 @@ impl Ledger {
         let mut wanted = self.jobs_to_describe(cadence, now);
         self.relist_instead(&mut wanted, &mut questions.created_after, cadence, now);
         let wanted = wanted.into_iter().map(|job| &job.latest.id).filter(|id| !self.undescribed_ends.contains(id));
-        let undescribed_ends = self.undescribed_ends.ids().filter(|id| !self.refused.is_paused(id, now));
+        // A job that ended is requested once more, even if it was refused before: its attempts may be known now.
+        let is_due = |id: &&JobId| self.undescribed_ends.end_of(id).is_some() || !self.refused.is_paused(id, now);
+        let undescribed_ends = self.undescribed_ends.ids().filter(is_due);
         let undescribed_ends = undescribed_ends.take(JOBS_PER_POLL / 2);
         questions.jobs = undescribed_ends.chain(wanted).take(JOBS_PER_POLL).cloned().collect();
         questions.training_jobs = self.training_jobs_to_describe(now);
-        questions.hosts = self.hosts_to_measure();
+        questions.refused = self.paused_sources(now);
+        (questions.hosts, questions.hosts_left_out) = self.hosts_to_measure();
         questions
     }
 
@@ -200,8 +205,8 @@ impl Ledger {
             .collect()
     }
 
-    /// Hosts of running GPU jobs: `<training job>/algo-<n>`, n from 1.
-    fn hosts_to_measure(&self) -> Vec<(JobId, String)> {
+    /// Hosts of running GPU jobs: `<training job>/algo-<n>`, n from 1; and how many there are beyond the maximum.
+    fn hosts_to_measure(&self) -> (Vec<(JobId, String)>, u64) {
         let running = self.in_flight().filter(|job| {
             job.timeline.current().is_some_and(|span| span.phase == Phase::Running)
                 && job
@@ -210,13 +215,14 @@ impl Ledger {
                     .iter()
                     .any(|capacity| matches!(accelerators_of(&capacity.unit), Some(Accelerators::Gpus(_)) | None))
         });
-        running
-            .filter_map(|job| Some((job, job.latest.training_job.as_ref()?)))
-            .flat_map(|(job, name)| {
-                hosts_of(job).map(move |host| (job.latest.id.clone(), format!("{name}/algo-{host}")))
-            })
-            .take(MAX_HOSTS)
-            .collect()
+        let (mut hosts, mut left_out) = (Vec::new(), 0);
+        for (job, name) in running.filter_map(|job| Some((job, job.latest.training_job.as_ref()?))) {
+            let count = host_count(job);
+            let room = u32::try_from(MAX_HOSTS - hosts.len()).unwrap_or(u32::MAX).min(MAX_HOSTS_PER_JOB);
+            left_out += u64::from(count.saturating_sub(room));
+            hosts.extend((1..=count.min(room)).map(|host| (job.latest.id.clone(), format!("{name}/algo-{host}"))));
+        }
+        (hosts, left_out)
     }
 }
 
@@ -242,9 +248,34 @@ impl Urgency {
     }
 }
 
-fn hosts_of(job: &Job) -> impl Iterator<Item = u32> + use<> {
+fn host_count(job: &Job) -> u32 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "instance counts are small and whole")]
-    let count =
-        job.latest.demand.iter().map(|capacity| capacity.quantity.max(0.0) as u32).fold(0_u32, u32::saturating_add);
-    1..=count.min(MAX_HOSTS_PER_JOB)
+    let of = |capacity: &Capacity| capacity.quantity.max(0.0) as u32;
+    job.latest.demand.iter().map(of).fold(0_u32, u32::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::JobSeen;
+
+    #[test]
+    fn hosts_beyond_the_maximum_are_counted() {
+        let running = |number: i64, instances: f64| {
+            let mut job =
+                JobSeen::new(format!("job-{number:02}"), "prod", JobStatus::Running, Timestamp::from_millis(0));
+            job.training_job = Some(format!("t-{number}").as_str().into());
+            job.demand = vec![Capacity { unit: "ml.p5.48xlarge".into(), quantity: instances }].into();
+            job
+        };
+        let of = |jobs: Vec<JobSeen>| {
+            let mut ledger = Ledger::default();
+            jobs.into_iter().for_each(|job| drop(ledger.observe(job, Timestamp::from_millis(60_000))));
+            let (hosts, left_out) = ledger.hosts_to_measure();
+            (hosts.len(), left_out)
+        };
+        assert_eq!(of(vec![running(0, 3.0), running(1, 2.0)]), (5, 0));
+        assert_eq!(of(vec![running(0, 10_007.0), running(1, 2.0)]), (10_002, 7));
+        assert_eq!(of((0..12).map(|number| running(number, 9_000.0)).collect()), (100_000, 8_000));
+    }
 }

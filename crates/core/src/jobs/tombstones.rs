@@ -9,12 +9,17 @@ use crate::model::{JobId, Timestamp};
 /// Maximum number of tombstones.
 pub const PAST_KEPT: usize = 1_000_000;
 
+/// Name of the limit above in `limit.hits`.
+pub(super) const LIMIT: &str = "ended_job_ids";
+
 /// Ids as 64-bit hashes: among a million of them, a new job matches one with a probability of 10^-13.
 #[derive(Debug, Default)]
 pub(super) struct Tombstones {
     ids: HashSet<u64>,
     /// Oldest first.
     order: VecDeque<(Timestamp, u64)>,
+    /// Dropped early, for lack of room.
+    pub(super) beyond_limit: u64,
 }
 
 impl Tombstones {
@@ -27,6 +32,7 @@ impl Tombstones {
             self.order.push_back((ended_at, hash(id)));
         }
         if self.order.len() > PAST_KEPT {
+            self.beyond_limit += 1;
             self.drop_oldest();
         }
     }

@@ -1,5 +1,6 @@
 //! The spans of one timeline while a response changes them.
 
+use crate::jobs::CLOCKS_MAY_DIFFER;
 use crate::jobs::timeline::{Moment, Phase, Span};
 use crate::model::{JobSeen, StoppedAttempt, Timestamp};
 
@@ -62,9 +63,10 @@ impl SpanList {
     pub(super) fn learn_attempts(&mut self, over: &[StoppedAttempt]) {
         for attempt in over {
             let Some(stopped_at) = attempt.stopped_at.filter(|at| !self.came_back_at(*at)) else { continue };
+            let started_at = attempt.started_at.filter(|at| *at <= stopped_at);
             match self.ended_at(stopped_at) {
-                Some(index) => self.learn_end(index, attempt.started_at, stopped_at),
-                None => self.learn_unseen(attempt.started_at, stopped_at),
+                Some(index) => self.learn_end(index, started_at, stopped_at),
+                None => self.learn_unseen(started_at, stopped_at),
             }
         }
     }
@@ -121,7 +123,9 @@ impl SpanList {
         let Some(index) = spans.iter().position(|span| span.phase == phase && span.attempt == attempt) else { return };
         let Some(before) = index.checked_sub(1).and_then(|before| spans.get(before)) else { return };
         let fits = spans.get(index).is_some_and(|span| {
-            !span.from.is_exact() && at >= before.from.latest && span.to.is_none_or(|to| at <= to.latest)
+            // By the upper bound the phase had begun.
+            let has_begun_by = span.to.map_or(span.from.latest + CLOCKS_MAY_DIFFER, |to| to.latest);
+            !span.from.is_exact() && at >= before.from.latest && at <= has_begun_by
         });
         if fits {
             self.set_boundary(index, Moment::exactly(at));
@@ -213,5 +217,47 @@ fn reached(seen: &JobSeen) -> Phase {
         (Some(_), _) => Phase::Running,
         (None, Some(_)) => Phase::Scheduled,
         (None, None) => Phase::Waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::Timeline;
+    use crate::model::JobStatus;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_millis(second * 1_000)
+    }
+
+    #[test]
+    fn a_start_after_it_was_seen_is_no_start() {
+        for (says, expected) in [(150, 150), (5_000, 200), (4_000_000_000, 200), (0, 200)] {
+            let mut timeline = Timeline::beginning(second(10));
+            let mut job = JobSeen::new("a", "prod", JobStatus::Starting, second(10));
+            job.scheduled_at = Some(second(20));
+            timeline.observe(&job, second(90), second(100));
+            job.status = JobStatus::Running;
+            timeline.observe(&job, second(100), second(200));
+            timeline.learn_start(Phase::Running, 1, second(says));
+            assert_eq!(timeline.current().map(|span| span.from.latest), Some(second(expected)), "{says}");
+            assert!(timeline.is_sound(), "{says}: {timeline:?}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_starts_after_its_end_has_no_known_start() {
+        let mut timeline = Timeline::beginning(second(10));
+        let attempt = |started_at, stopped_at| StoppedAttempt {
+            started_at: Some(second(started_at)),
+            stopped_at: Some(second(stopped_at)),
+            status_reason: None,
+        };
+        timeline.learn_attempts(&[attempt(90, 50), attempt(100, 120)]);
+        assert!(timeline.is_sound(), "{timeline:?}");
+        let spans = timeline.spans();
+        let waits: Vec<_> =
+            spans.iter().filter(|span| span.phase == Phase::Waiting).map(|span| span.from.latest).collect();
+        assert_eq!(waits, [second(10), second(50), second(120)]);
     }
 }

@@ -1,0 +1,29 @@
+//! Whoever is paged because of a limit learns what it leaves out.
+
+use std::collections::BTreeSet;
+
+use crate::source_files::{code_of, files, root};
+
+/// What stands before the name of a limit where it is counted.
+const BEFORE_A_NAME: [&str; 4] = ["limit_hit(\"", ".hit(\"", "(\"limit\", \"", "limit: \""];
+
+#[test]
+fn every_limit_is_in_the_runbook() {
+    let runbook = std::fs::read_to_string(root().join("docs/runbooks/LimitReached.md")).unwrap();
+    let rows = runbook.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let described: BTreeSet<&str> = rows.collect();
+    let sources: Vec<String> = files().iter().map(|file| code_of(&file.text)).collect();
+    let names = |text: &'static str| {
+        let pieces = sources.iter().flat_map(move |source| source.split(text).skip(1));
+        pieces.filter_map(|piece| piece.split('"').next())
+    };
+    let hit: BTreeSet<&str> =
+        BEFORE_A_NAME.into_iter().flat_map(names).filter(|name| name.starts_with(char::is_alphabetic)).collect();
+    assert!(hit.len() > 20, "only {} limits were found", hit.len());
+    let missing: Vec<_> = hit.difference(&described).collect();
+    assert!(missing.is_empty(), "docs/runbooks/LimitReached.md lacks {missing:?}");
+    for name in described {
+        let quoted = format!("\"{name}\"");
+        assert!(sources.iter().any(|source| source.contains(&quoted)), "nothing counts {name}");
+    }
+}
