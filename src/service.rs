@@ -12,6 +12,7 @@ mod history_queries;
 mod inbox;
 mod job_queries;
 mod kept_job_limits;
+mod limit_log;
 mod live_check;
 mod logs;
 mod operations;

@@ -178,6 +178,8 @@ pub struct Committed {
     pub over_limit: u64,
     /// Events removed early, because of [`MAX_EVENTS`].
     pub events_cut: u64,
+    /// Past alerts removed early, because of [`MAX_PAST_ALERTS`].
+    pub past_alerts_cut: u64,
     /// Frames removed early, for lack of room.
     pub frames_cut: u64,
     /// Rows removed before they were archived, for lack of room.
@@ -412,14 +414,22 @@ fn keep(transaction: &Connection, commit: &Commit, known: &[SavedSeries]) -> Res
              ON CONFLICT (only_row) DO UPDATE SET committed_at = excluded.committed_at",
         )?
         .execute([commit.at.millis()])?;
-    past_alerts::record(transaction, &commit.transitions, commit.at)?;
+    let past_alerts_cut = past_alerts::record(transaction, &commit.transitions, commit.at)?;
     let over_limit = outbox::insert(transaction, &commit.outbox, commit.at)?;
     outbox::prune(transaction, commit.at)?;
     // Memory has no room for history: it has a gap while the file cannot be written.
     let recording = commit.frame.as_ref().filter(|_| is_file);
     let frames_cut = recording.map(|recording| frames::record(transaction, recording)).transpose()?.unwrap_or(0);
     let unarchived_cut = unarchived::save(transaction, &commit.unarchived, commit.at)?;
-    Ok(Committed { over_limit, events_cut, frames_cut, unarchived_cut, unstorable, wants_all_jobs: false })
+    Ok(Committed {
+        over_limit,
+        events_cut,
+        past_alerts_cut,
+        frames_cut,
+        unarchived_cut,
+        unstorable,
+        wants_all_jobs: false,
+    })
 }
 
 /// Saves the alerts. Returns how many cannot be serialized.

@@ -32,10 +32,10 @@ archive and the data in the state file that is not archived yet. Without --confi
 For an s3:// archive, --archive uses the region in AWS_REGION and the endpoint in AWS_ENDPOINT_URL_S3, if set.")]
 pub(super) struct Arguments {
     /// Start of the period: an age, a day or a time.
-    #[arg(long, value_name = "TIME", default_value = "7d")]
+    #[arg(long, value_name = "TIME", default_value = "7d", allow_hyphen_values = true)]
     from: String,
     /// End of the period. [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     to: Option<String>,
     /// Group jobs by these keys, separated by commas: queue, share, owner, account, region, instance_type, or job tags.
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
@@ -270,6 +270,19 @@ mod tests {
             assert!(message.contains("--from") && message.contains("2026-10-01"), "{message}");
         }
         assert_eq!(asked("--from", "7d").ok().as_deref(), Some("-7d"));
+        assert_eq!(asked("--from", "-7d").ok().as_deref(), Some("-7d"));
+    }
+
+    #[test]
+    fn an_age_may_begin_with_a_minus() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let line = ["report", "--from", "-3h", "--to", "-1h"];
+        let arguments = <Line as clap::Parser>::try_parse_from(line).unwrap().arguments;
+        assert_eq!((arguments.from.as_str(), arguments.to.as_deref()), ("-3h", Some("-1h")));
     }
 
     #[test]

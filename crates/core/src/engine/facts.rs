@@ -26,6 +26,13 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// Drops training plans that have ended since they were read.
+    pub(super) fn end_reservations(&mut self, now: Timestamp) {
+        if let Some((_, all)) = &mut self.reserved {
+            all.retain(|reserved| reserved.ends_at.is_none_or(|at| at > now));
+        }
+    }
+
     /// The input for one moment.
     pub(super) fn inputs<'a>(&'a self, now: Timestamp, sources: &'a [SourceHealth]) -> Inputs<'a> {
         let fresh = self.reserved.as_ref().filter(|(at, _)| now.since(*at) <= RESERVED_STALE);

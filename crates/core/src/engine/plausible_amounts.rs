@@ -35,7 +35,15 @@ pub(super) fn moments(jobs: &mut Vec<JobSeen>, now: Timestamp, mut odd: impl FnM
     let is_moment = |at: &Timestamp| (now - MAX_AGE..=now + MAX_AHEAD).contains(at);
     jobs.retain_mut(|job| {
         let times = [&mut job.scheduled_at, &mut job.started_at, &mut job.stopped_at];
-        let wrong = times.into_iter().filter_map(|time| time.take_if(|at| !is_moment(at))).count();
+        let mut wrong = times.into_iter().filter_map(|time| time.take_if(|at| !is_moment(at))).count();
+        if let Some(details) = &mut job.details {
+            let preempted =
+                details.preempted.iter_mut().map(|attempt| [&mut attempt.started_at, &mut attempt.stopped_at]);
+            let attempts =
+                details.attempts.iter_mut().map(|attempt| [&mut attempt.started_at, &mut attempt.stopped_at]);
+            let times = preempted.chain(attempts).flatten();
+            wrong += times.filter_map(|time| time.take_if(|at| !is_moment(at))).count();
+        }
         let was_created = is_moment(&job.created_at);
         if wrong > 0 || !was_created {
             odd(job.id.to_string());
@@ -82,10 +90,33 @@ mod tests {
         assert_eq!(times, [(true, true), (true, true), (true, false), (false, true)]);
     }
 
+    #[test]
+    fn times_that_no_attempt_can_have_are_unknown() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let day = Duration::from_secs(86_400);
+        for odd in [Timestamp::from_millis(1_000), now + 365 * day] {
+            let attempt = |started_at, stopped_at| StoppedAttempt { started_at, stopped_at, status_reason: None };
+            let mut details = JobDetails::default();
+            details.preempted = vec![attempt(Some(now - day), Some(odd)), attempt(Some(odd), Some(now - day))];
+            details.attempts = vec![Attempt { stopped_at: Some(odd), ..Attempt::default() }];
+            let mut job = job("a", JobStatus::Runnable, 1.0);
+            (job.created_at, job.details) = (now - 2 * day, Some(details.into()));
+            let (mut jobs, mut count) = (vec![job], 0);
+            moments(&mut jobs, now, |_| count += 1);
+            let details = jobs[0].details.as_ref().unwrap();
+            assert_eq!((count, details.attempts[0].stopped_at), (1, None), "{odd}");
+            assert_eq!(
+                details.preempted[..],
+                [attempt(Some(now - day), None), attempt(None, Some(now - day))],
+                "{odd}"
+            );
+        }
+    }
+
     use crate::engine::{Engine, Saved, cadence};
     use crate::model::{
-        HostUtilisation, JobId, JobSeen, JobStatus, Observation, ReservedKind, ServiceEnvironment, Source, Timestamp,
-        WeightedShare,
+        Attempt, HostUtilisation, JobDetails, JobId, JobSeen, JobStatus, Observation, ReservedKind, ServiceEnvironment,
+        Source, StoppedAttempt, Timestamp, WeightedShare,
     };
 
     const TYPE: &str = "ml.p5.48xlarge";

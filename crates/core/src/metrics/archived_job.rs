@@ -114,10 +114,14 @@ impl EndedJob {
             spans.filter_map(Span::seconds).sum()
         };
         let began = |phase| spans.iter().find(|span| span.phase == phase).map(|span| span.from.latest);
-        let (waited, ran) = (of(&[Phase::Waiting]), of(&[Phase::Running]));
-        let held = of(&[Phase::Scheduled, Phase::Starting, Phase::Running]);
+        let waited = of(&[Phase::Waiting]);
         let last = spans.last().filter(|span| span.phase == Phase::Running).and_then(Span::seconds);
-        let useful = if outcome == Outcome::Succeeded { last.unwrap_or(0.0) } else { 0.0 };
+        // A job that succeeded has run: if that was not seen, its time is unknown, not 0.
+        let is_known = outcome != Outcome::Succeeded || last.is_some();
+        let ran = is_known.then(|| of(&[Phase::Running]));
+        let held = is_known.then(|| of(&[Phase::Scheduled, Phase::Starting, Phase::Running]));
+        // Only the last attempt of a job that succeeded was of use.
+        let useful = last.filter(|_| outcome == Outcome::Succeeded).unwrap_or(0.0);
         let gpus = job.gpus();
         let details = job.details.as_deref();
         let mut instances = BTreeMap::new();
@@ -143,11 +147,14 @@ impl EndedJob {
             waited: job.waited.as_ref().map(|waited| waited.0.clone()).unwrap_or_default(),
             attempts: u32::try_from(attempts).ok(),
             preemptions: details.map(|details| details.preemptions),
-            run_seconds: Some(ran),
-            gpu_seconds: gpus.map(|gpus| held * gpus),
-            run_gpu_seconds: gpus.map(|gpus| ran * gpus),
-            lost_gpu_seconds: gpus.map(|gpus| (ran - useful).max(0.0) * gpus),
-            dollars: per_hour.filter(|_| !latest.demand.is_empty()).map(|dollars| dollars * held / 3_600.0),
+            run_seconds: ran,
+            gpu_seconds: gpus.zip(held).map(|(gpus, held)| held * gpus),
+            run_gpu_seconds: gpus.zip(ran).map(|(gpus, ran)| ran * gpus),
+            lost_gpu_seconds: gpus.zip(ran).map(|(gpus, ran)| (ran - useful).max(0.0) * gpus),
+            dollars: per_hour
+                .filter(|_| !latest.demand.is_empty())
+                .zip(held)
+                .map(|(dollars, held)| dollars * held / 3_600.0),
             ..self
         }
     }

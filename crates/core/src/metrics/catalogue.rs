@@ -71,7 +71,7 @@ catalogue! {
         "GPUs requested by waiting jobs.";
     QUEUE_DEMAND_LARGEST = "queue.demand.largest", Gauge, Gpus, NonNegative, ["queue", "share"], Stable,
         about WaitingJobs, from [Jobs], cloudwatch Sent,
-        "GPUs requested by the largest waiting job.";
+        "GPUs requested by the largest waiting job whose size is known; absent if jobs wait and no size is known.";
 
     // -- Waits
     QUEUE_WAIT = "queue.wait", Distribution, Seconds, NonNegative, ["queue", "share"], Stable,

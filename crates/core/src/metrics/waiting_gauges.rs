@@ -39,7 +39,8 @@ impl Gauges {
             let share_jobs = inputs.ledger.share_jobs(queue, share_of(share));
             let oldest =
                 share_jobs.and_then(ShareJobs::oldest).map_or(0.0, |(since, _)| inputs.now.seconds_since(*since));
-            let mut largest: f64 = 0.0;
+            // Sizes that are unknown are not 0: without any known size there is no largest.
+            let (mut largest, mut are_unknown): (Option<f64>, bool) = (None, false);
             let known = demanded.entry((queue.clone(), share.clone())).or_default();
             known.extend(quota_units(queue, share, inputs).filter(|unit| accelerators_of(unit).is_some()));
             let in_flight =
@@ -52,7 +53,9 @@ impl Gauges {
             }
             let mut demand: BTreeMap<&InstanceType, f64> = known.iter().map(|unit| (unit, 0.0)).collect();
             for (class, jobs) in share_jobs.into_iter().flat_map(ShareJobs::classes) {
-                largest = largest.max(class.gpus().unwrap_or(0.0));
+                let gpus = class.gpus();
+                are_unknown |= gpus.is_none();
+                largest = gpus.into_iter().chain(largest).reduce(f64::max);
                 for capacity in &class.demand {
                     if let Some(accelerators) = accelerators_of(&capacity.unit) {
                         let each = capacity.quantity * f64::from(accelerators.gpus());
@@ -62,7 +65,9 @@ impl Gauges {
             }
             let pairs = || [("queue", queue.shared()), ("share", share.shared())];
             self.set(&catalogue::QUEUE_WAIT_OLDEST, pairs(), oldest);
-            self.set(&catalogue::QUEUE_DEMAND_LARGEST, pairs(), largest);
+            if let Some(largest) = largest.or((!are_unknown).then_some(0.0)) {
+                self.set(&catalogue::QUEUE_DEMAND_LARGEST, pairs(), largest);
+            }
             for (unit, gpus) in demand {
                 let [queue, share] = pairs();
                 self.set(&catalogue::QUEUE_DEMAND, [queue, share, ("instance_type", unit.shared())], gpus);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{Engine, Saved, cadence};
 use crate::forecast::Hypothetical;
-use crate::metrics::Value;
+use crate::metrics::{Sample, Value};
 use crate::model::{
     Capacity, JobDetails, JobId, JobSeen, JobStatus, Observation, Policy, Position, Queue, QueueSnapshot, QuotaShare,
-    ServiceEnvironment, Sharing, Source, TimeLimit, Timestamp, WeightedShare,
+    Reserved, ReservedKind, ServiceEnvironment, Sharing, Source, TimeLimit, Timestamp, WeightedShare,
 };
 
 const TYPE: &str = "ml.p5.48xlarge";
@@ -209,4 +209,67 @@ fn a_job_for_a_disabled_queue_or_share_is_refused() {
         said(&|queue| queue.policy = Policy::QuotaShares(vec![quota(false)])),
         Err("share LOWPRI of queue prod is disabled: it accepts no new jobs".to_owned())
     );
+}
+
+#[test]
+fn a_training_plan_that_ends_between_two_reads_is_no_longer_reserved() {
+    let mut engine = engine();
+    let reserved = |name: &str, ends_at| Reserved {
+        kind: ReservedKind::TrainingPlan,
+        name: name.to_owned(),
+        unit: "ml.p5.48xlarge".into(),
+        total: Some(2.0),
+        in_use: Some(1.0),
+        idle: Some(1.0),
+        ends_at,
+    };
+    let all = vec![reserved("ends", Some(minute(10))), reserved("later", Some(minute(99))), reserved("open", None)];
+    engine.observe(observations(minute(1), vec![]));
+    engine.observe(vec![Observation::Reserved { at: minute(1), all }]);
+    for (at, expected) in [(9, 3), (10, 2), (11, 2)] {
+        assert_eq!(engine.tick(minute(at)).frame.reserved.len(), expected, "at minute {at}");
+    }
+}
+
+#[test]
+fn the_largest_demand_is_that_of_known_sizes_and_absent_without_any() {
+    let largest = |jobs: Vec<JobSeen>| {
+        let mut engine = engine();
+        engine.observe(observations(minute(20), jobs));
+        let samples = engine.tick(minute(20)).frame.samples;
+        let of_share = |sample: &&Sample| {
+            sample.metric.name == "queue.demand.largest"
+                && sample.labels.get("share").is_some_and(|share| **share == *"LOWPRI")
+        };
+        samples.iter().find(of_share).map(|sample| sample.value.clone())
+    };
+    let sized = |id: &str| job(id, JobStatus::Runnable, None, None);
+    let unsized_job = |id: &str| JobSeen { demand: vec![].into(), ..sized(id) };
+    assert_eq!(largest(vec![]), Some(Value::Gauge(0.0)), "nothing waits");
+    assert_eq!(largest(vec![sized("a")]), Some(Value::Gauge(8.0)));
+    assert_eq!(largest(vec![sized("a"), unsized_job("b")]), Some(Value::Gauge(8.0)));
+    assert_eq!(largest(vec![unsized_job("b")]), None);
+}
+
+#[test]
+fn what_a_job_used_is_unknown_if_it_succeeded_and_was_never_seen_running() {
+    for (status, started, expected) in [
+        (JobStatus::Succeeded, Some(20), Some(600.0)),
+        (JobStatus::Succeeded, None, None),
+        (JobStatus::Failed, Some(20), Some(600.0)),
+        (JobStatus::Failed, None, Some(0.0)),
+    ] {
+        let mut engine = engine();
+        engine.observe(observations(minute(11), vec![job("a", JobStatus::Runnable, None, None)]));
+        engine.tick(minute(11));
+        let over = JobSeen { started_at: started.map(minute), ..job("a", status.clone(), Some(20), Some(30)) };
+        engine.observe(observations(minute(31), vec![over]));
+        engine.tick(minute(31));
+        engine.observe(observations(minute(40), vec![]));
+        let ended = engine.tick(minute(40)).ended;
+        let [row] = &ended[..] else { panic!("{status:?}: {ended:?}") };
+        let lost = expected.map(|ran| if status == JobStatus::Succeeded { 0.0 } else { ran * 8.0 });
+        assert_eq!((row.run_seconds, row.lost_gpu_seconds), (expected, lost), "{status:?} {started:?}");
+        assert_eq!(row.gpu_seconds.is_some(), expected.is_some(), "{status:?} {started:?}");
+    }
 }
