@@ -45,7 +45,6 @@ pub use index::Move;
 pub use job::{Job, RequeueWaits, Waited, gpus_of};
 pub use poll_plan::Cadence;
 pub(crate) use poll_plan::JOBS_PER_POLL;
-pub use refused_descriptions::MANY_REFUSED;
 pub use share_jobs::{Class, ShareJobs, WaitingKey};
 pub use sort_orders::{EXAMINED_AT_MOST, Filter, Found, Wanted};
 pub use table::key_of;

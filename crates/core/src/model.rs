@@ -34,7 +34,7 @@ pub use names::{check_name, readable, readable_line, unknown_value};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen, Undescribed,
 };
-pub use poll_questions::Questions;
+pub use poll_questions::{MANY_REFUSED, Questions};
 pub use priority_bands::PriorityBands;
 pub use reserved_capacity::{Reserved, ReservedKind};
 pub use saved_state::{SavedEvent, SavedForecast, SavedJob, SavedJobs, SavedQueue, SavedRows, SavedSeries};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::jobs::tombstones::LIMIT as PAST_LIMIT;
 use crate::jobs::{Changes, Job, Ledger};
 use crate::model::units::{counted, duration};
-use crate::model::{JobId, JobSeen, Questions, Source, Timestamp, TrainingJobName, Undescribed};
+use crate::model::{JobId, JobSeen, MANY_REFUSED, Questions, Source, Timestamp, TrainingJobName, Undescribed};
 
 /// Time until a refused description is requested again. Doubles with each refusal, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
@@ -21,9 +21,6 @@ const LONGEST_UNCLEAR_PAUSE: Duration = Duration::from_secs(300);
 
 /// Failures in a row after which an item counts as refused if each of them may have been the source's own.
 const FAILURES_BEFORE_REFUSED: u32 = 3;
-
-/// Refused items that, without any description, count as a failure of the source.
-pub const MANY_REFUSED: usize = 3;
 
 /// Waiting jobs that are searched for one that was described before, in all and by class.
 const SEARCHED: usize = 5_000;

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{JobId, QueueName, Source, Timestamp, TrainingJobName};
 
+/// Refused items that, without any description, count as a failure of the source.
+pub const MANY_REFUSED: usize = 3;
+
 /// Requests for one poll.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Questions {
