@@ -96,9 +96,11 @@ mod tests {
         let day = Duration::from_secs(86_400);
         for odd in [Timestamp::from_millis(1_000), now + 365 * day] {
             let attempt = |started_at, stopped_at| StoppedAttempt { started_at, stopped_at, status_reason: None };
-            let mut details = JobDetails::default();
-            details.preempted = vec![attempt(Some(now - day), Some(odd)), attempt(Some(odd), Some(now - day))];
-            details.attempts = vec![Attempt { stopped_at: Some(odd), ..Attempt::default() }];
+            let details = JobDetails {
+                preempted: vec![attempt(Some(now - day), Some(odd)), attempt(Some(odd), Some(now - day))],
+                attempts: vec![Attempt { stopped_at: Some(odd), ..Attempt::default() }],
+                ..JobDetails::default()
+            };
             let mut job = job("a", JobStatus::Runnable, 1.0);
             (job.created_at, job.details) = (now - 2 * day, Some(details.into()));
             let (mut jobs, mut count) = (vec![job], 0);
