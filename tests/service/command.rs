@@ -290,6 +290,15 @@ async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
 }
 
 #[tokio::test]
+async fn a_service_on_the_clock_of_a_simulator_reports_a_missing_one() {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.yaml");
+    let arguments = ["run", "--config", config, "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"];
+    let (code, _, said) = outcome(&arguments).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not respond"), "{said}");
+}
+
+#[tokio::test]
 async fn a_demo_reports_a_missing_simulator_and_accepts_no_world_of_its_own_beside_one() {
     let (code, _, said) = outcome(&["demo", "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"]).await;
     assert_eq!(code, Some(1), "{said}");

@@ -327,7 +327,11 @@ fn check_any(text: &str) -> bool {
     if let (Ok(alone), Some(page)) = (alone, page) {
         assert_eq!(Page { is_list: true, ..page }, page_of(&alone), "{text}");
     }
-    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|json| check(&json.to_string()))
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return false };
+    let text = json.to_string();
+    let (alone, _, page) = read_twice(200, &text);
+    // Read without what the SDK refuses the whole page for, such as a member of the wrong type: there is nothing to compare it with.
+    (alone.is_err() && page.is_some()) || check(&text)
 }
 
 #[test]
