@@ -13,6 +13,7 @@
 //!   changes later, unless another replica has written meanwhile: then it discards them and follows.
 //!
 //! With several targets each has its own log, and [target_assignment] distributes the targets over the replicas.
+//! [known_targets] remembers them, so that one that is removed is noticed.
 //!
 //! `replica` implements this around a [`crate::store::Store`], `restore` builds a state from the log, and
 //! [`crate::objects`] stores it.
@@ -20,6 +21,7 @@
 mod append_record;
 mod damaged_copies;
 mod error;
+pub mod known_targets;
 pub mod lease;
 mod object_names;
 mod open_log;

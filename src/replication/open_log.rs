@@ -93,23 +93,24 @@ pub(super) async fn prepare<S: Storage + 'static>(
     Ok(Replica::new((store, file.map(Path::to_owned)), log, identity, lease, clock, began))
 }
 
-/// Opens a log for a service, and runs the replica on a separate thread.
+/// Opens a log for a service, and runs the replica on a separate thread. `file` is that of the store; `None` for a
+/// store in memory.
 ///
 /// # Errors
 /// The log cannot be read or written, is broken, of a newer version or of another service.
 pub async fn open<S: Storage + 'static>(
     store: Store,
-    file: &Path,
+    file: Option<&Path>,
     storage: S,
     identity: Identity,
     terms: Terms,
     clock: Clock,
 ) -> Result<Replicas, LogError> {
-    let (file, storage) = (file.to_owned(), Arc::new(storage));
+    let (file, storage) = (file.map(Path::to_owned), Arc::new(storage));
     let (opened, is_open) = oneshot::channel();
     let running = move || async move {
         let opening = async {
-            let replica = prepare(store, Some(&file), storage, identity, terms, clock).await?;
+            let replica = prepare(store, file.as_deref(), storage, identity, terms, clock).await?;
             replica.check_right_to_write().await?;
             Ok(replica)
         };

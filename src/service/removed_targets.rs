@@ -1,5 +1,7 @@
 //! Targets that were removed from the configuration while the service was down: resolves their alerts and notifies
-//! receivers once. The state files stay, and are used again if the target returns.
+//! receivers once. The state files and logs stay, and are used again if the target returns.
+
+mod in_log;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking;
 use crate::config::Target;
-use crate::notify::Notifiers;
+use crate::notify::ATTEMPT_TIMEOUT;
 use crate::notify::outbox::rows;
 use crate::service::shared_by_targets::Shared;
-use crate::service::state_files;
+use crate::service::{state_files, target_senders};
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
@@ -27,22 +29,28 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Ends the alerts of removed targets, until `stop`. Restarts whenever the targets change, since one may have
 /// returned.
 pub(super) async fn end_alerts(shared: Shared, stop: CancellationToken) {
-    // With a replicated log every replica would do it, and the local disk does not have the target's full state.
-    if shared.config.replication.is_some() {
-        return;
-    }
     let mut targets = shared.targets.subscribe();
     loop {
         let now = targets.borrow_and_update().clone();
+        let over = stop.child_token();
         let ending = async {
-            end_alerts_except(&shared, now).await;
-            std::future::pending::<()>().await;
+            match &shared.config.replication {
+                Some(replication) => in_log::end_alerts_except(&shared, replication, &now, &over).await,
+                None => _ = over.run_until_cancelled(end_alerts_except(&shared, now)).await,
+            }
         };
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            changed = targets.changed() => if changed.is_err() { return },
-            () = ending => {}
+        let waiting = async {
+            let goes_on = tokio::select! {
+                biased;
+                () = stop.cancelled() => false,
+                changed = targets.changed() => changed.is_ok(),
+            };
+            over.cancel();
+            goes_on
+        };
+        let ((), goes_on) = tokio::join!(ending, waiting);
+        if !goes_on {
+            return;
         }
     }
 }
@@ -67,8 +75,14 @@ async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
 
 /// Ends the alerts in one file, and sends its outbox.
 async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreError> {
+    let (store, _) = StoreHandle::open(&path, shared.clock.now()).await?;
+    end_and_send(shared, name, &store, ATTEMPT_TIMEOUT).await.map(|_| ())
+}
+
+/// Ends the alerts in a store and sends its outbox, each notification within a time limit. Returns whether everything
+/// was sent.
+async fn end_and_send(shared: &Shared, name: &str, store: &StoreHandle, attempt: Duration) -> Result<bool, StoreError> {
     let clock = shared.clock;
-    let (store, _) = StoreHandle::open(&path, clock.now()).await?;
     let saved = store.load().await?;
     let mut alerts = ActiveAlerts::restore(saved.alerts);
     let now = clock.now();
@@ -83,23 +97,22 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
         let commit = Commit { at: now, transitions, outbox, series, queues, watermarks, ..Commit::default() };
         store.commit(commit.into()).await?;
     }
-    let (notifiers, tasks) =
-        Notifiers::new(shared.receivers.to_vec(), shared.config.external_url.as_deref(), &store, clock);
+    let (notifiers, tasks) = target_senders::notifiers(shared, store);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let sending = join_all(tasks.into_iter().map(|task| task.run(stop.clone())));
+    let sending = join_all(tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone())));
     notifiers.committed();
     let sent = async {
         while store.backlog().await?.values().any(|of| of.pending > 0) {
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
-        Ok::<(), StoreError>(())
+        Ok(true)
     };
     tokio::select! {
         biased;
         sent = sent => sent,
-        _ = sending => Ok(()),
-        () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(()),
+        _ = sending => Ok(false),
+        () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(false),
     }
 }
 

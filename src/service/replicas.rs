@@ -1,6 +1,7 @@
 //! One replica of several: follows the log and serves its contents until it becomes leader, then runs the full
 //! service.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +11,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aws::{self, BucketAccess};
-use crate::config::{Config, ObjectPlace, Replication};
+use crate::config::{Config, ObjectPlace, Replication, Target};
 use crate::notify::Notifiers;
 use crate::objects::{self, AnyStorage, Rights, Setting};
+use crate::replication::known_targets::KnownTarget;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
 use crate::service::history_queries::History;
@@ -21,14 +23,14 @@ use crate::service::operations::OperatorActions;
 use crate::service::shared_by_targets::Shared;
 use crate::service::target_service::{self, TargetService, Term};
 use crate::service::{MAX_HISTORY_QUERIES, StartError, event_loop, follower_view, history_queries, replica_view};
-use crate::store::{StoreError, StoreHandle};
+use crate::store::{Store, StoreError, StoreHandle};
 use crate::web::Snapshot;
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::model::Place;
 
 /// Wall time between attempts to open an unreachable log.
-const REOPEN_DELAY: Duration = Duration::from_secs(2);
+pub(super) const REOPEN_DELAY: Duration = Duration::from_secs(2);
 
 /// Maximum wall time between two refreshes of a follower's figures.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
@@ -152,7 +154,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
     let stop = CancellationToken::new();
     let (stopped, watching) = (stop.clone(), watching.clone());
     tokio::spawn(async move {
-        let Ok(store) = crate::store::Store::in_memory().and_then(StoreHandle::start) else { return };
+        let Ok(store) = Store::in_memory().and_then(StoreHandle::start) else { return };
         let clock = watching.shared.clock;
         let (notifiers, _) = Notifiers::new::<StoreHandle, crate::notify::Integration>(Vec::new(), None, &store, clock);
         let acting = OperatorActions::new(&watching.shared, &watching.config, &[], &store, &notifiers, &latest);
@@ -168,7 +170,7 @@ fn show_waiting(watching: &TargetService, snapshot: Snapshot) -> (DropGuard, wat
 /// log below it. This depends on the log only, so all replicas agree whatever is on their disks.
 async fn with_log(watching: TargetService, replication: &Replication) -> Result<TargetService, Failed> {
     let below = replication.log.below(&watching.target.name);
-    let own = log_identity(&watching.config);
+    let own = log_identity(&watching.config.targets);
     let Shared { config: whole, clock, .. } = &watching.shared;
     let root = watches(whole, replication, &replication.log, *clock).await?;
     let apart = match &root {
@@ -203,8 +205,42 @@ async fn watches(
     replication::watches(&storage, terms).await.map_err(|error| of_log(error, log))
 }
 
+/// Opens the log of a target that is no longer configured, on a copy in memory: the file, if there is one, belongs to
+/// the target, which may return. `None` if there is no log.
+pub(super) async fn open_removed(
+    shared: &Shared,
+    replication: &Replication,
+    known: &KnownTarget,
+) -> Result<Option<Replicas>, Failed> {
+    let (whole, clock) = (&*shared.config, shared.clock);
+    let (root, below) = (&replication.log, replication.log.below(&known.name));
+    let log = if watches(whole, replication, root, clock).await?.as_ref() == Some(&known.watches) {
+        root
+    } else if watches(whole, replication, &below, clock).await?.as_ref() == Some(&known.watches) {
+        &below
+    } else {
+        return Ok(None);
+    };
+    let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the log", error));
+    let (store, terms) = (Store::in_memory().map_err(failed)?, Terms::of(replication.lease));
+    let storage = storage(whole, replication, log, clock).await?;
+    let identity = Identity { watches: known.watches.clone(), ..identity(whole, shared.assignment.writer()) };
+    replication::open(store, None, storage, identity, terms, clock).await.map(Some).map_err(|error| of_log(error, log))
+}
+
+/// The current targets, as they are noted beside the logs.
+pub(super) fn known(targets: &[Target]) -> Vec<KnownTarget> {
+    let with: BTreeSet<String> = targets.iter().map(|target| target.name.clone()).collect();
+    let known = |target: &Target| KnownTarget {
+        name: target.name.clone(),
+        watches: log_identity(std::slice::from_ref(target)),
+        with: with.clone(),
+    };
+    targets.iter().map(known).collect()
+}
+
 /// Opens the storage of a log. Bucket settings that are not given default to those of the first target.
-async fn storage(
+pub(super) async fn storage(
     whole: &Config,
     replication: &Replication,
     log: &ObjectPlace,
@@ -236,12 +272,12 @@ pub(super) async fn check_permissions(shared: &Shared) -> Result<(), StartError>
 }
 
 /// Why a log could not be opened.
-enum Failed {
+pub(super) enum Failed {
     Lasting(StartError),
     ForNow(String),
 }
 
-fn of_log(error: LogError, log: &ObjectPlace) -> Failed {
+pub(super) fn of_log(error: LogError, log: &ObjectPlace) -> Failed {
     if error.is_lasting() {
         Failed::Lasting(StartError::new("opening the log", format!("{log}: {error}")))
     } else {
@@ -262,12 +298,12 @@ async fn open(config: &Config, shared: &Shared, account: Option<String>) -> Resu
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
     let identity = Identity { account, ..identity(config, shared.assignment.writer()) };
-    replication::open(store, file, storage, identity, terms, clock).await.map_err(of_log)
+    replication::open(store, Some(file), storage, identity, terms, clock).await.map_err(of_log)
 }
 
 /// Identity of a log's target: region, role and endpoint.
-fn log_identity(config: &Config) -> String {
-    let watches = config.targets.iter().map(|target| {
+fn log_identity(targets: &[Target]) -> String {
+    let watches = targets.iter().map(|target| {
         let role = target.role.as_deref().map(|role| format!(" as {role}")).unwrap_or_default();
         let endpoint = target.endpoint.as_deref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
         format!("{}{role}{endpoint}", target.region)
@@ -283,7 +319,7 @@ fn identity(config: &Config, writer: String) -> Identity {
     let same = Config { store: Default::default(), listen, ..config.clone() };
     let digest: String = Sha256::digest(format!("{same:?}")).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Identity { writer, watches: log_identity(config), account: None, config: digest, version }
+    Identity { writer, watches: log_identity(&config.targets), account: None, config: digest, version }
 }
 
 /// Shares the targets among the replicas, until `stop`.
