@@ -29,7 +29,6 @@ use crate::service::kept_job_limits::TargetLimits;
 use crate::service::limit_log::LimitLog;
 use crate::service::own_cost::OwnCost;
 use crate::service::problems::Problems;
-use crate::service::removed_targets::as_target_removed;
 use crate::service::replica_view;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::source_log::SourceLog;
@@ -40,7 +39,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::engine::{Engine, Output};
 use trainspotter_core::metrics::{Frame, Pending, catalogue};
 use trainspotter_core::model::{Observation, Place, Questions, Timestamp};
-use trainspotter_core::rules::{Alert, Rule, Transition, TransitionKind};
+use trainspotter_core::rules::{Alert, ResolveReason, Rule, Transition, TransitionKind};
 
 use commit::Uncommitted;
 
@@ -376,6 +375,16 @@ impl EventLoop {
         if times > 0 {
             self.engine.counting().add(&catalogue::LIMIT_HITS, [("limit", limit.into())], times);
         }
+    }
+}
+
+/// Marks a transition as resolved because the target was removed.
+pub(super) fn as_target_removed(transition: Transition) -> Transition {
+    match transition.kind {
+        TransitionKind::Resolved(_) => {
+            Transition { kind: TransitionKind::Resolved(ResolveReason::TargetRemoved), ..transition }
+        }
+        TransitionKind::Fired => transition,
     }
 }
 

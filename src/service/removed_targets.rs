@@ -14,11 +14,12 @@ use crate::blocking;
 use crate::config::Target;
 use crate::notify::ATTEMPT_TIMEOUT;
 use crate::notify::outbox::rows;
+use crate::service::event_loop::as_target_removed;
 use crate::service::shared_by_targets::Shared;
 use crate::service::{state_files, target_senders};
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
-use trainspotter_core::rules::{ActiveAlerts, ResolveReason, Transition, TransitionKind};
+use trainspotter_core::rules::{ActiveAlerts, Transition};
 
 /// Wall time for retries to receivers that do not answer; the rest is sent after the next start.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
@@ -113,15 +114,5 @@ async fn end_and_send(shared: &Shared, name: &str, store: &StoreHandle, attempt:
         sent = sent => sent,
         _ = sending => Ok(false),
         () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(false),
-    }
-}
-
-/// Marks a transition as resolved because the target was removed.
-pub(super) fn as_target_removed(transition: Transition) -> Transition {
-    match transition.kind {
-        TransitionKind::Resolved(_) => {
-            Transition { kind: TransitionKind::Resolved(ResolveReason::TargetRemoved), ..transition }
-        }
-        TransitionKind::Fired => transition,
     }
 }
