@@ -84,16 +84,16 @@ async fn end(
     // Without a log it has no alerts.
     let Some(replicas) = opened? else { return Ok(true) };
     let attempt = Terms::of(replication.lease).attempt();
-    let mut standing = replicas.standing.clone();
+    let mut status = replicas.status.clone();
     let done = loop {
-        let now = standing.borrow_and_update().clone();
+        let now = status.borrow_and_update().clone();
         if now.role == Role::Leading {
             let store = replicas.store.for_term(now.term);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(false),
                 // Another replica has taken over: it ends the alerts, or watches the target.
-                _lost = standing.wait_for(|standing| standing.term != now.term) => {}
+                _lost = status.wait_for(|status| status.term != now.term) => {}
                 ended = end_and_send(shared, &known.name, &store, attempt) => match ended {
                     Err(StoreError::NotLeading) => {}
                     ended => break ended,
@@ -103,7 +103,7 @@ async fn end(
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(false),
-                changed = standing.changed() => if changed.is_err() { break Ok(false) },
+                changed = status.changed() => if changed.is_err() { break Ok(false) },
             }
         }
     };
