@@ -38,30 +38,45 @@ impl KnownTarget {
     }
 
     /// Whether this target was removed from a service that now has these targets. A service with none of the noted
-    /// ones is another service at the same prefix. A renamed target has the same log.
+    /// ones is another service at the same prefix.
     fn is_removed_from(&self, now: &[Self]) -> bool {
         let is_same_service = now.iter().any(|target| self.with.contains(&target.name));
-        is_same_service && now.iter().all(|target| target.name != self.name && target.watches != self.watches)
+        is_same_service && now.iter().all(|target| target.name != self.name)
     }
 }
 
-/// Notes the targets, and returns those that were noted earlier and were removed since.
+/// Notes the targets.
+///
+/// # Errors
+/// A note cannot be written.
+pub async fn note<S: Storage>(storage: &S, targets: &[KnownTarget], terms: Terms) -> Result<(), StorageError> {
+    let written = stream::iter(targets.to_vec()).map(|target| async move {
+        let Ok(bytes) = serde_json::to_vec(&target) else { return Ok(()) };
+        within(terms.request(), storage.put(&KnownTarget::object(&target.name), bytes)).await
+    });
+    written.buffer_unordered(CONCURRENT).try_collect().await
+}
+
+/// The targets that were noted earlier and were removed since. Notes of these targets that are missing are written
+/// again: another replica, to which such a target is a removed one, may have removed its note.
 ///
 /// # Errors
 /// The notes cannot be read or written.
-pub async fn note<S: Storage>(
+pub async fn removed<S: Storage>(
     storage: &S,
     targets: &[KnownTarget],
     terms: Terms,
 ) -> Result<Vec<KnownTarget>, StorageError> {
-    let noted = all(storage, terms).await?;
-    let unnoted: Vec<KnownTarget> = targets.iter().filter(|target| !noted.contains(target)).cloned().collect();
-    let written = stream::iter(unnoted).map(|target| async move {
-        let Ok(bytes) = serde_json::to_vec(&target) else { return Ok(()) };
-        within(terms.request(), storage.put(&KnownTarget::object(&target.name), bytes)).await
-    });
-    written.buffer_unordered(CONCURRENT).try_collect::<()>().await?;
-    Ok(noted.into_iter().filter(|noted| noted.is_removed_from(targets)).collect())
+    let names: BTreeSet<String> = within(terms.request(), storage.list(FOLDER, "")).await?.into_iter().collect();
+    let is_missing = |target: &&KnownTarget| !names.contains(&KnownTarget::object(&target.name));
+    let missing: Vec<KnownTarget> = targets.iter().filter(is_missing).cloned().collect();
+    note(storage, &missing, terms).await?;
+    let own: BTreeSet<String> = targets.iter().map(|target| KnownTarget::object(&target.name)).collect();
+    let others: Vec<String> = names.difference(&own).filter(|name| is_note(name)).cloned().collect();
+    let read = stream::iter(others).map(|name| async move { within(terms.request(), storage.get(&name)).await });
+    let read: Vec<Option<Vec<u8>>> = read.buffered(CONCURRENT).try_collect().await?;
+    let noted = read.into_iter().flatten().filter_map(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(noted.filter(|noted: &KnownTarget| noted.is_removed_from(targets)).collect())
 }
 
 /// Removes the note of a target that is no longer of interest.
@@ -72,18 +87,10 @@ pub async fn forget<S: Storage>(storage: &S, name: &str, terms: Terms) -> Result
     within(terms.request(), storage.delete(&KnownTarget::object(name))).await
 }
 
-/// All noted targets. Objects that are no note, as in the log of a target named like the folder, are ignored.
-async fn all<S: Storage>(storage: &S, terms: Terms) -> Result<Vec<KnownTarget>, StorageError> {
-    let names = within(terms.request(), storage.list(FOLDER, "")).await?;
-    let is_note = |name: &String| {
-        let digits = name.strip_prefix(FOLDER).and_then(|name| name.strip_prefix('/'));
-        digits.is_some_and(|digits| digits.len() == 16 && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
-    };
-    let read = stream::iter(names.into_iter().filter(is_note))
-        .map(|name| async move { within(terms.request(), storage.get(&name)).await });
-    let read: Vec<Option<Vec<u8>>> = read.buffered(CONCURRENT).try_collect().await?;
-    let noted = read.into_iter().flatten().filter_map(|bytes| serde_json::from_slice(&bytes).ok()).collect();
-    Ok(noted)
+/// Whether an object is a note: the log of a target that is named like the folder is there, too.
+fn is_note(name: &str) -> bool {
+    let digits = name.strip_prefix(FOLDER).and_then(|name| name.strip_prefix('/'));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.chars().all(|digit| digit.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
@@ -106,25 +113,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let storage = Folder::new(folder.path().to_owned());
         let terms = Terms::of(std::time::Duration::from_secs(45));
-        let removed = async |now: &[(&str, &str)]| -> Vec<String> {
-            let mut names: Vec<_> =
-                note(&storage, &targets(now), terms).await.unwrap().into_iter().map(|target| target.name).collect();
+        let start = async |now: &[(&str, &str)]| -> Vec<String> {
+            note(&storage, &targets(now), terms).await.unwrap();
+            removed(&storage, &targets(now), terms).await.unwrap().into_iter().map(|target| target.name).collect()
+        };
+        let sorted = |mut names: Vec<String>| {
             names.sort();
             names
         };
         let (one, two, three) = (("one", "us-east-1"), ("1/two", "eu-west-1"), ("targets", "eu-west-2"));
-        assert!(removed(&[one, two, three]).await.is_empty());
+        assert!(start(&[one, two, three]).await.is_empty());
         // The log of a target named like the folder, and what cannot be read.
         storage.put("targets/records/00000000000000000001", b"{}".to_vec()).await.unwrap();
         storage.put("targets/0123456789abcdef", b"{}".to_vec()).await.unwrap();
-        assert_eq!(removed(&[one]).await, ["1/two", "targets"]);
-        assert_eq!(removed(&[one, three]).await, ["1/two"]);
-        assert_eq!(removed(&[one]).await, ["1/two", "targets"], "until then");
+        assert_eq!(sorted(start(&[one]).await), ["1/two", "targets"]);
+        assert_eq!(start(&[one, three]).await, ["1/two"]);
+        assert_eq!(sorted(start(&[one]).await), ["1/two", "targets"], "until then");
         forget(&storage, "1/two", terms).await.unwrap();
-        assert_eq!(removed(&[one]).await, ["targets"]);
-        // A target with another name has the log of the one before.
-        assert!(removed(&[one, ("renamed", "eu-west-2")]).await.is_empty());
+        assert_eq!(start(&[one]).await, ["targets"]);
+        // With another name it is another target.
+        assert_eq!(start(&[one, ("renamed", "eu-west-2")]).await, ["targets"]);
         // A service with other targets, at the same prefix by mistake.
-        assert!(removed(&[("other", "ap-south-1")]).await.is_empty());
+        assert!(start(&[("other", "ap-south-1")]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_still_has_a_target_notes_it_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Folder::new(folder.path().to_owned());
+        let terms = Terms::of(std::time::Duration::from_secs(45));
+        let (old, new) = (targets(&[("one", "us-east-1"), ("two", "eu-west-1")]), targets(&[("one", "us-east-1")]));
+        note(&storage, &old, terms).await.unwrap();
+        forget(&storage, "two", terms).await.unwrap();
+        assert!(removed(&storage, &new, terms).await.unwrap().is_empty());
+        assert!(removed(&storage, &old, terms).await.unwrap().is_empty());
+        assert_eq!(removed(&storage, &new, terms).await.unwrap(), old[1..]);
     }
 }

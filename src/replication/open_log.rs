@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
@@ -94,17 +95,17 @@ pub(super) async fn prepare<S: Storage + 'static>(
 }
 
 /// Opens a log for a service, and runs the replica on a separate thread. `file` is that of the store; `None` for a
-/// store in memory.
+/// store in memory. `is_assigned` says whether the replica is assigned the target at first (see [`Replicas`]).
 ///
 /// # Errors
 /// The log cannot be read or written, is broken, of a newer version or of another service.
 pub async fn open<S: Storage + 'static>(
-    store: Store,
-    file: Option<&Path>,
+    (store, file): (Store, Option<&Path>),
     storage: S,
     identity: Identity,
     terms: Terms,
     clock: Clock,
+    is_assigned: bool,
 ) -> Result<Replicas, LogError> {
     let (file, storage) = (file.map(Path::to_owned), Arc::new(storage));
     let (opened, is_open) = oneshot::channel();
@@ -112,6 +113,7 @@ pub async fn open<S: Storage + 'static>(
         let opening = async {
             let replica = prepare(store, file.as_deref(), storage, identity, terms, clock).await?;
             replica.check_right_to_write().await?;
+            replica.is_assigned().store(is_assigned, Ordering::SeqCst);
             Ok(replica)
         };
         run_opened(opening, opened).await;

@@ -82,6 +82,11 @@ impl TargetAssignment {
         Self(Arc::new(Inner { own: own.into(), starts, is_shared, shards, left_out }))
     }
 
+    /// Name of this replica.
+    pub fn own(&self) -> Arc<str> {
+        self.0.own.clone()
+    }
+
     /// A new writer id for one log.
     pub fn writer(&self) -> String {
         format!("{}-{}", self.0.own, self.0.starts.fetch_add(1, Ordering::Relaxed))

@@ -206,7 +206,8 @@ async fn watches(
 }
 
 /// Opens the log of a target that is no longer configured, on a copy in memory: the file, if there is one, belongs to
-/// the target, which may return. `None` if there is no log.
+/// the target, which may return. This replica leaves it to others. `None` if there is no log, or if it is the original
+/// log and goes on under the new name of the target.
 pub(super) async fn open_removed(
     shared: &Shared,
     replication: &Replication,
@@ -215,6 +216,9 @@ pub(super) async fn open_removed(
     let (whole, clock) = (&*shared.config, shared.clock);
     let (root, below) = (&replication.log, replication.log.below(&known.name));
     let log = if watches(whole, replication, root, clock).await?.as_ref() == Some(&known.watches) {
+        if shared.targets.borrow().iter().any(|target| log_identity(std::slice::from_ref(target)) == known.watches) {
+            return Ok(None);
+        }
         root
     } else if watches(whole, replication, &below, clock).await?.as_ref() == Some(&known.watches) {
         &below
@@ -225,7 +229,8 @@ pub(super) async fn open_removed(
     let (store, terms) = (Store::in_memory().map_err(failed)?, Terms::of(replication.lease));
     let storage = storage(whole, replication, log, clock).await?;
     let identity = Identity { watches: known.watches.clone(), ..identity(whole, shared.assignment.writer()) };
-    replication::open(store, None, storage, identity, terms, clock).await.map(Some).map_err(|error| of_log(error, log))
+    let opened = replication::open((store, None), storage, identity, terms, clock, false).await;
+    opened.map(Some).map_err(|error| of_log(error, log))
 }
 
 /// The current targets, as they are noted beside the logs.
@@ -298,7 +303,7 @@ async fn open(config: &Config, shared: &Shared, account: Option<String>) -> Resu
     let (file, terms) = (config.store.as_path(), Terms::of(replication.lease));
     let storage = storage(&shared.config, replication, &replication.log, clock).await?;
     let identity = Identity { account, ..identity(config, shared.assignment.writer()) };
-    replication::open(store, Some(file), storage, identity, terms, clock).await.map_err(of_log)
+    replication::open((store, Some(file)), storage, identity, terms, clock, true).await.map_err(of_log)
 }
 
 /// Identity of a log's target: region, role and endpoint.

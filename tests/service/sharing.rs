@@ -1,9 +1,11 @@
 //! Several replicas as real processes that share targets: each target has one leader, each replica leads a part, and
 //! any of them answers for all.
 
+mod removed;
+
 use crate::support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -180,11 +182,6 @@ impl Replica {
         tokio::time::timeout(PATIENCE, waiting).await.expect("it is ready");
     }
 
-    /// Stops it as a machine that fails.
-    async fn kill(mut self) {
-        self.process.kill().await.unwrap();
-    }
-
     async fn ids_of_alerts(&self) -> Vec<String> {
         let alerts = self.get("/api/v1/alerts").await.1;
         let firing = alerts["alerts"].as_array().or(alerts.as_array()).unwrap().iter();
@@ -300,60 +297,9 @@ async fn a_log_enabled_later_continues_with_the_state_files_of_all_targets() {
     assert_eq!(first_hook.until(fires(2)).await, before, "nothing is sent again");
 }
 
-/// Two replicas, whose disks are lost in between as on ECS; one that follows while another still watches the target
-/// ends nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn alerts_of_a_target_that_is_removed_while_all_replicas_are_down_end_once() {
-    let world = World::start().await;
-    let hook = hook().await;
-    let rules = world.folder.path().join("rules.yaml");
-    std::fs::write(&rules, "rules: [{ alert: Jobs, metric: queue.jobs, above: 0, annotations: { summary: x } }]")
-        .unwrap();
-    let start = async |name: &str, targets: usize| {
-        world.replica_with(name, |settings| few(settings, targets, true, &hook.url, &rules)).await
-    };
-    let stopped = async |mut replica: Replica| {
-        replica.signal("-TERM");
-        assert!(replica.process.wait().await.unwrap().success());
-    };
-    let sent = |received: &Received, status: &str, region: &str| {
-        received.iter().filter(|(of, alert, _)| of == status && alert["labels"]["region"] == region).count()
-    };
-    let notes = || std::fs::read_dir(world.log().join("targets")).unwrap().count();
-    let [kept, removed, ..] = REGIONS;
-
-    let (first, second) = (start("first", 2).await, start("second", 2).await);
-    hook.until(|received| sent(received, "firing", kept) == 1 && sent(received, "firing", removed) == 1).await;
-    world.until_all_are_led(&[&first, &second]).await;
-    assert_eq!(notes(), 2);
-    stopped(second).await;
-    // As in a rolling deployment: the old replica still watches the target.
-    let third = start("third", 1).await;
-    third.until_ready().await;
-    assert_eq!(sent(&hook.until(|_| true).await, "resolved", removed), 0);
-    third.kill().await;
-    stopped(first).await;
-
-    let (fourth, fifth) = (start("fourth", 1).await, start("fifth", 1).await);
-    hook.until(|received| sent(received, "resolved", removed) == 1).await;
-    let forgotten = async {
-        while notes() > 1 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, forgotten).await.expect("the target is forgotten once its alerts have ended");
-    world.until_all_are_led(&[&fourth, &fifth]).await;
-    stopped(fourth).await;
-    stopped(fifth).await;
-    let received = hook.until(|_| true).await;
-    assert_eq!(sent(&received, "resolved", removed), 1, "{received:?}");
-    assert_eq!((sent(&received, "firing", removed), sent(&received, "firing", kept)), (1, 1), "{received:?}");
-    assert_eq!(sent(&received, "resolved", kept), 0, "{received:?}");
-    is_one_line(&world.log().join(removed).join("records"));
-}
-
-/// The log of a target: every record was written by the leader according to the log.
-fn is_one_line(folder: &std::path::Path) {
+/// The log of a target: every record was written by the leader according to the log. Returns the replicas that led.
+fn is_one_line(folder: &std::path::Path) -> BTreeSet<String> {
+    let mut led = BTreeSet::new();
     let mut names: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     let mut leader = Value::Null;
@@ -364,7 +310,9 @@ fn is_one_line(folder: &std::path::Path) {
         let record: Value = serde_json::from_slice(&line[json..]).unwrap();
         if record["purpose"] == "take_over" {
             leader = record["writer"].clone();
+            led.extend(leader.as_str().and_then(|writer| Some(writer.split_once('-')?.0.to_owned())));
         }
         assert_eq!(record["writer"], leader, "{}", name.display());
     }
+    led
 }

@@ -199,6 +199,11 @@ impl<S: Storage> Members<S> {
         others.map(|(replica, seen)| (replica.clone(), seen.targets.clone())).collect()
     }
 
+    /// Whether the announcements could not be read at the last look.
+    pub fn is_blind(&self) -> bool {
+        self.looking.0.is_some()
+    }
+
     /// Number of replicas beyond the maximum.
     pub fn left_out(&self) -> usize {
         self.left_out
