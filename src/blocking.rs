@@ -20,7 +20,9 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     if IS_INLINE.get() || crate::simulation::is_running() {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await
+    // What the work logs has the labels of the caller's target.
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await
 }
 
 /// Until it is dropped, this thread does such work itself: a simulation has one thread, on which every run of a seed is

@@ -82,9 +82,12 @@ impl Budget {
             return;
         }
         turns.slowed = now;
-        turns.rate = (turns.rate / 2.0).max(MIN_RATE.min(self.configured));
+        let before = turns.rate;
+        turns.rate = (before / 2.0).max(MIN_RATE.min(self.configured));
         turns.next = turns.next.max(now + 1.0 / turns.rate);
-        tracing::warn!(calls_per_second = turns.rate, "AWS throttles requests; reduced the call rate");
+        if turns.rate < before {
+            tracing::warn!(calls_per_second = turns.rate, "AWS throttles requests; reduced the call rate");
+        }
     }
 
     /// Records a successful call: raises the rate a step towards the configured rate.
@@ -219,6 +222,24 @@ mod tests {
         clock.sleep(Duration::from_secs(3600)).await;
         assert_eq!(turns(&budget, clock, 5).await, 0.0);
         assert!(turns(&budget, clock, 1).await > 0.19, "a long pause must not save up more than the burst");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_that_is_as_low_as_it_gets_is_not_reported_as_reduced() {
+        crate::log_capture::keep_lines_enabled();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = std::sync::Arc::new(file.reopen().unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let clock = Clock::real();
+        let budget = Budget::new(8.0 * MIN_RATE, clock);
+        for _ in 0..20 {
+            budget.throttled();
+            clock.sleep(BURST_WINDOW).await;
+        }
+        assert!((budget.rate() - MIN_RATE).abs() < 1e-9);
+        let logged = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(logged.matches("reduced the call rate").count(), 3, "{logged}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::objects::Storage;
 use crate::replication::Identity;
@@ -118,6 +119,9 @@ pub async fn open<S: Storage + 'static>(
         };
         run_opened(opening, opened).await;
     };
+    // What the replica logs has the labels of its target.
+    let span = tracing::Span::current();
+    let running = move || running().instrument(span);
     let ended = |_| Err(LogError::Local("the store's thread panicked, which is a bug".to_owned()));
     #[cfg(test)]
     let Some(running) = crate::simulation::run_here(running) else { return is_open.await.unwrap_or_else(ended) };

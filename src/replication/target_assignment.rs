@@ -183,7 +183,8 @@ impl TargetAssignment {
             shard.is_assigned.store(is_own, Ordering::SeqCst);
             let leads = shard.status.borrow().role == Role::Leading;
             if let (false, true, Some(to)) = (is_own, leads && !shard.gives_up.is_cancelled(), to) {
-                tracing::info!(target = &**target, %to, "handing a target over to the replica that it is assigned to");
+                let span = tracing::info_span!("watch", target = &**target);
+                span.in_scope(|| tracing::info!(%to, "handing a target over to the replica that it is assigned to"));
                 shard.gives_up.cancel();
             }
         }

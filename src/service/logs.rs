@@ -162,7 +162,28 @@ impl Drop for Logs {
 
 #[cfg(test)]
 mod tests {
-    use super::is_sent;
+    use std::sync::Arc;
+
+    use super::{DEFAULT_FILTER, EnvFilter, is_sent};
+
+    #[test]
+    fn what_the_service_reports_itself_is_not_logged_by_the_sdk_too() {
+        crate::log_capture::keep_lines_enabled();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(file.reopen().unwrap());
+        let filter = EnvFilter::new(DEFAULT_FILTER);
+        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_env_filter(filter).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(target: "aws_config::sts::assume_role", "STS refused to grant assume role");
+            tracing::error!(target: "aws_config::profile", "a profile cannot be read");
+            tracing::info!(target: "hyper_util::client", "a new connection");
+            tracing::info!(target: "trainspotter::service", "started");
+        });
+        let logged = std::fs::read_to_string(file.path()).unwrap();
+        let expected = ["a profile cannot be read", "started"];
+        assert_eq!(logged.lines().count(), expected.len(), "{logged}");
+        assert!(expected.iter().all(|line| logged.contains(line)), "{logged}");
+    }
 
     #[test]
     fn log_lines_of_the_export_itself_are_never_exported() {

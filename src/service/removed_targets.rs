@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::blocking;
 use crate::config::Target;
@@ -62,9 +63,10 @@ async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
     let file = shared.config.store.clone();
     let looking = blocking::run(move || state_files::orphaned(&file, &targets));
     let ending = looking.await.unwrap_or_default().into_iter().map(async |(name, path)| {
-        if let Err(error) = end(shared, &name, path).await {
+        let span = span_of(&name);
+        if let Err(error) = end(shared, &name, path).instrument(span.clone()).await {
+            let _in_span = span.entered();
             tracing::warn!(
-                target = name,
                 %error,
                 "cannot resolve the alerts of a removed target; the next attempt is after a restart or a change of \
                  the targets"
@@ -74,15 +76,22 @@ async fn end_alerts_except(shared: &Shared, targets: Arc<[Target]>) {
     join_all(ending).await;
 }
 
+/// Log span of a removed target: of its labels only the name is known.
+fn span_of(name: &str) -> Span {
+    tracing::info_span!("watch", target = name)
+}
+
 /// Ends the alerts in one file, and sends its outbox.
 async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreError> {
+    // A target that was removed just now ends its alerts itself.
+    shared.running.until_ended(name).await;
     let (store, _) = StoreHandle::open(&path, shared.clock.now()).await?;
-    end_and_send(shared, name, &store, ATTEMPT_TIMEOUT).await.map(|_| ())
+    end_and_send(shared, &store, ATTEMPT_TIMEOUT).await.map(|_| ())
 }
 
 /// Ends the alerts in a store and sends its outbox, each notification within a time limit. Returns whether everything
 /// was sent.
-async fn end_and_send(shared: &Shared, name: &str, store: &StoreHandle, attempt: Duration) -> Result<bool, StoreError> {
+async fn end_and_send(shared: &Shared, store: &StoreHandle, attempt: Duration) -> Result<bool, StoreError> {
     let clock = shared.clock;
     let saved = store.load().await?;
     let mut alerts = ActiveAlerts::restore(saved.alerts);
@@ -91,7 +100,7 @@ async fn end_and_send(shared: &Shared, name: &str, store: &StoreHandle, attempt:
     let ended = alerts.step(&[], &Frame { at: now, ..Frame::default() }, now);
     let transitions: Vec<Transition> = ended.into_iter().map(as_target_removed).collect();
     if !transitions.is_empty() {
-        tracing::info!(target = name, alerts = transitions.len(), "the target was removed; resolving its alerts");
+        tracing::info!(alerts = transitions.len(), "the target was removed; resolving its alerts");
         let outbox = rows(&transitions, &shared.config.receivers, now);
         // Everything else is kept: the target may return.
         let (series, queues, watermarks) = (saved.series, saved.queues, saved.watermarks);

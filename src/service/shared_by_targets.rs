@@ -1,5 +1,6 @@
 //! State shared by all targets: receivers, sinks, rules and pages.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     /// The current targets.
     pub(super) targets: watch::Sender<Arc<[Target]>>,
+    /// The targets whose tasks have not ended.
+    pub(super) running: RunningTargets,
     pub(super) clock: Clock,
     /// Start of counting on the first start.
     pub(super) since: Timestamp,
@@ -84,6 +87,7 @@ impl Shared {
         Ok(Self {
             config,
             targets,
+            running: RunningTargets::default(),
             clock,
             since,
             receivers,
@@ -131,6 +135,44 @@ impl Shared {
     }
 }
 
+/// The targets whose tasks have not ended, by name. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RunningTargets(Arc<watch::Sender<BTreeMap<String, usize>>>);
+
+/// Guard: a task of the target has not ended.
+#[derive(Debug)]
+pub(super) struct RunningTarget {
+    targets: RunningTargets,
+    name: String,
+}
+
+impl RunningTargets {
+    /// Adds a task of a target, until the guard is dropped.
+    pub(super) fn enter(&self, name: &str) -> RunningTarget {
+        self.0.send_modify(|tasks| *tasks.entry(name.to_owned()).or_default() += 1);
+        RunningTarget { targets: self.clone(), name: name.to_owned() }
+    }
+
+    /// Waits until all tasks of a target have ended.
+    pub(super) async fn until_ended(&self, name: &str) {
+        // The sender is this value, so it is there.
+        let _ = self.0.subscribe().wait_for(|tasks| !tasks.contains_key(name)).await;
+    }
+}
+
+impl Drop for RunningTarget {
+    fn drop(&mut self) {
+        self.targets.0.send_modify(|tasks| {
+            let left = tasks.get(&self.name).map_or(0, |count| count - 1);
+            if left == 0 {
+                tasks.remove(&self.name);
+            } else {
+                tasks.insert(self.name.clone(), left);
+            }
+        });
+    }
+}
+
 /// The targets shown on the pages.
 #[derive(Clone, Debug)]
 pub(super) struct Hub(watch::Sender<Arc<[WatchedTarget]>>);
@@ -169,5 +211,25 @@ impl Hub {
     /// The current targets.
     pub(super) fn targets(&self) -> Targets {
         self.0.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[test]
+    fn a_target_runs_until_the_last_of_its_tasks_has_ended() {
+        let running = RunningTargets::default();
+        let has_ended = |name: &str| running.until_ended(name).now_or_never().is_some();
+        let (first, second, other) = (running.enter("one"), running.enter("one"), running.enter("two"));
+        assert!(has_ended("three") && !has_ended("one"));
+        drop(first);
+        assert!(!has_ended("one"));
+        drop(second);
+        assert!(has_ended("one") && !has_ended("two"));
+        drop(other);
+        assert!(has_ended("two"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 use crate::config::{Config, Target};
 use crate::publish::prometheus_text;
@@ -192,7 +192,8 @@ impl Supervisor {
             let is_removed = !targets.iter().any(|target| target.name == name);
             if let Some(running) = self.running.remove(&name) {
                 if is_removed {
-                    tracing::info!(target = name, "the target was removed from the configuration");
+                    let span = span_of(&running.target);
+                    span.in_scope(|| tracing::info!("the target was removed from the configuration"));
                     running.removed.cancel();
                     self.shared.hub.remove(&name);
                 }
@@ -221,13 +222,16 @@ impl Supervisor {
         let watching = self.watching(&target, removed.clone());
         let name = target.name.clone();
         let (ended, stopped) = (name.clone(), stop.clone());
-        let task = self.tasks.spawn(async move {
+        let (running, span) = (self.shared.running.enter(&name), watching.span.clone());
+        let run = async move {
+            let _running = running;
             let result = match watching.config.replication.clone() {
                 Some(replication) => replicas::run(watching, &replication, stopped).await,
                 None => watching.run(stopped).await,
             };
             (ended, start, result)
-        });
+        };
+        let task = self.tasks.spawn(run.instrument(span));
         let (task, since) = (task.id(), tokio::time::Instant::now());
         self.running.insert(name, Running { start, task, since, target, stop, removed });
     }
@@ -251,12 +255,13 @@ impl Supervisor {
         stop.cancel();
         let Err(error) = result else { return };
         let pause = pause_after(self.pauses.get(&name).copied(), since.elapsed());
-        tracing::error!(
-            target = name,
-            %error,
-            again_in = ?pause,
-            "a target failed and will be restarted; other targets are not affected"
-        );
+        span_of(&target).in_scope(|| {
+            tracing::error!(
+                %error,
+                again_in = ?pause,
+                "a target failed and will be restarted; other targets are not affected"
+            );
+        });
         self.shared.hub.put(failed_target(&target, &error.to_string(), self.shared.clock));
         self.pauses.insert(name, pause);
         self.waiting.push_back((tokio::time::Instant::now() + pause, target));

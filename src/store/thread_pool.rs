@@ -49,9 +49,11 @@ pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
         return Ok(work());
     }
     let (reply, answer) = oneshot::channel();
+    // What the closure logs has the labels of the caller's target.
+    let span = tracing::Span::current();
     let work = Box::new(move || {
         // The result is dropped if the caller is gone.
-        let _ = reply.send(work());
+        let _ = reply.send(span.in_scope(work));
     });
     let threads = started()?;
     threads.add_if_all_are_held_up();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::notify::outbox::Due;
 use crate::notify::outbox::NotificationId;
@@ -80,7 +81,7 @@ impl StoreHandle {
         #[cfg(test)]
         let Some((store, queue)) = crate::simulation::serve_store(store, queue) else { return Ok(handle) };
         thread_pool::start()?;
-        tokio::spawn(work(store, queue));
+        tokio::spawn(work(store, queue).in_current_span());
         Ok(handle)
     }
 

@@ -212,6 +212,24 @@ fn every_file_has_a_module_doc() {
     }
 }
 
+/// A line of the log in JSON has these keys of its own, and a field with the same name would be a second one. The target
+/// of a line is a field of its span.
+#[test]
+fn no_field_of_a_log_line_is_named_as_a_key_of_all_lines() {
+    const KEYS: [&str; 5] = ["target", "level", "timestamp", "message", "span"];
+    for File { path, text, .. } in files() {
+        let code = code_of(&text);
+        for call in ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!(")) {
+            for line in code.split(&call).skip(1).filter_map(|rest| rest.split(");").next()) {
+                let fields = line.split(',').map(|field| field.trim_start());
+                let is_key = |field: &&str| field.split(' ').next().is_some_and(|name| KEYS.contains(&name));
+                let named = fields.filter(|field| field.contains(" = ")).find(is_key);
+                assert!(named.is_none(), "{}: {named:?} of a log line; name the target by a span", path.display());
+            }
+        }
+    }
+}
+
 /// Whether a file is part of a simulation, of the whole service or inside a module: compiled for tests only, it may use anything.
 fn is_of_simulation(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "simulation" || part.as_os_str() == "simulation.rs")

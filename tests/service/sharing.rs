@@ -14,13 +14,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::Child;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use trainspotter_clock::Clock;
 use trainspotter_simulator::{Accounts, Simulation, serve_accounts, trace};
 
 use support::hook::{Received, hook};
 use support::http;
-use support::process::{listening, trainspotter};
+use support::process::{listening_and_telling, trainspotter};
 
 const REGIONS: [&str; 6] = ["us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-south-1"];
 const ACCOUNT: &str = "123456789012";
@@ -79,8 +80,8 @@ impl World {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (process, page) = listening(process).await;
-        Replica { process, page }
+        let (process, page, reported) = listening_and_telling(process).await;
+        Replica { process, page, reported }
     }
 
     fn log(&self) -> PathBuf {
@@ -145,6 +146,8 @@ impl Drop for World {
 struct Replica {
     process: Child,
     page: String,
+    /// Lines of its log.
+    reported: UnboundedReceiver<String>,
 }
 
 impl Replica {

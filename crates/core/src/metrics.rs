@@ -20,6 +20,7 @@ mod frame;
 mod gauges;
 pub mod gpu_part_names;
 pub mod gpu_waterfall;
+mod held_back;
 mod host_utilisation;
 mod job_context;
 mod job_story;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::config::{Replication, Target};
 use crate::objects::{AnyStorage, Storage, StorageError};
@@ -18,7 +19,7 @@ use crate::replication::lease::{Role, Terms};
 use crate::replication::target_assignment::members::Members;
 use crate::replication::{ReplicaStatus, Replicas};
 use crate::service::StartError;
-use crate::service::removed_targets::end_and_send;
+use crate::service::removed_targets::{end_and_send, span_of};
 use crate::service::replicas::{self, Failed};
 use crate::service::shared_by_targets::Shared;
 use crate::store::StoreError;
@@ -58,7 +59,10 @@ pub(super) async fn end_alerts_except(
             return;
         };
         trouble.is_none_after(&removed);
-        let ending = removed.iter().flatten().map(|known| end(shared, replication, &storage, known, stop));
+        let ending = removed.iter().flatten().map(|known| {
+            let ending = end(shared, replication, &storage, known, stop);
+            ending.instrument(span_of(&known.name))
+        });
         join_all(ending).await;
         if stop.run_until_cancelled(tokio::time::sleep(terms.lease * CHECK_EVERY)).await.is_none() {
             return;
@@ -90,13 +94,18 @@ async fn end(
     known: &KnownTarget,
     stop: &CancellationToken,
 ) {
-    let Some(opened) = stop.run_until_cancelled(open(shared, replication, known)).await else { return };
+    let opening = async {
+        // A target that was removed just now ends its alerts itself.
+        shared.running.until_ended(&known.name).await;
+        open(shared, replication, known).await
+    };
+    let Some(opened) = stop.run_until_cancelled(opening).await else { return };
     let ended = match opened {
         Ok(Some((replicas, mut others))) => {
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(false),
-                ended = lead_and_end(shared, known, &replicas, &mut others) => ended,
+                ended = lead_and_end(shared, &replicas, &mut others) => ended,
             };
             replicas.hand_over(true).await;
             ended.map_err(|error| error.to_string())
@@ -108,15 +117,15 @@ async fn end(
     let forgotten = match ended {
         Ok(false) => return,
         Ok(true) => known_targets::forget(root, &known.name, Terms::of(replication.lease)).await,
-        Err(error) => return log_failure(known, &error),
+        Err(error) => return log_failure(&error),
     };
     if let Err(error) = forgotten {
-        log_failure(known, &error.to_string());
+        log_failure(&error.to_string());
     }
 }
 
-fn log_failure(known: &KnownTarget, problem: &str) {
-    tracing::warn!(target = known.name, problem, "cannot resolve the alerts of a removed target; retrying later");
+fn log_failure(problem: &str) {
+    tracing::warn!(problem, "cannot resolve the alerts of a removed target; retrying later");
 }
 
 /// Opens the log of a removed target. Retries until it can be reached.
@@ -145,7 +154,6 @@ async fn open(
 /// everything was sent.
 async fn lead_and_end<S: Storage>(
     shared: &Shared,
-    known: &KnownTarget,
     replicas: &Replicas,
     others: &mut Others<S>,
 ) -> Result<bool, StoreError> {
@@ -161,7 +169,7 @@ async fn lead_and_end<S: Storage>(
                 biased;
                 goes_on = term_ends => if !goes_on { return Ok(false) },
                 () = others.appear() => return Ok(false),
-                ended = end_and_send(shared, &known.name, &store, attempt) => {
+                ended = end_and_send(shared, &store, attempt) => {
                     if !matches!(ended, Err(StoreError::NotLeading)) { return ended }
                 }
             }

@@ -70,9 +70,14 @@ fn sent(received: &Received, status: &str, region: &str) -> usize {
     received.iter().filter(|(of, alert, _)| of == status && alert["labels"]["region"] == region).count()
 }
 
+/// Stops a replica. Every line of its log names the target that it is about; only signals concern them all.
 async fn stopped(mut replica: Replica) {
     replica.signal("-TERM");
     assert!(replica.process.wait().await.unwrap().success());
+    while let Some(line) = replica.reported.recv().await {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert!(line["span"]["target"].is_string() || line["target"] == "trainspotter::service::signals", "{line}");
+    }
 }
 
 /// Waits until one of these leads the removed target. Returns its position, and its id in the log.

@@ -53,6 +53,13 @@ pub struct Event {
     pub what: EventKind,
 }
 
+impl Event {
+    /// Its job, if it is known, and whether it is a preemption.
+    pub fn of_job(&self) -> Option<(&JobId, bool)> {
+        Some((self.job.as_ref()?, matches!(self.what, EventKind::Preempted { .. })))
+    }
+}
+
 fn is_zero(seconds: &f64) -> bool {
     *seconds == 0.0
 }

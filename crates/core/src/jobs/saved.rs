@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::jobs::coverage::{Coverage, SavedCoverage};
 use crate::jobs::job::{RequeueWaits, Waited};
 use crate::jobs::whereabouts::Whereabouts;
-use crate::jobs::{Changes, Event, EventKind, Job, Ledger, Timeline};
+use crate::jobs::{Changes, Event, Job, Ledger, Timeline};
 use crate::model::{
     Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
     ShareName, Timestamp, TrainingJobName,
@@ -232,11 +232,15 @@ fn read(SavedJob { id, body }: &SavedJob) -> Option<Read> {
     }
 }
 
-/// The jobs of some events, and how many of these are preemptions.
-fn preemptions_in(events: &[Event]) -> BTreeMap<JobId, u32> {
+/// The jobs of some events, and how many of these are preemptions. Each event is given as its job and whether it is one.
+fn preemptions_in<'a>(events: impl IntoIterator<Item = (&'a JobId, bool)>) -> BTreeMap<JobId, u32> {
     let mut preemptions = BTreeMap::new();
-    for (id, what) in events.iter().filter_map(|event| Some((event.job.as_ref()?, &event.what))) {
-        *preemptions.entry(id.clone()).or_default() += u32::from(matches!(what, EventKind::Preempted { .. }));
+    for (id, is_preemption) in events {
+        let is_preemption = u32::from(is_preemption);
+        match preemptions.get_mut(id) {
+            Some(count) => *count += is_preemption,
+            None => _ = preemptions.insert(id.clone(), is_preemption),
+        }
     }
     preemptions
 }
@@ -287,7 +291,8 @@ impl Ledger {
         if let Some(counted_until) = self.counted_until {
             job.emit_uncounted(counted_until, &mut self.events);
         }
-        let uncounted = preemptions_in(self.events.get(reported_before..).unwrap_or_default());
+        let uncounted =
+            preemptions_in(self.events.get(reported_before..).into_iter().flatten().filter_map(Event::of_job));
         // An ended job is kept until its events are counted.
         if job.timeline.current().is_none() {
             self.unsaved.uncounted.insert(id.clone(), 0);
@@ -341,9 +346,9 @@ impl Ledger {
         self.unsaved.is_all = true;
     }
 
-    /// Takes the changes since the last call, given the events that are not counted yet. The caller keeps them until
-    /// they are saved.
-    pub fn to_save(&mut self, uncounted: &[Event]) -> SavedJobs {
+    /// Takes the changes since the last call, given the events that are not counted yet, each as its job and whether
+    /// it is a preemption. The caller keeps the changes until they are saved.
+    pub fn to_save<'a>(&mut self, uncounted: impl IntoIterator<Item = (&'a JobId, bool)>) -> SavedJobs {
         let preemptions = preemptions_in(uncounted);
         let mut jobs = std::mem::take(&mut self.unsaved.jobs);
         let before = std::mem::take(&mut self.unsaved.uncounted);

@@ -14,6 +14,7 @@ use crate::metrics::failure_ratio::Outcomes;
 use crate::metrics::failures_by_owner::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
+use crate::metrics::held_back::HeldBack;
 use crate::metrics::queues_and_shares::{Demanded, no_share};
 use crate::metrics::quota_use;
 use crate::metrics::reasons::Diagnosis;
@@ -42,7 +43,7 @@ pub struct Counting {
     changes: Changes,
     /// Events newer than the last complete poll. They are counted once a poll has covered their time, so that a
     /// restart knows exactly which events were counted.
-    held_back: Vec<Event>,
+    held_back: HeldBack,
     /// Events up to here are restored from saved ones; `None` if none were saved.
     remembered_until: Option<Timestamp>,
     /// New events to save.
@@ -112,9 +113,9 @@ impl Counting {
         std::mem::take(&mut self.to_save)
     }
 
-    /// Events not yet counted because no poll has covered their time.
-    pub fn held_back(&self) -> &[Event] {
-        &self.held_back
+    /// Events not yet counted because no poll has covered their time: the job of each, and whether it is a preemption.
+    pub fn held_back(&self) -> impl Iterator<Item = (&JobId, bool)> {
+        self.held_back.of_jobs()
     }
 
     /// Takes the waits that have ended, in seconds by reason.
@@ -135,9 +136,7 @@ impl Counting {
     /// Counts recorded events before `horizon`, the beginning of the last complete poll.
     pub fn count(&mut self, ledger: &Ledger, horizon: Timestamp) {
         self.prepare_recorded(ledger);
-        let (due, held_back) = std::mem::take(&mut self.held_back).into_iter().partition(|event| event.at <= horizon);
-        self.held_back = held_back;
-        for event in due {
+        for event in self.held_back.take_until(horizon) {
             if event.is_news || self.counted_until.is_none_or(|counted_until| event.at > counted_until) {
                 self.count_one(&event);
             } else if let EventKind::Ended { outcome, gpu_seconds } = event.what {
@@ -166,7 +165,7 @@ impl Counting {
             events.map(|event| Event { priority: event.priority.or_else(|| priority_of(&event, ledger)), ..event });
         let events: Vec<Event> = events.collect();
         self.waiting.ended(&events, &self.bands);
-        self.held_back.extend(events);
+        self.held_back.add(events);
     }
 
     /// Records the waiting jobs restored from an earlier run, without keeping the many moves in memory.
@@ -178,11 +177,7 @@ impl Counting {
     /// Drops the counts of a share without separate series. Its pending events count for `other`.
     pub fn forget_share(&mut self, queue: &QueueName, share: &ShareName, other: &ShareName, ledger: &Ledger) {
         self.prepare_recorded(ledger);
-        for event in
-            self.held_back.iter_mut().filter(|event| event.queue == *queue && event.share.as_ref() == Some(share))
-        {
-            event.share = Some(other.clone());
-        }
+        self.held_back.move_share(queue, share, other);
         self.tallies.retain(|of_queue, of_share| of_queue != Some(queue.as_str()) || of_share != Some(share.as_str()));
         self.waits.forget_share(queue, share);
         self.outcomes.forget_share(queue, share);
@@ -194,7 +189,7 @@ impl Counting {
     pub fn watch(&mut self, queues: &[Queue]) {
         let is_watched = |name: &str| queues.iter().any(|queue| queue.name.as_str() == name);
         self.kept.retain(|event| is_watched(event.queue.as_str()));
-        self.held_back.retain(|event| is_watched(event.queue.as_str()));
+        self.held_back.watch(is_watched);
         self.tallies.retain(|queue, _| queue.is_none_or(is_watched));
         self.waits.watch(is_watched);
         self.outcomes.watch(is_watched);

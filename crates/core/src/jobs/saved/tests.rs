@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::jobs::poll_plan::Urgency;
-use crate::jobs::{Cadence, LISTS_MAY_LAG, Span};
+use crate::jobs::{Cadence, EventKind, LISTS_MAY_LAG, Span};
 use crate::model::StoppedAttempt;
 
 const QUEUE: &str = "research";
@@ -140,7 +140,7 @@ impl Run {
             };
             *self.counts.entry((event.job.unwrap(), kind)).or_default() += 1;
         }
-        self.jobs.add(self.ledger.to_save(&self.held_back));
+        self.jobs.add(self.ledger.to_save(self.held_back.iter().filter_map(Event::of_job)));
         self.queues = self.ledger.saved_queues();
     }
 
@@ -235,7 +235,7 @@ proptest! {
                 restarted.restart();
                 prop_assert_eq!(restarted.places(), before, "all is in its place");
                 let reported = restarted.held_back.clone();
-                prop_assert_eq!(restarted.ledger.to_save(&reported), SavedJobs::default(), "and nothing has to be written");
+                prop_assert_eq!(restarted.ledger.to_save(reported.iter().filter_map(Event::of_job)), SavedJobs::default(), "and nothing has to be written");
                 let oldest = restarted.ledger.shares().filter_map(|(_, _, share_jobs)| Some(share_jobs.oldest()?.1.clone()));
                 let oldest: BTreeSet<JobId> = oldest.collect();
                 let more = &restarted.asked(now) - &steady.asked(now);
@@ -279,7 +279,7 @@ fn what_the_release_before_has_saved_of_a_job_takes_effect_when_the_job_is_seen(
     ledger.observe(job.seen, second(100));
     let job = ledger.job(&"job-1".into()).unwrap();
     assert_eq!(job.timeline.spans().len(), 2);
-    let changes = ledger.to_save(&[]);
+    let changes = ledger.to_save([]);
     assert!(changes.changes["job-1"].as_ref().unwrap().contains("\"status\":\"SCHEDULED\""), "{changes:?}");
 }
 
@@ -287,7 +287,7 @@ fn what_the_release_before_has_saved_of_a_job_takes_effect_when_the_job_is_seen(
 fn what_cannot_be_a_job_is_not_taken_for_one_and_not_kept() {
     let mut ledger = Ledger::default();
     ledger.observe(Truth::submitted(1, second(10)).seen, second(20));
-    let whole = ledger.to_save(&[]).kept().next().unwrap();
+    let whole = ledger.to_save([]).kept().next().unwrap();
     for (from, to) in [
         ("{", "["),
         ("\"created\":10000", "\"created\":\"10\""),
@@ -301,7 +301,7 @@ fn what_cannot_be_a_job_is_not_taken_for_one_and_not_kept() {
         let mut next = Ledger::default();
         next.restore(vec![broken]);
         assert!(next.is_empty());
-        assert_eq!(next.to_save(&[]).changes, [("job-1".into(), None)].into());
+        assert_eq!(next.to_save([]).changes, [("job-1".into(), None)].into());
     }
 }
 
@@ -322,7 +322,7 @@ fn where_nothing_happens_nothing_is_written_however_many_wait() {
         ledger.in_flight_listed(&queue, second(at));
         ledger.polled(&queue, second(at));
         (0..described).for_each(|number| drop(ledger.observe(job(number, true), second(at + 1))));
-        ledger.to_save(&[])
+        ledger.to_save([])
     };
     let first = poll(&mut ledger, 100, MANY);
     assert_eq!(first.changes.len(), MANY);
@@ -334,10 +334,10 @@ fn where_nothing_happens_nothing_is_written_however_many_wait() {
     // One that was missing in a list, and is seen again.
     (1..MANY).for_each(|number| drop(ledger.observe(job(number, false), second(300))));
     ledger.waiting_listed(&queue, second(300));
-    assert_eq!(ledger.to_save(&[]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
+    assert_eq!(ledger.to_save([]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
     ledger.observe(job(0, false), second(310));
-    assert_eq!(ledger.to_save(&[]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
+    assert_eq!(ledger.to_save([]).changes.into_keys().collect::<Vec<_>>(), ["job-0".into()]);
     ledger.save_all();
-    let all = ledger.to_save(&[]);
+    let all = ledger.to_save([]);
     assert!(all.is_complete && all.changes.len() == MANY);
 }
