@@ -87,6 +87,11 @@ impl TargetAssignment {
         self.0.own.clone()
     }
 
+    /// Whether the log of any target is open.
+    pub fn has_open_logs(&self) -> bool {
+        !self.shards().is_empty()
+    }
+
     /// A new writer id for one log.
     pub fn writer(&self) -> String {
         format!("{}-{}", self.0.own, self.0.starts.fetch_add(1, Ordering::Relaxed))

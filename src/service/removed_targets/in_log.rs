@@ -47,6 +47,10 @@ pub(super) async fn end_alerts_except(
     let now = replicas::known(now);
     let mut trouble = Trouble::default();
     let noting = async {
+        // A log of another service is left as it is.
+        while !shared.assignment.has_open_logs() {
+            tokio::time::sleep(replicas::REOPEN_DELAY).await;
+        }
         while !trouble.is_none_after(&known_targets::note(&storage, &now, terms).await) {
             tokio::time::sleep(RETRY_DELAY).await;
         }
