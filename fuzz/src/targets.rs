@@ -174,7 +174,7 @@ pub fn saved_jobs(input: &[u8]) {
     assert!(ledger.len() <= readable);
     ledger.forget(LATER);
     // What is saved then is readable.
-    for (id, body) in ledger.to_save(&[]).changes {
+    for (id, body) in ledger.to_save([]).changes {
         assert!(body.is_none_or(|body| is_readable(&SavedJob { id, body })));
     }
 }

@@ -37,6 +37,7 @@ impl Alerting {
         alerting.until_sent("firing", KEPT, 1).await;
         alerting.until_sent("firing", REMOVED, 1).await;
         alerting.world.until_all_are_led(&[&replicas[0], &replicas[1]]).await;
+        alerting.until_noted(2).await;
         (alerting, replicas)
     }
 
@@ -44,18 +45,15 @@ impl Alerting {
         self.hook.until(|received| sent(received, status, region) >= count).await;
     }
 
-    /// Waits until a single target is noted beside the logs.
-    async fn until_forgotten(&self) {
+    /// Waits until so many targets are noted beside the logs.
+    async fn until_noted(&self, count: usize) {
+        let folder = self.world.log().join("targets");
         let waiting = async {
-            while self.notes() > 1 {
+            while std::fs::read_dir(&folder).map_or(0, Iterator::count) != count {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("the target is forgotten once its alerts have ended");
-    }
-
-    fn notes(&self) -> usize {
-        std::fs::read_dir(self.world.log().join("targets")).unwrap().count()
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the targets of now are noted, and no others");
     }
 
     /// Numbers of messages: beginnings and ends of the removed target, and of the other one.
@@ -99,12 +97,11 @@ async fn until_led_by_one_of(replicas: &[&Replica]) -> (usize, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_a_target_that_is_removed_while_all_replicas_are_down_end_once() {
     let (alerting, [first, second]) = Alerting::with_two_replicas().await;
-    assert_eq!(alerting.notes(), 2);
     stopped(second).await;
     stopped(first).await;
     let (third, fourth) = (alerting.replica("third", 1).await, alerting.replica("fourth", 1).await);
     alerting.until_sent("resolved", REMOVED, 1).await;
-    alerting.until_forgotten().await;
+    alerting.until_noted(1).await;
     alerting.world.until_all_are_led(&[&third, &fourth]).await;
     stopped(third).await;
     stopped(fourth).await;
@@ -132,7 +129,7 @@ async fn a_replica_that_still_watches_a_removed_target_leads_it_and_nothing_ends
 
     stopped(other).await;
     alerting.until_sent("resolved", REMOVED, 1).await;
-    alerting.until_forgotten().await;
+    alerting.until_noted(1).await;
     for replica in new {
         stopped(replica).await;
     }
@@ -154,12 +151,7 @@ async fn alerts_of_a_renamed_target_end_once_and_begin_anew_under_its_new_name()
     alerting.until_sent("resolved", REMOVED, 1).await;
     alerting.until_sent("firing", REMOVED, 2).await;
     third.until_it_leads(2).await;
-    let waiting = async {
-        while alerting.notes() > 2 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the old name is forgotten");
+    alerting.until_noted(2).await;
     let after = third.ids_of_alerts().await;
     assert_eq!((after.len(), after.iter().filter(|id| before.contains(id)).count()), (2, 1), "{before:?} {after:?}");
     stopped(third).await;
