@@ -85,10 +85,22 @@ impl StartView {
 
 /// The interval in words, and how often such intervals were right.
 fn sentence(estimate: &Estimate, now: Timestamp) -> String {
-    let after = |at: Option<Timestamp>| match at {
-        Some(at) if at <= now => "any moment".to_owned(),
-        Some(at) => format!("in {}", units::duration(at.seconds_since(now))),
+    let passes = |at: Timestamp| units::duration(at.seconds_since(now));
+    let likely = match estimate.p50 {
+        Some(at) if at <= now => "at any moment".to_owned(),
+        Some(at) => format!("in {}", passes(at)),
         None => "in more than 30 days".to_owned(),
+    };
+    let first = match estimate.p10 {
+        Some(at) if at <= now => "one starts at any moment".to_owned(),
+        Some(at) => format!("one starts within {}", passes(at)),
+        None => "at most one starts within 30 days".to_owned(),
+    };
+    let last = match estimate.p90 {
+        Some(at) if at <= now => " and nine at any moment".to_owned(),
+        Some(at) => format!(" and nine within {}", passes(at)),
+        None if estimate.p10.is_none() => String::new(),
+        None => " and at least one waits more than 30 days".to_owned(),
     };
     let right = match &estimate.quality {
         Some(quality) => {
@@ -103,12 +115,7 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
         Some(Rough::Young) => " It is rough: the estimates verified so far span only a few hours.",
         Some(Rough::OftenWrong) => " It is rough: too many such intervals missed the actual start.",
     };
-    format!(
-        "Likely to start {} (P50); nine in ten such jobs start {} at the latest, one in ten {} or before.{right}{rough}",
-        after(estimate.p50),
-        after(estimate.p90),
-        after(estimate.p10)
-    )
+    format!("Likely to start {likely} (P50). Of ten such jobs, {first}{last}.{right}{rough}")
 }
 
 #[cfg(test)]
@@ -137,13 +144,26 @@ mod tests {
         let rough =
             StartView::of(Outlook::Expected(Box::new(Estimate { rough: Some(Rough::Young), ..estimate.clone() })), now);
         assert!(rough.rough && rough.sentence.ends_with("only a few hours."), "{}", rough.sentence);
-        let view = StartView::of(Outlook::Expected(Box::new(estimate)), now);
+        let view = StartView::of(Outlook::Expected(Box::new(estimate.clone())), now);
         assert_eq!(
             view.sentence,
-            "Likely to start in 3h (P50); nine in ten such jobs start in more than 30 days at the latest, one in ten any moment or before. \
+            "Likely to start in 3h (P50). Of ten such jobs, one starts at any moment and at least one waits more than 30 days. \
              Of the last 50 such intervals, 41 contained the actual start."
         );
         assert_eq!((view.outlook, view.p90, view.coverage), ("expected", None, Some(0.82)));
+        for (p10, p50, p90, said) in [
+            (after(1), after(3), after(7), "in 3h (P50). Of ten such jobs, one starts within 1h and nine within 7h."),
+            (
+                after(0),
+                after(0),
+                after(0),
+                "at any moment (P50). Of ten such jobs, one starts at any moment and nine at any moment.",
+            ),
+            (None, None, None, "in more than 30 days (P50). Of ten such jobs, at most one starts within 30 days."),
+        ] {
+            let found = sentence(&Estimate { p10, p50, p90, ..estimate.clone() }, now);
+            assert!(found.starts_with(&format!("Likely to start {said} Of the last 50")), "{found}");
+        }
         let none = StartView::of(Outlook::Unknown(Unknown::FewTruths(3)), now);
         assert_eq!((none.outlook, none.p50, none.coverage), ("too_little_history", None, None));
     }

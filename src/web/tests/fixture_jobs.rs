@@ -118,8 +118,8 @@ fn start(number: u64) -> StartView {
     StartView {
         outlook: if known { "expected" } else { "too_little_history" },
         sentence: if known {
-            "Likely to start in 3h (P50); nine in ten such jobs start in 7h at the latest, one in ten in 1h or \
-             before. Of the last 50 such intervals, 41 contained the actual start."
+            "Likely to start in 3h (P50). Of ten such jobs, one starts within 1h and nine within 7h. Of the last 50 \
+             such intervals, 41 contained the actual start."
         } else {
             "Too little history: 3 estimates have been verified so far; estimates are shown once 10 have, with how \
              often they were right."

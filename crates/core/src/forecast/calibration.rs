@@ -18,15 +18,17 @@ use crate::forecast::calibration::offsets::{MISSES, Offsets};
 use crate::forecast::ring::Row;
 use crate::model::{QueueName, ShareName, Timestamp};
 
-/// Maximum resolved estimates of a group that corrections use. Beyond it [`Truths::thin`] keeps fewer of each forecast before it drops old ones:
+/// Maximum resolved estimates of a group that corrections use. Beyond it [`Truths::thin`] keeps fewer of each hour before it drops old ones:
 /// the latest 3,000 estimates of a busy share can be those of a single backlog, and an interval that fits one backlog misses the next.
 const MAX_TRUTHS: usize = 3_000;
 
 /// Number of resolved estimates that thinning keeps.
 const AFTER_THINNING: usize = MAX_TRUTHS / 4 * 3;
 
-/// Minimum resolved estimates of a forecast that thinning keeps; before it keeps fewer, the oldest go.
-const MIN_OF_FORECAST: usize = 4;
+/// Minimum resolved estimates of an hour that thinning keeps; before it keeps fewer, the oldest go.
+const MIN_OF_HOUR: usize = 4;
+
+const HOUR_MILLIS: i64 = 3_600_000;
 
 /// Maximum groups with resolved estimates.
 const MAX_GROUPS: usize = 2_000;
@@ -371,27 +373,28 @@ impl Truths {
         })
     }
 
-    /// Keeps [`AFTER_THINNING`] estimates or fewer: the same number of each forecast that has more, evenly spaced in the order in which they
-    /// resolved, or else the latest.
+    /// Keeps [`AFTER_THINNING`] estimates or fewer: of each hour in which estimates were made the same number if it has more, evenly spaced in the
+    /// order in which they resolved, or else the latest.
     fn thin(&mut self) {
-        let mut of_forecasts: HashMap<i64, usize> = HashMap::new();
-        self.latest.iter().for_each(|truth| *of_forecasts.entry(truth.made_at()).or_default() += 1);
-        let kept_with = |most: usize| of_forecasts.values().map(|count| *count.min(&most)).sum::<usize>();
+        let hour = |truth: &Truth| truth.made_at().div_euclid(HOUR_MILLIS);
+        let mut of_hours: HashMap<i64, usize> = HashMap::new();
+        self.latest.iter().for_each(|truth| *of_hours.entry(hour(truth)).or_default() += 1);
+        let kept_with = |most: usize| of_hours.values().map(|count| *count.min(&most)).sum::<usize>();
         let (mut most, mut too_many) = (0, MAX_TRUTHS + 1);
         while too_many - most > 1 {
             let middle = most.midpoint(too_many);
             if kept_with(middle) <= AFTER_THINNING { most = middle } else { too_many = middle }
         }
-        if most < MIN_OF_FORECAST {
+        if most < MIN_OF_HOUR {
             self.latest.drain(..self.latest.len() - AFTER_THINNING);
             return;
         }
         let mut passed: HashMap<i64, usize> = HashMap::new();
         self.latest.retain(|truth| {
-            let made_at = truth.made_at();
-            let index = passed.entry(made_at).or_default();
+            let made_in = hour(truth);
+            let index = passed.entry(made_in).or_default();
             *index += 1;
-            let count = of_forecasts.get(&made_at).copied().unwrap_or(1);
+            let count = of_hours.get(&made_in).copied().unwrap_or(1);
             count <= most || *index * most / count != (*index - 1) * most / count
         });
     }

@@ -73,6 +73,19 @@ fn a_backlog_of_thousands_of_jobs_does_not_displace_the_backlogs_before_it() {
 }
 
 #[test]
+fn thousands_of_forecasts_in_one_hour_do_not_displace_the_hours_before_it() {
+    let mut calibration = Calibration::default();
+    let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
+    (0..100).for_each(|hour| record_forecast(&mut calibration, hour, 20, raw, 1000.0));
+    for number in 0..3 * MAX_TRUTHS as u64 {
+        let at = Timestamp::default() + Duration::from_secs(3_600 * 101) + Duration::from_millis(100 * number);
+        calibration.record(&Truth { at, ..truth(raw, None, 1000.0) });
+    }
+    let truths = &calibration.groups.get(&Group::All).unwrap().latest;
+    assert_eq!(truths.iter().filter(|truth| truth.made_at() < 100 * HOUR_MILLIS).count(), 2_000);
+}
+
+#[test]
 fn of_many_small_forecasts_the_latest_are_kept() {
     let mut calibration = Calibration::default();
     let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
@@ -80,7 +93,7 @@ fn of_many_small_forecasts_the_latest_are_kept() {
     (0..last).for_each(|hour| record_forecast(&mut calibration, hour, 1, raw, 1000.0));
     let truths = &calibration.groups.get(&Group::All).unwrap().latest;
     assert!((AFTER_THINNING..=MAX_TRUTHS).contains(&truths.len()), "{}", truths.len());
-    let hours = truths.iter().map(|truth| (truth.made_at() / 3_600_000) as u64);
+    let hours = truths.iter().map(|truth| (truth.made_at() / HOUR_MILLIS) as u64);
     assert!(hours.eq(last - truths.len() as u64..last));
 }
 
