@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::cli::config_text::ConfigText;
 use crate::cli::inputs::Source;
+use crate::cli::{Failure, simulator_clock};
 use crate::config::{Config, Target};
 use crate::service::{ConfigUpdates, summary_line};
 
@@ -22,9 +24,8 @@ const OBJECT_READ_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Watches the configuration until `stop`. A change takes effect once two consecutive reads agree, so that a file
 /// in the middle of a write has no effect; neither has an invalid configuration.
-pub(super) fn configuration(name: String, text: String, config: &Config, stop: CancellationToken) -> ConfigUpdates {
+pub(super) fn configuration(watch: Watch, stop: CancellationToken) -> ConfigUpdates {
     let ((changes, targets), (says, problem)) = (mpsc::channel(1), watch::channel(None));
-    let watch = Watch::of(name, text, config);
     tokio::spawn(async move {
         let looking = look(watch, changes, says);
         tokio::select! {
@@ -62,12 +63,14 @@ async fn look(mut watch: Watch, changes: mpsc::Sender<Vec<Target>>, says: watch:
 }
 
 /// State of the watch.
-struct Watch {
+pub(super) struct Watch {
     name: String,
     /// Base folder of relative paths.
     folder: PathBuf,
     /// The running configuration: that of the start, with the current targets.
     running: Config,
+    /// The simulator whose clock the service runs on: new targets must be its own.
+    simulator: Option<Url>,
     /// Last accepted text, or the error.
     known: Result<String, String>,
     /// Result of the last read.
@@ -77,9 +80,19 @@ struct Watch {
 }
 
 impl Watch {
-    fn of(name: String, text: String, config: &Config) -> Self {
-        let folder = PathBuf::from(".");
-        Self { name, folder, running: config.clone(), known: Ok(text.clone()), seen: Ok(text), problem: None }
+    /// `text` and `config` are what the service was started with.
+    pub(super) fn of(name: String, text: String, config: &Config, simulator: Option<Url>) -> Self {
+        let (folder, running) = (PathBuf::from("."), config.clone());
+        Self { name, folder, running, simulator, known: Ok(text.clone()), seen: Ok(text), problem: None }
+    }
+
+    /// Validates a text as at the start.
+    fn checked(&self, text: String) -> Result<Config, Failure> {
+        let config = Source::checked(&self.name, text, &self.folder)?.config;
+        if let Some(simulator) = &self.simulator {
+            simulator_clock::check_targets(simulator, &config.targets)?;
+        }
+        Ok(config)
     }
 
     /// Whether the last read differs from the accepted text.
@@ -95,7 +108,7 @@ impl Watch {
         }
         self.known.clone_from(&self.seen);
         let found = match self.seen.clone() {
-            Ok(text) => Source::checked(&self.name, text, &self.folder).map_err(|mistakes| {
+            Ok(text) => self.checked(text).map_err(|mistakes| {
                 tracing::error!("the configuration has errors; the previous one stays in effect\n{}", mistakes.text());
                 let shown = summary_line(mistakes.text());
                 format!("it has errors; the previous one stays in effect: {shown}")
@@ -106,7 +119,7 @@ impl Watch {
             }
         };
         let config = match found {
-            Ok(source) => source.config,
+            Ok(config) => config,
             Err(problem) => {
                 self.problem = Some(problem);
                 return None;
@@ -136,7 +149,7 @@ mod tests {
 
     fn watch() -> Watch {
         let config = Source::checked("t.yaml", BEFORE.to_owned(), ".".as_ref()).ok().unwrap().config;
-        Watch::of("t.yaml".to_owned(), BEFORE.to_owned(), &config)
+        Watch::of("t.yaml".to_owned(), BEFORE.to_owned(), &config, None)
     }
 
     fn regions(targets: Option<Vec<Target>>) -> Option<Vec<String>> {
@@ -174,6 +187,24 @@ mod tests {
         assert_eq!(watch.problem, None);
     }
 
+    #[test]
+    fn on_the_clock_of_a_simulator_only_its_own_targets_apply() {
+        let of_simulator = "{ region: us-east-1, endpoint: 'http://127.0.0.1:9/' }";
+        let mut watch = Watch { simulator: Some("http://127.0.0.1:9".parse().unwrap()), ..watch() };
+        let mut see = |more: &str| {
+            let text = format!("targets: [{of_simulator}{more}]\n");
+            assert_eq!(watch.look(Ok(text.clone())).map(|_| ()), None);
+            (regions(watch.look(Ok(text))).map(|regions| regions.len()), watch.problem.clone())
+        };
+        for other in ["", ", endpoint: 'http://127.0.0.1:10'", ", endpoint: 'https://127.0.0.1:9'"] {
+            let (applied, problem) = see(&format!(", {{ region: eu-west-1{other} }}"));
+            assert_eq!(applied, None, "{other}");
+            let problem = problem.unwrap();
+            assert!(problem.contains("eu-west-1") && problem.contains("http://127.0.0.1:9"), "{problem}");
+        }
+        assert_eq!(see(", { region: eu-west-1, endpoint: 'http://127.0.0.1:9' }"), (Some(2), None));
+    }
+
     struct Followed {
         _folder: tempfile::TempDir,
         file: PathBuf,
@@ -195,7 +226,7 @@ mod tests {
             let text = std::fs::read_to_string(&file).unwrap();
             let config = Source::load(&name).await.map_err(|mistakes| mistakes.text().to_string()).unwrap().config;
             let stop = CancellationToken::new();
-            let changed = configuration(name, text, &config, stop.clone()).targets;
+            let changed = configuration(Watch::of(name, text, &config, None), stop.clone()).targets;
             // Between two reads.
             tokio::time::sleep(READ_INTERVAL / 2).await;
             Self { _folder: folder, file, changed, stop }

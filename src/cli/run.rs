@@ -28,13 +28,16 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// Take the time from `trainspotter simulate` at this URL, and run as fast as it does: for tests over simulated days. The
-    /// targets of the configuration name it as their `endpoint`. Its speed must not change afterwards.
+    /// targets of the configuration must name it as their `endpoint`. Its speed must not change afterwards.
     #[arg(long, value_name = "URL")]
     simulator: Option<Url>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     let source = inputs::Source::load(&arguments.config).await?;
+    if let Some(simulator) = &arguments.simulator {
+        simulator_clock::check_targets(simulator, &source.config.targets)?;
+    }
     let rules = source.rules().await?;
     let config = source.config;
     let sent = SentLogs { traces: config.traces.as_deref(), logs: config.logs.as_deref() };
@@ -46,7 +49,8 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(simulator) => simulator_clock::of(simulator).await?,
         None => Clock::real(),
     };
-    let following = config_watch::configuration(arguments.config, source.text, &config, stop.clone());
+    let watch = config_watch::Watch::of(arguments.config, source.text, &config, arguments.simulator);
+    let following = config_watch::configuration(watch, stop.clone());
     let service = Service { config, rules, clock, since: clock.now(), listener };
     service.run_with_config_updates(following, stop).await.map_err(Failure::failed)
 }

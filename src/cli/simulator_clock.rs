@@ -5,11 +5,33 @@ use std::time::Duration;
 use url::Url;
 
 use crate::cli::Failure;
+use crate::config::Target;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
 /// Real time within which the simulator must report its time.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Refuses targets that are not the simulator's: at its speed, the service would call AWS itself many times as often.
+///
+/// # Errors
+/// The endpoint of a target is missing or of another origin.
+pub(super) fn check_targets(simulator: &Url, targets: &[Target]) -> Result<(), Failure> {
+    let is_simulated = |target: &&Target| {
+        let endpoint = target.endpoint.as_deref().and_then(|endpoint| Url::parse(endpoint).ok());
+        endpoint.is_some_and(|endpoint| endpoint.origin() == simulator.origin())
+    };
+    let others: Vec<&str> =
+        targets.iter().filter(|target| !is_simulated(target)).map(|target| target.name.as_str()).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--simulator: these targets are not the simulator's: {}; set their `endpoint` to {}",
+        others.join(", "),
+        simulator.origin().ascii_serialization()
+    )))
+}
 
 /// A clock that starts at the simulator's current time and runs at its speed.
 ///

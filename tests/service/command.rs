@@ -290,9 +290,19 @@ async fn a_demo_watches_a_simulator_in_another_process_on_its_clock() {
 }
 
 #[tokio::test]
-async fn a_service_on_the_clock_of_a_simulator_reports_a_missing_one() {
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/config/minimal.yaml");
-    let arguments = ["run", "--config", config, "--simulator", "http://127.0.0.1:9", "--listen", "127.0.0.1:0"];
+async fn a_service_on_the_clock_of_a_simulator_watches_nothing_else_and_reports_a_missing_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("trainspotter.yaml");
+    let arguments = ["run", "--config", config.to_str().unwrap(), "--simulator", "http://127.0.0.1:9"];
+    let arguments = [&arguments[..], &["--listen", "127.0.0.1:0"]].concat();
+    let of_simulator = "targets:\n  - { name: simulated, region: us-east-1, endpoint: 'http://127.0.0.1:9' }\n";
+    for other in ["", ", endpoint: 'http://127.0.0.1:10'"] {
+        std::fs::write(&config, format!("{of_simulator}  - {{ name: other, region: us-east-1{other} }}\n")).unwrap();
+        let (code, _, said) = outcome(&arguments).await;
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains("are not the simulator's: other; set their `endpoint` to http://127.0.0.1:9"), "{said}");
+    }
+    std::fs::write(&config, of_simulator).unwrap();
     let (code, _, said) = outcome(&arguments).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("--simulator: http://127.0.0.1:9/_sim/control does not respond"), "{said}");
