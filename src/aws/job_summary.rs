@@ -113,11 +113,8 @@ impl Visitor<'_> for AnyNumber {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Quantity, E> {
-        match text {
-            "NaN" => Ok(Quantity(f64::NAN)),
-            "Infinity" => Ok(Quantity(f64::INFINITY)),
-            "-Infinity" => Ok(Quantity(f64::NEG_INFINITY)),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+        // As the SDK: the three words in any case and their short forms, too, and numbers that overflow.
+        let number = text.parse().ok().filter(|number: &f64| !number.is_finite());
+        number.map(Quantity).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
 }
