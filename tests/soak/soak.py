@@ -8,11 +8,13 @@ simulated hour what it holds.
 It writes the samples to OUT.csv and a chart of each figure to OUT.svg. The simulated AWS is a process of its own, whose memory is shown beside:
 it forgets no job. A run goes through
   - polls every simulated minute, viewers that ask for page after page, and a webhook that takes all notifications;
-  - every simulated hour a change of the rules or of the configuration, some of them broken; every two hours a fault of AWS;
+  - changes of the rules and the configuration, by turns valid and broken: at most one a simulated hour, and each stays for at least CHANGE_SECONDS
+    of real time, since the service reads a change twice, some real seconds apart, before it takes effect;
+  - every two simulated hours a fault of AWS;
   - SIGKILL and a restart after half a day.
 It ends with exit code 1 if the mean of a figure in CHECKED over the last quarter of the samples since the service is full is more than a quarter
-above that of the first quarter of them, if any of them is not known, if the service ends or no viewer and no receiver got anything. The service
-is full after two days, or when it holds as many ended jobs as it keeps: those of a week, and at most 100,000.
+above that of the first quarter of them, if any of them is not known, if the service ends, if no viewer or no receiver got anything, or
+if no new rules took effect, no broken rules or no broken configuration were refused. The service is full after two days, or when it holds as many ended jobs as it keeps: those of a week, and at most 100,000.
 """
 
 import argparse
@@ -41,6 +43,13 @@ MIN_SAMPLES = 8
 KEPT_DAYS, KEPT_JOBS = 7, 100_000
 HOUR, DAY = 3_600, 86_400
 KILL_AT_HOUR = 12
+CHANGE_SECONDS = 20
+# What the service logs of changes.
+LOGGED = {
+    "new rules": "the new rules are in effect",
+    "broken rules": "the rule files have errors",
+    "broken configurations": "the configuration has errors",
+}
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -118,6 +127,7 @@ class Soak:
         self.seen = {"answers": 0, "failures": 0, "notifications": 0, "faults": 0}
         self.hook = receiver(self.seen)
         self.rate, self.hours, self.process, self.simulator = 50, 0, None, None
+        self.changes, self.changed_at = 0, time.monotonic()
         self.write_rules(100)
         self.write_config()
 
@@ -147,7 +157,7 @@ class Soak:
 
     def start_service(self):
         command = [self.arguments.program, "run", "--config", self.folder / "config.yaml", "--simulator", self.aws, "--listen", self.url.removeprefix("http://")]
-        environment = os.environ | {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "RUST_LOG": "error"}
+        environment = os.environ | {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "RUST_LOG": "error,trainspotter::service::event_loop=info"}
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(self.folder / "stderr").open("ab"), env=environment)
 
     def simulated_seconds(self):
@@ -163,6 +173,10 @@ class Soak:
         if self.hours == KILL_AT_HOUR:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+            # With broken files it would not start.
+            self.write_rules(100)
+            self.write_config()
+            self.changed_at = time.monotonic()
             self.start_service()
             return
         if self.hours % 2 == 0:
@@ -170,17 +184,29 @@ class Soak:
             with contextlib.suppress(OSError):
                 answer(self.aws, "/_sim/faults", json.dumps(workload.faults(self.rng)).encode())
                 self.seen["faults"] += 1
-        if self.hours % 6 == 0:
+        if time.monotonic() - self.changed_at >= CHANGE_SECONDS:
+            self.change()
+
+    def change(self):
+        """By turns new valid files and a broken one."""
+        self.changes, self.changed_at = self.changes + 1, time.monotonic()
+        if self.changes % 4 == 2:
             (self.folder / "rules.yaml").write_text(workload.BROKEN)
-        elif self.hours % 3 == 0 and self.hours < 24:
-            # The target restarts: of ended jobs it keeps none, and the service would never be full.
-            self.rate = 101 - self.rate
-            self.write_config()
-        elif self.hours % 3 == 0:
-            # Not in effect while it is broken, which lasts until the next time.
-            self.write_config("nonsense: [\n" if self.hours % 2 else "")
+        elif self.changes % 4 == 0:
+            self.write_config("nonsense: [\n")
         else:
             self.write_rules(self.rng.randrange(50, 2_000), workload.ANOTHER if self.rng.random() < 0.5 else "")
+            if self.hours < 24:
+                # The target restarts: of ended jobs it keeps none, and later the service would never be full.
+                self.rate = 101 - self.rate
+            self.write_config()
+
+    def unseen(self):
+        """The changes that the service never logged."""
+        log = (self.folder / "stderr").read_text()
+        counts = {what: log.count(text) for what, text in LOGGED.items()}
+        print(json.dumps(counts | {"changes": self.changes}))
+        return [what for what, count in counts.items() if not count]
 
     def sample(self):
         began = time.monotonic()
@@ -292,9 +318,12 @@ def main():
         finally:
             stop.set()
             soak.end()
+        unseen = soak.unseen()
     print(json.dumps(soak.seen))
     if not (soak.seen["answers"] and soak.seen["notifications"]):
         sys.exit("no viewer got an answer, or no receiver a notification")
+    if unseen:
+        sys.exit(f"never seen: {', '.join(unseen)}")
     keys = [key for key in CHECKED if key != "log_mib" or chosen.log]
     if found := grown(rows, full_after, keys):
         sys.exit(f"grown by more than {GROWTH - 1:.0%} since day {full_after:.1f}: {', '.join(found)}")
