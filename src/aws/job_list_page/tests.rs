@@ -194,13 +194,11 @@ fn page_of_readable_jobs(body: &str) -> Option<Page> {
 
 /// Removes the members that nothing uses: the SDK refuses a page in which one of them has the wrong type.
 fn keep_used(json: &mut serde_json::Value) {
-    match json {
-        serde_json::Value::Object(members) => {
-            members.retain(|name, _| USED.contains(&name.as_str()));
-            members.values_mut().for_each(keep_used);
-        }
-        serde_json::Value::Array(all) => all.iter_mut().for_each(keep_used),
-        _ => {}
+    if let Some(members) = json.as_object_mut() {
+        members.retain(|name, _| USED.contains(&name.as_str()));
+        members.values_mut().for_each(keep_used);
+    } else if let Some(all) = json.as_array_mut() {
+        all.iter_mut().for_each(keep_used);
     }
 }
 
