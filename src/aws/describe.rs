@@ -76,16 +76,25 @@ impl Asked {
         self.undescribed.into_iter().chain(self.failure.map(failed)).collect()
     }
 
-    /// Result of questions of which some were answered, and others failed.
-    fn of(has_answers: bool, failures: Vec<(Undescribed, Failure)>, at: Timestamp) -> Self {
-        // If AWS refuses many items and describes none, the items are not to blame alone.
-        let are_all_refused = !has_answers && failures.len() >= MANY_REFUSED;
+    /// Result of questions of which some were answered, and others failed. `refused_all_before` tells whether AWS refused
+    /// everything the last time.
+    fn of(
+        has_answers: bool,
+        failures: Vec<(Undescribed, Failure)>,
+        at: Timestamp,
+        refused_all_before: impl Fn(Source) -> bool,
+    ) -> Self {
+        // If AWS refuses many items and describes none, the items are not to blame alone. Once it did, a few say as much.
+        let are_many = failures.len() >= MANY_REFUSED
+            || failures.first().is_some_and(|(item, _)| refused_all_before(item.source()));
+        let are_all_refused = !has_answers && are_many;
         let (mut undescribed, mut of_source, mut refusals) = (Vec::new(), Vec::new(), Vec::new());
         for (item, failure) in failures {
             let fault = failure.fault();
             if fault == Fault::Item || (fault == Fault::Unclear && has_answers) {
                 let (item, error) = (item.clone(), failure.to_string());
-                undescribed.push(Observation::Undescribed { item, at, is_own: fault == Fault::Item, error });
+                let is_own = fault == Fault::Item && !are_all_refused;
+                undescribed.push(Observation::Undescribed { item, at, is_own, error });
             }
             if fault != Fault::Item { &mut of_source } else { &mut refusals }.push((item, failure));
         }
@@ -152,13 +161,14 @@ impl Poller {
         let Some(asked) = asked else {
             // What refused everything does not answer again because it is not asked for a while.
             if !(self.refuses_all.contains(&source) && questions.refused.contains(&source)) {
+                self.refuses_all.remove(&source);
                 send(out, vec![Observation::Answered { source, queue: None, at }]).await;
             }
             return;
         };
         if asked.refuses_all.is_some() {
             self.refuses_all.insert(source);
-        } else {
+        } else if asked.answered || asked.failure.is_none() {
             self.refuses_all.remove(&source);
         }
         send(out, asked.outcome(source, at)).await;
@@ -218,7 +228,7 @@ impl Poller {
                 Err(failure) => failures.push((item, failure)),
             }
         }
-        Asked::of(answered, failures, self.clock.now())
+        Asked::of(answered, failures, self.clock.now(), |source| self.refuses_all.contains(&source))
     }
 
     async fn describe_job(&self, id: JobId) -> Answer {

@@ -57,6 +57,25 @@ pub async fn note<S: Storage>(storage: &S, targets: &[KnownTarget], terms: Terms
     written.buffer_unordered(CONCURRENT).try_collect().await
 }
 
+/// Whether the original log belongs to this service: to one of its targets, or to one that was noted earlier and was
+/// removed since.
+///
+/// # Errors
+/// The notes cannot be read.
+pub async fn is_own_log<S: Storage>(
+    storage: &S,
+    owner: &str,
+    targets: &[KnownTarget],
+    terms: Terms,
+) -> Result<bool, StorageError> {
+    let owns = |target: &KnownTarget| target.watches == owner;
+    if targets.iter().any(owns) {
+        return Ok(true);
+    }
+    let names: BTreeSet<String> = within(terms.request(), storage.list(FOLDER, "")).await?.into_iter().collect();
+    Ok(read(storage, names, targets, terms).await?.iter().any(owns))
+}
+
 /// The targets that were noted earlier and were removed since. Notes of these targets that are missing are written
 /// again: another replica, to which such a target is a removed one, may have removed its note.
 ///
@@ -72,8 +91,18 @@ pub async fn removed<S: Storage>(
     let missing: Vec<KnownTarget> = targets.iter().filter(is_missing).cloned().collect();
     note(storage, &missing, terms).await?;
     let own: BTreeSet<String> = targets.iter().map(|target| KnownTarget::object(&target.name)).collect();
-    let others: Vec<String> = names.difference(&own).filter(|name| is_note(name)).cloned().collect();
-    let read = stream::iter(others).map(|name| async move { within(terms.request(), storage.get(&name)).await });
+    read(storage, names.difference(&own).cloned().collect(), targets, terms).await
+}
+
+/// The removed targets among the notes with these names.
+async fn read<S: Storage>(
+    storage: &S,
+    names: BTreeSet<String>,
+    targets: &[KnownTarget],
+    terms: Terms,
+) -> Result<Vec<KnownTarget>, StorageError> {
+    let notes = names.into_iter().filter(|name| is_note(name));
+    let read = stream::iter(notes).map(|name| async move { within(terms.request(), storage.get(&name)).await });
     let read: Vec<Option<Vec<u8>>> = read.buffered(CONCURRENT).try_collect().await?;
     let noted = read.into_iter().flatten().filter_map(|bytes| serde_json::from_slice(&bytes).ok());
     Ok(noted.filter(|noted: &KnownTarget| noted.is_removed_from(targets)).collect())
@@ -135,6 +164,20 @@ mod tests {
         assert_eq!(start(&[one, ("renamed", "eu-west-2")]).await, ["targets"]);
         // A service with other targets, at the same prefix by mistake.
         assert!(start(&[("other", "ap-south-1")]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_log_is_of_this_service_if_it_is_of_one_of_its_targets_or_of_a_removed_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Folder::new(folder.path().to_owned());
+        let terms = Terms::of(std::time::Duration::from_secs(45));
+        let is_own = async |owner: &str, now: &[KnownTarget]| is_own_log(&storage, owner, now, terms).await.unwrap();
+        let now = targets(&[("two", "eu-west-1"), ("three", "eu-west-2")]);
+        assert!(is_own("eu-west-1", &now).await && !is_own("us-east-1", &now).await);
+        note(&storage, &targets(&[("foreign", "us-east-1")]), terms).await.unwrap();
+        assert!(!is_own("us-east-1", &now).await, "a note of another service");
+        note(&storage, &targets(&[("one", "us-east-1"), ("two", "eu-west-1")]), terms).await.unwrap();
+        assert!(is_own("us-east-1", &now).await);
     }
 
     #[tokio::test]

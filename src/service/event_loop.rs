@@ -125,10 +125,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Starts with rows for the first commit, and with the resolved alerts of an earlier run, latest first.
-    pub(super) fn with(rows: Vec<OutboxRow>, resolved: Vec<Transition>) -> Self {
+    /// Starts with rows for the first commit, and with the resolved alerts, latest first, and the counts of limits of
+    /// an earlier run.
+    pub(super) fn with(rows: Vec<OutboxRow>, resolved: Vec<Transition>, limit_log: LimitLog) -> Self {
         let uncommitted = Uncommitted::with(rows);
-        Self { uncommitted, resolved: resolved.into_iter().take(MAX_RESOLVED_SHOWN).collect(), ..Self::default() }
+        let resolved = resolved.into_iter().take(MAX_RESOLVED_SHOWN).collect();
+        Self { uncommitted, resolved, limit_log, ..Self::default() }
     }
 }
 
@@ -175,7 +177,7 @@ impl EventLoop {
     }
 
     fn observe(&mut self, observations: Vec<Observation>) {
-        self.source_log.observe(&observations);
+        self.source_log.observe(&observations, self.clock.now());
         self.memory.problems.set_queues(self.source_log.queues_problem());
         self.engine.observe(observations);
         let account = self.engine.service().place.account.clone();

@@ -24,6 +24,33 @@ const MIN_PAUSE: Duration = Duration::from_secs(2);
 /// Loading jobs takes at most one part in this many of the time, however many jobs there are.
 const LOAD_TIME_DIVISOR: u32 = 10;
 
+/// A replica whose records stay behind what it has shown for so long shows them: its log lost the later ones.
+const STAYS_BEHIND: Duration = Duration::from_secs(600);
+
+/// The last record of the log whose state this replica has shown. If it goes back to earlier records, to apply them again, nothing
+/// older is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Farthest {
+    number: u64,
+    behind_since: Option<Instant>,
+}
+
+impl Farthest {
+    pub(super) fn of(number: u64) -> Self {
+        Self { number, behind_since: None }
+    }
+
+    /// Whether the state at a record can be shown. It is then the last one shown.
+    pub(super) fn is_reached_by(&mut self, number: u64) -> bool {
+        let is_reached =
+            number >= self.number || self.behind_since.get_or_insert_with(Instant::now).elapsed() >= STAYS_BEHIND;
+        if is_reached {
+            *self = Self::of(number);
+        }
+        is_reached
+    }
+}
+
 /// The newest frame of a file, with its tables; `None` if there is none.
 pub(super) async fn latest(file: PathBuf) -> Result<Option<Frame>, StoreError> {
     blocking::run(move || latest_with_tables(&file)).await.map_err(|_| StoreError::Closed)?
@@ -42,22 +69,23 @@ struct LoadedJobs {
 }
 
 /// Answers job queries from the log until `stop`. Jobs are loaded on demand, and reloaded when the log has
-/// advanced. If loading fails, the jobs loaded before are used; without any, the query is dropped.
+/// advanced, but not while old records are applied again. If loading fails, the jobs loaded before are used; without
+/// any, the query is dropped.
 pub(super) async fn answer(
     mut queries: mpsc::Receiver<JobQuery>,
     config: &Config,
     rules: &[Rule],
-    replicas: &Replicas,
+    (replicas, mut farthest): (&Replicas, Farthest),
     stop: CancellationToken,
 ) {
     let mut known: Option<LoadedJobs> = None;
     while let Some(Some(query)) = stop.run_until_cancelled(queries.recv()).await {
         let record = replicas.status.borrow().number;
-        // A lower number: records are applied again, and the jobs are those of an earlier time.
-        let is_old = |known: &LoadedJobs| known.record < record && known.read.elapsed() >= known.pause;
-        if known.as_ref().is_none_or(is_old) {
+        let is_old = |known: &LoadedJobs| known.record != record && known.read.elapsed() >= known.pause;
+        if farthest.is_reached_by(record) && known.as_ref().is_none_or(is_old) {
             match read(config, rules, replicas, record).await {
-                Ok(read) => known = read.or(known),
+                // A lower number: old records are applied again, and some of what was read may be of an earlier time.
+                Ok(read) => known = read.filter(|_| replicas.status.borrow().number >= record).or(known),
                 Err(error) => tracing::warn!(
                     %error,
                     "cannot read the jobs from the replicated state; pages may show older jobs"
@@ -93,4 +121,22 @@ async fn read(
     ]);
     let pause = (began.elapsed() * LOAD_TIME_DIVISOR).max(MIN_PAUSE);
     Ok(Some(LoadedJobs { engine, at, record, read: Instant::now(), pause }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_older_than_what_was_shown_is_shown_unless_the_log_stays_behind() {
+        let mut farthest = Farthest::of(7);
+        let mut shows = |number| farthest.is_reached_by(number);
+        assert!(!shows(6) && shows(7) && shows(9) && !shows(8));
+        tokio::time::advance(STAYS_BEHIND / 2).await;
+        assert!(!shows(8) && shows(9) && !shows(3), "it has caught up, and goes back again");
+        tokio::time::advance(STAYS_BEHIND - Duration::from_secs(1)).await;
+        assert!(!shows(4));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(shows(4) && shows(5) && !shows(4));
+    }
 }

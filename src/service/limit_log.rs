@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use trainspotter_core::metrics::{Sample, Value, catalogue};
-use trainspotter_core::model::Timestamp;
+use trainspotter_core::model::{SavedSeries, Timestamp};
 
 /// A limit that left out nothing for so long is logged again when it does.
 const QUIET_AFTER: Duration = Duration::from_secs(86_400);
@@ -13,17 +13,25 @@ const QUIET_AFTER: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Default)]
 pub(super) struct LimitLog {
     limits: BTreeMap<String, Hits>,
-    /// Whether there were counts before: those of the first tick may be of an earlier run.
-    has_begun: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hits {
     count: f64,
     grown_at: Option<Timestamp>,
 }
 
 impl LimitLog {
+    /// Continues the counts of an earlier run.
+    pub(super) fn after(series: &[SavedSeries]) -> Self {
+        let counts = series.iter().filter(|series| series.metric == catalogue::LIMIT_HITS.name);
+        let hits = |series: &SavedSeries| {
+            let limit = series.labels.get("limit")?.clone();
+            Some((limit, Hits { count: series.value, grown_at: None }))
+        };
+        Self { limits: counts.filter_map(hits).collect() }
+    }
+
     /// Logs the limits whose counts have grown since the last tick.
     pub(super) fn observe(&mut self, samples: &[Sample], now: Timestamp) {
         for sample in samples.iter().filter(|sample| sample.metric.name == catalogue::LIMIT_HITS.name) {
@@ -31,18 +39,13 @@ impl LimitLog {
                 self.count(limit, *count, now);
             }
         }
-        self.has_begun = true;
     }
 
     fn count(&mut self, limit: &str, count: f64, now: Timestamp) {
-        let Some(hits) = self.limits.get_mut(limit) else {
-            let is_new = self.has_begun && count > 0.0;
-            self.limits.insert(limit.to_owned(), Hits { count, grown_at: is_new.then_some(now) });
-            if is_new {
-                log(limit, count);
-            }
-            return;
-        };
+        if !self.limits.contains_key(limit) {
+            self.limits.insert(limit.to_owned(), Hits::default());
+        }
+        let Some(hits) = self.limits.get_mut(limit) else { return };
         let more = count - hits.count;
         hits.count = count;
         if more > 0.0 {
@@ -78,17 +81,29 @@ mod tests {
             };
             counts.iter().map(sample).collect()
         };
-        let mut log = LimitLog::default();
+        let saved = |limit: &str, value: f64| SavedSeries {
+            metric: catalogue::LIMIT_HITS.name.into(),
+            labels: std::sync::Arc::new([("limit".to_owned(), limit.to_owned())].into()),
+            value,
+            ..SavedSeries::default()
+        };
+        let mut log = LimitLog::after(&[saved("shares", 7.0), saved("past_alerts", 2.0)]);
         let lines = log_capture::lines(|| {
             let hour = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
-            log.observe(&counts(&[("shares", 7.0), ("jobs", 0.0)]), hour(0));
+            log.observe(&counts(&[("shares", 7.0), ("jobs", 0.0), ("past_alerts", 6.0), ("queues", 8.0)]), hour(0));
             log.observe(&counts(&[("shares", 7.0), ("jobs", 0.0)]), hour(1));
             log.observe(&counts(&[("shares", 9.0), ("jobs", 0.0), ("hosts", 3.0)]), hour(2));
             log.observe(&counts(&[("shares", 10.0), ("jobs", 0.0), ("hosts", 4.0)]), hour(20));
             log.observe(&counts(&[("shares", 11.0), ("jobs", 0.0), ("hosts", 4.0)]), hour(40));
             log.observe(&counts(&[("shares", 11.0), ("jobs", 0.0), ("hosts", 5.0)]), hour(50));
         });
-        let expected = [("shares", "times=2.0"), ("hosts", "times=3.0"), ("hosts", "times=1.0")];
+        let expected = [
+            ("past_alerts", "times=4.0"),
+            ("queues", "times=8.0"),
+            ("shares", "times=2.0"),
+            ("hosts", "times=3.0"),
+            ("hosts", "times=1.0"),
+        ];
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
         for (line, (limit, times)) in lines.iter().zip(expected) {
             assert!(line.contains("WARN") && line.contains(limit) && line.contains(times), "{line}");

@@ -3,6 +3,8 @@
 
 mod in_log;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +92,7 @@ async fn end(shared: &Shared, name: &str, path: PathBuf) -> Result<(), StoreErro
 }
 
 /// Ends the alerts in a store and sends its outbox, each notification within a time limit. Returns whether everything
-/// was sent.
+/// was sent to the receivers that are configured.
 async fn end_and_send(shared: &Shared, store: &StoreHandle, attempt: Duration) -> Result<bool, StoreError> {
     let clock = shared.clock;
     let saved = store.load().await?;
@@ -110,10 +112,16 @@ async fn end_and_send(shared: &Shared, store: &StoreHandle, attempt: Duration) -
     let (notifiers, tasks) = target_senders::notifiers(shared, store);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let sending = join_all(tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone())));
+    // Without receivers there is nothing to wait for here, and what is not sent is decided below.
+    let sending = async {
+        join_all(tasks.into_iter().map(|task| task.with_attempt_timeout(attempt).run(stop.clone()))).await;
+        pending::<Infallible>().await
+    };
     notifiers.committed();
+    // Nobody sends to a receiver that was removed, too.
+    let is_configured = |name: &str| shared.config.receivers.iter().any(|receiver| receiver.name == name);
     let sent = async {
-        while store.backlog().await?.values().any(|of| of.pending > 0) {
+        while store.backlog().await?.iter().any(|(receiver, of)| of.pending > 0 && is_configured(receiver)) {
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
         Ok(true)
@@ -121,7 +129,7 @@ async fn end_and_send(shared: &Shared, store: &StoreHandle, attempt: Duration) -
     tokio::select! {
         biased;
         sent = sent => sent,
-        _ = sending => Ok(false),
+        never = sending => match never {},
         () = tokio::time::sleep(GIVE_UP_AFTER) => Ok(false),
     }
 }

@@ -17,6 +17,7 @@ use crate::objects::{self, AnyStorage, Rights, Setting};
 use crate::replication::known_targets::KnownTarget;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::{self, Identity, LogError, Replicas};
+use crate::service::follower_view::Farthest;
 use crate::service::history_queries::History;
 use crate::service::inbox::Inbox;
 use crate::service::operations::OperatorActions;
@@ -194,7 +195,7 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
 }
 
 /// Identity of the service that owns the log at a place; `None` if there is no log yet.
-async fn watches(
+pub(super) async fn watches(
     whole: &Config,
     replication: &Replication,
     log: &ObjectPlace,
@@ -348,11 +349,13 @@ async fn follow(watching: &TargetService, replicas: &Replicas, shown: Snapshot, 
     let (senders, inbox) = Inbox::new();
     let history = History::of(shared, config, latest.clone(), senders.queries.clone());
     shared.hub.put(acting.watched(watching.place(), latest, senders.queries.clone(), past));
+    let shown = snapshot.borrow().replica.as_ref().map_or(0, |replica| replica.record);
+    let farthest = Farthest::of(shown.max(replicas.status.borrow().number));
     tokio::join!(
-        show(config.store.as_path(), watching.place(), replicas, snapshot, stop.clone()),
+        show(config.store.as_path(), watching.place(), replicas, (snapshot, farthest.clone()), stop.clone()),
         acting.operations.run(acting.inbox, stop.clone()),
         history_queries::answer(history, questions, stop.clone()),
-        follower_view::answer(inbox.into_queries(), config, &rules, replicas, stop.clone()),
+        follower_view::answer(inbox.into_queries(), config, &rules, (replicas, farthest), stop.clone()),
     );
 }
 
@@ -362,19 +365,19 @@ async fn show(
     file: &Path,
     place: Place,
     replicas: &Replicas,
-    snapshot: watch::Sender<Snapshot>,
+    (snapshot, mut farthest): (watch::Sender<Snapshot>, Farthest),
     stop: CancellationToken,
 ) {
     let mut status = replicas.status.clone();
     let mut shown = None;
-    let mut farthest = snapshot.borrow().replica.as_ref().map_or(0, |replica| replica.record);
     loop {
         let now = status.borrow_and_update().clone();
-        farthest = farthest.max(now.number);
-        if shown != Some(now.number)
-            && now.number == farthest
-            && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
+        // The alerts are read last, by the replica itself: if it has gone back to old records until then, its status says so.
+        if farthest.is_reached_by(now.number)
+            && shown != Some(now.number)
             && let Ok(frame) = follower_view::latest(file.to_owned()).await
+            && let Ok(alerts) = replicas.store.call(|store| store.alerts()).await
+            && replicas.status.borrow().number >= now.number
         {
             shown = Some(now.number);
             let frame = frame.map(|frame| in_place(frame, &place));

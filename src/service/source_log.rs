@@ -79,8 +79,8 @@ impl SourceLog {
         }
     }
 
-    /// Logs changes in these observations.
-    pub(super) fn observe(&mut self, observations: &[Observation]) {
+    /// Logs changes in these observations, which were made by `now`.
+    pub(super) fn observe(&mut self, observations: &[Observation], now: Timestamp) {
         for observation in observations {
             match observation {
                 Observation::Topology { at, queues } => self.watch(queues, *at),
@@ -100,9 +100,11 @@ impl SourceLog {
                     self.refusals.refused(item, *at, &normalized(error), error);
                 }
                 Observation::Jobs { at, jobs, .. } => jobs.iter().for_each(|job| self.refusals.seen(job, *at)),
-                Observation::JobGone { at, id, .. } => self.refusals.gone(id, *at),
-                Observation::TrainingJob(seen) => self.refusals.training_job_described(&seen.name),
-                Observation::OutsideTrainingJob { name, .. } => self.refusals.training_job_described(name),
+                Observation::JobGone { id, .. } => self.refusals.gone(id),
+                Observation::TrainingJob(seen) => self.refusals.training_job_seen(&seen.name, seen.exists(), now),
+                Observation::OutsideTrainingJob { name, instances } => {
+                    self.refusals.training_job_seen(name, !instances.is_empty(), now);
+                }
                 Observation::Answered { .. }
                 | Observation::Account(_)
                 | Observation::InFlightListed { .. }
@@ -230,7 +232,7 @@ fn normalized(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trainspotter_core::model::{JobSeen, JobStatus, Undescribed};
+    use trainspotter_core::model::{JobSeen, JobStatus, TrainingJobSeen, Undescribed};
 
     /// Log lines for a sequence of polls, each a list of observations.
     fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
@@ -241,7 +243,7 @@ mod tests {
             sinks: "/metrics".to_owned(),
             state: "state.db".to_owned(),
         });
-        crate::log_capture::lines(|| polls.iter().for_each(|observations| log.observe(observations)))
+        crate::log_capture::lines(|| polls.iter().for_each(|observations| log.observe(observations, second(121))))
     }
 
     fn second(second: i64) -> Timestamp {
@@ -342,6 +344,38 @@ mod tests {
             let (level, words) = expected.split_once(' ').unwrap();
             assert!(line.starts_with(level) && line.contains(words) && line.contains("id=\"a\""), "{line}");
         }
+    }
+
+    #[test]
+    fn what_no_longer_exists_is_not_described_again() {
+        let refused = |item: Undescribed| Observation::Undescribed {
+            item,
+            at: second(1),
+            is_own: true,
+            error: "AccessDenied".to_owned(),
+        };
+        let training_job = |exists: bool, name: &str| {
+            Observation::TrainingJob(TrainingJobSeen {
+                job: "a".into(),
+                name: name.into(),
+                starting_at: exists.then_some(second(31)),
+                training_at: None,
+                ended_at: None,
+                instances: Vec::new(),
+                failure_reason: None,
+            })
+        };
+        let gone = Observation::JobGone { at: second(61), answered_at: second(61), id: "a".into() };
+        let items = [Undescribed::Job("a".into()), Undescribed::TrainingJob("t".into())];
+        let lines = logged(&[
+            items.clone().map(refused).into(),
+            vec![gone, training_job(false, "t")],
+            items.map(refused).into(),
+            vec![training_job(true, "t"), training_job(true, "other")],
+        ]);
+        let levels: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+        assert_eq!(levels, ["WARN", "WARN", "WARN", "WARN", "INFO"], "{lines:#?}");
+        assert!(lines[4].contains("id=\"t\"") && lines[4].contains("after=2m"), "{lines:#?}");
     }
 
     #[test]

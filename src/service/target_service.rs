@@ -22,6 +22,7 @@ use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
 use crate::service::history_queries::History;
 use crate::service::inbox::{Inbox, PollerMessage};
+use crate::service::limit_log::LimitLog;
 use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
@@ -124,6 +125,7 @@ impl TargetService {
         let acting = OperatorActions::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
+        let limit_log = LimitLog::after(&saved.series);
         let engine = begin(&config, rules, saved, since, set_aside, clock, (place.clone(), apart)).await;
         let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
@@ -141,7 +143,7 @@ impl TargetService {
             access: acting.access.clone(),
             patience: (config.poll.every * 2).max(clock.of_wall(MIN_TICK_TIMEOUT)),
             history: config.history,
-            memory: Memory::with(unsent, ended_before(&config).await),
+            memory: Memory::with(unsent, ended_before(&config).await, limit_log),
             source_log: SourceLog::new(started),
             archive: archived,
             own_cost: OwnCost::new(&config)?,

@@ -222,8 +222,12 @@ fn no_field_of_a_log_line_is_named_as_a_key_of_all_lines() {
         for call in ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!(")) {
             for line in code.split(&call).skip(1).filter_map(|rest| rest.split(");").next()) {
                 let fields = line.split(',').map(|field| field.trim_start());
-                let is_key = |field: &&str| field.split(' ').next().is_some_and(|name| KEYS.contains(&name));
-                let named = fields.filter(|field| field.contains(" = ")).find(is_key);
+                // `name = value`, or one of the short forms `name`, `%name` and `?name`.
+                let is_key = |field: &&str| {
+                    let name = field.trim().trim_start_matches(['%', '?']);
+                    KEYS.contains(&name.split_once(" = ").map_or(name, |(name, _)| name))
+                };
+                let named = fields.into_iter().find(is_key);
                 assert!(named.is_none(), "{}: {named:?} of a log line; name the target by a span", path.display());
             }
         }

@@ -211,7 +211,7 @@ impl Engine {
         let stale = self.facts.ledger.jobs_to_refresh(fronts, self.cadence, now).into_iter();
         let stale: Vec<JobId> = stale.filter(|id| !questions.jobs.contains(id)).take(room).cloned().collect();
         questions.jobs.extend(stale);
-        self.facts.ledger.add_controls(&mut questions);
+        self.facts.ledger.add_controls(&mut questions, |source| self.sources.is_failing(source));
         // AWS lists jobs created after a time, exclusive; the oldest open job was created at `open_since`.
         let since = Some(self.open_since - Duration::from_secs(1));
         Questions { since, outside: self.outside.to_describe(&self.facts.ledger, now), ..questions }

@@ -304,17 +304,24 @@ async fn a_source_that_refuses_everything_fails_until_it_describes_something() {
         let questions = Questions { jobs, refused: refused.iter().copied().collect(), ..Questions::default() };
         let (out, mut from) = fake::channel();
         poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
-        let shown = shown(&fake::received(&mut from));
+        let received = fake::received(&mut from);
+        let own = received.iter().filter(|seen| matches!(seen, Observation::Undescribed { is_own: true, .. })).count();
+        let shown = shown(&received);
         let one = |begins: &str| shown.iter().any(|text| text.starts_with(begins));
-        (one("descriptions answered"), one("descriptions failed: DescribeServiceJob: ClientException: jobId is odd"))
+        let failed = "descriptions failed: DescribeServiceJob: ClientException: jobId is odd";
+        (one("descriptions answered"), one(failed), own)
     };
     let refused = [Source::Descriptions];
-    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true));
-    assert_eq!(described(&[], &refused).await, (false, false), "not asked is not answered");
-    assert_eq!(described(&["a", "b", "c", "good"], &refused).await, (true, false), "they are odd");
-    assert_eq!(described(&[], &refused).await, (true, false));
-    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true));
-    assert_eq!(described(&[], &[]).await, (true, false), "none is left");
+    assert_eq!(described(&["a", "b"], &[]).await, (true, false, 2));
+    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true, 0), "the source may be to blame");
+    assert_eq!(described(&[], &refused).await, (false, false, 0), "not asked is not answered");
+    assert_eq!(described(&["d"], &refused).await, (false, true, 0), "it still refuses everything");
+    assert_eq!(described(&["a", "b", "c", "good"], &refused).await, (true, false, 3), "they are odd");
+    assert_eq!(described(&[], &refused).await, (true, false, 0));
+    assert_eq!(described(&["d"], &refused).await, (true, false, 1));
+    assert_eq!(described(&["a", "b", "c"], &[]).await, (false, true, 0));
+    assert_eq!(described(&[], &[]).await, (true, false, 0), "none is left");
+    assert_eq!(described(&["d"], &[]).await, (true, false, 1));
 
     let (out, mut from) = fake::channel();
     let jobs = ["a", "b", "c"].map(JobId::from).to_vec();

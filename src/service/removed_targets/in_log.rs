@@ -47,15 +47,18 @@ pub(super) async fn end_alerts_except(
     let now = replicas::known(now);
     let mut trouble = Trouble::default();
     let noting = async {
-        // A log of another service is left as it is.
         while !shared.assignment.has_open_logs() {
             tokio::time::sleep(replicas::REOPEN_DELAY).await;
+        }
+        if !is_own_log(shared, replication, &storage, &now).await {
+            return false;
         }
         while !trouble.is_none_after(&known_targets::note(&storage, &now, terms).await) {
             tokio::time::sleep(RETRY_DELAY).await;
         }
+        true
     };
-    if stop.run_until_cancelled(noting).await.is_none() {
+    if stop.run_until_cancelled(noting).await != Some(true) {
         return;
     }
     loop {
@@ -71,6 +74,26 @@ pub(super) async fn end_alerts_except(
         if stop.run_until_cancelled(tokio::time::sleep(terms.lease * CHECK_EVERY)).await.is_none() {
             return;
         }
+    }
+}
+
+/// Whether the original log has no owner yet or belongs to this service: beside the log of another service nothing is
+/// noted. Retries until it can be read.
+async fn is_own_log(shared: &Shared, replication: &Replication, storage: &AnyStorage, now: &[KnownTarget]) -> bool {
+    loop {
+        match replicas::watches(&shared.config, replication, &replication.log, shared.clock).await {
+            Ok(None) => return true,
+            Ok(Some(owner)) => {
+                let is_own = known_targets::is_own_log(storage, &owner, now, Terms::of(replication.lease)).await;
+                if let Ok(is_own) = is_own {
+                    return is_own;
+                }
+            }
+            // The replicas report it.
+            Err(Failed::Lasting(_)) => return false,
+            Err(Failed::ForNow(_)) => {}
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 

@@ -74,16 +74,22 @@ impl RefusalLog {
     }
 
     /// A job no longer exists.
-    pub(super) fn gone(&mut self, id: &JobId, at: Timestamp) {
-        self.described(&Undescribed::Job(id.clone()), at);
+    pub(super) fn gone(&mut self, id: &JobId) {
+        if !self.logged.is_empty() {
+            self.forget(&Undescribed::Job(id.clone()));
+        }
     }
 
     /// A training job was described, or no longer exists.
-    pub(super) fn training_job_described(&mut self, name: &TrainingJobName) {
-        if !self.logged.is_empty() {
-            let item = Undescribed::TrainingJob(name.clone());
-            let last_refused = self.logged.get(&item).map(|logged| logged.at);
-            last_refused.into_iter().for_each(|at| self.described(&item, at));
+    pub(super) fn training_job_seen(&mut self, name: &TrainingJobName, exists: bool, at: Timestamp) {
+        if self.logged.is_empty() {
+            return;
+        }
+        let item = Undescribed::TrainingJob(name.clone());
+        if exists {
+            self.described(&item, at);
+        } else {
+            self.forget(&item);
         }
     }
 

@@ -138,6 +138,21 @@ async fn a_replica_that_still_watches_a_removed_target_leads_it_and_nothing_ends
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_removed_target_is_forgotten_even_if_its_receiver_was_removed_too() {
+    let (alerting, [first, second]) = Alerting::with_two_replicas().await;
+    stopped(second).await;
+    stopped(first).await;
+    let third = alerting.world.replica_with("third", |settings| {
+        few(settings, 1, true, &alerting.hook.url, &alerting.rules);
+        settings["receivers"] = json!([]);
+    });
+    let third = third.await;
+    alerting.until_noted(1).await;
+    stopped(third).await;
+    assert_eq!(alerting.all_sent().await, [1, 0, 1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn alerts_of_a_renamed_target_end_once_and_begin_anew_under_its_new_name() {
     let (alerting, [first, second]) = Alerting::with_two_replicas().await;
     let before = first.ids_of_alerts().await;

@@ -89,6 +89,11 @@ impl Sources {
         self.answers.get(&(source, queue.cloned())).and_then(|answers| answers.answered_at)
     }
 
+    /// Whether the last answer of a source, of a queue or of all, was a failure.
+    pub(super) fn is_failing(&self, source: Source) -> bool {
+        self.about(source).any(|(_, answers)| answers.error.is_some())
+    }
+
     /// Why not every queue has had a complete poll.
     pub(super) fn not_ready(&self) -> String {
         let failure = |source: Source| {

@@ -128,6 +128,11 @@ impl Refused {
         !self.items.is_empty() && self.items.get(&Undescribed::Job(id.clone())).is_some_and(Refusal::counts)
     }
 
+    /// Whether no description of a training job can be expected.
+    fn is_training_job_refused(&self, name: &TrainingJobName) -> bool {
+        !self.items.is_empty() && self.items.get(&Undescribed::TrainingJob(name.clone())).is_some_and(Refusal::counts)
+    }
+
     /// Which jobs, or training jobs, are refused, in words: the longest refused first; `None` without any.
     fn in_words(&self, of_jobs: bool, now: Timestamp) -> Option<String> {
         let is_one = |item: &Undescribed| matches!(item, Undescribed::Job(_)) == of_jobs;
@@ -168,22 +173,24 @@ impl Ledger {
         self.changes()
     }
 
-    /// If many jobs or training jobs are to be described and none of them was before, adds one that was: whether AWS
-    /// describes it tells a source that refuses everything from items that are refused.
-    pub fn add_controls(&self, questions: &mut Questions) {
+    /// If many jobs or training jobs are to be described, or the source failed in the last poll, and none of them was
+    /// described before, adds one that was: whether AWS describes it tells a source that refuses everything from items
+    /// that are refused.
+    pub fn add_controls(&self, questions: &mut Questions, has_failed: impl Fn(Source) -> bool) {
+        let need_one = |count: usize, source| count >= MANY_REFUSED || (count > 0 && has_failed(source));
         let was_described = |job: &&Job| job.details.is_some() && !self.refused.is_refused(&job.latest.id);
         let is_control = |id: &JobId| self.job(id).is_some_and(|job| was_described(&job));
-        if questions.jobs.len() >= MANY_REFUSED && !questions.jobs.iter().any(is_control) {
+        if need_one(questions.jobs.len(), Source::Descriptions) && !questions.jobs.iter().any(is_control) {
             let classes = self.shares().flat_map(|(_, _, share_jobs)| share_jobs.classes());
             let waiting = classes.flat_map(|(_, keys)| keys.iter().take(SEARCHED_PER_CLASS)).take(SEARCHED);
             let waiting = waiting.filter_map(|key| self.job(&key.id));
             let control = self.in_flight().chain(waiting).find(was_described);
             questions.jobs.splice(0..0, control.map(|job| job.latest.id.clone()));
         }
-        if questions.training_jobs.len() >= MANY_REFUSED {
+        if need_one(questions.training_jobs.len(), Source::TrainingJobs) {
             let known = self.in_flight().filter(|job| job.training_job_known);
-            let control =
-                known.filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?))).next();
+            let mut known = known.filter_map(|job| Some((job.latest.id.clone(), job.latest.training_job.clone()?)));
+            let control = known.find(|(_, name)| !self.refused.is_training_job_refused(name));
             questions.training_jobs.splice(0..0, control);
         }
     }
@@ -191,11 +198,7 @@ impl Ledger {
     /// See [`Questions::refused`].
     pub(super) fn paused_sources(&self, now: Timestamp) -> BTreeSet<Source> {
         let paused = self.refused.items.iter().filter(|(_, refusal)| refusal.is_paused(now));
-        let source = |item: &Undescribed| match item {
-            Undescribed::Job(_) => Source::Descriptions,
-            Undescribed::TrainingJob(_) => Source::TrainingJobs,
-        };
-        paused.map(|(item, _)| source(item)).collect()
+        paused.map(|(item, _)| item.source()).collect()
     }
 
     /// Which jobs are refused, and which training jobs, in words; `None` without any.

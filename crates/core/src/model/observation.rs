@@ -163,6 +163,14 @@ impl Undescribed {
             Self::TrainingJob(name) => name.as_str(),
         }
     }
+
+    /// The source of its description.
+    pub fn source(&self) -> Source {
+        match self {
+            Self::Job(_) => Source::Descriptions,
+            Self::TrainingJob(_) => Source::TrainingJobs,
+        }
+    }
 }
 
 /// Where observations come from. The age of each source is tracked separately.
@@ -310,6 +318,14 @@ pub struct TrainingJobSeen {
     pub instances: Vec<Capacity>,
     /// Why it failed, in SageMaker's wording.
     pub failure_reason: Option<String>,
+}
+
+impl TrainingJobSeen {
+    /// Whether SageMaker knows anything about it: Batch deletes the training jobs of attempts that found no capacity.
+    pub fn exists(&self) -> bool {
+        let times = [self.starting_at, self.training_at, self.ended_at];
+        times.iter().any(Option::is_some) || !self.instances.is_empty() || self.failure_reason.is_some()
+    }
 }
 
 /// The mean GPU utilisation of one host over the latest minutes that have data.

@@ -138,5 +138,16 @@ fn beside_many_jobs_that_may_be_refused_one_is_requested_that_was_described_befo
     assert_eq!(questions.jobs.len(), 4, "{questions:?}");
     assert_eq!(controls(questions), 1);
     let questions = engine.questions(second(EVERY + 16));
+    jobs.push(waiting(5));
+    engine.observe(vec![answer(EVERY + 17, jobs.clone())]);
+    assert_eq!(controls(engine.questions(second(EVERY + 17))), 0, "one says little");
+    let failed = Observation::Failed {
+        source: Source::Descriptions,
+        queue: None,
+        at: second(EVERY + 18),
+        error: "DescribeServiceJob: ClientException: no (and 3 more)".to_owned(),
+    };
+    engine.observe(vec![failed]);
+    assert_eq!(controls(engine.questions(second(EVERY + 18))), 1, "the last poll refused everything");
     assert_eq!(questions.refused, [Source::Descriptions].into(), "they are refused, and asked for later");
 }

@@ -128,6 +128,9 @@ impl SpanList {
             !span.from.is_exact() && at >= before.from.latest && at <= has_begun_by
         });
         if fits {
+            // By the other clock it was seen in this phase before it began; it ends no earlier than it was seen.
+            let open = self.0.get(index).filter(|span| span.to.is_none());
+            let at = open.map_or(at, |span| at.min(span.from.latest));
             self.set_boundary(index, Moment::exactly(at));
         }
     }
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_start_after_it_was_seen_is_no_start() {
-        for (says, expected) in [(150, 150), (5_000, 200), (4_000_000_000, 200), (0, 200)] {
+        for (says, expected) in [(150, 150), (450, 200), (5_000, 200), (4_000_000_000, 200), (0, 200)] {
             let mut timeline = Timeline::beginning(second(10));
             let mut job = JobSeen::new("a", "prod", JobStatus::Starting, second(10));
             job.scheduled_at = Some(second(20));
@@ -241,6 +244,10 @@ mod tests {
             timeline.observe(&job, second(100), second(200));
             timeline.learn_start(Phase::Running, 1, second(says));
             assert_eq!(timeline.current().map(|span| span.from.latest), Some(second(expected)), "{says}");
+            assert!(timeline.is_sound(), "{says}: {timeline:?}");
+            (job.status, job.stopped_at) = (JobStatus::Succeeded, Some(second(300)));
+            timeline.observe(&job, second(200), second(310));
+            assert_eq!(timeline.spans().last().and_then(|span| span.to), Some(Moment::exactly(second(300))), "{says}");
             assert!(timeline.is_sound(), "{says}: {timeline:?}");
         }
     }
