@@ -105,7 +105,7 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
     let right = match &estimate.quality {
         Some(quality) => {
             let (held, all) = (quality.coverage * quality.truths as f64, quality.truths);
-            format!(" Of the last {all} such intervals, {held:.0} contained the actual start.")
+            format!(" Of {all} recent such intervals, {held:.0} contained the actual start.")
         }
         None => " The accuracy of such intervals is not known yet.".to_owned(),
     };
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             view.sentence,
             "Likely to start in 3h (P50). Of ten such jobs, one starts at any moment and at least one waits more than 30 days. \
-             Of the last 50 such intervals, 41 contained the actual start."
+             Of 50 recent such intervals, 41 contained the actual start."
         );
         assert_eq!((view.outlook, view.p90, view.coverage), ("expected", None, Some(0.82)));
         for (p10, p50, p90, said) in [

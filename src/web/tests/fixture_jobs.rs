@@ -118,7 +118,7 @@ fn start(number: u64) -> StartView {
     StartView {
         outlook: if known { "expected" } else { "too_little_history" },
         sentence: if known {
-            "Likely to start in 3h (P50). Of ten such jobs, one starts within 1h and nine within 7h. Of the last 50 \
+            "Likely to start in 3h (P50). Of ten such jobs, one starts within 1h and nine within 7h. Of 50 recent \
              such intervals, 41 contained the actual start."
         } else {
             "Too little history: 3 estimates have been verified so far; estimates are shown once 10 have, with how \

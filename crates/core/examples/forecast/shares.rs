@@ -9,7 +9,7 @@ use crate::replay::Tested;
 use crate::report::{Case, coverage, median, percent};
 use crate::synthetic::Random;
 
-/// Minimum effective number of backlogs of a share whose coverage is judged; fixed before the results were seen.
+/// Minimum effective number of backlogs of a share whose coverage is judged.
 pub const MIN_BACKLOGS: f64 = 30.0;
 
 /// Minimum distinct jobs of a share that is counted beside those that are judged.

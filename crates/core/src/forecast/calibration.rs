@@ -10,6 +10,7 @@ mod tests;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,14 @@ impl Truth {
     /// Time of the estimate in milliseconds.
     fn made_at(&self) -> i64 {
         self.at.millis() - (self.actual * 1_000.0).round() as i64
+    }
+
+    /// A number that depends on this estimate alone, and looks random.
+    fn lot(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let ends = [self.raw.low, self.raw.middle, self.raw.high, self.actual].map(f64::to_bits);
+        (self.at.millis(), ends).hash(&mut hasher);
+        hasher.finish()
     }
 }
 
@@ -373,13 +382,14 @@ impl Truths {
         })
     }
 
-    /// Keeps [`AFTER_THINNING`] estimates or fewer: of each hour in which estimates were made the same number if it has more, evenly spaced in the
-    /// order in which they resolved, or else the latest.
+    /// Keeps [`AFTER_THINNING`] estimates or fewer: of each hour in which estimates were made the same number if it has more, chosen as if by lot,
+    /// or else the latest. The choice depends on the estimate alone, so that thinning again and again prefers neither those that resolved early
+    /// nor the late ones.
     fn thin(&mut self) {
         let hour = |truth: &Truth| truth.made_at().div_euclid(HOUR_MILLIS);
-        let mut of_hours: HashMap<i64, usize> = HashMap::new();
-        self.latest.iter().for_each(|truth| *of_hours.entry(hour(truth)).or_default() += 1);
-        let kept_with = |most: usize| of_hours.values().map(|count| *count.min(&most)).sum::<usize>();
+        let mut of_hours: HashMap<i64, Vec<u64>> = HashMap::new();
+        self.latest.iter().for_each(|truth| of_hours.entry(hour(truth)).or_default().push(truth.lot()));
+        let kept_with = |most: usize| of_hours.values().map(|lots| lots.len().min(most)).sum::<usize>();
         let (mut most, mut too_many) = (0, MAX_TRUTHS + 1);
         while too_many - most > 1 {
             let middle = most.midpoint(too_many);
@@ -389,13 +399,16 @@ impl Truths {
             self.latest.drain(..self.latest.len() - AFTER_THINNING);
             return;
         }
-        let mut passed: HashMap<i64, usize> = HashMap::new();
+        of_hours.values_mut().for_each(|lots| {
+            lots.sort_unstable();
+            lots.truncate(most);
+        });
         self.latest.retain(|truth| {
-            let made_in = hour(truth);
-            let index = passed.entry(made_in).or_default();
-            *index += 1;
-            let count = of_hours.get(&made_in).copied().unwrap_or(1);
-            count <= most || *index * most / count != (*index - 1) * most / count
+            let Some(lots) = of_hours.get_mut(&hour(truth)) else { return false };
+            lots.binary_search(&truth.lot()).is_ok_and(|drawn| {
+                lots.remove(drawn);
+                true
+            })
         });
     }
 

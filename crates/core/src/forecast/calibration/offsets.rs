@@ -2,8 +2,9 @@
 //! changes. This is quantile tracking with a leaky integral (Angelopoulos, Candès and Tibshirani, "Conformal PID control for time series
 //! prediction", 2023).
 //!
-//! An offset moves an end outwards after misses, and slowly back after hits. The leak and the low maximum inwards prevent windup: the outcome of
-//! an estimate is known hours later, and an end that moves inwards all that time misses a whole backlog before it moves back.
+//! An offset moves an end outwards after misses, and slowly back after hits. The leak and the maximum inwards prevent windup: the outcome of an
+//! estimate is known hours later, and an end that moves inwards all that time misses a whole backlog before it moves back. A start before the low
+//! end is known sooner than one after the high end, so the low end may move further.
 
 use crate::forecast::calibration::Truth;
 use crate::model::Timestamp;
@@ -17,9 +18,11 @@ const STEP: f64 = 0.2;
 /// Fraction of an offset that each batch removes.
 const LEAK: f64 = 0.05;
 
-/// Maximum offsets in spreads of the interval: outwards and inwards.
+/// Maximum offset outwards, in spreads of the interval.
 const MAX_OUTWARDS: f64 = 4.0;
-const MAX_INWARDS: f64 = 0.15;
+
+/// Maximum offsets inwards of the low and the high end, in spreads of the interval.
+const MAX_INWARDS: [f64; 2] = [0.5, 0.15];
 
 /// Estimates that resolve after forecasts of the same five minutes form a batch.
 const BATCH_MILLIS: i64 = 300_000;
@@ -71,10 +74,11 @@ impl Offsets {
         }
         let ends = std::mem::take(&mut self.batch).ends;
         self.batch.which = which;
-        for (outwards, (all, missed)) in self.outwards.iter_mut().zip(ends).filter(|(_, (all, _))| *all > 0) {
+        let ends = self.outwards.iter_mut().zip(MAX_INWARDS).zip(ends);
+        for ((outwards, max_inwards), (all, missed)) in ends.filter(|(_, (all, _))| *all > 0) {
             let (all, missed) = (f64::from(all), f64::from(missed));
             let step = STEP * all.sqrt() * (missed / all - MISSES);
-            *outwards = (*outwards * (1.0 - LEAK) + step).clamp(-MAX_INWARDS, MAX_OUTWARDS);
+            *outwards = (*outwards * (1.0 - LEAK) + step).clamp(-max_inwards, MAX_OUTWARDS);
         }
     }
 }
