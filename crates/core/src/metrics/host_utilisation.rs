@@ -55,17 +55,17 @@ pub(super) fn named<'a>(job: &Job, inputs: &Inputs<'a>) -> Vec<(&'a HostUtilisat
     // Hosts of a stopped attempt continue to report for a while: they no longer belong to this job.
     let of_attempt =
         all.filter(|host| job.latest.training_job.as_ref().is_none_or(|name| is_host_of(&host.host, name.as_str())));
-    let lately = of_attempt.filter(|host| inputs.now.since(host.at) <= STALE && host.gpu_percent.is_finite());
-    let lately: Vec<&HostUtilisation> = lately.collect();
+    let recent = of_attempt.filter(|host| inputs.now.since(host.at) <= STALE && host.gpu_percent.is_finite());
+    let recent: Vec<&HostUtilisation> = recent.collect();
     let report = |host: &&HostUtilisation| Report { number: number_of(&host.host), percent: host.gpu_percent.max(0.0) };
-    let reports: Vec<Report> = lately.iter().map(report).collect();
+    let reports: Vec<Report> = recent.iter().map(report).collect();
     let groups: Vec<Group> = job.latest.demand.iter().map(group).collect();
     let gpus = gpus_of_all(&groups, &reports);
     let host = |((host, report), gpus): ((&'a HostUtilisation, &Report), Option<u32>)| {
         let gpus = gpus.filter(|gpus| *gpus > 0).map(f64::from)?;
         Some((host, Host { gpus, utilisation: (report.percent / 100.0 / gpus).clamp(0.0, 1.0) }))
     };
-    lately.into_iter().zip(&reports).zip(gpus).filter_map(host).collect()
+    recent.into_iter().zip(&reports).zip(gpus).filter_map(host).collect()
 }
 
 /// GPUs and mean utilisation of some hosts; `None` without hosts.
