@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::aws::Clients;
 use crate::aws::failure::Failure;
+use crate::aws::full_list_pages::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::identity::Identity;
 use crate::aws::job_list_page::PageReader;
 use crate::aws::listing::Listing;
-use crate::aws::pages_per_poll::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::rewrite_body::AnswerBody;
 use crate::aws::topology;
 use crate::aws::translate;

@@ -29,7 +29,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
-use crate::support::unanswered::Unanswered;
+use crate::support::reserved_address::Unanswered;
 use flaky_store::Flaky;
 use hook::{Answer, Hook, TOKEN};
 use service::{FIRED, RESOLVED, Service, hook, id, open, receiver, transition, within};

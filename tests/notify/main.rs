@@ -12,7 +12,7 @@ mod support {
     pub mod moto;
     pub mod ports;
     pub mod python;
-    pub mod unanswered;
+    pub mod reserved_address;
 }
 mod alertmanager;
 mod crash;

@@ -35,7 +35,7 @@ use trainspotter_core::rules::TransitionKind;
 use support::alerts::firing;
 use support::moto::{moto, script};
 use support::python::python;
-use support::unanswered::Unanswered;
+use support::reserved_address::Unanswered;
 
 const STANDARD: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 const FIFO: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";

@@ -2,11 +2,11 @@
 //!
 //! A dashboard with a metric that nobody publishes looks fine and shows nothing, so a renamed metric must fail here.
 
-mod alert_rules;
 mod cloudwatch;
 mod grafana;
 mod grid;
 mod links;
+mod names_in_alert_rules;
 mod otlp_from_prometheus;
 mod promql;
 mod values;
@@ -39,7 +39,7 @@ fn every_dashboard_names_only_what_exists() {
 fn every_alert_rule_names_only_what_exists() {
     let mut problems = Problems::new();
     for path in files("alerts", "yaml") {
-        let found = alert_rules::check(&alert_rules::parse(&fs::read_to_string(&path).unwrap()));
+        let found = names_in_alert_rules::check(&names_in_alert_rules::parse(&fs::read_to_string(&path).unwrap()));
         problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", path.display())));
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
@@ -142,8 +142,9 @@ fn a_grafana_dashboard_that_cannot_show_anything_is_found() {
 
 #[test]
 fn an_alert_rule_that_cannot_fire_is_found() {
-    let check =
-        |rule: &str, expected: &[&str]| assert_eq!(alert_rules::check(&alert_rules::parse(rule)), expected, "{rule}");
+    let check = |rule: &str, expected: &[&str]| {
+        assert_eq!(names_in_alert_rules::check(&names_in_alert_rules::parse(rule)), expected, "{rule}")
+    };
     check("rules:\n- alert: A\n  metric: queue.wait\n  by: [queue, share]\n  where: { queue: 'prod-*' }\n", &[]);
     check("metric: queue.waits\n", &["no metric is called queue.waits"]);
     check("metric: gpu.idle.ratio\nby: [share]\n", &["gpu.idle.ratio has no label share"]);

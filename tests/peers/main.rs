@@ -22,7 +22,7 @@ mod support {
     pub mod python;
     pub mod receivers;
     pub mod remote_write;
-    pub mod ticks;
+    pub mod stored_ticks;
 }
 mod archive;
 mod archive_month;
@@ -31,7 +31,7 @@ mod cloudwatch_otlp;
 mod fakecloud;
 mod late_points;
 mod openapi;
-mod otlp;
+mod otlp_exporter_requirements;
 mod panels;
 mod prometheus;
 mod publish;

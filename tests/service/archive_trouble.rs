@@ -18,7 +18,7 @@ use support::archived::rows;
 use support::counted::counter;
 use support::disk::Disk;
 use support::service::{Running, Setup};
-use support::ticks::ticks;
+use support::stored_ticks::ticks;
 use support::unreachable_bucket::Bucket;
 
 /// At most: time passes as fast as the service polls.

@@ -30,7 +30,7 @@ mod support {
     pub mod recorded_trace;
     pub mod s3;
     pub mod service;
-    pub mod ticks;
+    pub mod stored_ticks;
     pub mod unreachable_bucket;
 }
 mod archive;

@@ -26,7 +26,7 @@ use trainspotter_simulator::{Simulation, trace};
 use support::config::watching;
 use support::http;
 use support::jobs::jobs;
-use support::ticks::ticks;
+use support::stored_ticks::ticks;
 
 /// Simulated seconds per real second.
 const SPEED: f64 = 120.0;

@@ -16,7 +16,7 @@ use trainspotter_core::backtest::{Episode, Replay};
 use support::hook::hook;
 use support::jobs::jobs;
 use support::service::{PATIENCE, POLL_EVERY, Running, Setup, rules};
-use support::ticks::ticks;
+use support::stored_ticks::ticks;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {

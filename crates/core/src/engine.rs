@@ -4,9 +4,9 @@
 //! evaluates the rules, and returns everything to store, publish and send. There is no other output.
 
 mod alert_series;
-mod facts;
 mod forecasts;
 mod kept_job_limits;
+mod latest_facts;
 mod observe;
 mod outside_jobs;
 mod page_queries;
@@ -28,8 +28,8 @@ use crate::model::{
     SavedJobs, SavedQueue, SavedSeries, SharesShown, Source, Timestamp,
 };
 use crate::rules::{ActiveAlerts, Alert, Rule, Transition};
-use facts::Facts;
 pub use kept_job_limits::JobCounts;
+use latest_facts::Facts;
 use outside_jobs::Outside;
 pub use saved::Saved;
 use shares_shown::Shares;

@@ -1,6 +1,6 @@
 //! One port for all services: routes each request to its service and operation, and encodes the response.
 
-mod refusals;
+mod errors_by_service;
 
 use std::io;
 use std::io::Read;
