@@ -162,7 +162,7 @@ mod tests {
             (None, None, None, "in more than 30 days (P50). Of ten such jobs, at most one starts within 30 days."),
         ] {
             let found = sentence(&Estimate { p10, p50, p90, ..estimate.clone() }, now);
-            assert!(found.starts_with(&format!("Likely to start {said} Of the last 50")), "{found}");
+            assert!(found.starts_with(&format!("Likely to start {said} Of 50 recent")), "{found}");
         }
         let none = StartView::of(Outlook::Unknown(Unknown::FewTruths(3)), now);
         assert_eq!((none.outlook, none.p50, none.coverage), ("too_little_history", None, None));
