@@ -9,8 +9,8 @@
 
 mod cloudwatch;
 mod metrics_document;
-mod monthly_volume;
 mod otlp;
+mod projected_volume;
 mod prometheus_text;
 mod sink;
 
@@ -34,8 +34,8 @@ pub use cloudwatch::{
     MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES, MAX_VALUES_PER_DATUM,
 };
 pub use metrics_document::metrics_markdown;
-pub use monthly_volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 pub use otlp::{OtlpSetupError, OtlpSink};
+pub use projected_volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
 pub use sink::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};

@@ -6,7 +6,7 @@ mod connections;
 mod fixture;
 mod fixture_jobs;
 mod hosts;
-mod job_surroundings;
+mod job_context;
 mod limits;
 mod mutated_requests;
 mod openapi_schema;

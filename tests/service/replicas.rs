@@ -3,11 +3,11 @@
 //!
 //! `TRAINSPOTTER_SEED=N` selects other times, `TRAINSPOTTER_KILLS=N` more or fewer of them.
 
-mod accounts;
 mod clocks;
 mod deployments;
 mod log_trouble;
 mod many_waiting;
+mod only_leader_calls_aws;
 mod operators;
 mod world;
 

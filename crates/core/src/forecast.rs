@@ -10,12 +10,12 @@ mod estimate;
 mod forecaster;
 mod from_ledger;
 mod initial_state;
-mod kept_estimates;
-mod past_attempts;
-mod ring;
+mod pending_estimates;
 mod runtimes;
 mod saved_rows;
 mod simulate;
+mod stored_history;
+mod stored_ring;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +25,8 @@ pub use estimate::{Estimate, Outlook, Unknown};
 pub use forecaster::Forecaster;
 pub use from_ledger::{Hypothetical, initial_state, learn};
 pub use initial_state::{InitialState, MAX_WAITING, OpenJob, setup_of};
-pub use kept_estimates::WaitEnd;
-pub use past_attempts::{ArrivalRow, AttemptRow, JobTraits, stored_history};
-pub(crate) use ring::MAX_ROWS;
+pub use pending_estimates::WaitEnd;
 pub use runtimes::{JobKind, Profile, Runtimes, name_stem};
 pub use simulate::{HORIZON, JobStarts, NeverBecause, RUNS, Starts, run, run_for_last};
+pub use stored_history::{ArrivalRow, AttemptRow, JobTraits, stored_history};
+pub(crate) use stored_ring::MAX_ROWS;

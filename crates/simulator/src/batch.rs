@@ -1,6 +1,7 @@
 //! AWS Batch, restJson1: all operations on service environments, scheduling policies, job queues of training jobs,
 //! quota shares and service jobs.
 
+mod control_plane_state;
 mod environments;
 mod input_shapes;
 mod jobs;
@@ -8,7 +9,6 @@ mod list;
 pub(crate) mod payload;
 mod policies;
 mod queues;
-mod resources;
 mod shares;
 mod snapshot;
 mod submit;
@@ -27,7 +27,7 @@ use crate::reply::without_nulls;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::scheduler::QueueSetup;
 
-pub(super) use resources::Resources;
+pub(super) use control_plane_state::Resources;
 pub(super) use submit::Submitted;
 
 /// Maximum and default entries per page.
@@ -52,7 +52,7 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     shape
         .check(cbor::output(body)?)
         .map_err(|error| refused(format!("Error executing request, Exception : {}", error.message)))?;
-    resources::settle(world);
+    control_plane_state::settle(world);
     let answer = match operation {
         "CreateJobQueue" => queues::create(world, input(body)?)?,
         "CreateQuotaShare" => shares::create(world, input(body)?)?,

@@ -14,7 +14,7 @@ use crate::web::JobQuery;
 use crate::web::JobView;
 use crate::web::Snapshot;
 use crate::web::tests::fixture_jobs::{jobs, past};
-use crate::web::tests::job_surroundings::around;
+use crate::web::tests::job_context::around;
 use trainspotter_core::forecast::{InitialState, Outlook, PastArrivals, Unknown};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::jobs::Filter;

@@ -8,9 +8,9 @@
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
 mod budget;
+mod coverage_by_share;
 mod replay;
 mod report;
-mod shares;
 mod synthetic;
 mod workload;
 mod workload_from_counts;

@@ -2,8 +2,8 @@
 
 use std::io::{Result, Write};
 
+use crate::coverage_by_share::{self, OfShare};
 use crate::replay::Tested;
-use crate::shares::{self, OfShare};
 
 pub type Case = (String, &'static str, Vec<Tested>);
 
@@ -119,14 +119,15 @@ pub fn tables(out: &mut impl Write, results: &[Case]) -> Result<()> {
         out,
         "\n*In shares* is the lowest and highest coverage of shares with at least {} effective backlogs (see below). Targets: an overall coverage of 78 to 82 %, 70 to 90 %
 in each share, and an error of at most half of that of both other predictions.\n",
-        shares::MIN_BACKLOGS
+        coverage_by_share::MIN_BACKLOGS
     )?;
-    shares::section(out, results)?;
+    coverage_by_share::section(out, results)?;
     misses(out, results)
 }
 
 fn row(out: &mut impl Write, (workload, policy): (&str, &str), cases: &[Case]) -> Result<()> {
-    let judged: Vec<f64> = shares::of(cases).iter().filter(|one| one.is_judged()).map(|one| one.coverage).collect();
+    let judged: Vec<f64> =
+        coverage_by_share::of(cases).iter().filter(|one| one.is_judged()).map(|one| one.coverage).collect();
     let tested: Vec<&Tested> = estimates(cases).collect();
     let (least, most) = judged.iter().fold((1.0_f64, 0.0_f64), |(a, b), one| (a.min(*one), b.max(*one)));
     let in_shares = if judged.is_empty() { "-".to_owned() } else { format!("{} to {}", percent(least), percent(most)) };
@@ -160,7 +161,7 @@ fn misses(out: &mut impl Write, results: &[Case]) -> Result<()> {
         }
         // Shares of several cases are named with each of them.
         let is_off = |one: &OfShare<'_>| cases.len() == 1 && one.is_judged() && !one.is_within();
-        let off = shares::of(cases).into_iter().filter(is_off);
+        let off = coverage_by_share::of(cases).into_iter().filter(is_off);
         let off: Vec<String> = off.map(|one| format!("`{}` {}", one.share, percent(one.coverage))).collect();
         if !off.is_empty() {
             missed += 1;

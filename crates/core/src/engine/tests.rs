@@ -11,9 +11,9 @@ use crate::model::{
     JobDetails, JobId, JobSeen, JobStatus, Policy, QuotaShare, SavedJob, SavedJobs, Sharing, StoppedAttempt,
 };
 
-mod clocks;
 pub(super) mod job_figures;
 mod jobs_named_in_alerts;
+mod lagging_lists;
 mod refused_descriptions;
 mod restarts;
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::forecast::past_attempts::{JobTraits, SharedArrival};
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
+use crate::forecast::stored_history::{JobTraits, SharedArrival};
 use crate::model::{Demand, QueueName, ShareName, Timestamp};
 
 /// Days of past arrivals in use.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::calibration::offsets::{MISSES, Offsets};
-use crate::forecast::ring::Row;
+use crate::forecast::stored_ring::Row;
 use crate::model::{QueueName, ShareName, Timestamp};
 
 /// Maximum resolved estimates of a group that corrections use. Beyond it [`Truths::thin`] keeps fewer of each hour before it drops old ones:

@@ -9,14 +9,14 @@ use crate::forecast::arrivals::PastArrivals;
 use crate::forecast::calibration::{Calibration, Group, Interval, Quality, Truth};
 use crate::forecast::estimate::{Ahead, Estimate, MIN_ENDED, Outlook, Unknown, would_change};
 use crate::forecast::initial_state::{InitialState, MAX_WAITING, OpenJob};
-use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::past_attempts::{
-    ArrivalRow, AttemptRow, JobTraits, QUEUES, SharedArrival, SharedAttempt, SharedTraits,
-};
-use crate::forecast::ring::{Ring, Row};
+use crate::forecast::pending_estimates::{PendingEstimates, WaitEnd};
 use crate::forecast::runtimes::{JobKind, Profile, Runtimes};
 use crate::forecast::saved_rows::Rows;
 use crate::forecast::simulate::{HORIZON, JobStarts, NeverBecause, Starts};
+use crate::forecast::stored_history::{
+    ArrivalRow, AttemptRow, JobTraits, QUEUES, SharedArrival, SharedAttempt, SharedTraits,
+};
+use crate::forecast::stored_ring::{Ring, Row};
 use crate::model::{Demand, JobId, QueueName, SavedForecast, ShareKey, ShareName, Timestamp};
 use crate::scheduler::WaitReason;
 

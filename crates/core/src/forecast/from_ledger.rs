@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::forecast::forecaster::Forecaster;
 use crate::forecast::initial_state::{self, InitialState, MAX_IN_FLIGHT, OpenJob};
-use crate::forecast::kept_estimates::WaitEnd;
-use crate::forecast::past_attempts::JobTraits;
+use crate::forecast::pending_estimates::WaitEnd;
 use crate::forecast::runtimes::{JobKind, Profile};
+use crate::forecast::stored_history::JobTraits;
 use crate::jobs::{Event, EventKind, Job, Ledger, Phase, Span, WaitingKey};
 use crate::model::{Demand, JobId, Queue, QueueName, ShareName, Timestamp};
 

@@ -6,6 +6,8 @@ use serde_json::json;
 
 use crate::World;
 use crate::arn;
+use crate::batch::control_plane_state::Tags;
+use crate::batch::control_plane_state::Work;
 use crate::batch::enabled;
 use crate::batch::environments::Limit;
 use crate::batch::environments::capacities;
@@ -13,8 +15,6 @@ use crate::batch::environments::shown as limits_shown;
 use crate::batch::page;
 use crate::batch::queue;
 use crate::batch::refused;
-use crate::batch::resources::Tags;
-use crate::batch::resources::Work;
 use crate::batch::state;
 use crate::reply::ApiError;
 use trainspotter_core::model::Policy;

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::World;
 use crate::arn;
+use crate::batch::control_plane_state::Tags;
 use crate::batch::environments;
 use crate::batch::policies;
 use crate::batch::queue;
 use crate::batch::refused;
-use crate::batch::resources::Tags;
 use crate::batch::shares;
 use crate::reply::ApiError;
 

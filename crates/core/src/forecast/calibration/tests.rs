@@ -1,7 +1,7 @@
 //! Intervals become as wide as they have to be.
 
 use super::*;
-use crate::forecast::kept_estimates::{PendingEstimates, WaitEnd};
+use crate::forecast::pending_estimates::{PendingEstimates, WaitEnd};
 use crate::forecast::saved_rows::Rows;
 use crate::model::JobId;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::forecast::calibration::Rough;
-use crate::forecast::ring::MAX_ROWS;
+use crate::forecast::stored_ring::MAX_ROWS;
 
 fn traits(name: &str) -> JobTraits {
     JobTraits { queue: "q".into(), share: None, owner: Some("ada".into()), name: name.into(), instances: 1.0 }

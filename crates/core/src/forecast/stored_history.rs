@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::ring::{self, Row};
 use crate::forecast::runtimes::{JobKind, name_stem};
 use crate::forecast::saved_rows::Rows;
+use crate::forecast::stored_ring::{self, Row};
 use crate::model::{Capacity, Demand, QueueName, ShareName, Timestamp};
 
 pub(super) const QUEUES: &str = "queues/all";
@@ -151,5 +151,5 @@ pub fn stored_history(rows: BTreeMap<String, String>) -> (Vec<ArrivalRow>, Vec<A
     let mut kept = Rows::default();
     kept.restore(rows);
     let (arrivals, attempts) = (kept.take(SharedArrival::RING), kept.take(SharedAttempt::RING));
-    (ring::read(arrivals.values()).0, ring::read(attempts.values()).0, queues)
+    (stored_ring::read(arrivals.values()).0, stored_ring::read(attempts.values()).0, queues)
 }
