@@ -6,8 +6,19 @@ use super::*;
 use crate::notify::silence::Silence;
 use trainspotter_core::model::Matchers;
 
+/// Opens a file. A process that another test starts at this moment holds a copy of its lock until it executes its program.
 fn serve(path: &Path) -> Store {
-    Store::serve(path, now()).unwrap()
+    for _ in 0..250 {
+        match Store::serve(path, now()) {
+            Err(error) if is_in_use(&error) => std::thread::sleep(Duration::from_millis(20)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays locked", path.display());
+}
+
+fn is_in_use(error: &StoreError) -> bool {
+    matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse)
 }
 
 fn later(seconds: u64) -> Commit {
@@ -28,8 +39,7 @@ fn goes_on_in_memory(store: &mut Store, commit: &Commit, says: &str) {
 /// Checks the recovered file: it has everything, under the same ids.
 #[track_caller]
 fn is_back(mut store: Store, path: &Path, commit: &Commit) {
-    // A process that another test starts at this moment holds a copy of the file's lock until it executes its program.
-    let is_in_use = |error: &StoreError| matches!(error, StoreError::At { error, .. } if **error == StoreError::InUse);
+    // As in [`serve`].
     store.commit(commit).unwrap();
     for _ in 0..250 {
         if !store.trouble().is_some_and(is_in_use) {
