@@ -178,7 +178,7 @@ pub struct Committed {
     pub over_limit: u64,
     /// Events removed early, because of [`MAX_EVENTS`].
     pub events_cut: u64,
-    /// Past alerts removed early, because of [`MAX_PAST_ALERTS`].
+    /// Past alerts removed early, because more than 50,000 were kept.
     pub past_alerts_cut: u64,
     /// Frames removed early, for lack of room.
     pub frames_cut: u64,
