@@ -89,7 +89,8 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let trace = folder.path().join("training.csv");
         std::fs::write(&trace, &setup.trace).unwrap();
-        let clock = Clock::fast(setup.speed.unwrap_or(SPEED));
+        let speed = setup.speed.unwrap_or(SPEED);
+        let clock = if setup.is_paced { Clock::starting_at(six_o_clock(), speed) } else { Clock::fast(speed) };
         let since = clock.now();
         let mut workload = trace::load(&trace, clock.now()).unwrap();
         let start_by = setup.start_by.map(|value| (JobDetails::START_BY_TAG.to_owned(), value.to_owned()));
@@ -190,6 +191,12 @@ impl Running {
         })
         .await;
     }
+}
+
+/// Six o'clock of today, by UTC: days end when they should, at whatever time a test runs.
+fn six_o_clock() -> Timestamp {
+    const DAY_MILLIS: i64 = 86_400_000;
+    Timestamp::from_millis(Clock::fast(1.0).now().millis() / DAY_MILLIS * DAY_MILLIS + DAY_MILLIS / 4)
 }
 
 async fn serve(
