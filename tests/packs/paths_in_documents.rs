@@ -1,4 +1,4 @@
-//! Paths in documents for contributors exist.
+//! Paths in documents for contributors exist, and deprecated fields of the API are in the changelog.
 
 use serde_json::Value;
 
