@@ -96,7 +96,7 @@ async fn a_test_of_a_service_that_is_dead_ends() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (_moved, page) = watch::channel(nobody);
     clock.follow_until(Duration::from_millis(100), page, Clock::fast(1.0), Duration::from_secs(60));
-    // Held, the clock would need a day for it.
+    // Held, the clock would need days for it.
     let waiting = tokio::time::timeout(Duration::from_hours(1), std::future::pending::<()>());
     assert!(waiting.await.is_err());
 }

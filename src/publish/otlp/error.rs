@@ -80,7 +80,7 @@ impl ExportError {
         matches!(self, Self::Http { status, is_signed: true, .. } if refusals.contains(status))
     }
 
-    /// what to do about it, if the response says so.
+    /// What to do about it, if the response says so.
     fn advice(&self) -> Option<&'static str> {
         if self.is_not_allowed() {
             return Some(REQUIRED_PERMISSION);
