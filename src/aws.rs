@@ -13,8 +13,8 @@
 //! unknown value is kept as a value ([`trainspotter_core::model::Observation::UnknownValue`]) and causes neither a
 //! guess nor a panic; throttling slows down calls, never the process.
 
+mod call_budget;
 mod call_counter;
-mod call_rate;
 mod clients;
 mod credentials;
 mod describe;
@@ -40,8 +40,8 @@ mod translate;
 mod unreadable_entries;
 mod watched_queues;
 
+pub use call_budget::Budget;
 pub use call_counter::CallCounter;
-pub use call_rate::Budget;
 #[cfg(test)]
 pub(crate) use clients::{CONNECT_TIMEOUT, READ_TIMEOUT};
 pub use clients::{Clients, ConnectError, connect};

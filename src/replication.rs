@@ -26,8 +26,8 @@ pub mod lease;
 mod object_names;
 mod open_log;
 pub mod record;
-mod replica;
 mod replica_status;
+mod replica_task;
 mod restore;
 #[cfg(test)]
 mod simulation;
@@ -37,5 +37,5 @@ mod time_limit;
 
 pub use error::LogError;
 pub use open_log::{Replicas, open, watches};
-pub use replica::Identity;
 pub use replica_status::ReplicaStatus;
+pub use replica_task::Identity;

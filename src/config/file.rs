@@ -8,7 +8,7 @@ mod forecast;
 mod history;
 mod publish;
 mod reports;
-mod rules;
+mod rule_locations;
 mod target;
 pub(super) mod text_or_keys;
 
@@ -30,7 +30,7 @@ pub(super) use history::History;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
 pub use reports::Every;
 pub(super) use reports::Report;
-pub(super) use rules::{RulesForm, RulesKeys};
+pub(super) use rule_locations::{RulesForm, RulesKeys};
 pub(super) use target::{Reserved, Target};
 
 /// Trainspotter's configuration.

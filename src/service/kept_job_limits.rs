@@ -8,16 +8,16 @@ use trainspotter_core::engine::JobCounts;
 
 /// Number of jobs kept by each target. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ProcessLimits(Arc<Mutex<BTreeMap<String, JobCounts>>>);
+pub(super) struct KeptJobLimits(Arc<Mutex<BTreeMap<String, JobCounts>>>);
 
 /// The share of one target, released on drop.
 #[derive(Debug)]
 pub(super) struct TargetLimits {
-    limits: ProcessLimits,
+    limits: KeptJobLimits,
     target: String,
 }
 
-impl ProcessLimits {
+impl KeptJobLimits {
     pub(super) fn of(&self, target: &str) -> TargetLimits {
         TargetLimits { limits: self.clone(), target: target.to_owned() }
     }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn one_target_may_keep_all_and_several_share_the_limit_by_what_they_need() {
-        let limits = ProcessLimits::default();
+        let limits = KeptJobLimits::default();
         let (large, small) = (limits.of("large"), limits.of("small"));
         let kept = |ended| JobCounts { ended, forecasts: 0 };
         assert_eq!(large.allowance(kept(100_000)), JobCounts::MAX);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn all_targets_together_keep_no_more_than_one_but_for_the_least() {
         for count in [2_usize, 7, 64, 200] {
-            let limits = ProcessLimits::default();
+            let limits = KeptJobLimits::default();
             let targets: Vec<TargetLimits> = (0..count).map(|number| limits.of(&number.to_string())).collect();
             let mut kept = vec![0; count];
             for _ in 0..20 {

@@ -14,7 +14,7 @@ use crate::config::{Config, Receiver, Target};
 use crate::notify::Integration;
 use crate::replication::target_assignment::TargetAssignment;
 use crate::service::forecasting::ForecastScheduler;
-use crate::service::kept_job_limits::ProcessLimits;
+use crate::service::kept_job_limits::KeptJobLimits;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::RulesUpdate;
 use crate::service::{StartError, senders};
@@ -52,7 +52,7 @@ pub(super) struct Shared {
     /// Forecast scheduling.
     pub(super) forecasts: ForecastScheduler,
     /// How many jobs each target keeps.
-    pub(super) kept_job_limits: ProcessLimits,
+    pub(super) kept_job_limits: KeptJobLimits,
 }
 
 /// The rules in effect and, if they are outdated, the errors in the current files.
@@ -99,7 +99,7 @@ impl Shared {
             target_count,
             assignment,
             forecasts,
-            kept_job_limits: ProcessLimits::default(),
+            kept_job_limits: KeptJobLimits::default(),
         })
     }
 

@@ -9,14 +9,14 @@
     reason = "a test that cannot build its case has failed, and its counts are small"
 )]
 
+mod five_teams;
 mod page;
 mod watch;
-mod workload;
 
 use std::path::Path;
 
+use self::five_teams::{Division, setup, submissions};
 use self::watch::watch;
-use self::workload::{Division, setup, submissions};
 
 #[test]
 fn lending_shares_use_what_fixed_parts_leave_idle() {

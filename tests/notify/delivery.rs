@@ -29,7 +29,7 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Matchers;
 use trainspotter_core::model::Timestamp;
 
-use crate::support::reserved_address::Unanswered;
+use crate::support::reserved_address::ReservedAddress;
 use flaky_store::Flaky;
 use hook::{Answer, Hook, TOKEN};
 use service::{FIRED, RESOLVED, Service, hook, id, open, receiver, transition, within};
@@ -91,15 +91,15 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 
 #[tokio::test]
 async fn an_alert_that_came_and_went_while_the_receiver_was_down_is_sent_in_order() {
-    let unanswered = Unanswered::reserve();
+    let reserved = ReservedAddress::reserve();
     let clock = Clock::fast(100.0);
-    let url = Secret::new(format!("http://{}/{TOKEN}", unanswered.address));
+    let url = Secret::new(format!("http://{}/{TOKEN}", reserved.address));
     let service = Service::with_urls(clock, vec![("oncall", url)]);
     service.commit(&[transition("a", FIRED)]).await;
     service.until(|rows| rows[0].attempts >= 2).await;
     service.commit(&[transition("a", RESOLVED)]).await;
     service.until(|rows| rows[0].attempts >= 4).await;
-    let mut hook = Hook::start_on(unanswered.listen(), []);
+    let mut hook = Hook::start_on(reserved.listen(), []);
     let (first, second) = (hook.next().await, hook.next().await);
     assert_eq!(first.id, id("a", FIRED, "oncall").as_str());
     assert_eq!(second.id, id("a", RESOLVED, "oncall").as_str());
@@ -380,8 +380,8 @@ async fn what_is_due_when_the_service_stops_is_still_sent() {
 
 #[tokio::test]
 async fn a_receiver_that_is_down_does_not_hold_up_the_stop() {
-    let unanswered = Unanswered::reserve();
-    let url = Secret::new(format!("http://{}/", unanswered.address));
+    let reserved = ReservedAddress::reserve();
+    let url = Secret::new(format!("http://{}/", reserved.address));
     let service = Service::with_urls(Clock::real(), vec![("oncall", url)]);
     let alerts: Vec<_> = (0..50).map(|number| transition(&number.to_string(), FIRED)).collect();
     service.commit(&alerts).await;

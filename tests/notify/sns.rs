@@ -35,7 +35,7 @@ use trainspotter_core::rules::TransitionKind;
 use support::alerts::firing;
 use support::moto::{moto, script};
 use support::python::python;
-use support::reserved_address::Unanswered;
+use support::reserved_address::ReservedAddress;
 
 const STANDARD: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 const FIFO: &str = "arn:aws:sns:us-east-1:123456789012:alerts.fifo";
@@ -146,8 +146,8 @@ async fn an_error_is_retried_or_parked_by_its_code() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_tried_again() {
-    let unanswered = Unanswered::reserve();
-    let failure = deliver(&format!("http://{}", unanswered.address), STANDARD, &message("research")).await.unwrap_err();
+    let reserved = ReservedAddress::reserve();
+    let failure = deliver(&format!("http://{}", reserved.address), STANDARD, &message("research")).await.unwrap_err();
     assert_eq!(failure.remedy, RetryClass::Retry { after: None });
     assert!(failure.reason.starts_with("cannot reach SNS: "), "{failure:?}");
 }

@@ -56,6 +56,6 @@ mod service;
 mod settings_in_bucket;
 mod sharing;
 mod simulated_places;
-mod simulator_scale;
+mod simulator_memory_and_latency;
 mod store_trouble;
 mod targets;

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// An address without a listener: connections are refused, and nobody else can listen there.
-pub struct Unanswered {
+pub struct ReservedAddress {
     socket: TcpSocket,
     pub address: SocketAddr,
 }
 
-impl Unanswered {
+impl ReservedAddress {
     pub fn reserve() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();

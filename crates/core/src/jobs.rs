@@ -17,6 +17,7 @@ mod failure;
 mod index;
 mod job;
 mod ledger_queries;
+mod listed_state;
 mod poll_plan;
 mod refused_descriptions;
 mod saved;
@@ -31,7 +32,6 @@ mod timeline;
 mod tombstones;
 mod undescribed_ends;
 mod utilisation;
-mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -53,6 +53,7 @@ pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, QueueName, Timestamp, TrainingJobSeen};
 use index::Index;
+use listed_state::ListedState;
 use refused_descriptions::Refused;
 pub use saved::is_readable;
 use saved::{Past, Unsaved};
@@ -61,7 +62,6 @@ use table::JobTable;
 use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
 use utilisation::Utilisation;
-use whereabouts::Whereabouts;
 
 /// Minimum retention of ended jobs, the same as Batch's own.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -174,7 +174,7 @@ impl Ledger {
             }
             self.unsaved.add_if(is_changed, job);
             if job.has_left() && !coverage.missing.contains_key(&seen.id) {
-                self.move_to(&seen.id, Whereabouts::AsSeen);
+                self.move_to(&seen.id, ListedState::Unchanged);
             }
             return;
         }
@@ -187,12 +187,12 @@ impl Ledger {
             // Attempts may have started and ended since an earlier run polled; a list does not show them.
             job.wants_description_since = Some(at.earliest);
         }
-        job.whereabouts = Whereabouts::AsSeen;
+        job.listed_state = ListedState::Unchanged;
         job.observe(seen, at, &mut self.events);
         self.index.share_details(job);
         let was_missing = coverage.judge(job);
         if coverage.missing.contains_key(&job.latest.id) {
-            job.whereabouts = Whereabouts::Missing;
+            job.listed_state = ListedState::Missing;
         }
         self.index.add(job);
         self.listing.moved(&before, job);

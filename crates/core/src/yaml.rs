@@ -9,6 +9,7 @@
 mod excerpt;
 mod tree;
 mod type_errors;
+mod unknown_keys;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,14 +18,15 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_path_to_error::Segment;
 
 use crate::model::parse_duration;
 
 pub use excerpt::{Problem, Problems};
 pub use tree::Text;
+pub use unknown_keys::nearest;
 
 use tree::{Path, Step, Tree};
+use unknown_keys::Mistake;
 
 /// Maximum errors reported per file: finding each takes a pass over the whole file.
 pub(crate) const MAX_PROBLEMS: usize = 50;
@@ -145,101 +147,6 @@ impl<T> Document<T> {
         problems.extend(found.into_iter().filter(|problem| !unread(&problem.range)));
         if problems.is_empty() { Ok(()) } else { Err(Problems::new(&self.file, &self.text, problems)) }
     }
-}
-
-/// Result of one deserialisation round: a problem, unless it follows from an earlier removal, and the node to remove
-/// next (`None` if the whole document has to go).
-struct Mistake {
-    problem: Option<Problem>,
-    cut: Path,
-}
-
-impl Mistake {
-    fn locate(
-        tree: &Tree,
-        cut: &BTreeSet<Path>,
-        origin: &tree::Origin,
-        error: &serde_path_to_error::Error<serde_json::Error>,
-        hints: &[(&str, &str)],
-    ) -> Self {
-        let found: Path = error.path().iter().map_while(step).collect();
-        let mut path = origin.of(&found);
-        while !tree.has(&path) {
-            path.pop();
-        }
-        let message = error.inner().to_string();
-        if let Some(field) = quoted(&message, "missing field") {
-            let missing = [path.as_slice(), &[Step::Key(field.to_owned())]].concat();
-            let of_another_tool = |cut: &Path| match cut.split_last() {
-                Some((Step::Key(key), around)) => around == path && hints.iter().any(|(hinted, _)| hinted == key),
-                Some((Step::Index(_), _)) | None => false,
-            };
-            let follows = cut.contains(&missing) || cut.iter().any(of_another_tool);
-            let problem = Problem { message: format!("`{field}` is missing"), range: tree.range_near(&path) };
-            return Self { problem: (!follows).then_some(problem), cut: path };
-        }
-        if let Some(field) = quoted(&message, "unknown field") {
-            let inside = [path.as_slice(), &[Step::Key(field.to_owned())]].concat();
-            let unknown = if tree.has(&inside) { inside } else { path };
-            let range = tree.key_range(&unknown).unwrap_or_else(|| tree.range_near(&unknown));
-            let hint = hints.iter().find(|(key, _)| *key == field);
-            let message = hint.map_or_else(|| suggest(&message, field), |(_, hint)| (*hint).to_owned());
-            return Self { problem: Some(Problem { message, range }), cut: unknown };
-        }
-        let message = quoted(&message, "unknown variant")
-            .map_or_else(|| type_errors::of_type(&message), |word| suggest(&message, word));
-        Self { problem: Some(Problem { message, range: tree.range_near(&path) }), cut: path }
-    }
-}
-
-fn step(segment: &Segment) -> Option<Step> {
-    match segment {
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Map { key } => Some(Step::Key(key.clone())),
-        Segment::Enum { variant } => Some(Step::Key(variant.clone())),
-        Segment::Unknown => None,
-    }
-}
-
-/// The first word in backticks of a message that starts with `opening`.
-fn quoted<'a>(message: &'a str, opening: &str) -> Option<&'a str> {
-    message.strip_prefix(opening)?.split('`').nth(1)
-}
-
-/// Adds the nearest of the words that serde lists as expected.
-fn suggest(message: &str, word: &str) -> String {
-    let expected = message.split('`').skip(3).step_by(2);
-    match nearest(word, expected) {
-        Some(near) => format!("{message}; did you mean `{near}`?"),
-        None => message.to_owned(),
-    }
-}
-
-/// The candidate most similar to `word`, if any is similar enough.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let tolerated = word.chars().count().div_ceil(3);
-    let near = |candidate: &&str| distance(word, candidate);
-    candidates.min_by_key(near).filter(|candidate| near(candidate) <= tolerated)
-}
-
-/// Levenshtein distance, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, other) in row.iter_mut().skip(1).zip(&b) {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            left = changed.min(*cell + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// A duration in config syntax: `30m`, `1h 30m`.

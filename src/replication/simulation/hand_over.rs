@@ -12,7 +12,7 @@ use super::world::{Perils, Shared, World};
 use crate::blocking::Inline;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::open_log::prepare;
-use crate::replication::replica::Order;
+use crate::replication::replica_task::Order;
 use crate::replication::{Identity, ReplicaStatus};
 use crate::store::{Store, StoreHandle};
 

@@ -22,7 +22,7 @@ use crate::notify::{Deliver, Failure, Notifiers, Receipt, RetryClass};
 use crate::replication::Identity;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::open_log::prepare;
-use crate::replication::replica::Order;
+use crate::replication::replica_task::Order;
 use crate::store::{Commit, Store, StoreHandle};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::catalogue::QUEUE_JOBS;

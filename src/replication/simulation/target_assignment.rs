@@ -24,7 +24,7 @@ use crate::objects::{Created, Storage, StorageError};
 use crate::replication::Identity;
 use crate::replication::lease::{Role, Terms};
 use crate::replication::open_log::prepare;
-use crate::replication::replica::Order;
+use crate::replication::replica_task::Order;
 use crate::replication::target_assignment::TargetAssignment;
 use crate::store::{Fence, Store, StoreHandle};
 use trainspotter_clock::Clock;

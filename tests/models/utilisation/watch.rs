@@ -8,7 +8,7 @@ use trainspotter_core::metrics::gpu_part_names::Part;
 use trainspotter_core::model::{JobStatus, Timestamp};
 use trainspotter_core::scheduler::{Scheduler, Setup, Submission};
 
-use super::workload::DAYS;
+use super::five_teams::DAYS;
 
 const POLL: Duration = Duration::from_mins(2);
 const POLLS_PER_HOUR: usize = 30;

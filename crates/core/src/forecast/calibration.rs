@@ -4,7 +4,7 @@
 //! the interval's spread. Quantiles of recent misses correct the next estimate. A share with few resolved estimates is corrected mostly by
 //! those of its queue.
 
-mod offsets;
+mod miss_rate_tracking;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::calibration::offsets::{MISSES, Offsets};
+use crate::forecast::calibration::miss_rate_tracking::{MISSES, Offsets};
 use crate::forecast::stored_ring::Row;
 use crate::model::{QueueName, ShareName, Timestamp};
 
@@ -172,7 +172,7 @@ pub struct Calibration {
 /// Resolved estimates of one group, oldest first.
 #[derive(Debug, Default)]
 struct Truths {
-    latest: VecDeque<Truth>,
+    kept: VecDeque<Truth>,
     /// Misses of the three quantiles; unset if estimates were added since the last computation.
     misses: OnceCell<[WeightedValues; 3]>,
     offsets: Offsets,
@@ -247,8 +247,8 @@ impl Calibration {
             let truths = self.groups.entry(group).or_default();
             truths.offsets.count(truth);
             truths.misses = OnceCell::new();
-            truths.latest.push_back(truth.clone());
-            if truths.latest.len() > MAX_TRUTHS {
+            truths.kept.push_back(truth.clone());
+            if truths.kept.len() > MAX_TRUTHS {
                 truths.thin();
             }
         }
@@ -300,14 +300,14 @@ impl Calibration {
     /// The largest number of resolved estimates among a share, its queue and all queues.
     pub fn known(&self, queue: &QueueName, share: Option<&ShareName>) -> usize {
         let groups = Group::of_share(queue, share);
-        groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.latest.len()).max().unwrap_or(0)
+        groups.iter().filter_map(|group| self.groups.get(group)).map(|truths| truths.kept.len()).max().unwrap_or(0)
     }
 
     /// Why intervals of a share are rough; `None` if they are not.
     pub fn rough(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<Rough> {
         let found = Group::of_share(queue, share)
             .into_iter()
-            .find_map(|group| self.groups.get_key_value(&group).filter(|(_, truths)| truths.latest.len() >= ENOUGH));
+            .find_map(|group| self.groups.get_key_value(&group).filter(|(_, truths)| truths.kept.len() >= ENOUGH));
         found.map_or(Some(Rough::FewTruths), |(group, truths)| truths.rough(self.first_truths.get(group)))
     }
 
@@ -335,10 +335,10 @@ impl Calibration {
     fn corrections(&self, queue: &QueueName, share: Option<&ShareName>) -> Option<[f64; 3]> {
         let mut shrunk: Option<([f64; 3], [f64; 3])> = None;
         for group in Group::of_share(queue, share).iter().rev() {
-            let Some(truths) = self.groups.get(group).filter(|truths| truths.latest.len() >= MIN_TRUTHS) else {
+            let Some(truths) = self.groups.get(group).filter(|truths| truths.kept.len() >= MIN_TRUTHS) else {
                 continue;
             };
-            let (quantiles, offsets, known) = (truths.quantiles(), truths.offsets.now(), truths.latest.len() as f64);
+            let (quantiles, offsets, known) = (truths.quantiles(), truths.offsets.now(), truths.kept.len() as f64);
             shrunk = Some(shrunk.map_or((quantiles, offsets), |(wider, wider_offsets)| {
                 (
                     between(wider, quantiles, known / (known + SHRINKAGE)),
@@ -366,11 +366,11 @@ impl Truths {
     /// estimates of one forecast have correlated errors, and weigh as much as one.
     fn misses(&self) -> &[WeightedValues; 3] {
         self.misses.get_or_init(|| {
-            let latest = self.latest.back().map(|truth| truth.at).unwrap_or_default();
+            let latest = self.kept.back().map(|truth| truth.at).unwrap_or_default();
             let mut of_forecasts: HashMap<i64, f64> = HashMap::new();
-            self.latest.iter().for_each(|truth| *of_forecasts.entry(truth.made_at()).or_default() += 1.0);
+            self.kept.iter().for_each(|truth| *of_forecasts.entry(truth.made_at()).or_default() += 1.0);
             let mut all = [const { Vec::new() }; 3];
-            for truth in &self.latest {
+            for truth in &self.kept {
                 let half_lives = latest.seconds_since(truth.at) / HALF_LIFE.as_secs_f64();
                 let together = of_forecasts.get(&truth.made_at()).copied().unwrap_or(1.0);
                 let (actual, weight) = ((truth.actual + GRAIN).ln(), (-half_lives).exp2() / together);
@@ -388,7 +388,7 @@ impl Truths {
     fn thin(&mut self) {
         let hour = |truth: &Truth| truth.made_at().div_euclid(HOUR_MILLIS);
         let mut of_hours: HashMap<i64, Vec<u64>> = HashMap::new();
-        self.latest.iter().for_each(|truth| of_hours.entry(hour(truth)).or_default().push(truth.lot()));
+        self.kept.iter().for_each(|truth| of_hours.entry(hour(truth)).or_default().push(truth.lot()));
         let kept_with = |most: usize| of_hours.values().map(|lots| lots.len().min(most)).sum::<usize>();
         let (mut most, mut too_many) = (0, MAX_TRUTHS + 1);
         while too_many - most > 1 {
@@ -396,14 +396,14 @@ impl Truths {
             if kept_with(middle) <= AFTER_THINNING { most = middle } else { too_many = middle }
         }
         if most < MIN_OF_HOUR {
-            self.latest.drain(..self.latest.len() - AFTER_THINNING);
+            self.kept.drain(..self.kept.len() - AFTER_THINNING);
             return;
         }
         of_hours.values_mut().for_each(|lots| {
             lots.sort_unstable();
             lots.truncate(most);
         });
-        self.latest.retain(|truth| {
+        self.kept.retain(|truth| {
             let Some(lots) = of_hours.get_mut(&hour(truth)) else { return false };
             lots.binary_search(&truth.lot()).is_ok_and(|drawn| {
                 lots.remove(drawn);
@@ -413,8 +413,8 @@ impl Truths {
     }
 
     fn rough(&self, first_at: Option<&Timestamp>) -> Option<Rough> {
-        let span = first_at.zip(self.latest.back()).map(|(first, last)| last.at.since(*first));
-        if self.latest.len() < SETTLED {
+        let span = first_at.zip(self.kept.back()).map(|(first, last)| last.at.since(*first));
+        if self.kept.len() < SETTLED {
             Some(Rough::FewTruths)
         } else if span.is_none_or(|span| span < SETTLED_AFTER) {
             Some(Rough::Young)
@@ -425,7 +425,7 @@ impl Truths {
 
     fn quality(&self) -> Option<Quality> {
         let shown: Vec<(&Interval, f64)> =
-            self.latest.iter().filter_map(|truth| Some((truth.shown.as_ref()?, truth.actual))).collect();
+            self.kept.iter().filter_map(|truth| Some((truth.shown.as_ref()?, truth.actual))).collect();
         if shown.len() < MIN_TRUTHS {
             return None;
         }

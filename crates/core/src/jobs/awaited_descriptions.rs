@@ -3,9 +3,9 @@
 //! AWS may describe jobs late or not at all for a while and list them all the same. Then a job that is no longer where it was counts for
 //! nothing there, so that what is counted by state is what the lists show.
 
+use crate::jobs::listed_state::ListedState;
 use crate::jobs::poll_plan::Urgency;
 use crate::jobs::sort_orders::{Filter, Listed};
-use crate::jobs::whereabouts::Whereabouts;
 use crate::jobs::{Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, Timestamp};
 
@@ -83,9 +83,9 @@ impl Ledger {
         {
             // An ended job stays ended: a list that was asked for later is behind, and one from before is about the past.
             if at.earliest <= ended_at {
-                let whereabouts = Whereabouts::ended(&end.status);
+                let listed_state = ListedState::ended(&end.status);
                 self.apply(seen, at);
-                self.move_to(&id, whereabouts);
+                self.move_to(&id, listed_state);
             }
             return;
         }
@@ -103,7 +103,7 @@ impl Ledger {
         if let Some(coverage) = self.queues.get_mut(&seen.queue) {
             coverage.missing.remove(&seen.id);
         }
-        self.move_to(&seen.id, Whereabouts::ended(&seen.status));
+        self.move_to(&seen.id, ListedState::ended(&seen.status));
     }
 
     /// All lists of a poll that began at `at` are complete: what was missing in one and is not described yet is not where it was.
@@ -112,22 +112,22 @@ impl Ledger {
         let is_new = |id: &&JobId| self.jobs.get(id).is_some_and(|job| !job.has_left());
         let missing: Vec<JobId> = coverage.left.iter().filter(is_new).cloned().collect();
         coverage.missing.extend(missing.iter().map(|id| (id.clone(), at)));
-        missing.iter().for_each(|id| self.move_to(id, Whereabouts::Missing));
+        missing.iter().for_each(|id| self.move_to(id, ListedState::Missing));
     }
 
     /// A job has not ended, and its listed end was discarded.
     pub(super) fn no_longer_ended(&mut self, id: &JobId) {
-        if self.job(id).is_some_and(|job| job.whereabouts.has_ended()) {
-            self.move_to(id, Whereabouts::AsSeen);
+        if self.job(id).is_some_and(|job| job.listed_state.has_ended()) {
+            self.move_to(id, ListedState::Unchanged);
         }
     }
 
-    pub(super) fn move_to(&mut self, id: &JobId, whereabouts: Whereabouts) {
-        let is_other = |job: &&mut Job| !job.is_over && job.whereabouts != whereabouts;
+    pub(super) fn move_to(&mut self, id: &JobId, listed_state: ListedState) {
+        let is_other = |job: &&mut Job| !job.is_over && job.listed_state != listed_state;
         let Some(job) = self.jobs.get_mut(id).filter(is_other) else { return };
         let before = Listed::of(job);
         self.index.remove(job);
-        job.whereabouts = whereabouts;
+        job.listed_state = listed_state;
         self.index.add(job);
         self.listing.moved(&before, job);
         self.unsaved.add(job);

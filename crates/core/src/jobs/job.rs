@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::event::{Event, EventKind, Outcome};
 use crate::jobs::failure::FailureCategory;
+use crate::jobs::listed_state::ListedState;
 use crate::jobs::saved::Past;
 use crate::jobs::timeline::{Moment, Phase, Span, Timeline};
-use crate::jobs::whereabouts::Whereabouts;
 use crate::model::{
     Capacity, JobDetails, JobSeen, JobStatus, QueueName, ShareName, Timestamp, TrainingJobSeen, accelerators_of,
 };
@@ -77,7 +77,7 @@ pub struct Job {
     pub(super) is_restored: bool,
     /// Whether only an earlier run has seen it.
     pub(super) is_unverified: bool,
-    pub(super) whereabouts: Whereabouts,
+    pub(super) listed_state: ListedState,
 }
 
 impl Job {
@@ -105,7 +105,7 @@ impl Job {
             preemptions_reported: before.preemptions,
             is_restored: false,
             is_unverified: false,
-            whereabouts: Whereabouts::AsSeen,
+            listed_state: ListedState::Unchanged,
         };
         job.emit_again(events);
         job.observe(JobSeen { details, ..seen }, at, events);
@@ -243,7 +243,7 @@ impl Job {
         self.timeline.observe(&last, self.seen_at, at);
         // Counts and lists by state must not include it as waiting or running.
         self.latest = last;
-        self.whereabouts = Whereabouts::AsSeen;
+        self.listed_state = ListedState::Unchanged;
         self.is_over = true;
         self.seen_at = within.earliest;
         self.emit_spans(events);
@@ -252,21 +252,21 @@ impl Job {
 
     /// Where the job stands, or stood when it was seen last.
     pub fn status(&self) -> &JobStatus {
-        match self.whereabouts {
-            Whereabouts::AsSeen | Whereabouts::Missing => &self.latest.status,
-            Whereabouts::Succeeded => &JobStatus::Succeeded,
-            Whereabouts::Failed => &JobStatus::Failed,
+        match self.listed_state {
+            ListedState::Unchanged | ListedState::Missing => &self.latest.status,
+            ListedState::Succeeded => &JobStatus::Succeeded,
+            ListedState::Failed => &JobStatus::Failed,
         }
     }
 
     /// Whether complete lists no longer show the job where it was seen last, and nothing says where it is.
     pub(super) fn is_missing(&self) -> bool {
-        self.whereabouts == Whereabouts::Missing
+        self.listed_state == ListedState::Missing
     }
 
     /// Whether the job is no longer where it was seen last, while a description of it is awaited: it counts for nothing there.
     pub fn has_left(&self) -> bool {
-        self.whereabouts != Whereabouts::AsSeen
+        self.listed_state != ListedState::Unchanged
     }
 
     /// GPUs the job requests; `None` if unknown (unknown type, or instances of any type).

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::coverage::{Coverage, SavedCoverage};
 use crate::jobs::job::{RequeueWaits, Waited};
-use crate::jobs::whereabouts::Whereabouts;
+use crate::jobs::listed_state::ListedState;
 use crate::jobs::{Changes, Event, Job, Ledger, Timeline};
 use crate::model::{
     Capacity, InstanceType, JobDetails, JobId, JobSeen, JobStatus, QueueName, SavedJob, SavedJobs, SavedQueue,
@@ -205,7 +205,7 @@ impl Body {
             preemptions_reported: self.preemptions,
             is_restored: true,
             is_unverified: !is_over,
-            whereabouts: Whereabouts::AsSeen,
+            listed_state: ListedState::Unchanged,
         })
     }
 }
@@ -281,7 +281,7 @@ impl Ledger {
             coverage.left.insert(id.clone());
             if let Some(since) = missing {
                 coverage.missing.insert(id.clone(), since);
-                job.whereabouts = Whereabouts::Missing;
+                job.listed_state = ListedState::Missing;
             }
         } else {
             job.seen_at = job.seen_at.max(coverage.seen_at_least(&job).unwrap_or(job.seen_at));

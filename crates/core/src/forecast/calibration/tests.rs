@@ -81,7 +81,7 @@ fn thousands_of_forecasts_in_one_hour_do_not_displace_the_hours_before_it() {
         let at = Timestamp::default() + Duration::from_secs(3_600 * 101) + Duration::from_millis(100 * number);
         calibration.record(&Truth { at, ..truth(raw, None, 1000.0) });
     }
-    let truths = &calibration.groups.get(&Group::All).unwrap().latest;
+    let truths = &calibration.groups.get(&Group::All).unwrap().kept;
     assert_eq!(truths.iter().filter(|truth| truth.made_at() < 100 * HOUR_MILLIS).count(), 2_000);
 }
 
@@ -99,7 +99,7 @@ fn of_a_backlog_short_and_long_waits_are_kept_alike() {
     let all_queues = calibration.groups.get_mut(&Group::All).unwrap();
     // Those that resolved since the last time are all there.
     all_queues.thin();
-    let truths = &all_queues.latest;
+    let truths = &all_queues.kept;
     let kept: Vec<f64> = truths.iter().map(|truth| truth.actual).filter(|actual| *actual != 1000.0).collect();
     let early = kept.iter().filter(|actual| **actual <= all as f64 / 2.0).count() as f64 / kept.len() as f64;
     assert!(kept.len() > 100 && (0.4..0.6).contains(&early), "{early} of {}", kept.len());
@@ -111,7 +111,7 @@ fn of_many_small_forecasts_the_latest_are_kept() {
     let raw = Interval { low: 1000.0, middle: 1000.0, high: 1000.0 };
     let last = 2 * MAX_TRUTHS as u64;
     (0..last).for_each(|hour| record_forecast(&mut calibration, hour, 1, raw, 1000.0));
-    let truths = &calibration.groups.get(&Group::All).unwrap().latest;
+    let truths = &calibration.groups.get(&Group::All).unwrap().kept;
     assert!((AFTER_THINNING..=MAX_TRUTHS).contains(&truths.len()), "{}", truths.len());
     let hours = truths.iter().map(|truth| (truth.made_at() / HOUR_MILLIS) as u64);
     assert!(hours.eq(last - truths.len() as u64..last));

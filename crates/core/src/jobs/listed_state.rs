@@ -4,10 +4,10 @@ use crate::model::JobStatus;
 
 /// Where a job is, beside what its latest answer says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Whereabouts {
+pub(super) enum ListedState {
     /// Where that answer has it.
     #[default]
-    AsSeen,
+    Unchanged,
     /// Complete lists no longer show it there, and only a description says where it is.
     Missing,
     /// A list shows that it has succeeded, and a description is awaited.
@@ -16,7 +16,7 @@ pub(super) enum Whereabouts {
     Failed,
 }
 
-impl Whereabouts {
+impl ListedState {
     /// Those of a job that a list shows to have ended.
     pub(super) fn ended(status: &JobStatus) -> Self {
         if *status == JobStatus::Succeeded { Self::Succeeded } else { Self::Failed }
