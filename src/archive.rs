@@ -13,7 +13,7 @@
 //!   write after a crash or a takeover changes nothing.
 //! - Until then the rows are in the state file, as part of the commit that counted them.
 
-mod cells;
+mod column;
 mod compressed_rows;
 mod decode;
 mod encode;
@@ -25,7 +25,7 @@ mod table_columns;
 mod tests;
 mod write;
 
-pub use cells::{Column, Kind};
+pub use column::{Column, Kind};
 pub use compressed_rows::{unarchived_of, unpack};
 pub use decode::decode;
 pub use encode::{Encoder, ROWS_OF_A_GROUP};

@@ -5,7 +5,7 @@
 //! - [`Poller`] queries the target's queues and sends observations page by page.
 //! - [`JobEvents`] receives events that tell which jobs to describe between polls, if the target has an event
 //!   queue.
-//! - `page` parses pages of jobs instead of the SDK, since a list may have a million entries.
+//! - `job_list_page` parses pages of jobs instead of the SDK, since a list may have a million entries.
 //! - `translate` converts responses to `model` types. No other module sees the SDK types of Batch, SageMaker or
 //!   metric reads.
 //!
@@ -16,13 +16,11 @@
 mod call_budget;
 mod call_counter;
 mod clients;
-mod credentials;
 mod describe;
 mod eventbridge;
+mod expired_credentials;
 mod failure;
-#[cfg(test)]
-mod fake;
-mod full_list_pages;
+mod full_list_limit;
 mod identity;
 mod incomplete_answers;
 mod job_list_page;
@@ -33,12 +31,14 @@ mod outside_jobs;
 mod poller;
 mod publishing_clients;
 mod quotas;
-mod reservations;
+mod reserved_capacity;
 mod rewrite_body;
+#[cfg(test)]
+mod scripted_endpoint;
 mod topology;
+mod topology_observations;
 mod translate;
 mod unreadable_entries;
-mod watched_queues;
 
 pub use call_budget::Budget;
 pub use call_counter::CallCounter;

@@ -1,28 +1,28 @@
 //! The command line: parses arguments and runs commands. The only module that prints.
 
 mod alerts;
-mod api_values;
 mod check;
 mod config_text;
 mod config_watch;
 mod cost;
 mod demo;
 mod explain;
+mod format_api_values;
 mod healthcheck;
-mod inputs;
 mod jobs;
-mod local_or_remote;
+mod load_config;
 mod notify;
 mod outbox;
 mod queues;
 mod remote;
+mod remote_simulator_clock;
 mod report;
 mod rules;
 mod run;
 mod schema;
 mod silence;
 mod simulate;
-mod simulator_clock;
+mod state_file_or_api;
 mod table;
 mod top;
 mod unknown_names;

@@ -30,7 +30,7 @@ pub mod cost;
 #[cfg(test)]
 mod log_capture;
 #[cfg(test)]
-mod mutation;
+mod mutated_inputs;
 pub mod notify;
 pub mod objects;
 pub mod outbound;

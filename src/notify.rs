@@ -7,18 +7,18 @@
 
 pub mod alert_traces;
 mod alertmanager;
-mod error;
 mod grouping;
 mod http;
 pub mod message;
-mod notifier;
 pub mod outbox;
 mod pagerduty;
+mod receiver_task;
 mod report_notification;
 mod retry;
 pub mod routing;
-pub mod routing_table;
+pub mod routing_check;
 pub mod sample_alerts;
+mod setup_error;
 pub mod silence;
 mod slack;
 mod sns;
@@ -34,12 +34,12 @@ use crate::notify::message::Message;
 use trainspotter_clock::Clock;
 
 pub use alertmanager::Alertmanager;
-pub use error::IntegrationError;
 pub use http::judge;
-pub use notifier::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};
 pub use outbox::{OutboxRow, rows};
 pub use pagerduty::PagerDuty;
+pub use receiver_task::{ATTEMPT_TIMEOUT, Notifier, Notifiers, Outcome};
 pub use report_notification::{Digest, notification};
+pub use setup_error::IntegrationError;
 pub use slack::Slack;
 pub use sns::Sns;
 pub use webhook::Webhook;

@@ -12,7 +12,7 @@ mod metrics_document;
 mod otlp;
 mod projected_volume;
 mod prometheus_text;
-mod sink;
+mod sink_result;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub use metrics_document::metrics_markdown;
 pub use otlp::{OtlpSetupError, OtlpSink};
 pub use projected_volume::{CHANGED_FRACTION, affordable_series, classic_use, otlp_use};
 pub use prometheus_text::{PROMETHEUS_CONTENT_TYPE, prometheus_text};
-pub use sink::{Published, SetupError, SinkError};
+pub use sink_result::{Published, SetupError, SinkError};
 pub use trainspotter_otlp::{LATE_AFTER, MAX_POINTS_PER_REQUEST, Origin, otlp_requests};
 
 /// Wall time limit of one attempt to publish to a sink.

@@ -19,7 +19,7 @@
 //! [`crate::objects`] stores it.
 
 mod append_record;
-mod damaged_copies;
+mod damaged_snapshots;
 mod error;
 pub mod known_targets;
 pub mod lease;

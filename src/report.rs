@@ -7,17 +7,17 @@
 //! - Dollars are included if prices were configured.
 
 mod build;
-mod coverage;
+mod contents;
 mod csv;
-mod figures;
+mod gpu_time_coverage;
 mod html;
 mod key;
 mod text;
 mod wastes;
 
 pub use build::Builder;
+pub use contents::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits, Waste};
 pub use csv::csv;
-pub use figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits, Waste};
 pub use html::html;
 pub use key::Key;
 pub use text::{summary, text, text_within};

@@ -15,11 +15,11 @@
 mod aws;
 mod bucket;
 mod checks;
-mod distortion;
-mod hooks;
 mod inject_faults;
 mod network;
+mod planted_errors;
 mod process;
+mod product_hooks;
 mod regressions;
 mod scenario;
 mod shrink;
@@ -27,7 +27,9 @@ mod truth;
 mod world;
 
 pub(crate) use bucket::Bucket;
-pub(crate) use hooks::{bucket_at, is_running, network_of, process_id, run_here, serve_store, show, without_jitter};
+pub(crate) use product_hooks::{
+    bucket_at, is_running, network_of, process_id, run_here, serve_store, show, without_jitter,
+};
 
 use std::cell::Cell;
 use std::sync::Mutex;
@@ -40,8 +42,8 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 use checks::{Failure, Past};
-use distortion::Distortion;
 use network::{ask, get};
+use planted_errors::Distortion;
 use scenario::Scenario;
 use trainspotter_clock::Clock;
 use truth::TrueJob;
@@ -89,7 +91,7 @@ fn run_and(
     let ended = local.block_on(&runtime, async {
         let (locals, mut wanted) = mpsc::unbounded_channel::<world::Local>();
         let world = World::new(scenario.clone(), distortion, locals);
-        hooks::enter(Some(world.clone()));
+        product_hooks::enter(Some(world.clone()));
         tokio::task::spawn_local(async move {
             while let Some(make) = wanted.recv().await {
                 tokio::task::spawn_local(make());
@@ -104,7 +106,7 @@ fn run_and(
     // Remaining tasks are dropped with the set; nothing else refers to this world.
     drop(local);
     runtime.shutdown_background();
-    hooks::enter(None);
+    product_hooks::enter(None);
     ended
 }
 

@@ -13,32 +13,32 @@
 mod changed_rows;
 mod error;
 mod events;
-mod fence;
 mod forecast;
-mod forecast_history;
 mod frames;
 mod jobs;
 mod keyed_rows;
 mod latest_frame;
-mod memory_fallback;
+mod log_batch;
 #[cfg(test)]
-mod memory_stores;
+mod memory_connection_pool;
+mod memory_fallback;
 mod notified_receivers;
 mod operator_actions;
 mod outbox;
 mod outbox_due;
 mod outbox_list;
 mod past_alerts;
+mod readonly_forecast;
 mod saved_series;
 mod schema;
+mod send_fence;
 mod sent_report;
-mod state_file;
 mod state_file_identity;
+mod state_file_lock;
 mod thread_pool;
 mod unarchived;
 mod unreadable_rows;
 mod worker;
-mod write_batch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,10 +49,10 @@ use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 
 use crate::notify::outbox::OutboxRow;
+use crate::store::log_batch::Batch;
 use crate::store::memory_fallback::MemoryFallback;
-use crate::store::state_file::FileLocation;
-use crate::store::state_file::StateFile;
-use crate::store::write_batch::Batch;
+use crate::store::state_file_lock::FileLocation;
+use crate::store::state_file_lock::StateFile;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::SavedEvent;
 use trainspotter_core::model::SavedForecast;
@@ -67,19 +67,19 @@ use trainspotter_core::rules::Transition;
 pub use changed_rows::Changes;
 pub use error::StoreError;
 pub use events::MAX_EVENTS;
-pub use fence::Fence;
-pub use forecast_history::kept_past;
 pub use frames::{Frames, Recording};
 pub use latest_frame::latest_with_tables;
+pub use log_batch::Position;
 pub use operator_actions::Selection;
 pub use outbox::{Backlog, KEEP_SETTLED, MAX_PENDING};
 pub use outbox_list::Wanted;
 pub use past_alerts::PastAlerts;
+pub use readonly_forecast::kept_past;
+pub use send_fence::Fence;
 pub use state_file_identity::{account_mark, latest_mark, marked_account, regions_in};
 pub use unarchived::{ArchiveTable, MAX_UNARCHIVED_BYTES, Unarchived, UnarchivedDay, UnarchivedFile, UnarchivedRows};
 pub use unreadable_rows::{BadRow, MAX_BAD_ROWS};
 pub use worker::{Call, Condition, Reply, StoreHandle};
-pub use write_batch::Position;
 
 /// How long to wait for a lock held by another process, such as an operator's `sqlite3`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ pub struct Store {
 #[cfg(test)]
 impl Drop for Store {
     fn drop(&mut self) {
-        memory_stores::give_back(self);
+        memory_connection_pool::give_back(self);
     }
 }
 
@@ -355,7 +355,7 @@ impl Store {
 
 /// Opens and checks a file. Returns the connection and the file.
 fn open_file(location: &FileLocation, patience: Duration) -> Result<(Connection, StateFile), StoreError> {
-    state_file::refuse_foreign(&location.path)?;
+    state_file_lock::refuse_foreign(&location.path)?;
     let claimed = location.exclusive.then(|| StateFile::claim(&location.path)).transpose()?;
     let connection = Connection::open(&location.path)?;
     let file = match claimed {

@@ -19,34 +19,34 @@ mod cursor;
 mod error;
 mod frame_tables;
 mod history;
-mod host_names;
+mod host_and_origin;
 mod job_context;
 mod jobs;
 mod listen;
 mod live_updates;
 mod merged_jobs;
-mod openapi;
-mod operations;
-mod operations_of_targets;
+mod operation_messages;
+mod operations_on_all_targets;
 mod outbox;
 mod page;
-mod past_queries;
 mod probes;
 mod query;
 mod replica_headers;
 mod report;
 mod request_limits;
+mod routes_and_openapi;
 mod runbooks;
 mod service_figures;
-mod share_jobs;
+mod share_job_counts;
 mod silences;
 mod start_estimate;
-mod targets;
+mod store_queries;
 mod test_notifications;
 #[cfg(test)]
 mod tests;
 mod unsubmitted_jobs;
 mod wait_reason;
+mod watched_targets;
 mod what_if;
 
 use std::io;
@@ -73,14 +73,14 @@ pub use access::{Access, Token};
 pub use cursor::Cursor;
 pub use job_context::JobWithContext;
 pub use jobs::{Demand, JobMatches, JobPage, JobQuery, JobView, MAX_JOB_MATCHES, Span};
-pub use operations::{Change, Operation, Outcome, Refusal, Reply};
+pub use operation_messages::{Change, Operation, Outcome, Refusal, Reply};
 pub use outbox::{NotificationPage, NotificationRow, OutboxFilter};
-pub use past_queries::{InvalidReport, PastQuery, ReadFrames};
 pub use silences::SilenceRow;
 pub use start_estimate::StartView;
-pub use targets::{Targets, WatchedTarget};
+pub use store_queries::{InvalidReport, PastQuery, ReadFrames};
 pub use test_notifications::{TestRequest, TestResult};
 pub use wait_reason::{EvidenceView, WhyView};
+pub use watched_targets::{Targets, WatchedTarget};
 pub(crate) use what_if::CachedRecordings;
 
 /// Grace period for open requests after the server was asked to stop, in wall time.
@@ -162,7 +162,7 @@ pub struct Pages {
 
 /// All routes, with limits and headers.
 pub fn router(pages: Pages) -> Router {
-    let (api, _) = openapi::routes().split_for_parts();
+    let (api, _) = routes_and_openapi::routes().split_for_parts();
     let access = pages.access.clone();
     let replica = from_fn_with_state(pages.clone(), replica_headers::add);
     request_limits::guarded(api.merge(page::routes()).with_state(pages).layer(replica), access)
@@ -170,7 +170,7 @@ pub fn router(pages: Pages) -> Router {
 
 /// The OpenAPI document of the API, as `GET /api/v1/openapi.json` serves it.
 pub fn openapi_document() -> &'static str {
-    openapi::document()
+    routes_and_openapi::document()
 }
 
 /// Serves until `stop`, then lets open requests finish for at most [`GRACE`]. `external_url` is the URL from
@@ -185,7 +185,7 @@ pub async fn serve(
     external_url: Option<&str>,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let hosts = host_names::Hosts::new(listener.local_addr()?, external_url);
+    let hosts = host_and_origin::Hosts::new(listener.local_addr()?, external_url);
     listen::serve(listener, router, hosts, stop).await;
     Ok(())
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 
-use crate::archive::cells::{Cell, Column};
+use crate::archive::column::{Cell, Column};
 use crate::archive::encode::SCHEMA_KEY;
 use crate::archive::{ArchiveError, Row, SCHEMA_VERSION};
 use trainspotter_core::model::Timestamp;

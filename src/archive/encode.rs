@@ -12,7 +12,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
-use crate::archive::cells::{Cell, Column, Kind};
+use crate::archive::column::{Cell, Column, Kind};
 use crate::archive::{ArchiveError, Row, SCHEMA_VERSION};
 
 /// Rows per row group, the maximum in memory at once.

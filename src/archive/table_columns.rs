@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::archive::cells::{Cell, Column, InCell, Kind};
+use crate::archive::column::{Cell, Column, InCell, Kind};
 use crate::store::ArchiveTable;
 use trainspotter_core::metrics::archived_hour::{self, HourFigures};
 use trainspotter_core::metrics::{EndedJob, Reason};

@@ -19,7 +19,7 @@ use crate::aws::Budget;
 use crate::aws::CallCounter;
 use crate::aws::Limits;
 use crate::aws::call_counter::{TooManyRequests, Watch};
-use crate::aws::credentials::{CachedCredentials, RenewExpired};
+use crate::aws::expired_credentials::{CachedCredentials, RenewExpired};
 use crate::aws::incomplete_answers::Completeness;
 use crate::aws::odd_numbers::NumberFilter;
 use crate::aws::rewrite_body::AnswerBody;

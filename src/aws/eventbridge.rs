@@ -144,17 +144,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::aws::fake;
+    use crate::aws::scripted_endpoint;
 
     #[tokio::test]
     async fn a_queue_that_answers_at_once_is_not_asked_again_and_again() {
         for answer in [json!({}), json!({"Messages": [{"Body": "none of ours", "ReceiptHandle": "r"}]})] {
-            let (endpoint, log) = fake::serve(move |operation, _| match operation {
+            let (endpoint, log) = scripted_endpoint::serve(move |operation, _| match operation {
                 "ReceiveMessage" => (200, answer.clone()),
                 _ => (200, json!({"Successful": [], "Failed": []})),
             })
             .await;
-            let target = Target { events: Some(format!("{endpoint}/1/events")), ..fake::target(&endpoint) };
+            let target =
+                Target { events: Some(format!("{endpoint}/1/events")), ..scripted_endpoint::target(&endpoint) };
             let mut hints = JobEvents::connect(&target, Clock::real()).await.unwrap().unwrap();
             let asked_for = Duration::from_millis(1_100);
             let listening = async {
@@ -172,26 +173,31 @@ mod tests {
     #[tokio::test]
     async fn a_queue_that_cannot_be_read_or_emptied_is_reported_and_loses_no_event() {
         let body = r#"{"source":"aws.batch","time":"2026-11-01T10:00:07Z","detail":{"jobId":"j-1"}}"#;
-        let (endpoint, _) = fake::serve(move |operation, asked| match (operation, asked["QueueUrl"].as_str()) {
-            ("ReceiveMessage", Some(queue)) if queue.ends_with("denied") => {
-                fake::error(400, "AccessDeniedException", "not you")
-            }
-            ("ReceiveMessage", _) => (200, json!({"Messages": [{"Body": body, "ReceiptHandle": "r"}]})),
-            (_, Some(queue)) if queue.ends_with("kept") => {
-                (200, json!({"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": false}]}))
-            }
-            (_, Some(queue)) if queue.ends_with("locked") => fake::error(400, "AccessDeniedException", "not you"),
-            _ => (200, json!({"Successful": [{"Id": "0"}], "Failed": []})),
-        })
-        .await;
+        let (endpoint, _) =
+            scripted_endpoint::serve(move |operation, asked| match (operation, asked["QueueUrl"].as_str()) {
+                ("ReceiveMessage", Some(queue)) if queue.ends_with("denied") => {
+                    scripted_endpoint::error(400, "AccessDeniedException", "not you")
+                }
+                ("ReceiveMessage", _) => (200, json!({"Messages": [{"Body": body, "ReceiptHandle": "r"}]})),
+                (_, Some(queue)) if queue.ends_with("kept") => (
+                    200,
+                    json!({"Successful": [], "Failed": [{"Id": "0", "Code": "InternalError", "SenderFault": false}]}),
+                ),
+                (_, Some(queue)) if queue.ends_with("locked") => {
+                    scripted_endpoint::error(400, "AccessDeniedException", "not you")
+                }
+                _ => (200, json!({"Successful": [{"Id": "0"}], "Failed": []})),
+            })
+            .await;
         for (queue, events, expected) in [
             ("denied", 0, Some("allow sqs:ReceiveMessage")),
             ("kept", 1, Some("events stay in their queue: InternalError")),
             ("locked", 1, Some("allow sqs:DeleteMessage ")),
             ("well", 1, None),
         ] {
-            let target = Target { events: Some(format!("{endpoint}/1/{queue}")), ..fake::target(&endpoint) };
-            let mut source = JobEvents::connect(&target, Clock::fast(fake::SPEED)).await.unwrap().unwrap();
+            let target =
+                Target { events: Some(format!("{endpoint}/1/{queue}")), ..scripted_endpoint::target(&endpoint) };
+            let mut source = JobEvents::connect(&target, Clock::fast(scripted_endpoint::SPEED)).await.unwrap().unwrap();
             let heard = source.next().await;
             assert_eq!(heard.events.len(), events, "{queue}");
             let error = heard.error.as_deref();

@@ -93,7 +93,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::aws::fake;
+    use crate::aws::scripted_endpoint;
     use trainspotter_core::model::{Capacity, Questions};
 
     fn summary(name: &str, status: &str) -> Value {
@@ -104,7 +104,7 @@ mod tests {
     #[tokio::test]
     async fn running_jobs_are_listed_over_all_pages_and_an_endless_list_is_marked_as_cut() {
         for (endless, expected) in [(false, true), (true, false)] {
-            let (endpoint, log) = fake::serve(move |_, body| match body["NextToken"].as_str() {
+            let (endpoint, log) = scripted_endpoint::serve(move |_, body| match body["NextToken"].as_str() {
                 None => (200, json!({"TrainingJobSummaries": [summary("a", "InProgress")], "NextToken": "2"})),
                 Some("2") => (200, json!({"TrainingJobSummaries": [], "NextToken": "3"})),
                 Some(_) if endless => {
@@ -113,10 +113,10 @@ mod tests {
                 Some(_) => (200, json!({"TrainingJobSummaries": [summary("b", "InProgress"), summary("c", "Failed")]})),
             })
             .await;
-            let (poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-            let (out, mut from) = fake::channel();
+            let (poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
+            let (out, mut from) = scripted_endpoint::channel();
             poller.list_training_jobs(clock.now(), &out).await.unwrap();
-            let observations = fake::received(&mut from);
+            let observations = scripted_endpoint::received(&mut from);
             let [Observation::TrainingJobsListed { names, is_complete, .. }] = observations.as_slice() else {
                 panic!("{observations:?}")
             };
@@ -129,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_a_limit_of_its_own_or_has_ended_counts_for_nothing() {
-        let (endpoint, _) = fake::serve(|_, body| {
+        let (endpoint, _) = scripted_endpoint::serve(|_, body| {
             let name = body["TrainingJobName"].as_str().unwrap();
             let mut answer = summary(name, "InProgress");
             answer["ResourceConfig"] =
@@ -138,20 +138,20 @@ mod tests {
                 "spot" => answer["EnableManagedSpotTraining"] = json!(true),
                 "plan" => answer["ResourceConfig"]["TrainingPlanArn"] = json!("arn:aws:sagemaker:r:1:training-plan/p"),
                 "ended" => answer["TrainingJobStatus"] = json!("Completed"),
-                "gone" => return fake::error(400, "ValidationException", "Requested resource not found."),
-                "denied" => return fake::error(400, "AccessDeniedException", "not you"),
+                "gone" => return scripted_endpoint::error(400, "ValidationException", "Requested resource not found."),
+                "denied" => return scripted_endpoint::error(400, "AccessDeniedException", "not you"),
                 _ => {}
             }
             (200, answer)
         })
         .await;
-        let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-        let (out, mut from) = fake::channel();
+        let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
+        let (out, mut from) = scripted_endpoint::channel();
         let outside = ["plain", "spot", "plan", "ended", "gone", "denied"].map(TrainingJobName::from).to_vec();
         let questions = Questions { outside, ..Questions::default() };
         poller.answer(&questions, clock.now() + Duration::from_secs(60), &out).await;
         let (mut found, mut failed) = (Vec::new(), Vec::new());
-        for observation in fake::received(&mut from) {
+        for observation in scripted_endpoint::received(&mut from) {
             if let Observation::OutsideTrainingJob { name, instances } = &observation {
                 found.push((name.to_string(), instances.clone()));
             }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::aws::Clients;
 use crate::aws::failure::Failure;
-use crate::aws::full_list_pages::{SWEEP_PAGES_MIN, SweepPages};
+use crate::aws::full_list_limit::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::identity::Identity;
 use crate::aws::job_list_page::PageReader;
 use crate::aws::listing::Listing;

@@ -68,18 +68,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::aws::fake;
+    use crate::aws::scripted_endpoint;
 
     #[tokio::test]
     async fn limits_are_asked_for_once_an_hour_and_a_refusal_costs_only_itself() {
-        let (endpoint, log) = fake::serve(|operation, body| match (operation, body["QuotaCode"].as_str()) {
-            ("ListTrainingJobs", _) => (200, json!({"TrainingJobSummaries": []})),
-            (_, Some("L-0000000A")) => (200, json!({"Quota": {"QuotaCode": "L-0000000A", "Value": 10.0}})),
-            _ => fake::error(400, "AccessDeniedException", "not you"),
-        })
-        .await;
-        let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
-        let (out, mut from) = fake::channel();
+        let (endpoint, log) =
+            scripted_endpoint::serve(|operation, body| match (operation, body["QuotaCode"].as_str()) {
+                ("ListTrainingJobs", _) => (200, json!({"TrainingJobSummaries": []})),
+                (_, Some("L-0000000A")) => (200, json!({"Quota": {"QuotaCode": "L-0000000A", "Value": 10.0}})),
+                _ => scripted_endpoint::error(400, "AccessDeniedException", "not you"),
+            })
+            .await;
+        let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
+        let (out, mut from) = scripted_endpoint::channel();
         poller.poll_account(&out).await;
         assert!(log.lock().unwrap().is_empty(), "nothing is asked that is not switched on");
         let quotas = [("ml.p5.48xlarge", "L-0000000A"), ("ml.p4d.24xlarge", "L-0000000B")];
@@ -88,7 +89,7 @@ mod tests {
         poller.poll_account(&out).await;
         let asked = |operation: &str| log.lock().unwrap().iter().filter(|(asked, _)| asked == operation).count();
         assert_eq!((asked(OPERATION), asked("ListTrainingJobs")), (2, 1), "not due again");
-        let observations = fake::received(&mut from);
+        let observations = scripted_endpoint::received(&mut from);
         let [
             Observation::AccountLimits(limits),
             Observation::TrainingJobsListed { .. },
@@ -106,7 +107,7 @@ mod tests {
             poller.poll_account(&out).await;
         }
         assert_eq!((asked(OPERATION), asked("ListTrainingJobs")), (3, 3), "what could be read holds for an hour");
-        let outcomes = fake::received(&mut from);
+        let outcomes = scripted_endpoint::received(&mut from);
         let answered = |one: &&Observation| matches!(one, Observation::Answered { source: Source::Account, .. });
         assert_eq!(outcomes.iter().filter(answered).count(), 2, "{outcomes:?}");
     }

@@ -5,7 +5,7 @@
 //! variants the SDK adds later are still understood.
 
 mod job;
-mod reservations;
+mod reserved_capacity;
 mod topology;
 mod training;
 
@@ -23,7 +23,7 @@ use trainspotter_core::model::accelerators_of;
 use trainspotter_core::model::unknown_value;
 
 pub(crate) use job::{ListedJobs, described_job, snapshot};
-pub(crate) use reservations::{Pools, pool, training_plan, waiting_pool, warm_pool};
+pub(crate) use reserved_capacity::{Pools, pool, training_plan, waiting_pool, warm_pool};
 pub(crate) use topology::{
     environment, environment_name, fair_share, invalid, is_covered, is_of_training_jobs, is_quota_policy, is_watched,
     queue, quota_share, scheduling_policy,

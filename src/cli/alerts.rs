@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::{label, measure, span_several_targets, text};
+use crate::cli::format_api_values::{label, measure, span_several_targets, text};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::unknown_names;
 use crate::cli::{Failure, print, print_json, say};
-use trainspotter_core::model::{Timestamp, units};
+use trainspotter_core::model::{Timestamp, format};
 
 /// Severities, worst first; all others follow.
 const SEVERITIES: [&str; 3] = ["page", "warning", "info"];
@@ -134,8 +134,9 @@ pub(super) fn table(alerts: &[Value], now: Option<Timestamp>) -> Table {
             .map(|(name, value)| label(name, value))
             .collect();
         let since = ["resolved_at", "fired_at", "active_at"].iter().find_map(|key| time(&alert[*key]));
-        let age =
-            now.zip(since).map_or_else(|| NOTHING.to_owned(), |(now, since)| units::duration(now.seconds_since(since)));
+        let age = now
+            .zip(since)
+            .map_or_else(|| NOTHING.to_owned(), |(now, since)| format::duration(now.seconds_since(since)));
         table.row([
             text(alert, "state"),
             text(&alert["labels"], "severity"),

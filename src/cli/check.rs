@@ -6,16 +6,16 @@ mod rules_that_never_fire;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cli::{Failure, inputs, print, print_json, say};
+use crate::cli::{Failure, load_config, print, print_json, say};
 use crate::config::{Channel, CloudWatch, Config, shown_url};
 use crate::cost::PriceTable;
-use crate::notify::routing_table::{self, Route};
+use crate::notify::routing_check::{self, Route};
 use crate::publish::affordable_series;
 use crate::service::{LiveCheck, LiveCheckError, look};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::QueueFigures;
 use trainspotter_core::metrics::misconfiguration::{Finding, Problem};
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 use trainspotter_core::rules::Rule;
 
 /// Validate a configuration and its rules, and show which rules reach which receivers; with --live, also check the
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let source = inputs::Source::load(&arguments.config).await?;
+    let source = load_config::Source::load(&arguments.config).await?;
     let rules = source.rules().await?;
     source.check_folders()?;
     let config = &source.config;
@@ -95,7 +95,7 @@ fn fail_if_any(config: &Config, looks: &Looks) -> Result<(), Failure> {
 
 /// Prints which rules reach which receivers.
 fn routing(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
-    let routes = routing_table::routes(config, rules);
+    let routes = routing_check::routes(config, rules);
     if config.receivers.is_empty() {
         return Ok(());
     }
@@ -141,7 +141,7 @@ fn summary(config: &Config, rules: &[Rule]) -> Result<(), Failure> {
         let name = if target.name == target.region { String::new() } else { format!("{} in ", target.name) };
         print(format_args!("target    {name}{}{role}: queues {}", target.region, target.queues.join(", ")))?;
     }
-    let every = units::duration(config.poll.every.as_secs_f64());
+    let every = format::duration(config.poll.every.as_secs_f64());
     print(format_args!("poll      every {every}, at most {} calls per second", config.poll.calls_per_second))?;
     print(format_args!("sinks     http://{}/metrics{}", config.listen, other_sinks(config)))?;
     print(format_args!("rules     {}", rules.len()))?;
@@ -180,7 +180,7 @@ fn kind(channel: &Channel) -> String {
 
 /// Titles and descriptions of optional settings.
 fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
-    let span = |span: Duration| units::duration(span.as_secs_f64());
+    let span = |span: Duration| format::duration(span.as_secs_f64());
     let mut lines = Vec::new();
     if let Some(log) = &config.replication {
         lines.push(("log", format!("{}, lease {}", log.log, span(log.lease))));
@@ -202,7 +202,7 @@ fn optional_settings(config: &Config) -> Vec<(&'static str, String)> {
     lines.push((
         "forecast",
         match config.forecast {
-            share if share > 0.0 => format!("at most {} % of a core", units::trimmed(share * 100.0)),
+            share if share > 0.0 => format!("at most {} % of a core", format::trimmed(share * 100.0)),
             _ => "off: no start estimates".to_owned(),
         },
     ));
@@ -233,7 +233,7 @@ fn budget(sink: &CloudWatch, targets: usize) -> Option<String> {
 
 /// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
 fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
-    match clock_skew_seconds.map(|skew| (skew, units::duration(skew.abs()))) {
+    match clock_skew_seconds.map(|skew| (skew, format::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few responses"))?,
         Some((skew, by)) if skew >= 1.0 => print(format_args!("clock     {by} ahead of AWS's"))?,
         Some((skew, by)) if skew <= -1.0 => print(format_args!("clock     {by} behind AWS's"))?,

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::cli::config_text::ConfigText;
-use crate::cli::inputs::Source;
-use crate::cli::{Failure, simulator_clock};
+use crate::cli::load_config::Source;
+use crate::cli::{Failure, remote_simulator_clock};
 use crate::config::{Config, Target};
 use crate::service::{ConfigUpdates, summary_line};
 
@@ -90,7 +90,7 @@ impl Watch {
     fn checked(&self, text: String) -> Result<Config, Failure> {
         let config = Source::checked(&self.name, text, &self.folder)?.config;
         if let Some(simulator) = &self.simulator {
-            simulator_clock::check_targets(simulator, &config.targets)?;
+            remote_simulator_clock::check_targets(simulator, &config.targets)?;
         }
         Ok(config)
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cli::remote::{Remote, URL_VARIABLE};
 use crate::cli::table::{Align, Table};
-use crate::cli::{Failure, inputs, print, print_json};
+use crate::cli::{Failure, load_config, print, print_json};
 use crate::config::Config;
 use crate::cost::{Assumed, Bill, ClassicUse, OtlpUse, PriceTable, Usage, assumed_frame, bill, hosts_in_use};
 use crate::publish::{CHANGED_FRACTION, Origin, affordable_series, classic_use, otlp_use};
@@ -16,7 +16,7 @@ use crate::service::{LiveCheckError, look, state_files_beside};
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::metrics::Frame;
-use trainspotter_core::model::units::{amount, counted};
+use trainspotter_core::model::format::{amount, counted};
 use trainspotter_core::rules::{Rule, export};
 
 /// Maximum size of a price file.
@@ -79,7 +79,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let message = format!("--config FILE is required, or --url URL (or {URL_VARIABLE}) for a running service");
         return Err(Failure::usage(message));
     };
-    let source = inputs::Source::load(config).await?;
+    let source = load_config::Source::load(config).await?;
     let rules = source.rules().await?;
     let config = &source.config;
     let prices = prices(arguments.prices.as_deref())?;
@@ -96,7 +96,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Latest frame of each target, with notes about their origin.
 async fn frames(arguments: &Arguments, config: &Config, notes: &mut Vec<String>) -> Result<Vec<Frame>, Failure> {
     if let Some(file) = &arguments.recorded {
-        inputs::check_state_file("--recorded", file)?;
+        load_config::check_state_file("--recorded", file)?;
         let files = state_files_beside(file, &config.targets);
         if files.len() < config.targets.len() {
             notes.push(format!(

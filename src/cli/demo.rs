@@ -11,14 +11,14 @@ use url::Url;
 
 use crate::cli::remote::TOKEN_VARIABLE;
 use crate::cli::simulate::{ChosenWorld, World};
-use crate::cli::{Failure, inputs, listen, say, simulator_clock};
+use crate::cli::{Failure, listen, load_config, remote_simulator_clock, say};
 use crate::config::{
     ApiToken, Archive, Channel, CloudWatch, Config, Endpoint, History, LogFormat, MIN_TOKEN, ObjectPlace, Otlp,
     OtlpProtocol, Permission, Poll, Publish, Receiver, Reserved, Secret, Target,
 };
 use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
-use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp, units};
+use trainspotter_core::model::{PriorityBands, SharesShown, Timestamp, format};
 use trainspotter_core::rules::{Rule, parse_rules};
 use trainspotter_simulator as simulator;
 use trainspotter_simulator::Simulation;
@@ -65,7 +65,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    if let Some(problem) = arguments.archive.as_deref().and_then(inputs::unusable_folder) {
+    if let Some(problem) = arguments.archive.as_deref().and_then(load_config::unusable_folder) {
         return Err(Failure::usage(format!("--archive: {problem}")));
     }
     let _logs = start_logs(LogFormat::Pretty, SentLogs::default()).map_err(Failure::failed)?;
@@ -103,7 +103,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
 /// The service alone, over a simulator that is there already.
 async fn watch(arguments: &Arguments, simulator: &Url, stop: CancellationToken) -> Result<(), Failure> {
     let endpoint = simulator.origin().ascii_serialization();
-    let (clock, tokens) = (simulator_clock::of(simulator).await?, tokens()?);
+    let (clock, tokens) = (remote_simulator_clock::of(simulator).await?, tokens()?);
     let listener = listen(arguments.listen).await?;
     let page = listener.local_addr().map_err(Failure::failed)?;
     say(format_args!("The simulator at {endpoint}, at {} times real time.", clock.speed()));
@@ -126,7 +126,7 @@ fn introduce(arguments: &Arguments, world: &ChosenWorld, endpoint: SocketAddr, p
     say(format_args!("  AWS       http://{endpoint} (boto3 and the AWS CLI work with it)"));
     say(format_args!("  truth     http://{endpoint}/_sim/truth: what the service should have found"));
     match arguments.world.duration {
-        Some(duration) => say(format_args!("It stops after {}.", units::duration(duration.as_secs_f64()))),
+        Some(duration) => say(format_args!("It stops after {}.", format::duration(duration.as_secs_f64()))),
         None => say(format_args!("Press Ctrl-C to stop.")),
     }
 }

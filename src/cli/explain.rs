@@ -6,7 +6,7 @@ use crate::cli::remote::{Client, Remote};
 use crate::cli::table::plain;
 use crate::cli::when;
 use crate::cli::{Failure, print, print_json};
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 
 /// Explain why a job waits: the reason, its position in the queue and the next step.
 #[derive(Debug, clap::Args)]
@@ -98,7 +98,7 @@ fn wait_of(span: &Value) -> Option<String> {
     parts.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     let parts: Vec<String> = parts
         .iter()
-        .map(|(reason, seconds)| format!("{} {}", units::duration(*seconds), reason.replace('_', " ")))
+        .map(|(reason, seconds)| format!("{} {}", format::duration(*seconds), reason.replace('_', " ")))
         .collect();
     let attempt = span["attempt"].as_u64()?;
     (!parts.is_empty()).then(|| format!("  Waited before attempt {attempt}: {}.", parts.join(", ")))

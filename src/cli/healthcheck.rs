@@ -7,7 +7,7 @@ use serde_json::json;
 use url::Url;
 
 use crate::cli::remote::{Remote, URL_VARIABLE};
-use crate::cli::{Failure, inputs, print, print_json};
+use crate::cli::{Failure, load_config, print, print_json};
 use crate::config::shown_url;
 use crate::outbound::Body;
 
@@ -52,7 +52,7 @@ async fn target(arguments: &Arguments) -> Result<Url, Failure> {
     }
     let of_image = || std::env::var_os(CONFIG_VARIABLE).map(|_| format!("env:{CONFIG_VARIABLE}"));
     let mut address = match (arguments.config.clone().or_else(of_image), Remote::of_environment()) {
-        (Some(config), _) => inputs::listen_of(&config).await?,
+        (Some(config), _) => load_config::listen_of(&config).await?,
         (None, Some(url)) => {
             // The variable has the service's base URL, possibly with a path, as for other commands.
             let mut url = service(URL_VARIABLE, &url)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::{LIVE, WAITING, amount, queue_of, seconds, span_several_targets, text};
+use crate::cli::format_api_values::{LIVE, WAITING, amount, queue_of, seconds, span_several_targets, text};
 use crate::cli::remote::{Client, Remote};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::unknown_names;

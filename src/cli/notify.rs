@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::text;
-use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
+use crate::cli::format_api_values::text;
 use crate::cli::remote::Client;
+use crate::cli::state_file_or_api::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::table::plain;
-use crate::cli::{Failure, inputs, print, print_json, say};
+use crate::cli::{Failure, load_config, print, print_json, say};
 use crate::config::Channel;
 use crate::notify::sample_alerts::Sample;
 use crate::service;
 use trainspotter_clock::Clock;
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 
 /// Test receivers.
 #[derive(Debug, clap::Subcommand)]
@@ -113,7 +113,7 @@ async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), 
         let [receiver, sample, answer] = ["receiver", "sample", "answer"].map(|key| text(result, key));
         let after =
             result["after_seconds"].as_f64().filter(|seconds| *seconds > 0.0).map_or_else(String::new, |seconds| {
-                format!(" (a real alert would be sent after {})", units::duration(seconds))
+                format!(" (a real alert would be sent after {})", format::duration(seconds))
             });
         if result["delivered"] == true && !json {
             print(format_args!("{receiver}: {sample}: delivered: {}{after}", plain(&answer)))?;
@@ -125,7 +125,7 @@ async fn test_over_api(client: &Client, body: &Value, json: bool) -> Result<(), 
 }
 
 async fn test_here(config: &str, name: &str, mut samples: Vec<Sample>, json: bool) -> Result<(), Failure> {
-    let config = inputs::load_config(config).await?;
+    let config = load_config::load_config(config).await?;
     let Some(receiver) = config.receivers.iter().find(|receiver| receiver.name == name) else {
         let known: Vec<&str> = config.receivers.iter().map(|receiver| receiver.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::{label, text};
-use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
+use crate::cli::format_api_values::{label, text};
 use crate::cli::remote::Client;
+use crate::cli::state_file_or_api::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::table::{Align, NOTHING, Table};
 use crate::cli::unknown_names;
-use crate::cli::{Failure, inputs, print, print_json, say};
+use crate::cli::{Failure, load_config, print, print_json, say};
 use crate::notify::OutboxRow;
 use crate::store::{BadRow, Selection, Store};
 use crate::web::NotificationRow;
@@ -157,7 +157,7 @@ async fn check_receiver(service: &LocalOrRemote, selection: &Selection) -> Resul
             client.get(&["service"], &[]).await?["receivers"].as_array().cloned().unwrap_or_default()
         }
         LocalOrRemote::Config(config) => {
-            let receivers = inputs::load_config(config).await?.receivers;
+            let receivers = load_config::load_config(config).await?.receivers;
             receivers.iter().map(|receiver| json!({ "receiver": receiver.name })).collect()
         }
     };
@@ -227,7 +227,7 @@ fn table(rows: &[Value]) -> Table {
 
 /// Opens the state file of a configuration; a service must have created it.
 pub(super) async fn open(config: &str) -> Result<Store, Failure> {
-    let config = inputs::load_config(config).await?;
+    let config = load_config::load_config(config).await?;
     if config.targets.len() > 1 {
         let count = config.targets.len();
         return Err(Failure::usage(format!(
@@ -244,7 +244,7 @@ pub(super) async fn open(config: &str) -> Result<Store, Failure> {
 
 /// Opens the state file for writing. With a log only the leader may write, so this is refused.
 pub(super) async fn open_to_change(config: &str) -> Result<Store, Failure> {
-    if let Some(replication) = inputs::load_config(config).await?.replication {
+    if let Some(replication) = load_config::load_config(config).await?.replication {
         let log = replication.log;
         return Err(Failure::usage(format!(
             "the state is in the log {log}, which only the leader changes: use --url with the address of the leader"

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::{
+use crate::cli::format_api_values::{
     WAITING, account_and_region, amount, count, queue_of, seconds, span_several_targets, sum, text,
 };
 use crate::cli::remote::{Client, Remote};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::cli::api_values::{queue_of, span_several_targets};
+use crate::cli::format_api_values::{queue_of, span_several_targets};
 use crate::cli::{Failure, unknown_names};
 use crate::config::shown_url;
 use crate::outbound::Body;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::archive;
 use crate::cli::remote::{Client, Remote};
-use crate::cli::{Failure, escaped, inputs, print, print_exactly};
+use crate::cli::{Failure, escaped, load_config, print, print_exactly};
 use crate::config::{Archive, ObjectPlace, check_report_key};
 use crate::report::{Report, csv, html, text};
 use crate::service::report_rows::{ReportError, Sources, objectives, report};
@@ -112,7 +112,7 @@ async fn local(arguments: &Arguments) -> Result<Report, Failure> {
     let mut tags = Vec::new();
     let mut found = Vec::new();
     let sources = if let Some(file) = &arguments.config {
-        let source = inputs::Source::load(file).await?;
+        let source = load_config::Source::load(file).await?;
         found = objectives(&source.rules().await?);
         tags.clone_from(&source.config.tags);
         // Check before reading, which may take long.

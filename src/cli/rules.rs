@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cli::{Failure, inputs, print, print_exactly, print_json, say};
+use crate::cli::{Failure, load_config, print, print_exactly, print_json, say};
 use crate::config::check_namespace;
 use crate::runbooks;
 use trainspotter_core::metrics::catalogue::Metric;
+use trainspotter_core::model::format::counted;
 use trainspotter_core::model::parse_duration;
-use trainspotter_core::model::units::counted;
 use trainspotter_core::rules::export::{self, Exported};
 use trainspotter_core::rules::{Rule, lint};
 
@@ -64,7 +64,7 @@ Example of a test file, NAME.test.yaml:
   trainspotter rules backtest alerts/
   trainspotter rules backtest --trace jobs.csv --to 14d my-rules.yaml
   trainspotter rules backtest --recorded trainspotter.db --config trainspotter.yaml alerts/
-  trainspotter rules backtest --scenario config/scenario.example.yaml --from 2d --to 9d alerts/queues.yaml
+  trainspotter rules backtest --scenario scenario.yaml --from 2d --to 9d alerts/queues.yaml
 
 The workload runs through the simulated scheduler, unless --recorded is given. Rules are evaluated as in the service.")]
     Backtest(backtest::Arguments),
@@ -143,7 +143,7 @@ fn broken_runbook(rule: &Rule) -> Option<String> {
 pub(super) async fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check { every, json, paths } => {
-            let rules = inputs::load_rules(paths)?;
+            let rules = load_config::load_rules(paths)?;
             if *json {
                 let names: Vec<&str> = rules.iter().map(Rule::name).collect();
                 return print_json(&json!({ "rules": names, "warnings": findings(&rules, *every) }));
@@ -157,7 +157,7 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
             if arguments.several_targets && matches!(arguments.to, System::CloudwatchPromql) {
                 return Err(Failure::usage(NO_PLACES));
             }
-            let rules = inputs::load_rules(&arguments.paths)?;
+            let rules = load_config::load_rules(&arguments.paths)?;
             let rules = if arguments.several_targets { export::by_place(&rules) } else { rules };
             let Exported { text, notes } = exported(arguments, &rules);
             for note in notes {
@@ -180,7 +180,7 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
 /// Runs all tests, then fails the command if any has a difference.
 fn test(paths: &[PathBuf], json: bool) -> Result<(), Failure> {
     let (mut run, mut failed) = (0_u32, Vec::new());
-    for (file, rule_tests_file, rules) in inputs::load_rule_tests(paths)? {
+    for (file, rule_tests_file, rules) in load_config::load_rule_tests(paths)? {
         for rule_test in &rule_tests_file.tests {
             run += 1;
             let differences = rule_test.run(&rules);

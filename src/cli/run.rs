@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::cli::{Failure, config_watch, inputs, listen, simulator_clock};
+use crate::cli::{Failure, config_watch, listen, load_config, remote_simulator_clock};
 use crate::service::{SentLogs, Service, start_logs, stop_on_signals};
 use trainspotter_clock::Clock;
 
@@ -34,9 +34,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let source = inputs::Source::load(&arguments.config).await?;
+    let source = load_config::Source::load(&arguments.config).await?;
     if let Some(simulator) = &arguments.simulator {
-        simulator_clock::check_targets(simulator, &source.config.targets)?;
+        remote_simulator_clock::check_targets(simulator, &source.config.targets)?;
     }
     let rules = source.rules().await?;
     let config = source.config;
@@ -46,7 +46,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
     stop_on_signals(stop.clone()).map_err(Failure::failed)?;
     let listener = listen(arguments.listen.unwrap_or(config.listen)).await?;
     let clock = match &arguments.simulator {
-        Some(simulator) => simulator_clock::of(simulator).await?,
+        Some(simulator) => remote_simulator_clock::of(simulator).await?,
         None => Clock::real(),
     };
     let watch = config_watch::Watch::of(arguments.config, source.text, &config, arguments.simulator);

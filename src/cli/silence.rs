@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cli::api_values::text;
-use crate::cli::local_or_remote::{LocalOrRemote, LocalOrRemoteArguments};
+use crate::cli::format_api_values::text;
 use crate::cli::outbox::{open, open_to_change, warn_bad_rows};
 use crate::cli::remote::Client;
+use crate::cli::state_file_or_api::{LocalOrRemote, LocalOrRemoteArguments};
 use crate::cli::table::{Align, Table};
-use crate::cli::{Failure, inputs, print, print_json, say};
-use crate::notify::routing_table;
+use crate::cli::{Failure, load_config, print, print_json, say};
+use crate::notify::routing_check;
 use crate::notify::silence::Silence;
 use crate::service::RuleSources;
 use crate::web::SilenceRow;
@@ -197,7 +197,7 @@ fn table(silences: &[Value]) -> Table {
 
 /// Checks that the matchers can match an alert of the configured rules.
 async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
-    let mut sources = RuleSources::of(&inputs::load_config(config).await?, Clock::real());
+    let mut sources = RuleSources::of(&load_config::load_config(config).await?, Clock::real());
     let rules = match sources.load().await {
         Ok(rules) => rules,
         Err(_) => {
@@ -207,5 +207,5 @@ async fn can_match(config: &str, matchers: &Matchers) -> Result<(), Failure> {
     };
     let refused =
         |why| Failure::usage(format!("this would silence nothing: {why} (--allow-unmatched accepts it anyway)"));
-    routing_table::never(matchers, &rules).map_or(Ok(()), |why| Err(refused(why)))
+    routing_check::never(matchers, &rules).map_or(Ok(()), |why| Err(refused(why)))
 }

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::cli::api_values::seconds;
+use crate::cli::format_api_values::seconds;
 use crate::cli::remote::Remote;
 use crate::cli::table::{Align, NOTHING, Table, plain};
-use crate::cli::{Failure, inputs, print, print_json, say};
+use crate::cli::{Failure, load_config, print, print_json, say};
 use crate::store;
 use trainspotter_core::model::{Prices, Timestamp};
 use trainspotter_core::what_if::{self, Change, Past, Report};
@@ -85,7 +85,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Reads the requested recording.
 async fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
     let config = match &arguments.config {
-        Some(config) => Some(inputs::load_config(config).await?),
+        Some(config) => Some(load_config::load_config(config).await?),
         None => None,
     };
     let prices = config.as_ref().map(|config| config.prices.clone()).unwrap_or_default();
@@ -94,7 +94,7 @@ async fn past(arguments: &Arguments) -> Result<(Past, Prices), Failure> {
         return Ok((Past::of_workload(workload.setup, &workload.submissions), prices));
     }
     if let Some(file) = &arguments.recorded {
-        inputs::check_state_file("--recorded", file)?;
+        load_config::check_state_file("--recorded", file)?;
     }
     let file = arguments.recorded.clone().or(config.map(|config| config.store)).unwrap_or_default();
     if !file.is_file() {

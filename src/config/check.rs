@@ -7,12 +7,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::config::aws_names::check_role;
-use crate::config::environment_variables::{self, Environment};
 use crate::config::file::{self, File};
 use crate::config::forbidden_addresses;
+use crate::config::placeholders::{self, Environment};
 use crate::config::{Config, History, LogFormat, Poll};
 use trainspotter_core::model::{
-    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name, units,
+    InstanceType, MAX_PRICE, Prices, PriorityBands, SharesShown, accelerators_of, check_glob, check_name, format,
 };
 use trainspotter_core::yaml::{Document, Problem, Problems, canonical};
 
@@ -73,7 +73,7 @@ pub(super) fn listen(
     document: &Document<file::Listening>,
     environment: Environment<'_>,
 ) -> Result<std::net::SocketAddr, Problems> {
-    let found = environment_variables::filled(&document.value.listen, environment).and_then(|listen| address(&listen));
+    let found = placeholders::filled(&document.value.listen, environment).and_then(|listen| address(&listen));
     match found {
         Ok(address) => Ok(address),
         Err(message) => {
@@ -221,7 +221,7 @@ impl Check<'_> {
     /// Refuses placeholders in values where they are not supported.
     fn nothing_else_to_fill(&mut self) {
         for text in self.document.texts() {
-            if environment_variables::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
+            if placeholders::has_names(&text.text) && (text.is_key || !self.filled.contains(&text.path)) {
                 self.problem(&text.path, "variables are not replaced here: write the value itself");
             }
         }
@@ -266,7 +266,7 @@ impl Check<'_> {
 
     pub(super) fn at_least(&mut self, path: &str, given: Duration, least: Duration) {
         if given < least {
-            self.problem(path, format!("must be at least {}", units::duration(least.as_secs_f64())));
+            self.problem(path, format!("must be at least {}", format::duration(least.as_secs_f64())));
         }
     }
 
@@ -323,7 +323,7 @@ impl Check<'_> {
     /// Fills in `${NAME}` from the environment and `${file:/path}` from a file; failures are reported as problems.
     pub(super) fn filled(&mut self, path: &str, text: &str) -> String {
         self.filled.insert(canonical(path));
-        environment_variables::filled(text, self.environment).unwrap_or_else(|message| {
+        placeholders::filled(text, self.environment).unwrap_or_else(|message| {
             self.problem(path, message);
             self.unfilled.insert(canonical(path));
             text.to_owned()

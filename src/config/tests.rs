@@ -1,11 +1,11 @@
 //! A configuration is either accepted, or every error is reported.
 
-mod archive;
-mod rules;
+mod archive_and_reports;
+mod rule_locations;
 mod secrets;
 
 use super::*;
-use crate::mutation::try_mutated;
+use crate::mutated_inputs::try_mutated;
 
 fn load_with(text: &str) -> Result<Config, Problems> {
     let environment =

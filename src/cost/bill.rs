@@ -2,7 +2,7 @@
 
 use crate::cost::prices::{Item, PriceTable};
 use crate::cost::usage::Usage;
-use trainspotter_core::model::units::counted;
+use trainspotter_core::model::format::counted;
 
 /// Bytes per gigabyte, as billed.
 const GIGABYTE: f64 = 1e9;

@@ -8,7 +8,7 @@
 //! - When a receiver fails or recovers, the others are notified in the transaction that records it.
 
 mod notification_id;
-mod receiver_trouble;
+mod receiver_trouble_alert;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +23,7 @@ use trainspotter_core::rules::{Alert, AlertId, Transition, TransitionKind};
 
 use notification_id::episode;
 pub use notification_id::{Kind, NotificationId};
-pub use receiver_trouble::{RECEIVER_IN_TROUBLE, trouble, trouble_id};
+pub use receiver_trouble_alert::{RECEIVER_IN_TROUBLE, trouble, trouble_id};
 
 /// One notification to one receiver.
 #[derive(Clone, Debug, PartialEq)]

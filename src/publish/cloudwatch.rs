@@ -6,8 +6,8 @@
 //! are not sent (see the catalogue), and a budget omits more.
 
 mod budget;
-mod deltas;
 mod requests;
+mod unsent_values;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use trainspotter_core::metrics::catalogue::Metric;
 use trainspotter_core::metrics::{Frame, Labels, Sample};
 
 pub use budget::{Admission, Budget};
-pub use deltas::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
 pub use requests::{Batch, MAX_BYTES_PER_REQUEST, MAX_DATA_PER_REQUEST, MAX_DIMENSIONS, MAX_VALUES_PER_DATUM};
+pub use unsent_values::{Deltas, MAX_PENDING_VALUES, MAX_REMEMBERED_SERIES};
 
 /// The operation that publishes metrics.
 const OPERATION: &str = "PutMetricData";

@@ -23,7 +23,7 @@ use crate::replication::LogError;
 use crate::replication::ReplicaStatus;
 use crate::replication::append_record::Fate;
 use crate::replication::append_record::append;
-use crate::replication::damaged_copies::DamagedCopies;
+use crate::replication::damaged_snapshots::DamagedCopies;
 use crate::replication::lease::Lease;
 use crate::replication::lease::Mono;
 use crate::replication::lease::Role;

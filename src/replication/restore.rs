@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::objects::Storage;
 use crate::replication::LogError;
-use crate::replication::damaged_copies::DamagedCopies;
+use crate::replication::damaged_snapshots::DamagedCopies;
 use crate::replication::object_names;
 use crate::replication::record;
 use crate::replication::snapshot;

@@ -7,8 +7,8 @@
 
 mod bucket;
 mod hand_over;
-mod mutable_outbox;
 pub(super) mod mutant;
+mod mutant_outbox;
 mod process;
 mod seed_selection;
 mod target_assignment;

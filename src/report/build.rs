@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::report::Key;
-use crate::report::coverage::Coverage;
-use crate::report::figures::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits};
+use crate::report::contents::{Breakdown, Failures, Gpus, Lending, Objective, Report, Waits};
+use crate::report::gpu_time_coverage::Coverage;
 use crate::report::text::moment;
 use crate::report::wastes::{self, WasteKind};
 use trainspotter_core::jobs::FailureCategory;
@@ -13,7 +13,7 @@ use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::model::Timestamp;
-use trainspotter_core::model::units::counted;
+use trainspotter_core::model::format::counted;
 use trainspotter_core::rules;
 
 /// Maximum rows of a breakdown; all other jobs are summed in the row `(other)`.

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::report::Report;
-use crate::report::figures::{Breakdown, Gpus};
+use crate::report::contents::{Breakdown, Gpus};
 use crate::report::text::{in_dollars, in_hours, in_words, named, queue, summary, title, words_of};
+use trainspotter_core::model::format::{counted, duration};
 use trainspotter_core::model::readable_line;
-use trainspotter_core::model::units::{counted, duration};
 
 /// Maximum bars of a chart.
 const BARS: usize = 20;

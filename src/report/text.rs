@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::report::Report;
-use crate::report::figures::{Breakdown, Gpus, Lending, Waste};
-use trainspotter_core::model::units::{amount, counted, duration};
+use crate::report::contents::{Breakdown, Gpus, Lending, Waste};
+use trainspotter_core::model::format::{amount, counted, duration};
 use trainspotter_core::model::{Timestamp, readable_line};
 
 /// Maximum rows of a breakdown; CSV and HTML have all of them.

@@ -1,6 +1,6 @@
 //! Wastes: GPU-hours without benefit, and what can be done about each.
 
-use crate::report::figures::Waste;
+use crate::report::contents::Waste;
 
 /// Number of wastes shown.
 const SHOWN: usize = 3;

@@ -1,7 +1,7 @@
 //! Monitors the skew between the local clock and AWS's, and reports changes.
 
 use trainspotter_clock::Comparison;
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 
 /// Skew above this many seconds is reported.
 const MAX_SKEW_SECONDS: f64 = 5.0;
@@ -50,7 +50,7 @@ impl ClockWatch {
 
     /// Why the clock cannot be corrected, if so.
     pub(super) fn problem(&self) -> Option<String> {
-        let speed = units::trimmed((self.speed? * 10.0).round() / 10.0);
+        let speed = format::trimmed((self.speed? * 10.0).round() / 10.0);
         Some(format!(
             "clock: AWS's clock runs {speed} times as fast as this machine's, so waits and ages are wrong: the \
              endpoint is a simulator at another speed; start it with `simulate --speed 1`, or use `demo`"

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blocking;
 use crate::config::Config;
 use crate::replication::Replicas;
-use crate::service::{job_queries, restore};
+use crate::service::{job_queries, restore_jobs};
 use crate::store::{StoreError, latest_with_tables};
 use crate::web::JobQuery;
 use trainspotter_core::engine::{Engine, cadence};
@@ -107,14 +107,14 @@ async fn read(
 ) -> Result<Option<LoadedJobs>, StoreError> {
     let began = Instant::now();
     let Some(frame) = latest(config.store.clone()).await? else { return Ok(None) };
-    let saved = restore::without_jobs(replicas.store.load().await?);
+    let saved = restore_jobs::without_jobs(replicas.store.load().await?);
     let at = frame.at;
     let cadence = cadence(config.poll.reconcile_every, config.poll.every);
     let engine = Engine::new(rules.to_vec(), cadence, saved, at)
         .priced(config.prices.clone())
         .showing(config.shares.clone())
         .banded(config.priority_bands.clone());
-    let mut engine = restore::pages(engine, &replicas.store).await?;
+    let mut engine = restore_jobs::pages(engine, &replicas.store).await?;
     engine.observe(vec![
         Observation::Topology { at, queues: frame.topology },
         Observation::Reserved { at, all: frame.reserved },

@@ -19,7 +19,7 @@ use crate::notify::ATTEMPT_TIMEOUT;
 use crate::notify::outbox::rows;
 use crate::service::event_loop::as_target_removed;
 use crate::service::shared_by_targets::Shared;
-use crate::service::{state_files, target_senders};
+use crate::service::{state_files, target_outputs};
 use crate::store::{Commit, StoreError, StoreHandle};
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::rules::{ActiveAlerts, Transition};
@@ -109,7 +109,7 @@ async fn end_and_send(shared: &Shared, store: &StoreHandle, attempt: Duration) -
         let commit = Commit { at: now, transitions, outbox, series, queues, watermarks, ..Commit::default() };
         store.commit(commit.into()).await?;
     }
-    let (notifiers, tasks) = target_senders::notifiers(shared, store);
+    let (notifiers, tasks) = target_outputs::notifiers(shared, store);
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     // Without receivers there is nothing to wait for here, and what is not sent is decided below.

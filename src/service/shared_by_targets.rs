@@ -17,7 +17,7 @@ use crate::service::forecasting::ForecastScheduler;
 use crate::service::kept_job_limits::KeptJobLimits;
 use crate::service::rule_files::RulesError;
 use crate::service::rule_reload::RulesUpdate;
-use crate::service::{StartError, senders};
+use crate::service::{StartError, receiver_clients};
 use crate::web::{Access, Snapshot, Targets, WatchedTarget};
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -75,7 +75,7 @@ impl Shared {
         since: Timestamp,
     ) -> Result<Self, StartError> {
         let calls = CallCounter::default();
-        let receivers = senders::integrations(config, &calls, clock).await?.into();
+        let receivers = receiver_clients::integrations(config, &calls, clock).await?.into();
         let targets = watch::Sender::new(config.targets.as_slice().into());
         let (config, hub, places) = (Arc::new(config.clone()), Hub::default(), Arc::default());
         let target_count = Arc::<AtomicUsize>::default();

@@ -1,14 +1,14 @@
 //! Logs the state of sources: one line at the start, one when a source fails or fails for another reason, one when
 //! it recovers. On ECS the log may be all an operator has.
 
-mod refusal_log;
+mod undescribed_log;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use refusal_log::RefusalLog;
+use undescribed_log::RefusalLog;
 
 use crate::config::{CloudWatchMetrics, Config, Target};
-use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, units};
+use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, format};
 
 /// Maximum queues named in one line.
 const MAX_NAMED: usize = 50;
@@ -178,7 +178,7 @@ impl SourceLog {
         let Some(failing) = self.failing.get_mut(&source) else { return };
         failing.reasons.retain(|queue, _| !is_recovered(queue));
         if failing.reasons.is_empty() {
-            let after = units::duration(at.seconds_since(failing.since));
+            let after = format::duration(at.seconds_since(failing.since));
             tracing::info!(source = source.as_str(), after = %after, "requests to AWS succeed again");
             self.failing.remove(&source);
         }

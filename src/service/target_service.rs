@@ -22,17 +22,17 @@ use crate::service::event_loop::{EventLoop, MAX_RESOLVED_SHOWN, Memory};
 use crate::service::forecasting::Forecasting;
 use crate::service::history_queries::History;
 use crate::service::inbox::{Inbox, PollerMessage};
-use crate::service::limit_log::LimitLog;
 use crate::service::operations::OperatorActions;
 use crate::service::own_cost::OwnCost;
 use crate::service::polling::Polling;
+use crate::service::reached_limit_log::LimitLog;
 use crate::service::scheduled_reports::Digests;
 use crate::service::shared_by_targets::Shared;
 use crate::service::source_log::{SourceLog, Started};
 use crate::service::state_files::Files;
 use crate::service::{
-    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history_queries, polling, replica_view, restore,
-    target_senders,
+    MAX_HISTORY_QUERIES, Parts, StartError, archive, event_loop, history_queries, polling, replica_view, restore_jobs,
+    target_outputs,
 };
 use crate::store::{PastAlerts, StoreHandle};
 use crate::web::Snapshot;
@@ -113,21 +113,22 @@ impl TargetService {
         let rules = shared.rules.borrow().rules.to_vec();
         let Opened { store, saved, watermarks, began, set_aside, unsent } = opened;
         let clients = connect(&target, &config, clock).await?;
-        let publisher = target_senders::publisher(&shared, &target, began).await?.after(saved.ticked_at);
+        let publisher = target_outputs::publisher(&shared, &target, began).await?.after(saved.ticked_at);
 
         let duplicates =
             DuplicateTargets::new(&target, shared.targets.subscribe()).with_state_of(&watermarks, term.is_some());
         let (senders, inbox) = Inbox::new();
         let ((past, queries), (frames, frames_inbox)) = (mpsc::channel(MAX_HISTORY_QUERIES), mpsc::channel(FRAMES));
         let (snapshot, latest) = watch::channel(term.as_ref().map(|term| term.shown.clone()).unwrap_or_default());
-        let (notifiers, delivering) = target_senders::notifiers(&shared, &store);
+        let (notifiers, delivering) = target_outputs::notifiers(&shared, &store);
 
         let acting = OperatorActions::new(&shared, &config, &rules, &store, &notifiers, &latest);
         let started = Started::new(&config, rules.len());
         let (archived, archiving) = archive::begin(&config, &shared.config, &store, &saved.series, clock).await?;
         let limit_log = LimitLog::after(&saved.series);
         let engine = begin(&config, rules, saved, since, set_aside, clock, (place.clone(), apart)).await;
-        let engine = restore::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
+        let engine =
+            restore_jobs::jobs(engine, &store).await.map_err(|error| StartError::new("reading the jobs", error))?;
         let (forecasting, task) = Forecasting::new(config.forecast, senders.forecasts, shared.forecasts.clone(), clock);
         let shown = snapshot.clone();
         let event_loop = EventLoop {
@@ -328,7 +329,7 @@ pub(super) async fn state(
     let saved = store.load().await.map_err(failed)?;
     let began = saved.since.map_or(since, |at| at.min(clock.now()));
     let watermarks = saved.watermarks.clone();
-    let saved = restore::without_jobs(saved);
+    let saved = restore_jobs::without_jobs(saved);
     let is_incomplete = bad.iter().any(|row| row.table == "outbox");
     let unsent = if is_incomplete { firing(&saved.alerts, &config.receivers) } else { Vec::new() };
     Ok(Opened { store, saved, watermarks, began, set_aside: set_aside || !bad.is_empty(), unsent })

@@ -19,7 +19,7 @@ use crate::service::rule_reload::{self, RulesUpdate};
 use crate::service::shared_by_targets::{RulesNow, Shared};
 use crate::service::state_files::{self, Files, StateFile};
 use crate::service::target_service::{TargetService, place_of};
-use crate::service::{ConfigUpdates, Service, StartError, removed_targets, replicas, serve};
+use crate::service::{ConfigUpdates, Service, StartError, removed_targets, serve, target_replica};
 use crate::web::{self, CachedRecordings, Pages, Snapshot, WatchedTarget};
 use trainspotter_clock::Clock;
 
@@ -39,7 +39,7 @@ pub(super) async fn run(service: Service, following: ConfigUpdates, stop: Cancel
     let (rules_now, rules) = watch::channel(RulesNow { rules: rules.into(), mistakes: None });
     let access = access(&config);
     let shared = Shared::new(&config, rules, access.clone(), clock, since).await?;
-    replicas::check_permissions(&shared).await?;
+    target_replica::check_permissions(&shared).await?;
     let pages = Pages {
         targets: shared.hub.targets(),
         access,
@@ -57,7 +57,7 @@ pub(super) async fn run(service: Service, following: ConfigUpdates, stop: Cancel
     let (last, external_url) = (CancellationToken::new(), config.external_url.clone());
     tasks.spawn(serve(listener, web::router(pages), external_url, last.clone()));
     tasks.spawn(follow_rules(RuleSources::of(&config, clock), rules_now, last.clone()));
-    tasks.spawn(replicas::share(shared.clone(), stop.clone()));
+    tasks.spawn(target_replica::share(shared.clone(), stop.clone()));
     tasks.spawn(removed_targets::end_alerts(shared.clone(), stop.clone()));
     let ended = Supervisor::new(shared, stop.clone()).run(config.targets, changes).await;
     becoming_ready.abort();
@@ -226,7 +226,7 @@ impl Supervisor {
         let run = async move {
             let _running = running;
             let result = match watching.config.replication.clone() {
-                Some(replication) => replicas::run(watching, &replication, stopped).await,
+                Some(replication) => target_replica::run(watching, &replication, stopped).await,
                 None => watching.run(stopped).await,
             };
             (ended, start, result)

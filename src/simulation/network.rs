@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 
 use super::world::Shared;
 use crate::aws::{CONNECT_TIMEOUT, READ_TIMEOUT};
-use crate::mutation::mutated;
+use crate::mutated_inputs::mutated;
 
 /// Token with the right to operate.
 pub(super) const TOKEN: &str = "an operator of the simulation";

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::aws;
-use super::distortion::Distortion;
+use super::planted_errors::Distortion;
 use super::scenario::{Fault, FaultKind, Scenario};
 use crate::store::StoreError;
 use trainspotter_clock::Clock;

@@ -26,8 +26,8 @@ use crate::store::keyed_rows;
 use crate::store::open_file;
 use crate::store::schema;
 use crate::store::set_aside;
-use crate::store::state_file::FileLocation;
-use crate::store::state_file::StateFile;
+use crate::store::state_file_lock::FileLocation;
+use crate::store::state_file_lock::StateFile;
 use trainspotter_core::model::SavedJobs;
 use trainspotter_core::model::Timestamp;
 

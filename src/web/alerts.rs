@@ -13,7 +13,7 @@ use crate::web::Pages;
 use crate::web::Snapshot;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::silences::SilenceOfAlert;
-use crate::web::targets::PlaceFilter;
+use crate::web::watched_targets::PlaceFilter;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::AlertState;

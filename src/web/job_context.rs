@@ -10,7 +10,7 @@ use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, lower_case};
 use crate::web::query::shown;
-use crate::web::targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::{PlaceFilter, ask_each};
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::{InstanceType, JobId, JobStatus, ShareName, Timestamp, TrainingJobName};
 

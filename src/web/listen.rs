@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::web::GRACE;
 use crate::web::access::Peer;
-use crate::web::host_names::Hosts;
+use crate::web::host_and_origin::Hosts;
 use crate::web::request_limits;
 
 /// Maximum open connections. A browser opens up to six.

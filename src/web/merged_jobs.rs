@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::web::cursor::Cursor;
 use crate::web::jobs::{JobMatches, JobPage, JobView, MAX_JOB_MATCHES};
-use crate::web::targets::Answers;
+use crate::web::watched_targets::Answers;
 use trainspotter_core::jobs::key_of;
 use trainspotter_core::model::{Place, Timestamp};
 

@@ -10,8 +10,8 @@ use utoipa::IntoParams;
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::history::moment;
-use crate::web::past_queries::{PastQuery, ask};
 use crate::web::query::{given_twice, pairs, unknown_parameter};
+use crate::web::store_queries::{PastQuery, ask};
 
 /// Default period.
 const DEFAULT_SPAN: Duration = Duration::from_secs(7 * 86_400);

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::JobQuery;
-use crate::web::targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::{PlaceFilter, ask_each};
 use crate::web::{Pages, Snapshot};
 use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::{Sample, Value};

@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use trainspotter_core::forecast::{Estimate, Outlook, Rough};
-use trainspotter_core::model::{Timestamp, units};
+use trainspotter_core::model::{Timestamp, format};
 
 /// Estimated start of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -85,7 +85,7 @@ impl StartView {
 
 /// The interval in words, and how often such intervals were right.
 fn sentence(estimate: &Estimate, now: Timestamp) -> String {
-    let passes = |at: Timestamp| units::duration(at.seconds_since(now));
+    let passes = |at: Timestamp| format::duration(at.seconds_since(now));
     let likely = match estimate.p50 {
         Some(at) if at <= now => "at any moment".to_owned(),
         Some(at) => format!("in {}", passes(at)),

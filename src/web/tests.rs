@@ -1,17 +1,17 @@
 //! The routes over real sockets, against a fixture: response shapes, documentation, refusals, headers, limits.
 
-mod browser;
-mod busy_service;
 mod connections;
-mod fixture;
+mod fixture_busy;
 mod fixture_jobs;
+mod fixture_snapshot;
+mod history;
 mod hosts;
 mod job_context;
 mod limits;
 mod mutated_requests;
 mod openapi_schema;
-mod past;
-mod questions;
+mod page_scripts;
+mod pages_in_browser;
 mod response_shapes;
 mod roles;
 
@@ -64,14 +64,14 @@ fn pages(
     let (snapshot, receiver) = watch::channel(snapshot);
     let (operations, asked) = mpsc::channel(4);
     tokio::spawn(roles::operate(asked));
-    let silences = watch::channel(fixture::silences().into()).1;
+    let silences = watch::channel(fixture_snapshot::silences().into()).1;
     let place = Place::new("us-east-1", "us-east-1");
     let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
     let pages = Pages {
         targets: watch::channel([target].into()).1,
         access,
-        clock: Clock::starting_at(fixture::now(), 1.0),
-        started_at: fixture::now() - Duration::from_secs(3_600),
+        clock: Clock::starting_at(fixture_snapshot::now(), 1.0),
+        started_at: fixture_snapshot::now() - Duration::from_secs(3_600),
         tick_every: Duration::from_secs(30),
         metrics: |frames| format!("trainspotter_queues {}\n", frames[0].queues.len()),
         was_ready: Arc::default(),
@@ -85,25 +85,25 @@ impl Server {
     /// Serves the fixture, including job queries.
     async fn start() -> Self {
         let (jobs, questions) = mpsc::channel(4);
-        tokio::spawn(fixture::answer(questions));
-        Self::serving(fixture::snapshot(), jobs).await
+        tokio::spawn(fixture_snapshot::answer(questions));
+        Self::serving(fixture_snapshot::snapshot(), jobs).await
     }
 
     /// Serves a busy service with a history; `ann` may act.
     async fn lively() -> Self {
         let (jobs, questions) = mpsc::channel(4);
-        tokio::spawn(fixture::answer(questions));
+        tokio::spawn(fixture_snapshot::answer(questions));
         let (history, asked) = mpsc::channel(4);
-        tokio::spawn(past::answer_with(asked, busy_service::frame));
+        tokio::spawn(history::answer_with(asked, fixture_busy::frame));
         let access = Access::new([Token::new("ann", roles::OPERATE, true)]);
-        Self::serving_all(busy_service::snapshot(), jobs, history, None, access).await
+        Self::serving_all(fixture_busy::snapshot(), jobs, history, None, access).await
     }
 
     /// Serves the fixture with an external URL.
     async fn behind(external_url: &'static str) -> Self {
         let (jobs, questions) = mpsc::channel(4);
-        tokio::spawn(fixture::answer(questions));
-        Self::serving_at(fixture::snapshot(), jobs, Some(external_url)).await
+        tokio::spawn(fixture_snapshot::answer(questions));
+        Self::serving_at(fixture_snapshot::snapshot(), jobs, Some(external_url)).await
     }
 
     async fn serving(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>) -> Self {
@@ -113,13 +113,13 @@ impl Server {
     /// Serves the fixture with access control.
     async fn with_tokens(access: Access, external_url: Option<&'static str>) -> Self {
         let (jobs, questions) = mpsc::channel(4);
-        tokio::spawn(fixture::answer(questions));
-        Self::serving_with(fixture::snapshot(), jobs, external_url, access).await
+        tokio::spawn(fixture_snapshot::answer(questions));
+        Self::serving_with(fixture_snapshot::snapshot(), jobs, external_url, access).await
     }
 
     async fn serving_at(snapshot: Snapshot, jobs: mpsc::Sender<JobQuery>, external_url: Option<&'static str>) -> Self {
         let (history, questions) = mpsc::channel(4);
-        tokio::spawn(past::answer(questions));
+        tokio::spawn(history::answer(questions));
         Self::serving_all(snapshot, jobs, history, external_url, Access::default()).await
     }
 
@@ -130,7 +130,7 @@ impl Server {
         access: Access,
     ) -> Self {
         let (history, questions) = mpsc::channel(4);
-        tokio::spawn(past::answer(questions));
+        tokio::spawn(history::answer(questions));
         Self::serving_all(snapshot, jobs, history, external_url, access).await
     }
 
@@ -210,11 +210,11 @@ impl Answer {
 #[ignore = "serves a moving fixture at http://127.0.0.1:8799 for ten minutes, to look at the page"]
 async fn look() {
     let (jobs, questions) = mpsc::channel(4);
-    tokio::spawn(fixture::answer(questions));
-    let clock = Clock::starting_at(fixture::now(), 120.0);
-    let (snapshot, receiver) = watch::channel(fixture::snapshot());
+    tokio::spawn(fixture_snapshot::answer(questions));
+    let clock = Clock::starting_at(fixture_snapshot::now(), 120.0);
+    let (snapshot, receiver) = watch::channel(fixture_snapshot::snapshot());
     let (history, questions) = mpsc::channel(4);
-    tokio::spawn(past::answer(questions));
+    tokio::spawn(history::answer(questions));
     let (operations, silences) = (mpsc::channel(1).0, watch::channel([].into()).1);
     let place = Place::new("us-east-1", "us-east-1");
     let target = WatchedTarget { place, snapshot: receiver, jobs, history, operations, silences };
@@ -222,7 +222,7 @@ async fn look() {
         targets: watch::channel([target].into()).1,
         access: Access::default(),
         clock,
-        started_at: fixture::now() - Duration::from_secs(3_600),
+        started_at: fixture_snapshot::now() - Duration::from_secs(3_600),
         tick_every: Duration::from_secs(30),
         metrics: |_| String::new(),
         was_ready: Arc::default(),
@@ -235,7 +235,7 @@ async fn look() {
     let server = tokio::spawn(async move { serve(listener, router(pages), None, stopped).await });
     for _ in 0..1200 {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        snapshot.send_replace(fixture::snapshot_at(clock.now()));
+        snapshot.send_replace(fixture_snapshot::snapshot_at(clock.now()));
     }
     stop.cancel();
     server.await.unwrap().unwrap();

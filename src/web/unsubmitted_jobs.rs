@@ -6,14 +6,14 @@ use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use trainspotter_core::forecast::{self, Hypothetical, InitialState, RUNS};
-use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName, units};
+use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName, ShareName, format};
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::start_estimate::StartView;
-use crate::web::targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::{PlaceFilter, ask_each};
 
 /// Forecasts run one at a time: each takes a core for a second or two.
 static RUNNING: Semaphore = Semaphore::const_new(1);
@@ -170,9 +170,9 @@ fn capacity_of(initial: &InitialState, queue: &QueueName) -> String {
 fn in_words(limit: &Capacity) -> String {
     if limit.unit.is_any() {
         let instances = if (limit.quantity - 1.0).abs() < f64::EPSILON { "instance" } else { "instances" };
-        return format!("{} {instances} of any type", units::trimmed(limit.quantity));
+        return format!("{} {instances} of any type", format::trimmed(limit.quantity));
     }
-    format!("{} × {}", units::trimmed(limit.quantity), limit.unit)
+    format!("{} × {}", format::trimmed(limit.quantity), limit.unit)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What-if: replays the recorded past of a running service with changes. Read-only.
 
-mod kept_pasts;
+mod cached_recordings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
-use crate::web::targets::{PlaceFilter, WatchedTarget};
-use crate::web::what_if::kept_pasts::{CachedRecording, MAX_CACHED_RECORDINGS};
+use crate::web::watched_targets::{PlaceFilter, WatchedTarget};
+use crate::web::what_if::cached_recordings::{CachedRecording, MAX_CACHED_RECORDINGS};
 
-pub(crate) use crate::web::what_if::kept_pasts::CachedRecordings;
+pub(crate) use crate::web::what_if::cached_recordings::CachedRecordings;
 
 /// Maximum changes per request.
 const MAX_CHANGES: usize = 20;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use trainspotter_core::jobs::Ledger;
-use trainspotter_core::metrics::{self, Counting, Inputs, Sample, Service, Value, quota_use};
+use trainspotter_core::metrics::{self, Counting, Inputs, Sample, Service, Value, quota_share_use};
 use trainspotter_core::model::{
     Capacity, JobSeen, JobStatus, Policy, Queue, QuotaShare, ServiceEnvironment, ShareName, Sharing, Timestamp,
 };
@@ -101,9 +101,9 @@ fn figures_are_as_expected(cluster: &Cluster) -> [f64; 3] {
     let (mut idle_everywhere, mut pending_everywhere) = (0.0, 0.0);
     for expected in &cluster.expected {
         let vc = expected["vc"].as_str();
-        let waiting = share_hours(vc, quota_use::IDLE_WHILE_WAITING);
-        let idle = share_hours(vc, quota_use::IDLE) + waiting;
-        let own = share_hours(vc, quota_use::OWN) + share_hours(vc, quota_use::BORROWED);
+        let waiting = share_hours(vc, quota_share_use::IDLE_WHILE_WAITING);
+        let idle = share_hours(vc, quota_share_use::IDLE) + waiting;
+        let own = share_hours(vc, quota_share_use::OWN) + share_hours(vc, quota_share_use::BORROWED);
         let pending_minutes = counter("queue.waiting.time", &[("share", vc)]) / 60.0;
         let pending_gpu_minutes = counter("queue.waiting.gpu_time", &[("share", vc)]) / 60.0;
         for (figure, found) in [

@@ -5,7 +5,7 @@ use std::fs;
 use std::panic;
 use std::path::Path;
 
-#[path = "../../src/mutation.rs"]
+#[path = "../../src/mutated_inputs.rs"]
 mod mutation;
 #[path = "../../fuzz/src/targets.rs"]
 mod targets;

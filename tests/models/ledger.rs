@@ -14,7 +14,7 @@ use trainspotter_core::jobs::{self, Ledger, Span};
 use trainspotter_core::model::{JobSeen, Timestamp};
 use trainspotter_core::scheduler::{self, Job, Scheduler};
 
-use support::worlds::{Dice, described, second, world};
+use support::random_worlds::{Dice, described, second, world};
 
 const SEEDS: u64 = 2_000;
 const HOURS: u64 = 5;

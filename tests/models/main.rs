@@ -10,13 +10,13 @@
 #[path = "../support"]
 mod support {
     pub mod python;
-    pub mod worlds;
+    pub mod random_worlds;
 }
 mod cluster_traces;
-mod figures;
+mod conservation_laws;
+mod fifo_vs_shares;
 mod fuzz_corpora;
 mod ledger;
 mod oracle;
 mod restart;
 mod survival;
-mod utilisation;

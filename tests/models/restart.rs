@@ -16,7 +16,7 @@ use trainspotter_core::model::{
 };
 use trainspotter_core::scheduler::{self, Scheduler};
 
-use support::worlds::{Dice, described, second, world};
+use support::random_worlds::{Dice, described, second, world};
 
 const SEEDS: u64 = 100;
 /// Seconds between polls.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use trainspotter_core::metrics::{catalogue, single_jobs};
 
-use crate::source_files::{File, code_of, files, root};
+use crate::read_sources::{File, code_of, files, root};
 
 /// Modules that each module may use, those of its own crate by name and other crates as `crate`. Read from top to
 /// bottom, this is the data flow. The core's manifest excludes async runtimes, the AWS SDK and databases.
@@ -22,20 +22,20 @@ const ALLOWED: &[(&str, &str, &[&str])] = &[
     ("crates/core", "engine", &["forecast", "jobs", "metrics", "model", "rules", "what_if"]),
     ("crates/core", "backtest", &["engine", "metrics", "model", "rules", "scheduler"]),
     ("crates/otlp", "billed_size", &[]),
-    ("crates/otlp", "families", &["core::metrics"]),
-    ("crates/otlp", "resource", &["core::model"]),
+    ("crates/otlp", "samples_by_metric", &["core::metrics"]),
+    ("crates/otlp", "origin", &["core::model"]),
     ("crates/otlp", "exponential_histogram", &["core::metrics", "core::model"]),
     ("crates/otlp", "unchanged", &["core::metrics", "core::model"]),
     (
         "crates/otlp",
         "encode",
-        &["core::metrics", "core::model", "exponential_histogram", "families", "resource", "unchanged"],
+        &["core::metrics", "core::model", "exponential_histogram", "origin", "samples_by_metric", "unchanged"],
     ),
     (".", "runbooks", &[]),
     (".", "blocking", &[]),
     // Compiled for tests only.
     (".", "log_capture", &[]),
-    (".", "mutation", &[]),
+    (".", "mutated_inputs", &[]),
     (".", "config", &["core::model", "core::yaml"]),
     (".", "cost", &["config", "core::metrics", "core::model", "core::yaml"]),
     (".", "outbound", &["clock", "config", "core::model"]),

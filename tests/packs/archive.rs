@@ -7,7 +7,7 @@ use trainspotter::archive::{Column, Row};
 use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::archived_hour::HourFigures;
 
-use crate::source_files::root;
+use crate::read_sources::root;
 
 const BEGIN: &str = "<!-- begin columns -->\n";
 const END: &str = "<!-- end columns -->";

@@ -5,11 +5,11 @@
 mod cloudwatch;
 mod grafana;
 mod grid;
+mod label_values;
 mod links;
 mod names_in_alert_rules;
 mod otlp_from_prometheus;
 mod promql;
-mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::source_files::root;
+use crate::read_sources::root;
 use trainspotter_core::metrics::{catalogue, single_jobs};
 
 /// Folders and files of the repository that a document may name by path.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::source_files::root;
+use crate::read_sources::root;
 use trainspotter::web::openapi_document;
 
 /// Folders that a path in a document may be relative to.

@@ -18,7 +18,7 @@ use crate::support::demo::{Demo, PATIENCE};
 use crate::support::http;
 use crate::support::paced_clock::PacedClock;
 use crate::support::python;
-use crate::support::stored_ticks::ticks;
+use crate::support::read_frames::ticks;
 
 const SEED: u64 = 11;
 

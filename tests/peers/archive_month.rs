@@ -12,7 +12,7 @@ use trainspotter::config::{Archive, Config, History, ObjectPlace, Poll};
 use trainspotter_core::metrics::EndedJob;
 use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
-use trainspotter_core::metrics::quota_use;
+use trainspotter_core::metrics::quota_share_use;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;
 use trainspotter_simulator::workload::Synthetic;
@@ -249,7 +249,7 @@ fn idle_of_truth(truth: &Value, queues: &BTreeSet<String>) -> Totals {
     totals
 }
 
-const OF_LENDING: [&str; 3] = [quota_use::OWN, quota_use::LENT, quota_use::BORROWED];
+const OF_LENDING: [&str; 3] = [quota_share_use::OWN, quota_share_use::LENT, quota_share_use::BORROWED];
 
 fn lending_of_rows(hours: &[HourFigures]) -> Totals {
     let mut totals = Totals::new();

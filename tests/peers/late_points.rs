@@ -16,8 +16,8 @@ use trainspotter_core::metrics::catalogue::{ALL, Kind};
 use trainspotter_simulator::workload::Synthetic;
 
 use crate::support::demo::Demo;
+use crate::support::metric_receivers::HttpReceiver;
 use crate::support::prometheus::{Server, is_installed};
-use crate::support::receivers::HttpReceiver;
 use crate::support::remote_write;
 
 const SEED: u64 = 3;

@@ -15,14 +15,14 @@ mod support {
     pub mod fakecloud;
     pub mod frames;
     pub mod http;
+    pub mod metric_receivers;
     pub mod paced_clock;
     pub mod ports;
     pub mod process;
     pub mod prometheus;
     pub mod python;
-    pub mod receivers;
+    pub mod read_frames;
     pub mod remote_write;
-    pub mod stored_ticks;
 }
 mod archive;
 mod archive_month;

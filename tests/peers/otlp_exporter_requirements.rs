@@ -11,8 +11,8 @@ use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 
 use crate::support::frames::{AT, frame};
+use crate::support::metric_receivers::{GrpcReceiver, HttpReceiver};
 use crate::support::prometheus::{Server, is_installed};
-use crate::support::receivers::{GrpcReceiver, HttpReceiver};
 use crate::support::remote_write;
 
 fn origin() -> Origin {

@@ -25,8 +25,8 @@ use trainspotter_simulator::{Simulation, serve};
 use crate::support::demo::{Demo, PATIENCE};
 use crate::support::frames::AT;
 use crate::support::http;
+use crate::support::metric_receivers::cloudwatch_client;
 use crate::support::prometheus::{Server, is_installed};
-use crate::support::receivers::cloudwatch_client;
 
 const SEED: u64 = 7;
 /// Simulated seconds per real second.

@@ -1,7 +1,7 @@
 //! Every sink against a real receiver on the loopback interface.
 
 use crate::support::frames;
-use crate::support::receivers;
+use crate::support::metric_receivers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use trainspotter_core::metrics::catalogue;
 use trainspotter_core::model::Timestamp;
 
 use frames::{AT, frame};
-use receivers::{CloudWatchReceiver, GrpcReceiver, HttpReceiver};
+use metric_receivers::{CloudWatchReceiver, GrpcReceiver, HttpReceiver};
 
 const WAITS: &[f64] = &[0.5, 1.0, 61.5, 61.5, 700_000.0];
 
@@ -283,7 +283,7 @@ async fn what_cloudwatch_finds_fault_with_is_not_sent_again() {
 #[tokio::test]
 async fn a_client_that_waits_for_ever_is_given_up() {
     let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = receivers::cloudwatch_client(&format!("http://{}", hanging.local_addr().unwrap()));
+    let client = metric_receivers::cloudwatch_client(&format!("http://{}", hanging.local_addr().unwrap()));
     let config =
         config::Publish { cloudwatch: Some(config::CloudWatch::new("T", Duration::from_secs(60))), otlp: Vec::new() };
     let mut publisher = Publisher::new(&config, classic(client), &origin(), Clock::starting_at(AT, 1.0)).unwrap();

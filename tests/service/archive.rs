@@ -14,10 +14,10 @@ use trainspotter_core::metrics::{EndedJob, catalogue};
 use trainspotter_core::model::Timestamp;
 
 use support::archived::rows;
-use support::counted::counter;
 use support::hook::hook;
 use support::process::trainspotter;
 use support::service::{Running, Setup};
+use support::stored_counter::counter;
 
 /// At most: time passes as fast as the service polls.
 const SPEED: f64 = 3_000.0;

@@ -15,10 +15,10 @@ use trainspotter_core::metrics::archived_hour::HourFigures;
 use trainspotter_core::metrics::{EndedJob, catalogue};
 
 use support::archived::rows;
-use support::counted::counter;
 use support::disk::Disk;
+use support::read_frames::ticks;
 use support::service::{Running, Setup};
-use support::stored_ticks::ticks;
+use support::stored_counter::counter;
 use support::unreachable_bucket::Bucket;
 
 /// At most: time passes as fast as the service polls.

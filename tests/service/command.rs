@@ -11,9 +11,9 @@ use tokio::process::{Child, Command};
 use support::config_file::configured;
 use support::hook::hook;
 use support::http;
-use support::jobs::jobs;
 use support::process::{listening, trainspotter};
 use support::ready_service::ready_service;
+use support::two_share_trace::jobs;
 
 async fn outcome(arguments: &[&str]) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = trainspotter(arguments).output().await.unwrap();
@@ -175,7 +175,7 @@ async fn changed_rules_take_effect_and_broken_ones_leave_the_old_ones_in_place()
     let shows = async |path: &str, wanted: &[&str]| {
         for _ in 0..1_200 {
             let text = http::get(format!("{page}{path}")).await.unwrap().text().await.unwrap();
-            let text = support::metrics::without_place(&text);
+            let text = support::without_place_labels::without_place(&text);
             if wanted.iter().all(|wanted| text.contains(wanted)) {
                 return;
             }
@@ -204,7 +204,7 @@ async fn a_broken_state_file_is_set_aside_and_one_of_tomorrow_left_alone() {
     let store = format!("store: {}\n", state.display());
     let (service, page, _told) = ready_service(folder.path(), &endpoint, &store).await;
     let metrics = http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap();
-    let metrics = support::metrics::without_place(&metrics);
+    let metrics = support::without_place_labels::without_place(&metrics);
     assert!(metrics.contains("trainspotter_store_trouble{kind=\"set_aside\"} 1"), "{metrics}");
     let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let aside = names.into_iter().find(|path| path.to_string_lossy().contains(".corrupt-")).unwrap();

@@ -88,7 +88,7 @@ async fn sagemaker(endpoint: SocketAddr, operation: &str, request: &Value) {
 async fn until(page: SocketAddr, what: &str, expected: &[(&str, f64)]) {
     let looking = async {
         loop {
-            let metrics = crate::support::metrics::without_place(&get(page, "/metrics").await);
+            let metrics = crate::support::without_place_labels::without_place(&get(page, "/metrics").await);
             let is_so = expected.iter().all(|(unit, value)| {
                 let series = format!("trainspotter_account_outside_instances{{instance_type=\"{unit}\"");
                 let value = format!(" {value}");

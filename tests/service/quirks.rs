@@ -16,7 +16,7 @@ use trainspotter_simulator::workload::Workload;
 use trainspotter_simulator::{Simulation, scenario, trace};
 
 use support::http;
-use support::manual_clock::ServiceOnManualClock;
+use support::service_on_manual_clock::ServiceOnManualClock;
 
 const POLL_EVERY: Duration = Duration::from_secs(60);
 const JOBS: usize = 24;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use trainspotter_simulator::{Simulation, trace};
 
-use support::manual_clock::ServiceOnManualClock;
-use support::recorded_trace;
+use support::generated_trace;
+use support::service_on_manual_clock::ServiceOnManualClock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Hours after the last start of the trace by which the service must have seen everything.
@@ -23,10 +23,10 @@ const SEED: u64 = 7;
 
 #[tokio::test(start_paused = true)]
 async fn recorded_waits_come_out_to_the_second_although_polls_are_an_hour_apart() {
-    let recorded = recorded_trace::jobs(SEED);
+    let recorded = generated_trace::jobs(SEED);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recorded.csv");
-    std::fs::write(&path, recorded_trace::csv(&recorded)).unwrap();
+    std::fs::write(&path, generated_trace::csv(&recorded)).unwrap();
     let still =
         ServiceOnManualClock::start(HOUR, |clock| Simulation::new(trace::load(&path, clock.now()).unwrap(), 1, clock))
             .await;
@@ -37,16 +37,16 @@ async fn recorded_waits_come_out_to_the_second_although_polls_are_an_hour_apart(
         for job in still.jobs().await {
             seen.insert(job["name"].as_str().unwrap().to_owned(), job);
         }
-        if seen.len() == recorded_trace::JOBS && hours.is_none_or(|hours| hours > AFTERWARDS) {
+        if seen.len() == generated_trace::JOBS && hours.is_none_or(|hours| hours > AFTERWARDS) {
             break;
         }
         still.pass(hours.unwrap_or(1).max(1)).await;
     }
     let started: Vec<&Value> = seen.values().filter(|job| !job["scheduled_at"].is_null()).collect();
-    assert_eq!(started.len(), recorded_trace::waits(&recorded, None).len(), "seed {SEED}");
+    assert_eq!(started.len(), generated_trace::waits(&recorded, None).len(), "seed {SEED}");
     let waits = still.api("/api/v1/waits").await;
-    for share in recorded_trace::shares().map(Some).chain([None]) {
-        check(share, &recorded_trace::waits(&recorded, share), &started, &waits);
+    for share in generated_trace::shares().map(Some).chain([None]) {
+        check(share, &generated_trace::waits(&recorded, share), &started, &waits);
     }
     still.stop().await;
 }

@@ -25,8 +25,8 @@ use trainspotter_simulator::{Simulation, trace};
 
 use support::config::watching;
 use support::http;
-use support::jobs::jobs;
-use support::stored_ticks::ticks;
+use support::read_frames::ticks;
+use support::two_share_trace::jobs;
 
 /// Simulated seconds per real second.
 const SPEED: f64 = 120.0;

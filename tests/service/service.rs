@@ -14,9 +14,9 @@ use trainspotter::store::Frames;
 use trainspotter_core::backtest::{Episode, Replay};
 
 use support::hook::hook;
-use support::jobs::jobs;
+use support::read_frames::ticks;
 use support::service::{PATIENCE, POLL_EVERY, Running, Setup, rules};
-use support::stored_ticks::ticks;
+use support::two_share_trace::jobs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_waits_are_the_truth_but_for_a_dispatch_that_no_poll_could_see() {

@@ -74,7 +74,7 @@ async fn a_service_whose_file_cannot_grow_keeps_notifying_and_writes_everything_
     assert_eq!(failing["status"], "degraded", "{failing}");
     assert_eq!(http::get(format!("{page}/readyz")).await.unwrap().status(), 200, "it does its work");
     assert!(
-        crate::support::metrics::without_place(
+        crate::support::without_place_labels::without_place(
             &http::get(format!("{page}/metrics")).await.unwrap().text().await.unwrap()
         )
         .contains("store_trouble{kind=\"unwritable\"} 1")

@@ -1,6 +1,6 @@
 //! Several accounts and regions in one service: each matches its own truth, and a failing one delays no other.
 
-mod conservation_laws;
+mod figures_per_target;
 
 use crate::support;
 

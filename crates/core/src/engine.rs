@@ -3,6 +3,7 @@
 //! [`Engine::observe`] applies observations, in any order. [`Engine::tick`] computes the figures of one moment,
 //! evaluates the rules, and returns everything to store, publish and send. There is no other output.
 
+mod account_and_region;
 mod alert_series;
 mod forecasts;
 mod kept_job_limits;
@@ -14,7 +15,6 @@ mod plausible_amounts;
 mod saved;
 mod shares_shown;
 mod sources;
-mod watched_target;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -14,8 +14,10 @@ mod compact_set;
 mod coverage;
 mod event;
 mod failure;
+mod host_utilisation;
 mod index;
 mod job;
+mod keys_sorted_by_text;
 mod ledger_queries;
 mod listed_state;
 mod poll_plan;
@@ -23,7 +25,6 @@ mod refused_descriptions;
 mod saved;
 mod share_jobs;
 mod sort_orders;
-mod sorted_keys;
 mod sorted_pieces;
 mod table;
 #[cfg(test)]
@@ -31,7 +32,6 @@ mod tests;
 mod timeline;
 mod tombstones;
 mod undescribed_ends;
-mod utilisation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub use timeline::{Moment, Phase, Span, Spans, Timeline};
 pub use tombstones::PAST_KEPT;
 
 use crate::model::{JobId, JobSeen, QueueName, Timestamp, TrainingJobSeen};
+use host_utilisation::Utilisation;
 use index::Index;
 use listed_state::ListedState;
 use refused_descriptions::Refused;
@@ -61,7 +62,6 @@ use sort_orders::{Listed, Listing};
 use table::JobTable;
 use tombstones::Tombstones;
 use undescribed_ends::UndescribedEnds;
-use utilisation::Utilisation;
 
 /// Minimum retention of ended jobs, the same as Batch's own.
 pub const ENDED_KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -7,25 +7,24 @@
 mod accelerators;
 mod account_and_region;
 mod account_limits;
-mod duration;
+pub mod format;
 mod glob;
 mod ids;
 mod job;
 mod matcher;
 mod names;
 mod observation;
+mod parse_duration;
 mod poll_questions;
 mod priority_bands;
 mod reserved_capacity;
 mod saved_state;
 mod time;
 mod topology;
-pub mod units;
 
 pub use accelerators::{Accelerators, accelerators_of, training_instance_types};
 pub use account_and_region::{PLACE_LABELS, Place};
 pub use account_limits::{Account, OutsideUse};
-pub use duration::parse_duration;
 pub use glob::matches_glob;
 pub use ids::{InstanceType, JobId, QueueName, ShareKey, ShareName, TrainingJobName};
 pub use job::{Attempt, Capacity, Demand, JobDetails, JobSeen, JobStatus, MAX_INSTANCES, StoppedAttempt};
@@ -34,6 +33,7 @@ pub use names::{check_name, readable, readable_line, unknown_value};
 pub use observation::{
     CallOutcome, Calls, HostUtilisation, Observation, Position, QueueSnapshot, Source, TrainingJobSeen, Undescribed,
 };
+pub use parse_duration::parse_duration;
 pub use poll_questions::{MANY_REFUSED, Questions};
 pub use priority_bands::PriorityBands;
 pub use reserved_capacity::{Reserved, ReservedKind};

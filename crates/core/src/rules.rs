@@ -8,39 +8,39 @@
 //! * A fired alert is resolved before it can fire again. Time without evaluation does not count as pending time.
 
 mod active_alerts;
-mod advice;
 mod alert;
 mod alert_lifecycle;
+mod alert_value_replay;
 mod annotations;
+mod burn_rate;
 mod check;
 mod combined_conditions;
 mod evaluation_context;
 pub mod export;
 mod file;
-mod history;
-mod likely_reasons;
+mod job_annotations;
 mod lint;
 mod objective;
-mod past_values;
+mod parse_threshold;
+mod queue_annotations;
 mod rule;
 pub mod rule_tests;
 mod selected_series;
-mod single_jobs;
 mod template_limits;
 #[cfg(test)]
 mod tests;
-mod threshold;
-mod wait_objective;
+mod wanted_jobs;
+mod window_history;
 
 pub use crate::metrics::catalogue::Unit;
 pub use active_alerts::ActiveAlerts;
 pub use alert::{Alert, AlertId, AlertState, KEEP_ENDED, ResolveReason, Transition, TransitionKind};
+pub use alert_value_replay::PastValues;
 pub use annotations::of_value as in_words;
 pub use check::{RECEIVER_IN_TROUBLE, REPORT};
 pub use lint::lint;
-pub use past_values::PastValues;
+pub use objective::Objective;
 pub use rule::{Condition, Datapoints, Fold, NoData, Rule, Stat};
-pub use wait_objective::Objective;
 
 use crate::yaml::{self, Problems};
 

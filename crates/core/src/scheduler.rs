@@ -10,19 +10,20 @@
 //! its life. Recorded jobs are exempt: they happen as recorded.
 
 mod bit_set;
+mod borrowed_and_lent;
 mod decision;
 mod event_queue;
 mod external_changes;
 mod fair_share_policy;
 mod interner;
 mod job;
+mod job_entry;
 mod jobs_by_id;
 mod lifecycle;
 mod policy;
 mod pool;
 mod preemption;
 mod queue_state;
-mod queued_job;
 mod quota;
 mod quota_policy;
 #[cfg(test)]
@@ -34,20 +35,19 @@ mod share_state;
 mod submission;
 #[cfg(test)]
 mod tests;
-mod transitions;
-mod usage;
+mod transition_log;
 mod wait_reason;
 
 use std::ops::Bound;
 use std::ops::Range;
 use std::ops::RangeBounds;
 
+pub use borrowed_and_lent::Usage;
 pub use job::{Attempt, Job, Phase, Span};
 pub use lifecycle::ATTEMPT_TIMED_OUT;
 pub use setup::{AfterRequeue, Blocked, Delays, DisabledQueue, Outage, QueueSetup, Quirks, Refusal, Setup, TimeLimit};
 pub use submission::{ExitAction, ExitRule, Plan, PlannedAttempt, PlannedOutcome, RetryStrategy, Submission, Terms};
-pub use transitions::{Transition, TransitionKind};
-pub use usage::Usage;
+pub use transition_log::{Transition, TransitionKind};
 pub use wait_reason::WaitReason;
 
 use crate::model::JobId;
@@ -59,12 +59,12 @@ use crate::scheduler::event_queue::Arrival;
 use crate::scheduler::event_queue::Event;
 use crate::scheduler::event_queue::EventQueue;
 use crate::scheduler::interner::Interner;
+use crate::scheduler::job_entry::Entry;
 use crate::scheduler::jobs_by_id::Ids;
 use crate::scheduler::pool::Pool;
 use crate::scheduler::queue_state::QueueState;
-use crate::scheduler::queued_job::Entry;
 use crate::scheduler::rng::Rng;
-use crate::scheduler::transitions::Transitions;
+use crate::scheduler::transition_log::Transitions;
 
 /// The model: queues, jobs and planned events.
 #[derive(Clone, Debug)]
@@ -223,7 +223,7 @@ impl Scheduler {
     /// Use of each unit by each share of a queue, in the order of the shares' creation; empty for an unknown queue.
     pub fn usage(&self, queue: &QueueName) -> Vec<Usage> {
         self.queue_state(queue)
-            .map(|queue_state| usage::of(queue_state, &self.pools[queue_state.pool]))
+            .map(|queue_state| borrowed_and_lent::of(queue_state, &self.pools[queue_state.pool]))
             .unwrap_or_default()
     }
 

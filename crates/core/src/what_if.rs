@@ -2,20 +2,20 @@
 //!
 //! The unchanged replay is compared with what happened: its error estimates the error of the replay with changes.
 
+mod candidates;
 mod change;
 mod outcome;
 mod past;
-mod rank;
 mod repeated;
 mod report;
 mod stored_setup;
 #[cfg(test)]
 mod tests;
 
+pub use candidates::{Candidate, candidates};
 pub use change::{Change, ChangeError, parse, with_changes};
 pub use outcome::{Outcome, QueueOutcome, ShareOutcome};
 pub use past::{Past, PastJob, Seen};
-pub use rank::{Candidate, candidates};
 pub use repeated::note as note_of_replays;
 pub use report::{QueueReport, Report, ShareReport, UseReport, Waits};
 pub use stored_setup::{SetupRow, of_queues, setup_of_rows};

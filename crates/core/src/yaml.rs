@@ -6,7 +6,7 @@
 //!
 //! Supports YAML 1.2's core schema without anchors, tags and multiple documents per file.
 
-mod excerpt;
+mod problem_excerpts;
 mod tree;
 mod type_errors;
 mod unknown_keys;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::parse_duration;
 
-pub use excerpt::{Problem, Problems};
+pub use problem_excerpts::{Problem, Problems};
 pub use tree::Text;
 pub use unknown_keys::nearest;
 

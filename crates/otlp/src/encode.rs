@@ -15,8 +15,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 
 use crate::exponential_histogram::ExponentialHistograms;
-use crate::families::{buckets_of, families};
-use crate::resource::Origin;
+use crate::origin::Origin;
+use crate::samples_by_metric::{buckets_of, families};
 use crate::unchanged::Unchanged;
 use trainspotter_core::metrics::CAUGHT_UP_WITHIN;
 use trainspotter_core::metrics::CatchUp;

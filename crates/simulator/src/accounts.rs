@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Simulation;
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 use crate::signature;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ciborium::Value;
 
+use crate::api_error::ApiError;
 use crate::cbor::TIMESTAMP_MEMBERS;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 /// Operations without output, hence without a result element.

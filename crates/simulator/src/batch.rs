@@ -2,14 +2,14 @@
 //! quota shares and service jobs.
 
 mod control_plane_state;
+mod describe_jobs;
 mod environments;
-mod input_shapes;
-mod jobs;
+mod input_constraints;
 mod list;
 pub(crate) mod payload;
 mod policies;
 mod queues;
-mod shares;
+mod quota_shares;
 mod snapshot;
 mod submit;
 mod tags;
@@ -19,11 +19,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::World;
+use crate::api_error::ApiError;
+use crate::api_error::without_nulls;
 use crate::arn;
 use crate::cbor;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
-use crate::reply::without_nulls;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::scheduler::QueueSetup;
 
@@ -41,12 +41,12 @@ const EXISTS: &str = "Object already exists";
 
 /// The operation's name as AWS spells it, from a path in lower case.
 pub(super) fn operation(in_path: &str) -> Option<&'static str> {
-    input_shapes::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
+    input_constraints::SERVED.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(in_path))
 }
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
-    let Some((_, shape)) = input_shapes::SERVED.iter().find(|(name, _)| *name == operation) else {
+    let Some((_, shape)) = input_constraints::SERVED.iter().find(|(name, _)| *name == operation) else {
         return Err(refused(format!("the simulator does not serve Batch {operation}")));
     };
     shape
@@ -55,20 +55,20 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
     control_plane_state::settle(world);
     let answer = match operation {
         "CreateJobQueue" => queues::create(world, input(body)?)?,
-        "CreateQuotaShare" => shares::create(world, input(body)?)?,
+        "CreateQuotaShare" => quota_shares::create(world, input(body)?)?,
         "CreateSchedulingPolicy" => policies::create(world, input(body)?)?,
         "CreateServiceEnvironment" => environments::create(world, input(body)?)?,
         "DeleteJobQueue" => queues::delete(world, &input(body)?)?,
-        "DeleteQuotaShare" => shares::delete(world, &input(body)?)?,
+        "DeleteQuotaShare" => quota_shares::delete(world, &input(body)?)?,
         "DeleteSchedulingPolicy" => policies::delete(world, &input(body)?)?,
         "DeleteServiceEnvironment" => environments::delete(world, &input(body)?)?,
         "DescribeJobQueues" => queues::describe(world, &input(body)?)?,
-        "DescribeQuotaShare" => shares::describe(world, &input(body)?)?,
+        "DescribeQuotaShare" => quota_shares::describe(world, &input(body)?)?,
         "DescribeSchedulingPolicies" => policies::describe(world, &input(body)?),
         "DescribeServiceEnvironments" => environments::describe(world, &input(body)?)?,
-        "DescribeServiceJob" => jobs::describe_service_job(world, &input(body)?)?,
+        "DescribeServiceJob" => describe_jobs::describe_service_job(world, &input(body)?)?,
         "GetJobQueueSnapshot" => snapshot::get_job_queue_snapshot(world, &input(body)?)?,
-        "ListQuotaShares" => shares::list(world, &input(body)?)?,
+        "ListQuotaShares" => quota_shares::list(world, &input(body)?)?,
         "ListSchedulingPolicies" => policies::list(world, &input(body)?)?,
         "ListServiceJobs" => list::list_service_jobs(world, &input(body)?)?,
         "ListTagsForResource" => tags::list(world, &input(body)?)?,
@@ -78,7 +78,7 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
         "TerminateServiceJobs" => submit::terminate_service_jobs(world, &input(body)?),
         "UntagResource" => tags::untag(world, &input(body)?)?,
         "UpdateJobQueue" => queues::update(world, input(body)?)?,
-        "UpdateQuotaShare" => shares::update(world, &input(body)?)?,
+        "UpdateQuotaShare" => quota_shares::update(world, &input(body)?)?,
         "UpdateSchedulingPolicy" => policies::update(world, input(body)?)?,
         "UpdateServiceEnvironment" => environments::update(world, &input(body)?)?,
         "UpdateServiceJob" => submit::update_service_job(world, &input(body)?)?,

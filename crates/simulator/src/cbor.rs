@@ -7,7 +7,7 @@ use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 
 /// RFC 8949 section 3.4.2: seconds since the epoch.
 const EPOCH_SECONDS: u64 = 1;

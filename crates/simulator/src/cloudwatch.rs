@@ -9,24 +9,24 @@ mod dashboards;
 mod get_metric_data;
 mod get_metric_statistics;
 mod gpu;
-mod input_shapes;
+mod input_constraints;
+mod metric_store;
 pub(super) mod otlp;
 mod period_statistics;
 mod put_metric_data;
 mod search;
-mod series;
 
 use ciborium::Value;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::aws_query::Form;
 use crate::cbor::input;
 use crate::cbor::output;
-use crate::reply::ApiError;
 
-pub(super) use series::Metrics;
+pub(super) use metric_store::Metrics;
 
 /// Service name in paths and targets, CloudWatch's historical one.
 pub(super) const SERVICE: &str = "GraniteServiceVersion20100801";
@@ -45,8 +45,8 @@ pub(super) enum Request {
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, request: Request) -> Result<Value, ApiError> {
-    let Some(shape) = input_shapes::of(operation) else {
-        let served: Vec<_> = input_shapes::served().collect();
+    let Some(shape) = input_constraints::of(operation) else {
+        let served: Vec<_> = input_constraints::served().collect();
         let message = format!("the simulator does not serve CloudWatch {operation}; it serves {}", served.join(", "));
         return Err(ApiError::bad("InvalidAction", message));
     };

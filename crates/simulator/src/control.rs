@@ -11,9 +11,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::faults::Arrangement;
 use crate::gpu::Shape;
-use crate::reply::ApiError;
 use crate::scenario::OutageText;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Capacity;

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::yaml::HumanDuration;

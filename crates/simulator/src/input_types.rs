@@ -5,8 +5,8 @@
 
 use ciborium::Value;
 
+use crate::api_error::ApiError;
 use crate::aws_query::Form;
-use crate::reply::ApiError;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;

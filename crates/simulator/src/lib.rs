@@ -9,9 +9,11 @@
 //! responses are the clock's.
 
 mod accounts;
+mod api_error;
 mod arn;
 mod aws_query;
 mod batch;
+mod batch_training_jobs;
 mod cbor;
 mod cloudwatch;
 mod control;
@@ -22,7 +24,6 @@ mod http;
 mod input_types;
 mod page_token;
 pub mod quirks;
-mod reply;
 mod response_encoding;
 mod sagemaker;
 pub mod scenario;
@@ -34,7 +35,6 @@ mod sts;
 mod tests;
 pub mod trace;
 mod training_job_input;
-mod training_jobs;
 mod truth;
 pub mod workload;
 
@@ -110,7 +110,7 @@ struct World {
     submitted: BTreeMap<JobId, Submitted>,
     client_tokens: BTreeMap<String, JobId>,
     resources: Resources,
-    training_jobs: training_jobs::Index,
+    training_jobs: batch_training_jobs::Index,
     direct_jobs: sagemaker::direct_training_jobs::DirectJobs,
     metrics: Metrics,
     topics: Topics,
@@ -148,7 +148,7 @@ impl Simulation {
             submitted: BTreeMap::new(),
             client_tokens: BTreeMap::new(),
             resources,
-            training_jobs: training_jobs::Index::default(),
+            training_jobs: batch_training_jobs::Index::default(),
             direct_jobs: sagemaker::direct_training_jobs::DirectJobs::new(),
             metrics: Metrics::default(),
             topics: Topics::default(),

@@ -6,10 +6,10 @@ use axum::response::Response;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::api_error::ApiError;
+use crate::api_error::Payload;
 use crate::aws_query;
 use crate::cbor;
-use crate::reply::ApiError;
-use crate::reply::Payload;
 
 const REQUEST_ID: &str = "x-amzn-requestid";
 

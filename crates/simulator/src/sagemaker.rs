@@ -1,7 +1,7 @@
 //! SageMaker, awsJson1_1: training jobs, created by Batch or directly, and training plans.
 
 pub(crate) mod direct_training_jobs;
-mod input_shapes;
+mod input_constraints;
 mod list_training_jobs;
 mod training_plans;
 
@@ -13,15 +13,15 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
+use crate::api_error::integer;
+use crate::api_error::without_nulls;
 use crate::arn;
 use crate::batch::payload::{DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED, resource_config};
+use crate::batch_training_jobs;
+use crate::batch_training_jobs::Run;
 use crate::cbor;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
-use crate::reply::integer;
-use crate::reply::without_nulls;
-use crate::training_jobs;
-use crate::training_jobs::Run;
 use list_training_jobs::Listed;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
@@ -58,7 +58,7 @@ const SWITCHES: [&str; 3] =
 
 /// Performs an operation.
 pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result<Value, ApiError> {
-    let Some((_, shape)) = input_shapes::SERVED.iter().find(|(name, _)| *name == operation) else {
+    let Some((_, shape)) = input_constraints::SERVED.iter().find(|(name, _)| *name == operation) else {
         return Err(not_served(operation));
     };
     shape.check(cbor::output(body)?).map_err(|error| ApiError::bad("ValidationException", error.message))?;
@@ -90,13 +90,13 @@ fn list_tags(world: &mut World, input: &Tagged) -> Result<Value, ApiError> {
     if let Some(job) = world.direct_jobs.get(name) {
         return Ok(json!({"Tags": job.tags()}));
     }
-    let id = training_jobs::find(world, name).ok_or_else(missing)?.job.id.clone();
+    let id = batch_training_jobs::find(world, name).ok_or_else(missing)?.job.id.clone();
     let tags = asked_for(world, &id).get("Tags").cloned();
     Ok(json!({"Tags": tags.unwrap_or_else(|| json!([]))}))
 }
 
 fn not_served(operation: &str) -> ApiError {
-    let served: Vec<&str> = input_shapes::SERVED.iter().map(|(name, _)| *name).collect();
+    let served: Vec<&str> = input_constraints::SERVED.iter().map(|(name, _)| *name).collect();
     let message = format!("the simulator does not serve SageMaker {operation}; it serves {}", served.join(", "));
     ApiError::bad("UnknownOperationException", message)
 }
@@ -117,10 +117,10 @@ fn describe_training_job(world: &mut World, input: &Describe) -> Result<Value, A
     if let Some(job) = world.direct_jobs.get(&input.training_job_name).filter(|job| job.created_at <= world.now) {
         return Ok(direct_training_jobs::describe(job, &input.training_job_name, world.now));
     }
-    let id = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
+    let id = batch_training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?.job.id.clone();
     let unknown_type = world.faults.unknown_instance_type_of(&id);
     let asked = asked_for(world, &id);
-    let run = training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?;
+    let run = batch_training_jobs::find(world, &input.training_job_name).ok_or_else(missing)?;
     let (status, secondary) = statuses(run);
     let span_of = |phase| run.spans().find(move |span| span.phase == phase);
     let training_started = span_of(Phase::Starting).map(|span| span.from);

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use serde_json::json;
 
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 
 /// The prefix of `X-Amz-Target`.
 pub(super) const TARGET: &str = "ServiceQuotasV20190624";

@@ -12,8 +12,8 @@ use hmac::Mac as _;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use crate::api_error::ApiError;
 use crate::arn;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";

@@ -9,8 +9,8 @@ mod publish;
 mod topics;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::aws_query::Form;
-use crate::reply::ApiError;
 
 pub(super) use delivery::Postman;
 pub(super) use topics::Topics;

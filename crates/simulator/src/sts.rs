@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::World;
 use crate::accounts::Accounts;
+use crate::api_error::ApiError;
 use crate::aws_query::Form;
 use crate::aws_query::element;
-use crate::reply::ApiError;
 
 /// API version, which identifies requests, and the XML namespace of responses.
 pub(super) const VERSION: &str = "2011-06-15";

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
+use crate::api_error::ApiError;
 use crate::cbor;
 use crate::input_types::Member;
 use crate::input_types::Shape;
 use crate::input_types::optional;
 use crate::input_types::required;
 use crate::input_types::text;
-use crate::reply::ApiError;
 
 /// The validated members; others are accepted unchecked.
 pub(crate) const INPUT: Shape = Shape::Structure(&[

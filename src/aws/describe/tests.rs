@@ -3,39 +3,40 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::aws::fake;
-use crate::aws::fake::{error, job, shown};
+use crate::aws::scripted_endpoint;
+use crate::aws::scripted_endpoint::{error, job, shown};
 use crate::config::Poll;
 
 #[tokio::test]
 async fn jobs_and_training_jobs_are_described_gone_or_failed() {
-    let (endpoint, _) = fake::serve(|operation, body| match (operation, body.get("jobId").and_then(Value::as_str)) {
-        ("describeservicejob", Some("a")) => {
-            let mut described = job("a", "FAILED", 10);
-            described["jobQueue"] = json!("q");
-            (200, described)
-        }
-        ("describeservicejob", Some("b")) => error(400, "ClientException", "Service job b does not exist"),
-        ("describeservicejob", _) => error(403, "AccessDeniedException", "not you"),
-        ("DescribeTrainingJob", _) if body["TrainingJobName"] == "t1" => (
-            200,
-            json!({
-                "TrainingJobName": "t1", "TrainingJobArn": "arn", "TrainingJobStatus": "InProgress",
-                "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": 1_700_000_000.5}],
-            }),
-        ),
-        _ => error(400, "ValidationException", "Requested resource not found."),
-    })
-    .await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, _) =
+        scripted_endpoint::serve(|operation, body| match (operation, body.get("jobId").and_then(Value::as_str)) {
+            ("describeservicejob", Some("a")) => {
+                let mut described = job("a", "FAILED", 10);
+                described["jobQueue"] = json!("q");
+                (200, described)
+            }
+            ("describeservicejob", Some("b")) => error(400, "ClientException", "Service job b does not exist"),
+            ("describeservicejob", _) => error(403, "AccessDeniedException", "not you"),
+            ("DescribeTrainingJob", _) if body["TrainingJobName"] == "t1" => (
+                200,
+                json!({
+                    "TrainingJobName": "t1", "TrainingJobArn": "arn", "TrainingJobStatus": "InProgress",
+                    "SecondaryStatusTransitions": [{"Status": "Training", "StartTime": 1_700_000_000.5}],
+                }),
+            ),
+            _ => error(400, "ValidationException", "Requested resource not found."),
+        })
+        .await;
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let questions = Questions {
         jobs: ["a", "b", "c", "d"].map(JobId::from).to_vec(),
         training_jobs: vec![("a".into(), "t1".into()), ("a".into(), "t0".into())],
         ..Questions::default()
     };
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.answer(&questions, clock.now() + Duration::from_secs(3600), &out).await;
-    let observations = fake::received(&mut from);
+    let observations = scripted_endpoint::received(&mut from);
     let mut shown = shown(&observations);
     shown.sort();
     let expected = [
@@ -58,11 +59,11 @@ async fn jobs_and_training_jobs_are_described_gone_or_failed() {
 
 #[tokio::test]
 async fn asking_ends_at_the_deadline_and_keeps_to_the_budget() {
-    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
-    let poll = Poll { calls_per_second: 0.05, ..fake::poll_config() };
-    let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
+    let (endpoint, log) = scripted_endpoint::serve(|_, _| error(400, "ClientException", "does not exist")).await;
+    let poll = Poll { calls_per_second: 0.05, ..scripted_endpoint::poll_config() };
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, poll).await;
     let jobs: Vec<JobId> = (0..1000).map(|n: u32| n.to_string().into()).collect();
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     let began = clock.now();
     let questions = Questions { jobs, ..Questions::default() };
     poller.answer(&questions, began + Duration::from_secs(400), &out).await;
@@ -71,12 +72,15 @@ async fn asking_ends_at_the_deadline_and_keeps_to_the_budget() {
     assert!(calls >= 13, "{calls} calls");
     assert!(calls as f64 <= 5.0 + spent * 0.05 + 1.0, "{calls} calls in {spent} s");
     assert!(calls < 100, "{calls} calls");
-    assert_eq!(fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(), calls);
+    assert_eq!(
+        scripted_endpoint::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
+        calls
+    );
 }
 
 #[tokio::test]
 async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
-    let (endpoint, log) = fake::serve(|operation, _| match operation {
+    let (endpoint, log) = scripted_endpoint::serve(|operation, _| match operation {
         "GetMetricData" => (200, json!({"MetricDataResults": [
             {"Id": "h0", "StatusCode": "Complete", "Timestamps": ["@1700000060", "@1700000000"], "Values": [700.0, 100.0]},
             {"Id": "h1", "StatusCode": "Complete", "Timestamps": [], "Values": []},
@@ -84,14 +88,14 @@ async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
         _ => error(400, "ClientException", "?"),
     })
     .await;
-    let rarely = Poll { utilisation_every: Duration::from_secs(1_000_000), ..fake::poll_config() };
-    let (mut poller, _, clock) = fake::poller(&endpoint, rarely).await;
+    let rarely = Poll { utilisation_every: Duration::from_secs(1_000_000), ..scripted_endpoint::poll_config() };
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, rarely).await;
     let hosts = vec![("a".into(), "t/algo-1".to_owned()), ("a".into(), "t/algo-2".to_owned())];
     let questions = Questions { hosts, ..Questions::default() };
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     let deadline = clock.now() + Duration::from_secs(3600);
     poller.answer(&questions, deadline, &out).await;
-    let observations = fake::received(&mut from);
+    let observations = scripted_endpoint::received(&mut from);
     let Some(Observation::Utilisation { hosts, .. }) = observations.first() else { panic!("{observations:?}") };
     let [host] = hosts.as_slice() else { panic!("{hosts:?}") };
     assert_eq!((host.host.as_str(), host.gpu_percent), ("t/algo-1", 400.0));
@@ -102,37 +106,37 @@ async fn utilisation_is_asked_when_due_and_hosts_without_data_are_absent() {
     );
 
     poller.answer(&questions, deadline, &out).await;
-    assert_eq!(shown(&fake::received(&mut from)), ["descriptions answered", "training_jobs answered"]);
+    assert_eq!(shown(&scripted_endpoint::received(&mut from)), ["descriptions answered", "training_jobs answered"]);
     assert_eq!(log.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn the_first_questions_are_asked_even_after_the_deadline() {
-    let (endpoint, log) = fake::serve(|_, _| error(400, "ClientException", "does not exist")).await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, log) = scripted_endpoint::serve(|_, _| error(400, "ClientException", "does not exist")).await;
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let jobs: Vec<JobId> = (0..100).map(|n: u32| n.to_string().into()).collect();
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     let questions = Questions { jobs, ..Questions::default() };
     poller.answer(&questions, clock.now(), &out).await;
     assert_eq!(log.lock().unwrap().len(), CONCURRENCY);
     assert_eq!(
-        fake::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
+        scripted_endpoint::received(&mut from).iter().filter(|o| matches!(o, Observation::JobGone { .. })).count(),
         CONCURRENCY
     );
 }
 
 #[tokio::test]
 async fn hosts_beyond_what_is_asked_at_once_take_turns() {
-    let (endpoint, _) = fake::serve(|_, _| (200, json!({"MetricDataResults": []}))).await;
-    let often = Poll { utilisation_every: Duration::ZERO, ..fake::poll_config() };
-    let (mut poller, clients, clock) = fake::poller(&endpoint, often).await;
+    let (endpoint, _) = scripted_endpoint::serve(|_, _| (200, json!({"MetricDataResults": []}))).await;
+    let often = Poll { utilisation_every: Duration::ZERO, ..scripted_endpoint::poll_config() };
+    let (mut poller, clients, clock) = scripted_endpoint::poller(&endpoint, often).await;
     let all: Vec<(JobId, String)> = (0..6_000).map(|n: u32| ("a".into(), format!("t/algo-{n:05}"))).collect();
     let mut asked = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..12 {
         let turn = poller.hosts_in_turn(&all);
         assert_eq!(turn.len(), MAX_HOSTS);
         turn.into_iter().for_each(|(_, host)| *asked.entry(host).or_default() += 1);
-        let (out, _from) = fake::channel();
+        let (out, _from) = scripted_endpoint::channel();
         poller.measure(&all, clock.now() + Duration::from_secs(3_600), &out).await;
     }
     assert_eq!(asked.len(), all.len());
@@ -158,12 +162,12 @@ async fn endless_metrics_or_a_missing_list_are_a_failure_and_received_values_cou
             ],
         ),
     ] {
-        let (endpoint, _) = fake::serve(move |_, _| (200, answer.clone())).await;
-        let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-        let (out, mut from) = fake::channel();
+        let (endpoint, _) = scripted_endpoint::serve(move |_, _| (200, answer.clone())).await;
+        let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
+        let (out, mut from) = scripted_endpoint::channel();
         let hosts = [("a".into(), "t/algo-1".to_owned())];
         poller.measure(&hosts, clock.now() + Duration::from_secs(3_600), &out).await;
-        let shown = shown(&fake::received(&mut from));
+        let shown = shown(&scripted_endpoint::received(&mut from));
         assert!(
             shown.len() == 2 && shown.iter().zip(expected).all(|(one, expected)| one.starts_with(expected)),
             "{shown:?}"
@@ -173,7 +177,7 @@ async fn endless_metrics_or_a_missing_list_are_a_failure_and_received_values_cou
 
 #[tokio::test]
 async fn a_number_that_cannot_be_held_costs_no_description() {
-    let (endpoint, _) = fake::serve(|operation, body| match operation {
+    let (endpoint, _) = scripted_endpoint::serve(|operation, body| match operation {
         "describeservicejob" => {
             let id = body["jobId"].as_str().unwrap();
             let mut answer = job(id, "RUNNABLE", 10);
@@ -191,13 +195,13 @@ async fn a_number_that_cannot_be_held_costs_no_description() {
         ),
     })
     .await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
-    let (out, mut from) = fake::channel();
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
+    let (out, mut from) = scripted_endpoint::channel();
     let training_jobs = vec![("a".into(), "t".into())];
     let questions = Questions { jobs: vec!["a".into()], training_jobs, ..Questions::default() };
     poller.answer(&questions, clock.now() + Duration::from_secs(60), &out).await;
-    let observations = fake::received(&mut from);
-    let shown = fake::shown(&observations);
+    let observations = scripted_endpoint::received(&mut from);
+    let shown = scripted_endpoint::shown(&observations);
     assert!(shown.iter().all(|one| !one.contains("failed")), "{shown:?}");
     assert!(shown.contains(&"a RUNNABLE".to_owned()) && shown.contains(&"training job t".to_owned()), "{shown:?}");
     assert!(shown.contains(&"limit numbers_out_of_range 2".to_owned()), "{shown:?}");
@@ -232,7 +236,7 @@ async fn a_job_that_cannot_be_described_is_its_own_failure_and_not_the_sources()
         ("proxy", &["bad", "good"], &[answered, failed, "good RUNNABLE"]),
     ];
     for (fault, jobs, expected) in cases {
-        let (endpoint, _) = fake::serve(move |_, body| match body["jobId"].as_str() {
+        let (endpoint, _) = scripted_endpoint::serve(move |_, body| match body["jobId"].as_str() {
             Some("good") => (200, about("good")),
             _ => match fault {
                 "refused" => error(400, "ClientException", "jobId is odd"),
@@ -246,11 +250,11 @@ async fn a_job_that_cannot_be_described_is_its_own_failure_and_not_the_sources()
             },
         })
         .await;
-        let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+        let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
         let questions = Questions { jobs: jobs.iter().map(|id| JobId::from(*id)).collect(), ..Questions::default() };
-        let (out, mut from) = fake::channel();
+        let (out, mut from) = scripted_endpoint::channel();
         poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
-        let mut shown = shown(&fake::received(&mut from));
+        let mut shown = shown(&scripted_endpoint::received(&mut from));
         shown.retain(|text| !text.starts_with("training_jobs") && !text.starts_with("utilisation"));
         for begins in expected {
             assert!(
@@ -274,16 +278,16 @@ async fn a_job_that_cannot_be_described_is_its_own_failure_and_not_the_sources()
 
 #[tokio::test]
 async fn a_training_job_that_cannot_be_described_is_named() {
-    let (endpoint, _) = fake::serve(|_, _| error(400, "ValidationException", "the name is odd")).await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, _) = scripted_endpoint::serve(|_, _| error(400, "ValidationException", "the name is odd")).await;
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let questions = Questions {
         training_jobs: vec![("a".into(), "t1".into())],
         outside: vec!["t2".into()],
         ..Questions::default()
     };
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
-    let shown = shown(&fake::received(&mut from));
+    let shown = shown(&scripted_endpoint::received(&mut from));
     let text = |name: &str| format!("undescribed {name}: DescribeTrainingJob: ValidationException: the name is odd");
     assert_eq!(
         shown,
@@ -293,18 +297,18 @@ async fn a_training_job_that_cannot_be_described_is_named() {
 
 #[tokio::test]
 async fn a_source_that_refuses_everything_fails_until_it_describes_something() {
-    let (endpoint, _) = fake::serve(|_, body| match body["jobId"].as_str() {
+    let (endpoint, _) = scripted_endpoint::serve(|_, body| match body["jobId"].as_str() {
         Some("good") => (200, about("good")),
         _ => error(400, "ClientException", "jobId is odd"),
     })
     .await;
-    let (mut poller, _, clock) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let mut described = async |jobs: &[&str], refused: &[Source]| {
         let jobs = jobs.iter().map(|id| JobId::from(*id)).collect();
         let questions = Questions { jobs, refused: refused.iter().copied().collect(), ..Questions::default() };
-        let (out, mut from) = fake::channel();
+        let (out, mut from) = scripted_endpoint::channel();
         poller.answer(&questions, clock.now() + Duration::from_secs(3_600), &out).await;
-        let received = fake::received(&mut from);
+        let received = scripted_endpoint::received(&mut from);
         let own = received.iter().filter(|seen| matches!(seen, Observation::Undescribed { is_own: true, .. })).count();
         let shown = shown(&received);
         let one = |begins: &str| shown.iter().any(|text| text.starts_with(begins));
@@ -323,9 +327,9 @@ async fn a_source_that_refuses_everything_fails_until_it_describes_something() {
     assert_eq!(described(&[], &[]).await, (true, false, 0), "none is left");
     assert_eq!(described(&["d"], &[]).await, (true, false, 1));
 
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     let jobs = ["a", "b", "c"].map(JobId::from).to_vec();
     poller.describe_hinted(jobs, clock.now() + Duration::from_secs(60), &out).await;
-    let shown = shown(&fake::received(&mut from));
+    let shown = shown(&scripted_endpoint::received(&mut from));
     assert!(shown.iter().all(|text| text.starts_with("undescribed ")), "events say little about the source: {shown:?}");
 }

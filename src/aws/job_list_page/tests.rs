@@ -22,7 +22,7 @@ use proptest::sample::{select, subsequence};
 use super::*;
 use crate::aws::job_summary::{CapacityUsage, LatestAttempt, Millis, Quantity, ResourceId};
 use crate::aws::rewrite_body::AnswerBody;
-use crate::mutation::try_mutated;
+use crate::mutated_inputs::try_mutated;
 use trainspotter_core::model::Observation;
 
 const FULL: &str = r#"{"jobSummaryList": [{

@@ -7,21 +7,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::aws::fake;
-use crate::aws::fake::{asked, error, job, page, shown};
+use crate::aws::scripted_endpoint;
+use crate::aws::scripted_endpoint::{asked, error, job, page, shown};
 use trainspotter_core::model::Capacity;
 
 async fn poll(script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static) -> Vec<Observation> {
-    let (endpoint, _) = fake::serve(script).await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, _) = scripted_endpoint::serve(script).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     poll_with(&mut poller).await
 }
 
 async fn poll_with(poller: &mut Poller) -> Vec<Observation> {
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.poll(&Questions::default(), &out).await;
     poller.reconcile(&Questions::default(), &out).await;
-    fake::received(&mut from)
+    scripted_endpoint::received(&mut from)
 }
 
 fn queue(name: &str) -> Value {
@@ -228,18 +228,21 @@ async fn values_read_before_a_failure_stay() {
     for broken in ["describejobqueues", "describeserviceenvironments"] {
         let round = Arc::new(AtomicUsize::new(0));
         let now = Arc::clone(&round);
-        let (endpoint, _) = fake::serve(move |operation, _| match (operation, now.load(Ordering::SeqCst)) {
-            ("describejobqueues", 1) if broken == operation => {
-                let mut odd = queue("p");
-                odd["priority"] = json!("high");
-                (200, json!({"jobQueues": [odd, queue("q")]}))
-            }
-            ("describeserviceenvironments", 1) if broken == operation => error(403, "AccessDeniedException", "not you"),
-            _ => two_queues(operation),
-        })
-        .await;
-        let hasty = Poll { topology_every: std::time::Duration::ZERO, ..fake::poll_config() };
-        let (mut poller, _, _) = fake::poller(&endpoint, hasty).await;
+        let (endpoint, _) =
+            scripted_endpoint::serve(move |operation, _| match (operation, now.load(Ordering::SeqCst)) {
+                ("describejobqueues", 1) if broken == operation => {
+                    let mut odd = queue("p");
+                    odd["priority"] = json!("high");
+                    (200, json!({"jobQueues": [odd, queue("q")]}))
+                }
+                ("describeserviceenvironments", 1) if broken == operation => {
+                    error(403, "AccessDeniedException", "not you")
+                }
+                _ => two_queues(operation),
+            })
+            .await;
+        let hasty = Poll { topology_every: std::time::Duration::ZERO, ..scripted_endpoint::poll_config() };
+        let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, hasty).await;
         let before = poll_with(&mut poller).await;
         round.store(1, Ordering::SeqCst);
         let after = poll_with(&mut poller).await;
@@ -260,8 +263,8 @@ async fn when_no_queue_matches_those_that_are_there_are_named() {
             "describejobqueues" => (200, json!({"jobQueues": listed})),
             _ => two_queues(operation),
         };
-        let (endpoint, _) = fake::serve(script).await;
-        let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+        let (endpoint, _) = scripted_endpoint::serve(script).await;
+        let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
         poller.target.queues = vec!["dev-*".to_owned()];
         let observations = poll_with(&mut poller).await;
         assert!(queues(&observations).is_empty());
@@ -281,7 +284,7 @@ async fn a_queue_that_is_unreadable_on_one_page_and_readable_on_another_is_polle
         odd
     };
     let seen = Arc::new(AtomicUsize::new(0));
-    let (endpoint, log) = fake::serve(move |operation, _| match operation {
+    let (endpoint, log) = scripted_endpoint::serve(move |operation, _| match operation {
         "describejobqueues" if seen.fetch_add(1, Ordering::SeqCst) > 0 => {
             (200, json!({"jobQueues": [queue("q"), odd()]}))
         }
@@ -289,12 +292,12 @@ async fn a_queue_that_is_unreadable_on_one_page_and_readable_on_another_is_polle
         _ => two_queues(operation),
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     poll_with(&mut poller).await;
     poller.topology_due = poller.clock.now();
     log.lock().unwrap().clear();
     poll_with(&mut poller).await;
-    let mut lists = fake::lists(&log);
+    let mut lists = scripted_endpoint::lists(&log);
     let all = lists.len();
     lists.sort();
     lists.dedup();

@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::aws::fake;
-use crate::aws::fake::{asked, error, job, lists, page, shown};
+use crate::aws::scripted_endpoint;
+use crate::aws::scripted_endpoint::{asked, error, job, lists, page, shown};
 use trainspotter_core::model::CallOutcome;
 
 fn known(after: i64) -> Questions {
@@ -24,15 +24,15 @@ fn sweep(after: i64) -> Questions {
 
 /// Polls once and returns the observations.
 async fn poll_once(poller: &mut Poller, questions: &Questions) -> Vec<Observation> {
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.poll(questions, &out).await;
     poller.reconcile(questions, &out).await;
-    fake::received(&mut from)
+    scripted_endpoint::received(&mut from)
 }
 
 #[tokio::test]
 async fn states_are_listed_in_the_order_a_job_passes_through_them() {
-    let (endpoint, log) = fake::serve(|operation, body| match fake::one_queue(operation) {
+    let (endpoint, log) = scripted_endpoint::serve(|operation, body| match scripted_endpoint::one_queue(operation) {
         Some(answer) => (200, answer),
         None => match asked(body) {
             (status, None) if status == "RUNNING" => page(&[job("a", "RUNNING", 10)], Some("2")),
@@ -43,7 +43,7 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
         },
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
 
     let first = poll_once(&mut poller, &Questions::default()).await;
     assert!(matches!(first.first(), Some(Observation::Topology { queues, .. }) if queues.len() == 1), "{first:?}");
@@ -93,7 +93,7 @@ async fn states_are_listed_in_the_order_a_job_passes_through_them() {
 
 #[tokio::test]
 async fn a_listing_that_breaks_off_is_never_called_complete() {
-    let (endpoint, _) = fake::serve(|operation, body| match (operation, asked(body)) {
+    let (endpoint, _) = scripted_endpoint::serve(|operation, body| match (operation, asked(body)) {
         ("describejobqueues", _) => {
             let queue = |name: &str| {
                 json!({"jobQueueName": name, "jobQueueArn": name, "state": "ENABLED", "priority": 1,
@@ -110,7 +110,7 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
         _ => page(&[], None),
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let shown = shown(&poll_once(&mut poller, &Questions::default()).await);
     let failed = "jobs failed: ListServiceJobs: AccessDeniedException: not you (allow batch:ListServiceJobs to the role: \
                   deploy/iam-policy.json lists all required permissions)";
@@ -131,14 +131,15 @@ async fn a_listing_that_breaks_off_is_never_called_complete() {
 async fn a_storm_of_throttles_is_ridden_out_counted_and_slows_the_budget() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    let (endpoint, _) = fake::serve(move |operation, _| match fake::one_queue(operation) {
+    let (endpoint, _) = scripted_endpoint::serve(move |operation, _| match scripted_endpoint::one_queue(operation) {
         Some(answer) => (200, answer),
         None if counted.fetch_add(1, Ordering::SeqCst) < 2 => (429, json!({"message": "Too Many Requests"})),
         None => page(&[], None),
     })
     .await;
     let (mut poller, clients, _) =
-        fake::poller(&endpoint, Poll { calls_per_second: 100.0, ..fake::poll_config() }).await;
+        scripted_endpoint::poller(&endpoint, Poll { calls_per_second: 100.0, ..scripted_endpoint::poll_config() })
+            .await;
     let observations = poll_once(&mut poller, &known(0)).await;
     assert_eq!(shown(&observations), ["in flight q", "jobs answered", "snapshot", "snapshot answered"]);
     let Some(Observation::Calls(counts)) = observations.last() else { panic!("{observations:?}") };
@@ -152,12 +153,12 @@ async fn a_storm_of_throttles_is_ridden_out_counted_and_slows_the_budget() {
 
 #[tokio::test]
 async fn endless_throttling_is_reported_as_such() {
-    let (endpoint, log) = fake::serve(|operation, _| match fake::one_queue(operation) {
+    let (endpoint, log) = scripted_endpoint::serve(|operation, _| match scripted_endpoint::one_queue(operation) {
         Some(answer) => (200, answer),
         None => error(429, "TooManyRequestsException", "Too Many Requests"),
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let observations = poll_once(&mut poller, &known(0)).await;
     assert_eq!(shown(&observations), ["jobs failed: ListServiceJobs: TooManyRequestsException: Too Many Requests"]);
     assert_eq!(lists(&log).len(), 3, "three attempts");
@@ -165,7 +166,7 @@ async fn endless_throttling_is_reported_as_such() {
 
 #[tokio::test]
 async fn values_that_no_one_knows_are_reported_besides_the_jobs() {
-    let (endpoint, _) = fake::serve(|operation, body| match fake::one_queue(operation) {
+    let (endpoint, _) = scripted_endpoint::serve(|operation, body| match scripted_endpoint::one_queue(operation) {
         Some(answer) => (200, answer),
         None if asked(body).0 == "RUNNING" => {
             let mut odd = job("b", "RUNNING", 20);
@@ -175,7 +176,7 @@ async fn values_that_no_one_knows_are_reported_besides_the_jobs() {
         None => page(&[], None),
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let shown = shown(&poll_once(&mut poller, &known(0)).await);
     let unknown =
         ["a HIBERNATING, b RUNNING", "unknown instance_type ml.p9.48xlarge", "unknown job_status HIBERNATING"];
@@ -186,19 +187,20 @@ async fn values_that_no_one_knows_are_reported_besides_the_jobs() {
 async fn arrivals_that_were_cut_off_are_owed() {
     let broken = Arc::new(AtomicUsize::new(1));
     let breaks = Arc::clone(&broken);
-    let (endpoint, log) = fake::serve(move |operation, body| match (fake::one_queue(operation), asked(body)) {
-        (Some(answer), _) => (200, answer),
-        (None, (status, None)) if status == "ARRIVALS" => page(&[job("new", "RUNNABLE", 900)], Some("2")),
-        (None, (_, Some("2"))) if breaks.load(Ordering::SeqCst) == 1 => error(400, "ClientException", "bad token"),
-        _ => page(&[], None),
-    })
-    .await;
+    let (endpoint, log) =
+        scripted_endpoint::serve(move |operation, body| match (scripted_endpoint::one_queue(operation), asked(body)) {
+            (Some(answer), _) => (200, answer),
+            (None, (status, None)) if status == "ARRIVALS" => page(&[job("new", "RUNNABLE", 900)], Some("2")),
+            (None, (_, Some("2"))) if breaks.load(Ordering::SeqCst) == 1 => error(400, "ClientException", "bad token"),
+            _ => page(&[], None),
+        })
+        .await;
     let after = || {
         let log = log.lock().unwrap();
         let filter = log.iter().rev().find_map(|(_, body)| body.pointer("/filters/0/values/0").cloned());
         filter.unwrap()
     };
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     for (watermark, broken_now, expected) in [(100, 1, "100"), (900, 1, "100"), (900, 0, "100"), (900, 0, "900")] {
         broken.store(broken_now, Ordering::SeqCst);
         poll_once(&mut poller, &known(watermark)).await;
@@ -208,32 +210,34 @@ async fn arrivals_that_were_cut_off_are_owed() {
 
 #[tokio::test]
 async fn arrivals_end_with_the_first_page_that_is_older_than_asked() {
-    let (endpoint, log) = fake::serve(|operation, body| match (fake::one_queue(operation), asked(body)) {
-        (Some(answer), _) => (200, answer),
-        (None, (status, None)) if status == "ARRIVALS" => page(&[job("b", "RUNNING", 500)], Some("2")),
-        (None, (_, Some("2"))) => page(&[job("a", "RUNNING", 50)], Some("3")),
-        _ => page(&[], None),
-    })
-    .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, log) =
+        scripted_endpoint::serve(|operation, body| match (scripted_endpoint::one_queue(operation), asked(body)) {
+            (Some(answer), _) => (200, answer),
+            (None, (status, None)) if status == "ARRIVALS" => page(&[job("b", "RUNNING", 500)], Some("2")),
+            (None, (_, Some("2"))) => page(&[job("a", "RUNNING", 50)], Some("3")),
+            _ => page(&[], None),
+        })
+        .await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     poll_once(&mut poller, &known(100_000)).await;
     assert_eq!(lists(&log).iter().filter(|status| *status == "ARRIVALS").count(), 2);
 }
 
 #[tokio::test]
 async fn a_long_sweep_continues_in_the_next_polls() {
-    let (endpoint, log) = fake::serve(|operation, body| match (fake::one_queue(operation), asked(body)) {
-        (Some(answer), _) => (200, answer),
-        (None, (status, token)) if status == "RUNNABLE" => {
-            let at: usize = token.unwrap_or("0").parse().unwrap();
-            let next = (at + 1).to_string();
-            page(&[job(&format!("j{at}"), "RUNNABLE", 10)], (at < 24).then_some(next.as_str()))
-        }
-        _ => page(&[], None),
-    })
-    .await;
-    let slow = Poll { every: Duration::from_millis(1), ..fake::poll_config() };
-    let (mut poller, _, _) = fake::poller(&endpoint, Poll { calls_per_second: 1e4, ..slow }).await;
+    let (endpoint, log) =
+        scripted_endpoint::serve(|operation, body| match (scripted_endpoint::one_queue(operation), asked(body)) {
+            (Some(answer), _) => (200, answer),
+            (None, (status, token)) if status == "RUNNABLE" => {
+                let at: usize = token.unwrap_or("0").parse().unwrap();
+                let next = (at + 1).to_string();
+                page(&[job(&format!("j{at}"), "RUNNABLE", 10)], (at < 24).then_some(next.as_str()))
+            }
+            _ => page(&[], None),
+        })
+        .await;
+    let slow = Poll { every: Duration::from_millis(1), ..scripted_endpoint::poll_config() };
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, Poll { calls_per_second: 1e4, ..slow }).await;
     let mut polls = 0;
     let since = loop {
         polls += 1;
@@ -257,7 +261,7 @@ async fn a_long_sweep_continues_in_the_next_polls() {
 
 #[tokio::test]
 async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
-    let (endpoint, log) = fake::serve(|operation, body| match (operation, asked(body)) {
+    let (endpoint, log) = scripted_endpoint::serve(|operation, body| match (operation, asked(body)) {
         ("describejobqueues", _) => {
             let queue = |name: &str| {
                 json!({"jobQueueName": name, "jobQueueArn": name, "state": "ENABLED", "priority": 1,
@@ -275,8 +279,8 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
         _ => page(&[], None),
     })
     .await;
-    let slow = Poll { every: Duration::from_millis(1), calls_per_second: 1e4, ..fake::poll_config() };
-    let (mut poller, _, _) = fake::poller(&endpoint, slow).await;
+    let slow = Poll { every: Duration::from_millis(1), calls_per_second: 1e4, ..scripted_endpoint::poll_config() };
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, slow).await;
     let both = || ["p", "q"].map(QueueName::from);
     let questions = Questions {
         created_after: both().map(|queue| (queue, Timestamp::default())).into(),
@@ -299,7 +303,7 @@ async fn sweeps_wait_for_what_is_in_flight_anywhere_and_take_turns() {
     assert_eq!(swept, ["p", "q", "p"]);
 
     // Descriptions leave time for the sweep.
-    let (out, _from) = fake::channel();
+    let (out, _from) = scripted_endpoint::channel();
     poller.poll(&questions, &out).await;
     let end = Timestamp::from_millis(1_000);
     assert_eq!(poller.reconcile_from(&questions, end), end - Duration::from_micros(500));
@@ -315,15 +319,17 @@ async fn a_sweep_continues_after_an_outage_and_restarts_after_a_refusal() {
     ] {
         let up = Arc::new(AtomicUsize::new(0));
         let state = Arc::clone(&up);
-        let (endpoint, log) = fake::serve(move |operation, body| match (fake::one_queue(operation), asked(body)) {
-            (Some(answer), _) => (200, answer),
-            (None, (status, None)) if status == "RUNNABLE" => page(&[job("a", "RUNNABLE", 10)], Some("1")),
-            (None, (_, Some("1"))) if state.load(Ordering::SeqCst) == 0 => failure.clone(),
-            (None, (_, Some("1"))) => page(&[job("b", "RUNNABLE", 10)], Some("2")),
-            _ => page(&[], None),
+        let (endpoint, log) = scripted_endpoint::serve(move |operation, body| {
+            match (scripted_endpoint::one_queue(operation), asked(body)) {
+                (Some(answer), _) => (200, answer),
+                (None, (status, None)) if status == "RUNNABLE" => page(&[job("a", "RUNNABLE", 10)], Some("1")),
+                (None, (_, Some("1"))) if state.load(Ordering::SeqCst) == 0 => failure.clone(),
+                (None, (_, Some("1"))) => page(&[job("b", "RUNNABLE", 10)], Some("2")),
+                _ => page(&[], None),
+            }
         })
         .await;
-        let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+        let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
         let first = shown(&poll_once(&mut poller, &sweep(0)).await);
         assert!(!first.contains(&"waiting q".to_owned()), "{first:?}");
         up.store(1, Ordering::SeqCst);
@@ -337,7 +343,7 @@ async fn a_sweep_continues_after_an_outage_and_restarts_after_a_refusal() {
 
 #[tokio::test]
 async fn policies_and_shares_are_read_with_their_queues() {
-    let (endpoint, log) = fake::serve(|operation, body| match operation {
+    let (endpoint, log) = scripted_endpoint::serve(|operation, body| match operation {
         "describejobqueues" => {
             let queue = |name: &str, policy: &str| {
                 json!({"jobQueueName": name, "jobQueueArn": name, "state": "ENABLED", "priority": 1,
@@ -357,10 +363,10 @@ async fn policies_and_shares_are_read_with_their_queues() {
             {"quotaShareName": "s", "state": "ENABLED", "resourceSharingConfiguration": {"strategy": "BARTER"},
              "capacityLimits": [{"maxCapacity": 2, "capacityUnit": "ml.p5.48xlarge"}]},
         ]})),
-        _ => fake::one_queue(operation).map_or_else(|| page(&[], None), |answer| (200, answer)),
+        _ => scripted_endpoint::one_queue(operation).map_or_else(|| page(&[], None), |answer| (200, answer)),
     })
     .await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let observations = poll_once(&mut poller, &Questions::default()).await;
     let Some(Observation::Topology { queues, .. }) = observations.first() else { panic!("{observations:?}") };
     let policies: Vec<_> = queues.iter().map(|queue| (queue.name.as_str(), queue.policy.as_str())).collect();
@@ -376,13 +382,13 @@ async fn policies_and_shares_are_read_with_their_queues() {
 async fn a_topology_that_does_not_come_leaves_the_last_one_in_force() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let (endpoint, _) = fake::serve(move |operation, _| match operation {
+    let (endpoint, _) = scripted_endpoint::serve(move |operation, _| match operation {
         "describejobqueues" if count.fetch_add(1, Ordering::SeqCst) > 0 => error(500, "ServerException", "sorry"),
-        _ => fake::one_queue(operation).map_or_else(|| page(&[], None), |answer| (200, answer)),
+        _ => scripted_endpoint::one_queue(operation).map_or_else(|| page(&[], None), |answer| (200, answer)),
     })
     .await;
-    let hasty = Poll { topology_every: Duration::ZERO, ..fake::poll_config() };
-    let (mut poller, _, _) = fake::poller(&endpoint, hasty).await;
+    let hasty = Poll { topology_every: Duration::ZERO, ..scripted_endpoint::poll_config() };
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, hasty).await;
     poll_once(&mut poller, &known(0)).await;
     let observations = poll_once(&mut poller, &known(0)).await;
     let expected = [
@@ -397,7 +403,7 @@ async fn a_topology_that_does_not_come_leaves_the_last_one_in_force() {
 
 #[tokio::test]
 async fn an_endpoint_that_is_not_there_is_a_failure_too() {
-    let (mut poller, _, _) = fake::poller("http://127.0.0.1:1", fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller("http://127.0.0.1:1", scripted_endpoint::poll_config()).await;
     let observations = poll_once(&mut poller, &Questions::default()).await;
     let shown = shown(&observations);
     assert!(matches!(shown.as_slice(), [one] if one.starts_with("topology failed: DescribeJobQueues: ")), "{shown:?}");
@@ -417,7 +423,7 @@ async fn an_answer_that_stands_still_is_given_up() {
         begun.send(()).unwrap();
         std::future::pending::<()>().await;
     });
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     let polled = tokio::spawn(async move { poll_once(&mut poller, &Questions::default()).await });
     answer_has_begun.await.unwrap();
     // Nothing arrives from here on, so time can be skipped.

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::cli::check::{Looks, kind, rules_that_never_fire};
-use crate::cli::inputs::Source;
+use crate::cli::load_config::Source;
 use crate::cli::rules::findings;
 use crate::config::{Receiver, ScheduledReport, Target, shown_url};
-use crate::notify::routing_table::{self, Route};
+use crate::notify::routing_check::{self, Route};
 use crate::service::{LiveCheck, LiveCheckError};
 use trainspotter_core::rules::Rule;
 
@@ -26,7 +26,7 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
         json!({ "every": every, "to": report.to, "by": report.by })
     };
     let route = |Route { rule, receivers, held_back_by }: &Route| json!({ "rule": rule, "receivers": receivers, "held_back_by": held_back_by });
-    let routes = routing_table::routes(config, rules);
+    let routes = routing_check::routes(config, rules);
     json!({
         "config": source.name,
         "targets": config.targets.iter().map(target).collect::<Vec<_>>(),

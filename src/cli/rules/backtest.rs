@@ -8,14 +8,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::simulate::World;
-use crate::cli::{Failure, inputs, print, print_json, say};
+use crate::cli::{Failure, load_config, print, print_json, say};
 use crate::config::Receiver;
 use crate::notify::routing;
 use crate::store::{Frames, StoreError};
 use trainspotter_clock::Clock;
 use trainspotter_core::backtest::{Backtest, Episode, Replay, Report};
 use trainspotter_core::metrics::single_jobs;
-use trainspotter_core::model::{Timestamp, parse_duration, units};
+use trainspotter_core::model::{Timestamp, format, parse_duration};
 use trainspotter_core::rules::Rule;
 use trainspotter_simulator::workload::Workload;
 
@@ -55,9 +55,9 @@ pub(in crate::cli) struct Arguments {
 }
 
 pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let rules = inputs::load_rules(&arguments.paths)?;
+    let rules = load_config::load_rules(&arguments.paths)?;
     let receivers = match &arguments.config {
-        Some(file) => inputs::load_config(file).await?.receivers,
+        Some(file) => load_config::load_config(file).await?.receivers,
         None => Vec::new(),
     };
     if let Some(file) = &arguments.recorded {
@@ -90,10 +90,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<(), Failure> {
         let part = now.seconds_since(begin) / span.as_secs_f64();
         if terminal && part >= reported + 0.01 {
             reported = part;
-            let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, units::duration(span.as_secs_f64()));
+            let _ = write!(std::io::stderr(), "\r{:3.0} % of {}", part * 100.0, format::duration(span.as_secs_f64()));
         } else if !terminal && part >= reported + PROGRESS {
             reported = part;
-            say(format_args!("{:.0} % of {}", part * 100.0, units::duration(span.as_secs_f64())));
+            say(format_args!("{:.0} % of {}", part * 100.0, format::duration(span.as_secs_f64())));
         }
     });
     if terminal {
@@ -131,7 +131,7 @@ fn as_json(rules: &[Rule], report: &Report, receivers: &[Receiver]) -> Value {
 /// Replays the frames of a state file.
 fn replay(file: &Path, rules: &[Rule], arguments: &Arguments) -> Result<Report, Failure> {
     let unreadable = |error: StoreError| Failure::failed(format!("{}: {error}", file.display()));
-    inputs::check_state_file("--recorded", file)?;
+    load_config::check_state_file("--recorded", file)?;
     let frames = Frames::open(file).map_err(Failure::failed)?;
     let Some((begin, end)) = frames.span().map_err(unreadable)? else {
         return Err(Failure::failed(format!("{}: it has no recorded metrics", file.display())));
@@ -208,7 +208,7 @@ fn lasted(episode: &Episode, to: Timestamp) -> f64 {
 
 /// Formats a duration; `-` if unknown.
 fn span(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "-".to_owned(), |seconds| units::duration(seconds.round()))
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format::duration(seconds.round()))
 }
 
 fn letter(count: usize) -> char {

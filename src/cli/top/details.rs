@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::cli::api_values::text;
+use crate::cli::format_api_values::text;
 use crate::cli::table::plain;
 
 const KEYS: [&str; 8] = [

@@ -8,7 +8,7 @@ use crate::cli::remote::Client;
 use crate::cli::table::plain;
 use crate::cli::top::details::Details;
 use crate::cli::{Failure, alerts, queues};
-use trainspotter_core::model::{Timestamp, units};
+use trainspotter_core::model::{Timestamp, format};
 
 /// Number of jobs requested.
 const MAX_JOBS: &str = "500";
@@ -283,13 +283,13 @@ impl View {
 
     fn title(&self) -> String {
         let Self { service, data, error, .. } = self;
-        let age = units::duration(data.asked_at.elapsed().as_secs_f64());
+        let age = format::duration(data.asked_at.elapsed().as_secs_f64());
         match error {
             Some(error) => format!("Trainspotter {service}  data is {age} old: {error}"),
             None => format!(
                 "Trainspotter {service}  {}, {} firing",
                 data.status,
-                units::counted(data.firing() as u64, "alert")
+                format::counted(data.firing() as u64, "alert")
             ),
         }
     }

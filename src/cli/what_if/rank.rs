@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use trainspotter_core::model::Prices;
 use trainspotter_core::what_if::{self, Outcome, Past};
 
-use crate::cli::api_values::seconds;
+use crate::cli::format_api_values::seconds;
 use crate::cli::remote::Client;
 use crate::cli::table::{Align, NOTHING, Table, plain};
 use crate::cli::what_if::Progress;

@@ -4,7 +4,7 @@ use crate::notify::message::Message;
 use crate::notify::message::{in_one_line, push_str};
 use crate::notify::outbox::Kind;
 use crate::runbooks;
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::REPORT;
 use trainspotter_core::rules::ResolveReason;
@@ -105,7 +105,7 @@ fn write_times(text: &mut String, transition: &Transition) {
     match kind {
         TransitionKind::Fired => {}
         TransitionKind::Resolved(ending) => {
-            let lasted = units::duration(at.seconds_since(fired_at));
+            let lasted = format::duration(at.seconds_since(fired_at));
             fact(text, "Ended", &format!("{at}, after {lasted}"));
             fact(text, "Because", because(*ending));
         }

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::bucket::Bucket;
-use super::mutable_outbox::SimulatedOutbox;
 use super::mutant;
+use super::mutant_outbox::SimulatedOutbox;
 use super::world::RECEIVERS;
 use super::world::{HOLDS, Shared, Taken, World, start};
 use crate::config::{Channel, Receiver};

@@ -1,6 +1,6 @@
 //! Silences: add, end and list.
 
-use crate::notify::routing_table;
+use crate::notify::routing_check;
 use crate::notify::silence::Silence;
 use crate::service::operations::{Operations, unavailable};
 use crate::store::Store;
@@ -31,7 +31,7 @@ impl Operations {
 
     pub(super) async fn add_silence(&self, silence: Silence, allow_unmatched: bool) -> Outcome<Silence> {
         let rules = self.rules.borrow().clone();
-        if let Some(why) = routing_table::never(&silence.matchers, &rules).filter(|_| !allow_unmatched) {
+        if let Some(why) = routing_check::never(&silence.matchers, &rules).filter(|_| !allow_unmatched) {
             let message = format!("matchers: this would silence nothing: {why} (`allow_unmatched` accepts it anyway)");
             return Err(Refusal::Invalid(message));
         }

@@ -10,7 +10,7 @@ use crate::notify::routing::notified_after;
 use crate::notify::sample_alerts::{Sample, of_rule};
 use crate::service::NoTarget;
 use crate::service::operations::Operations;
-use crate::service::test_notification::{Samples, Undelivered, samples_for, scene, send};
+use crate::service::send_samples::{Samples, Undelivered, samples_for, scene, send};
 use crate::web::{Outcome, Refusal, TestRequest, TestResult};
 use trainspotter_core::rules::Rule;
 

@@ -20,8 +20,8 @@ use crate::replication::target_assignment::members::Members;
 use crate::replication::{ReplicaStatus, Replicas};
 use crate::service::StartError;
 use crate::service::removed_targets::{end_and_send, span_of};
-use crate::service::replicas::{self, Failed};
 use crate::service::shared_by_targets::Shared;
+use crate::service::target_replica::{self, Failed};
 use crate::store::StoreError;
 
 /// Wall time between attempts to write the notes about targets: nothing else waits for them.
@@ -41,14 +41,14 @@ pub(super) async fn end_alerts_except(
     stop: &CancellationToken,
 ) {
     let terms = Terms::of(replication.lease);
-    let opening = replicas::storage(&shared.config, replication, &replication.log, shared.clock);
+    let opening = target_replica::storage(&shared.config, replication, &replication.log, shared.clock);
     // On failure the log cannot be opened either, and that error is reported.
     let Some(Ok(storage)) = stop.run_until_cancelled(opening).await else { return };
-    let now = replicas::known(now);
+    let now = target_replica::known(now);
     let mut trouble = Trouble::default();
     let noting = async {
         while !shared.assignment.has_open_logs() {
-            tokio::time::sleep(replicas::REOPEN_DELAY).await;
+            tokio::time::sleep(target_replica::REOPEN_DELAY).await;
         }
         if !is_own_log(shared, replication, &storage, &now).await {
             return false;
@@ -81,7 +81,7 @@ pub(super) async fn end_alerts_except(
 /// noted. Retries until it can be read.
 async fn is_own_log(shared: &Shared, replication: &Replication, storage: &AnyStorage, now: &[KnownTarget]) -> bool {
     loop {
-        match replicas::watches(&shared.config, replication, &replication.log, shared.clock).await {
+        match target_replica::watches(&shared.config, replication, &replication.log, shared.clock).await {
             Ok(None) => return true,
             Ok(Some(owner)) => {
                 let is_own = known_targets::is_own_log(storage, &owner, now, Terms::of(replication.lease)).await;
@@ -163,8 +163,10 @@ async fn open(
 ) -> Result<Option<(Replicas, Others)>, StartError> {
     loop {
         let opening = async {
-            let storage = replicas::storage(&shared.config, replication, &replication.log, shared.clock).await?;
-            let Some(replicas) = replicas::open_removed(shared, replication, known).await? else { return Ok(None) };
+            let storage = target_replica::storage(&shared.config, replication, &replication.log, shared.clock).await?;
+            let Some(replicas) = target_replica::open_removed(shared, replication, known).await? else {
+                return Ok(None);
+            };
             let members = Members::new(storage, shared.assignment.own(), Terms::of(replication.lease));
             let others = Others::new(members, &known.name, replication.lease, replicas.status.borrow().number);
             Ok(Some((replicas, others)))
@@ -172,7 +174,7 @@ async fn open(
         match opening.await {
             Ok(opened) => return Ok(opened),
             Err(Failed::Lasting(error)) => return Err(error),
-            Err(Failed::ForNow(_)) => tokio::time::sleep(replicas::REOPEN_DELAY).await,
+            Err(Failed::ForNow(_)) => tokio::time::sleep(target_replica::REOPEN_DELAY).await,
         }
     }
 }

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use crate::web::error::ApiError;
 use crate::web::history::{Asked, Folded, HistoryView, Reader};
-use crate::web::past_queries::{PastQuery, ask};
-use crate::web::targets::WatchedTarget;
+use crate::web::store_queries::{PastQuery, ask};
+use crate::web::watched_targets::WatchedTarget;
 use trainspotter_core::model::{Place, Timestamp};
 
 /// Reads the history of each target and merges it; series are labelled with account and region.

@@ -1,6 +1,6 @@
 //! The jobs of the fixture.
 
-use crate::web::tests::fixture::ago;
+use crate::web::tests::fixture_snapshot::ago;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::web::tests::Server;
-use crate::web::tests::fixture::ago;
+use crate::web::tests::fixture_snapshot::ago;
 use crate::web::{JobView, JobWithContext};
 use trainspotter_core::jobs::FailureCategory;
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};

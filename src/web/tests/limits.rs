@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::web::GRACE;
 use crate::web::serve;
 use crate::web::tests::Server;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 
 #[tokio::test]
 async fn bad_requests_get_a_message_with_the_valid_form() {
@@ -160,7 +160,7 @@ async fn what_a_reader_has_is_not_sent_again() {
     }
     let other = server.send("GET", "/api/v1/waterfall", "if-none-match: W/\"0123\"\r\n").await;
     assert_eq!((other.status, &other.body), (200, &first.body));
-    server.snapshot.send_replace(fixture::snapshot_at(fixture::now() + Duration::from_secs(600)));
+    server.snapshot.send_replace(fixture_snapshot::snapshot_at(fixture_snapshot::now() + Duration::from_secs(600)));
     let later =
         server.send("GET", "/api/v1/waterfall", &format!("if-none-match: {}\r\n", tag.replace("w/", "W/"))).await;
     assert_eq!(later.status, 200);
@@ -169,7 +169,7 @@ async fn what_a_reader_has_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_ledger_that_is_gone_is_not_an_empty_list() {
-    let server = Server::serving(fixture::snapshot(), mpsc::channel(1).0).await;
+    let server = Server::serving(fixture_snapshot::snapshot(), mpsc::channel(1).0).await;
     for path in ["/api/v1/jobs", "/api/v1/jobs/job-00"] {
         let answer = server.get(path).await;
         assert_eq!((answer.status, &*answer.error_code()), (503, "no_answer"), "{path}");
@@ -180,7 +180,7 @@ async fn a_ledger_that_is_gone_is_not_an_empty_list() {
 #[tokio::test]
 async fn a_ledger_that_hangs_costs_a_reader_ten_seconds() {
     let (jobs, mut questions) = mpsc::channel(1);
-    let server = Server::serving(fixture::snapshot(), jobs).await;
+    let server = Server::serving(fixture_snapshot::snapshot(), jobs).await;
     let asking = async { server.get("/api/v1/jobs").await };
     let hanging = async {
         let question = questions.recv().await;

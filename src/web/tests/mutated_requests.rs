@@ -5,7 +5,7 @@ use axum::http::{Request, StatusCode, header};
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::mutation::try_mutated;
+use crate::mutated_inputs::try_mutated;
 
 /// Method, path and query, a newline, and a body.
 const EXAMPLES: [&str; 18] = [
@@ -46,11 +46,11 @@ fn a_mutated_request_gets_an_answer_and_is_no_internal_error() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let (jobs, questions) = mpsc::channel(4);
-    tokio::spawn(fixture::answer(questions));
+    tokio::spawn(fixture_snapshot::answer(questions));
     let (history, asked) = mpsc::channel(4);
-    tokio::spawn(past::answer_with(asked, busy_service::frame));
+    tokio::spawn(history::answer_with(asked, fixture_busy::frame));
     let access = Access::new([Token::new("ann", roles::OPERATE, true)]);
-    let (_figures, pages) = pages(busy_service::snapshot(), jobs, history, access);
+    let (_figures, pages) = pages(fixture_busy::snapshot(), jobs, history, access);
     let routes = router(pages);
     let tally = try_mutated("API requests", &EXAMPLES.map(str::as_bytes), 1_000, |input| {
         let Some(request) = request(input) else { return false };

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::web::openapi_document;
 use crate::web::tests::Server;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 
 #[test]
 fn the_document_lists_every_route() {
@@ -78,7 +78,7 @@ async fn every_response_matches_the_openapi_document() {
             "/api/v1/history" => "/api/v1/history?metric=queue.wait".to_owned(),
             "/api/v1/histories" => "/api/v1/histories?metrics=queue.wait:p50,gpu.part&share=audio".to_owned(),
             of_alert if of_alert.starts_with("/api/v1/alerts/{id}") => {
-                of_alert.replace("{id}", fixture::snapshot().alerts[1].id.as_str())
+                of_alert.replace("{id}", fixture_snapshot::snapshot().alerts[1].id.as_str())
             }
             other => other.replace("{id}", "job-nightly"),
         };

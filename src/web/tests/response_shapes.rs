@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::web::Snapshot;
 use crate::web::tests::Server;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 use trainspotter_core::metrics::{Frame, SourceHealth};
 use trainspotter_core::model::Source;
 use trainspotter_core::rules::AlertId;
@@ -298,7 +298,7 @@ async fn health_has_the_clock_and_each_source() {
 #[tokio::test]
 async fn probes_follow_the_engine() {
     let tick = |ready, at| Snapshot { ready, ticked_at: at, ..Snapshot::default() };
-    let (early, late) = (fixture::ago(10), fixture::ago(300));
+    let (early, late) = (fixture_snapshot::ago(10), fixture_snapshot::ago(300));
     for (snapshot, healthz, readyz, status) in [
         // The service started an hour before: never having ticked is a failure too.
         (tick(false, None), 503, 503, "stale"),
@@ -335,7 +335,7 @@ async fn probes_name_each_problem_once() {
         failing: BTreeSet::new(),
     };
     let frame = |sources: Vec<SourceHealth>| Arc::new(Frame { sources, ..Frame::default() });
-    let ticked = Snapshot { ticked_at: Some(fixture::ago(10)), ..Snapshot::default() };
+    let ticked = Snapshot { ticked_at: Some(fixture_snapshot::ago(10)), ..Snapshot::default() };
     let check = async |snapshot: Snapshot, expected: Value| {
         let server = Server::serving(Snapshot::default(), mpsc::channel(1).0).await;
         server.snapshot.send_replace(snapshot);

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::notify::outbox::{OutboxRow, RowState};
 use crate::notify::sample_alerts;
 use crate::web::page::SCRIPTED_PAGES;
-use crate::web::tests::{Answer, Server, fixture};
+use crate::web::tests::{Answer, Server, fixture_snapshot};
 use crate::web::{Access, NotificationPage, Operation, Refusal, TestResult, Token, openapi_document};
 use trainspotter_core::rules::TransitionKind;
 
@@ -21,13 +21,13 @@ const WRONG: &str = "a-token-of-nobody-0001";
 pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
     while let Some(operation) = asked.recv().await {
         match operation {
-            Operation::ListSilences { reply } => drop(reply.send(Ok(fixture::silences()))),
+            Operation::ListSilences { reply } => drop(reply.send(Ok(fixture_snapshot::silences()))),
             Operation::AddSilence { silence, reply, .. } => drop(reply.send(Ok(silence))),
             Operation::EndSilence { id, author, reply } => drop(reply.send(match id {
                 2 => Ok(crate::notify::silence::Silence {
                     author,
-                    ends_at: fixture::now(),
-                    ..fixture::silences()[1].clone()
+                    ends_at: fixture_snapshot::now(),
+                    ..fixture_snapshot::silences()[1].clone()
                 }),
                 1 => Err(Refusal::Conflict("silence 1 has ended".to_owned())),
                 _ => Err(Refusal::NotFound("there is no such silence".to_owned())),
@@ -51,17 +51,17 @@ pub(super) async fn operate(mut asked: mpsc::Receiver<Operation>) {
 fn sent() -> [OutboxRow; 2] {
     let to = |receiver: &str| OutboxRow {
         receiver: receiver.to_owned(),
-        created_at: fixture::ago(7_200),
+        created_at: fixture_snapshot::ago(7_200),
         attempts: 1,
         ..sample_alerts::row(TransitionKind::Fired)
     };
     let stuck = OutboxRow {
         attempts: 9,
-        next_attempt_at: fixture::now() + std::time::Duration::from_secs(120),
+        next_attempt_at: fixture_snapshot::now() + std::time::Duration::from_secs(120),
         last_error: Some("503 Service Unavailable".to_owned()),
         ..to("oncall")
     };
-    [OutboxRow { state: RowState::Delivered { at: fixture::ago(7_198) }, ..to("slack") }, stuck]
+    [OutboxRow { state: RowState::Delivered { at: fixture_snapshot::ago(7_198) }, ..to("slack") }, stuck]
 }
 
 fn access(tokens: &[Known<'_>]) -> Access {
@@ -77,7 +77,7 @@ pub(super) fn routes() -> Vec<(String, String, &'static str, bool)> {
             let method = method.to_ascii_uppercase();
             let id = if template.contains("/silences/") { "2" } else { "job-nightly" };
             let path = if template.starts_with("/api/v1/alerts/{id}") {
-                template.replace("{id}", fixture::snapshot().alerts[1].id.as_str())
+                template.replace("{id}", fixture_snapshot::snapshot().alerts[1].id.as_str())
             } else {
                 template.replace("{id}", id)
             };

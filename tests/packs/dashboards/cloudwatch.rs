@@ -7,7 +7,7 @@ use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::{Kind, Metric, cloudwatch_dimension};
 
 use crate::dashboards::grid::{self, Tile};
-use crate::dashboards::values;
+use crate::dashboards::label_values;
 
 /// Namespace of the dashboards.
 const NAMESPACE: &str = "Trainspotter";
@@ -201,7 +201,7 @@ pub fn check_use(namespace: &str, name: &str, dimensions: &[(&str, &str)], stat:
     let label_of = |dimension: &str| metric.labels.iter().find(|label| cloudwatch_dimension(label) == dimension);
     let values = dimensions.iter().filter_map(|(name, value)| Some((label_of(name)?, value)));
     values
-        .flat_map(|(label, value)| values::check(metric, label, value))
+        .flat_map(|(label, value)| label_values::check(metric, label, value))
         .chain(check_stat(metric, name, stat))
         .collect()
 }

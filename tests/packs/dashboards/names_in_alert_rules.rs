@@ -4,8 +4,8 @@ use saphyr_parser::{Event, Parser};
 use serde_json::{Map, Value};
 use trainspotter_core::metrics::{catalogue, single_jobs};
 
+use crate::dashboards::label_values;
 use crate::dashboards::promql;
-use crate::dashboards::values;
 
 /// Parses YAML as JSON with every scalar as a string. Packs use no aliases.
 pub fn parse(text: &str) -> Value {
@@ -85,6 +85,6 @@ fn check_rule(rule: &Map<String, Value>) -> Vec<String> {
         .filter(|label| !metric.labels.contains(label))
         .map(|label| format!("{name} has no label {label}"))
         .collect();
-    problems.extend(filters.iter().flat_map(|(label, value)| values::check(metric, label, value)));
+    problems.extend(filters.iter().flat_map(|(label, value)| label_values::check(metric, label, value)));
     problems
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use trainspotter_core::metrics::catalogue;
 use trainspotter_core::metrics::catalogue::{Kind, Metric};
 
-use crate::dashboards::values;
+use crate::dashboards::label_values;
 
 /// Functions that require a counter.
 const OF_TOTALS: &[&str] = &["rate", "increase", "irate"];
@@ -70,7 +70,7 @@ fn check_selector(name: &str, matchers: &[Token], caller: Option<&str>, labels: 
         if !is_bound && !metric.labels.contains(&label.as_str()) {
             problems.push(format!("{name} has no label {label}"));
         }
-        problems.extend(values::check(metric, &label, &value));
+        problems.extend(label_values::check(metric, &label, &value));
     }
     let of_total = caller.filter(|caller| OF_TOTALS.contains(caller));
     match (of_total, is_total) {

@@ -7,8 +7,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a measurement of real time")]
 
-mod budget;
 mod coverage_by_share;
+mod cpu_time;
 mod replay;
 mod report;
 mod synthetic;
@@ -50,7 +50,7 @@ fn main() -> std::io::Result<()> {
     report::head(&mut out, &results)?;
     report::tables(&mut out, &results)?;
     out.flush()?;
-    budget::measure(&mut out)
+    cpu_time::measure(&mut out)
 }
 
 /// The traces in the folder, the per-minute record, and synthetic workloads.

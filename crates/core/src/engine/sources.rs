@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::jobs::Awaited;
 use crate::metrics::SourceHealth;
-use crate::model::units::{counted, duration};
+use crate::model::format::{counted, duration};
 use crate::model::{Queue, QueueName, Source, Timestamp};
 
 /// Status of a source that has neither answered nor failed since the start.

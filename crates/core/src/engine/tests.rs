@@ -12,8 +12,8 @@ use crate::model::{
 };
 
 mod ages_and_limits;
+mod alert_annotations;
 pub(super) mod job_figures;
-mod jobs_named_in_alerts;
 mod lagging_lists;
 mod refused_descriptions;
 mod restarts;

@@ -2,7 +2,7 @@
 
 use crate::forecast::calibration::{Interval, MIN_TRUTHS, Quality, Rough};
 use crate::forecast::simulate::NeverBecause;
-use crate::model::{Timestamp, units};
+use crate::model::{Timestamp, format};
 use crate::scheduler::WaitReason;
 
 /// Minimum ended attempts to estimate run times.
@@ -154,7 +154,7 @@ impl Ahead {
         self.usual.sort_by(f64::total_cmp);
         if let Some(middle) = self.usual.get(self.usual.len() / 2).copied() {
             let like = self.usual.iter().filter(|usual| (middle / 2.0..=middle * 2.0).contains(*usual)).count();
-            let about = units::duration(rounded(middle));
+            let about = format::duration(rounded(middle));
             text += &match self.usual.len() {
                 1 => format!("; such a job typically runs for about {about}"),
                 all => format!("; {like} of {all} of them typically run for about {about}"),

@@ -1,6 +1,6 @@
 //! One job of the ledger.
 
-mod emitted_events;
+mod emit_events;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

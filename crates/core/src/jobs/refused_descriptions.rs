@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::jobs::tombstones::LIMIT as PAST_LIMIT;
 use crate::jobs::{Changes, Job, Ledger};
-use crate::model::units::{counted, duration};
+use crate::model::format::{counted, duration};
 use crate::model::{JobId, JobSeen, MANY_REFUSED, Questions, Source, Timestamp, TrainingJobName, Undescribed};
 
 /// Time until a refused description is requested again. Doubles with each refusal, up to [`LONGEST_PAUSE`].

@@ -10,7 +10,7 @@ use std::fmt;
 use std::iter::Peekable;
 use std::ops::Bound;
 
-use crate::jobs::sorted_keys::Sorted;
+use crate::jobs::keys_sorted_by_text::Sorted;
 use crate::jobs::table::{JobTable, key_of};
 use crate::jobs::{CompactSet, Job, Ledger};
 use crate::model::{InstanceType, JobId, JobSeen, JobStatus, QueueName, ShareName, Timestamp};

@@ -6,7 +6,7 @@
 //! * Time never runs backwards: every boundary is at or after the previous one.
 //! * An ended job stays ended.
 
-mod span_list;
+mod apply_response;
 
 use std::fmt;
 use std::ops::Deref;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jobs::LISTS_MAY_LAG;
 use crate::model::{JobSeen, JobStatus, StoppedAttempt, Timestamp};
-use span_list::SpanList;
+use apply_response::SpanList;
 
 /// A phase of an attempt. A job passes through them in this order; a requeue starts over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use crate::jobs::{Class, Job, Phase};
 use crate::metrics::gpu_waterfall::IDLE_BELOW;
 use crate::metrics::reasons::{self, Diagnosis, Reason, Why};
 use crate::metrics::{Inputs, host_utilisation};
-use crate::model::units::{amount, duration};
+use crate::model::format::{amount, duration};
 use crate::model::{JobId, JobStatus, QueueName, ShareName, Timestamp};
 
 /// Maximum jobs named in an alert about a queue.

@@ -15,7 +15,7 @@ use crate::metrics::archived_job::account_and_region;
 use crate::metrics::catalogue::{self, DURATION_BOUNDS, Metric};
 use crate::metrics::frame::QueueFigures;
 use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
-use crate::metrics::quota_use;
+use crate::metrics::quota_share_use;
 use crate::model::{SavedSeries, Timestamp};
 
 /// An hour in milliseconds.
@@ -302,11 +302,11 @@ pub fn columns() -> Vec<(String, String)> {
         add(format!("unallocated_{cause}_gpu_seconds"), format!("GPU-seconds unallocated by the cause `{cause}`"));
     }
     for (part, meaning) in [
-        (quota_use::OWN, "of quota used by the share itself"),
-        (quota_use::LENT, "of quota used by other shares"),
-        (quota_use::IDLE, "of quota unused while no job of the share waits"),
-        (quota_use::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
-        (quota_use::BORROWED, "used by the share above its quota"),
+        (quota_share_use::OWN, "of quota used by the share itself"),
+        (quota_share_use::LENT, "of quota used by other shares"),
+        (quota_share_use::IDLE, "of quota unused while no job of the share waits"),
+        (quota_share_use::IDLE_WHILE_WAITING, "of quota unused while jobs of the share wait"),
+        (quota_share_use::BORROWED, "used by the share above its quota"),
     ] {
         add(format!("quota_{part}_gpu_seconds"), format!("GPU-seconds {meaning}"));
     }
@@ -347,7 +347,7 @@ mod tests {
     use super::*;
     use crate::metrics::Counters;
     use crate::metrics::frame::{Labels, labels};
-    use crate::model::units;
+    use crate::model::format;
 
     fn at(minutes: u64) -> Timestamp {
         Timestamp::from_millis(1_800_000_000_000 - 1_800_000_000_000 % HOUR) + Duration::from_secs(minutes * 60)
@@ -444,18 +444,18 @@ mod tests {
         let known: Vec<String> = columns().into_iter().map(|(name, _)| name).collect();
         let unique: BTreeSet<_> = known.iter().collect();
         assert_eq!(unique.len(), known.len());
-        let bounds: Vec<String> = DURATION_BOUNDS.iter().map(|bound| units::duration(*bound)).collect();
+        let bounds: Vec<String> = DURATION_BOUNDS.iter().map(|bound| format::duration(*bound)).collect();
         assert_eq!(WITHIN.to_vec(), bounds);
         for metric in ARCHIVED {
             let label = metric.labels.iter().copied().find(|label| !["queue", "share"].contains(label));
             let values: Vec<&str> = match label {
                 Some("part") if metric.name == catalogue::SHARE_TIME.name => {
                     vec![
-                        quota_use::OWN,
-                        quota_use::LENT,
-                        quota_use::IDLE,
-                        quota_use::IDLE_WHILE_WAITING,
-                        quota_use::BORROWED,
+                        quota_share_use::OWN,
+                        quota_share_use::LENT,
+                        quota_share_use::IDLE,
+                        quota_share_use::IDLE_WHILE_WAITING,
+                        quota_share_use::BORROWED,
                     ]
                 }
                 Some("part") => Part::ALL.map(Part::as_str).to_vec(),

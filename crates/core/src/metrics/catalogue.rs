@@ -8,11 +8,11 @@
 //! | `queue.wait` | `trainspotter.queue.wait` (unit `s`) | `trainspotter_queue_wait_seconds` | `QueueWait` (Seconds) |
 //! | `job.preemptions` | `trainspotter.job.preemptions` | `trainspotter_job_preemptions_total` | `JobPreemptions` (Count) |
 
-mod classic;
+mod cloudwatch_priority;
 mod metric;
 
 use crate::model::Source;
-pub use classic::BY_USE;
+pub use cloudwatch_priority::BY_USE;
 pub use metric::{
     ClosedLabel, CloudWatch, Kind, Label, Metric, NO_DIMENSION_VALUE, Range, Stability, Subject, Unit,
     cloudwatch_dimension, cloudwatch_dimension_value,

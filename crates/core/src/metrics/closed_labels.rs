@@ -3,7 +3,7 @@
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
 use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
-use crate::metrics::quota_use::{self, CHECKPOINTS};
+use crate::metrics::quota_share_use::{self, CHECKPOINTS};
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source};
 
@@ -30,11 +30,11 @@ pub fn closed_values(metric: &Metric, label: Label) -> Vec<String> {
         ClosedLabel::Percentile => owned(&["p50", "p90", "p95", "p99"]),
         ClosedLabel::Source => Source::ALL.iter().map(|source| source.as_str().to_owned()).collect(),
         ClosedLabel::SharePart => owned(&[
-            quota_use::OWN,
-            quota_use::LENT,
-            quota_use::IDLE,
-            quota_use::IDLE_WHILE_WAITING,
-            quota_use::BORROWED,
+            quota_share_use::OWN,
+            quota_share_use::LENT,
+            quota_share_use::IDLE,
+            quota_share_use::IDLE_WHILE_WAITING,
+            quota_share_use::BORROWED,
         ]),
         ClosedLabel::GpuPart => owned(&Part::ALL.map(Part::as_str)),
         ClosedLabel::UnallocatedCause => owned(&UnallocatedCause::ALL.map(UnallocatedCause::as_str)),

@@ -10,16 +10,16 @@ use crate::metrics::archived_job::EndedJob;
 use crate::metrics::borrowed_and_lent::LastUse;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::counters::Counters;
+use crate::metrics::dispatched_wait_quantiles::Waits;
 use crate::metrics::failure_ratio::Outcomes;
-use crate::metrics::failures_by_owner::Failures;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
-use crate::metrics::held_back::HeldBack;
-use crate::metrics::queues_and_shares::{Demanded, no_share};
-use crate::metrics::quota_use;
+use crate::metrics::quota_share_use;
 use crate::metrics::reasons::Diagnosis;
+use crate::metrics::recent_failures::Failures;
+use crate::metrics::shares_with_series::{Demanded, no_share};
+use crate::metrics::uncounted_events::HeldBack;
 use crate::metrics::wait_estimates::Waiting;
-use crate::metrics::wait_quantiles::Waits;
 use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
@@ -291,7 +291,7 @@ impl Counting {
     }
 
     /// Charges the parts of each share's quota, and its borrowing, for the time since the previous tick.
-    pub(super) fn share_time(&mut self, parts: quota_use::Parts, seconds: f64) {
+    pub(super) fn share_time(&mut self, parts: quota_share_use::Parts, seconds: f64) {
         for ((queue, share, part), gpus) in parts {
             self.tallies.add(&catalogue::SHARE_TIME, with(of_share(&queue, &share), "part", part), gpus * seconds);
         }
@@ -299,7 +299,7 @@ impl Counting {
 
     /// Charges each pair of shares for the time since the previous tick. Returns the totals, including those of
     /// pairs without a current loan.
-    pub(super) fn lending(&mut self, pairs: &quota_use::Pairs, seconds: f64) -> Vec<Loan> {
+    pub(super) fn lending(&mut self, pairs: &quota_share_use::Pairs, seconds: f64) -> Vec<Loan> {
         let labels_of = |(queue, lender, borrower): &(QueueName, ShareName, ShareName)| {
             labels([("queue", queue.shared()), ("lender", lender.shared()), ("borrower", borrower.shared())])
         };
@@ -368,8 +368,8 @@ impl Counting {
                 let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));
                 let lost = with(labels(), "cause", "preempted");
                 self.tallies.add(&catalogue::JOB_LOST, lost, ran * gpus);
-                for (name, interval) in quota_use::CHECKPOINTS {
-                    let lost = quota_use::lost_since_checkpoint(ran, interval, gpus);
+                for (name, interval) in quota_share_use::CHECKPOINTS {
+                    let lost = quota_share_use::lost_since_checkpoint(ran, interval, gpus);
                     let labels = with(labels(), "checkpoints", name);
                     self.tallies.add(&catalogue::JOB_LOST_CHECKPOINTED, labels, lost);
                 }

@@ -9,8 +9,8 @@ use crate::metrics::catalogue::{self, Metric};
 use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FairShareFigures, Labels, QueueFigures, Sample, ShareFigures, Value, Waterfall, labels};
 use crate::metrics::gpu_part_names::Part;
-use crate::metrics::queues_and_shares::{Subjects, no_share};
 use crate::metrics::reserved_capacity::{States, labels_of};
+use crate::metrics::shares_with_series::{Subjects, no_share};
 use crate::metrics::{Inputs, Service, gpu_waterfall, host_utilisation};
 use crate::model::{Account, InstanceType, JobStatus, Queue, QueueName, ShareName, Source, accelerators_of};
 

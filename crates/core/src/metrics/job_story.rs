@@ -4,7 +4,7 @@ use crate::jobs::{Job, Phase, Span};
 use crate::metrics::reasons::Why;
 use crate::metrics::{Inputs, host_utilisation};
 use crate::model::JobStatus;
-use crate::model::units::{amount, counted, duration};
+use crate::model::format::{amount, counted, duration};
 
 /// A few sentences, one per line; `why` is the reason it waits, if it does.
 pub(super) fn of(job: &Job, why: Option<&Why>, inputs: &Inputs<'_>) -> Vec<String> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::jobs::{FailureCategory, Job, Ledger, account_limit};
 use crate::metrics::borrowed_and_lent::Unused;
-use crate::metrics::failures_by_owner::WINDOW as FAILURES_WINDOW;
 pub use crate::metrics::finding::{Finding, Problem};
 use crate::metrics::frame::{FailureFigures, ShareFigures};
 use crate::metrics::reasons::{Diagnosis, Reason, most};
-use crate::model::units::{counted, duration};
+use crate::metrics::recent_failures::WINDOW as FAILURES_WINDOW;
+use crate::model::format::{counted, duration};
 use crate::model::{
     Account, Capacity, InstanceType, JobStatus, Policy, Queue, QueueName, QuotaShare, ShareName, Sharing, Timestamp,
 };

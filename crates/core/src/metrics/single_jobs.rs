@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::jobs::{Job, Phase};
 use crate::metrics::catalogue::{CloudWatch, Kind, Label, Metric, Range, Stability, Subject, Unit};
 use crate::metrics::frame::{Sample, Value, labels};
-use crate::metrics::queues_and_shares::no_share;
+use crate::metrics::shares_with_series::no_share;
 use crate::metrics::{Inputs, gpu_waterfall, host_utilisation};
 use crate::model::{JobId, ShareName, Source, Timestamp};
 

@@ -8,9 +8,9 @@ use crate::metrics::Inputs;
 use crate::metrics::fair_share;
 use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
 use crate::metrics::kaplan_meier::KaplanMeier;
-use crate::metrics::queues_and_shares::no_share;
 use crate::metrics::reasons::{Diagnosis, Reason};
-use crate::metrics::wait_by_reason::WaitByReason;
+use crate::metrics::shares_with_series::no_share;
+use crate::metrics::time_waited_by_reason::WaitByReason;
 use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
 type Key = (QueueName, ShareName);

@@ -6,7 +6,7 @@
 //! interpret differently are rejected, with the correct form in the error.
 
 mod notation;
-mod overlap;
+mod possible_matches;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::glob::matches_glob;
 
-pub use overlap::{LabelValue, Overlap};
+pub use possible_matches::{LabelValue, Overlap};
 
 /// Maximum matchers of one receiver, silence or inhibition.
 const MAX_MATCHERS: usize = 100;

@@ -11,10 +11,10 @@ use crate::rules::alert_lifecycle::{Change, advance, after_gap};
 use crate::rules::annotations::MAX_FUEL_PER_RULE;
 use crate::rules::combined_conditions::{Verdict, value_of, verdict};
 use crate::rules::evaluation_context::{Context, Finding, Values};
-use crate::rules::history::History;
-use crate::rules::likely_reasons::{self, QueueWaits};
+use crate::rules::queue_annotations::{self, QueueWaits};
 use crate::rules::rule::{Clause, NoData, Rule};
 use crate::rules::selected_series::{By, Index};
+use crate::rules::window_history::History;
 
 /// Label of the one alert that represents those beyond a rule's limit.
 const OVERFLOW: &str = "overflow";
@@ -95,7 +95,7 @@ impl ActiveAlerts {
         self.history.remember(rules, &samples, frame.at);
         self.index.follow(rules, &samples, &frame.place);
         self.place = frame.place.clone();
-        self.queues = likely_reasons::of(frame);
+        self.queues = queue_annotations::of(frame);
         let mut reported = self.end_removed(rules, now);
         let mut known: BTreeMap<String, BTreeSet<By>> = BTreeMap::new();
         for alert in self.alerts.values().filter(|alert| !alert.is_overflow()) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use crate::metrics::catalogue::Unit;
-use crate::model::units::{amount, duration, trimmed};
+use crate::model::format::{amount, duration, trimmed};
 use crate::rules::template_limits;
 
 /// Maximum work of rendering one template, in minijinja's units: about one instruction, or 64 bytes.

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use crate::metrics::catalogue::{self, Kind, Label, Unit};
 use crate::model::{PLACE_LABELS, check_name};
 use crate::rules::annotations::Templates;
+use crate::rules::burn_rate::{self, WINDOWS};
 use crate::rules::file::{ClauseText, ObjectiveText, RuleFile, RuleText};
-use crate::rules::objective::{self, WINDOWS};
+use crate::rules::objective::Objective;
 use crate::rules::rule::{Clause, Combine, Rule};
-use crate::rules::wait_objective::Objective;
 use crate::yaml::{Document, HumanDuration, Problem, Problems};
 
 /// The service's own alert about a receiver that fails. Reserved: no rule may have this name.
@@ -64,11 +64,11 @@ pub(super) fn check(document: &Document<RuleFile>) -> Result<Vec<Rule>, Problems
 /// Names that a rule occupies: an objective becomes several rules, and its own name is taken as well.
 fn names_of(text: &RuleText) -> impl Iterator<Item = String> {
     let windows = text.objective.is_some().then_some(WINDOWS).into_iter().flatten();
-    let of_window = |window: objective::Window| objective_name(&text.alert, window);
+    let of_window = |window: burn_rate::Window| objective_name(&text.alert, window);
     std::iter::once(text.alert.clone()).chain(windows.map(of_window))
 }
 
-fn objective_name(alert: &str, window: objective::Window) -> String {
+fn objective_name(alert: &str, window: burn_rate::Window) -> String {
     format!("{alert}-{}", window.name)
 }
 
@@ -127,7 +127,7 @@ impl Check<'_> {
         if target.is_ok_and(|target| !(0.5..1.0).contains(&target)) {
             self.problem("objective.target", "must be at least 50% and less than 100%: the rest is the error budget");
         }
-        let bound = objective::bound(objective.within.0);
+        let bound = burn_rate::bound(objective.within.0);
         if let Err(message) = &bound {
             self.problem("objective.within", message.clone());
         }
@@ -139,7 +139,7 @@ impl Check<'_> {
         let filters = self.filters(metric, "objective.where", &objective.r#where);
         let templates = self.templates(&by, text);
         let (Ok(target), Ok(bound), Some(templates)) = (target, bound, templates) else { return Vec::new() };
-        let of_window = |window: objective::Window| {
+        let of_window = |window: burn_rate::Window| {
             let clauses = window.clauses(metric, bound, 1.0 - target, &filters)?;
             let mut rule = rule(text, clauses, Combine::All, by.clone(), templates.clone());
             rule.objective = (metric.name == catalogue::QUEUE_WAIT.name).then(|| Objective {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::metrics::catalogue::{self, Label};
 use crate::metrics::{Frame, Quantiles, Sample, SourceHealth, Value};
 use crate::model::Source;
-use crate::rules::history::History;
 use crate::rules::rule::{Aggregation, Clause, Condition, Fold, Rule, Stat};
 use crate::rules::selected_series::{By, Index};
+use crate::rules::window_history::History;
 
 /// A source without an answer for this long is stale, even if no call failed; or for [`STALE_POLLS`] polls, if that
 /// is longer.

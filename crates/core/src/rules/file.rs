@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use crate::rules::parse_threshold::Threshold;
 use crate::rules::rule::{Datapoints, Fold, NoData, Stat};
-use crate::rules::threshold::Threshold;
 use crate::yaml::HumanDuration;
 
 /// Alarm rules.

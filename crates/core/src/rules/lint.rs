@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::metrics::catalogue::{Range, Unit};
-use crate::model::units;
+use crate::model::format;
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Rule, unit_of};
 use crate::yaml::nearest;
 
@@ -27,12 +27,12 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         {
             tell(what);
         }
-        let every = units::duration(poll_every.as_secs_f64());
+        let every = format::duration(poll_every.as_secs_f64());
         if !rule.hold.is_zero() && rule.hold < poll_every {
             tell(format!("`for` is shorter than the {every} between two evaluations, so it has no effect"));
         }
         for (key, span) in rule.clauses.iter().filter_map(looks_back).filter(|(_, span)| *span < poll_every) {
-            let span = units::duration(span.as_secs_f64());
+            let span = format::duration(span.as_secs_f64());
             tell(format!(
                 "`{key}: {span}` is shorter than the {every} between two evaluations, so it compares nothing"
             ));
@@ -40,7 +40,7 @@ pub fn lint(rules: &[Rule], poll_every: Duration) -> Vec<String> {
         labels(rule).for_each(&mut tell);
         for (key, span) in [("for", rule.hold), ("keep_firing_for", rule.keep_firing_for)] {
             if span > LONG {
-                tell(format!("`{key}` is {}: is more than a day meant?", units::duration(span.as_secs_f64())));
+                tell(format!("`{key}` is {}: is more than a day meant?", format::duration(span.as_secs_f64())));
             }
         }
         if let Some(key) = delay_of_objective(rule) {

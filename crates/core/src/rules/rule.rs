@@ -10,7 +10,7 @@ use crate::metrics::Reason;
 use crate::metrics::catalogue::{Label, Metric, Unit};
 use crate::model::{LabelValue, PLACE_LABELS, Place, matches_glob};
 use crate::rules::annotations::{self, Templates};
-use crate::rules::wait_objective::Objective;
+use crate::rules::objective::Objective;
 
 /// Conditions over metrics, and the texts of their alerts. Holds nothing that the evaluator could not evaluate.
 #[derive(Clone, Debug)]

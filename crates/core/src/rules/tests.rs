@@ -5,8 +5,8 @@
 //! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which the resolution is notified.
 
 mod combined;
-mod corpus;
 mod laws;
+mod mutated_files;
 mod pack;
 mod syntax;
 mod windows;

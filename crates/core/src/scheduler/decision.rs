@@ -1,7 +1,7 @@
 //! A policy's decision for a queue, one step at a time.
 
 use crate::scheduler::Blocked;
-use crate::scheduler::queued_job::Preemption;
+use crate::scheduler::job_entry::Preemption;
 
 /// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use crate::model::ShareName;
 use crate::model::Timestamp;
 use crate::model::WeightedShare;
 use crate::scheduler::decision::Decision;
+use crate::scheduler::job_entry::Entry;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
 /// Decay window if none, or zero, is given.

@@ -19,10 +19,10 @@ use crate::scheduler::event_queue::Event;
 use crate::scheduler::job::Phase;
 use crate::scheduler::job::Setback;
 use crate::scheduler::job::Span;
-use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Preemption;
+use crate::scheduler::job_entry::Entry;
+use crate::scheduler::job_entry::Preemption;
 use crate::scheduler::rng::Purpose;
-use crate::scheduler::transitions::TransitionKind;
+use crate::scheduler::transition_log::TransitionKind;
 
 /// Status reason of a successful job.
 const COMPLETED: &str = "Received status from SageMaker: Training job completed";

@@ -3,8 +3,8 @@
 
 use std::cmp::Reverse;
 
+use crate::scheduler::job_entry::Entry;
 use crate::scheduler::pool::Amounts;
-use crate::scheduler::queued_job::Entry;
 use crate::scheduler::quota::Candidate;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;

@@ -12,11 +12,11 @@ use crate::scheduler::Refusal;
 use crate::scheduler::bit_set::BitSet;
 use crate::scheduler::fair_share_policy::MAX_ACTIVE;
 use crate::scheduler::fair_share_policy::Turn;
+use crate::scheduler::job_entry::DispatchKey;
+use crate::scheduler::job_entry::Entry;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queued_job::DispatchKey;
-use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
 /// One queue and its jobs.

@@ -9,10 +9,10 @@
 
 use crate::model::QuotaShare;
 use crate::model::Sharing;
+use crate::scheduler::job_entry::Entry;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::pool::MAX_INSTANCES;
 use crate::scheduler::pool::Pool;
-use crate::scheduler::queued_job::Entry;
 use crate::scheduler::share_state::ShareState;
 
 /// Limits and rights of one share.

@@ -3,10 +3,10 @@
 use crate::scheduler::Blocked;
 use crate::scheduler::decision::Decision;
 use crate::scheduler::decision::Misfit;
+use crate::scheduler::job_entry::Entry;
+use crate::scheduler::job_entry::Preemption;
 use crate::scheduler::pool::Amounts;
 use crate::scheduler::preemption;
-use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::quota::Candidate;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::quota::Room;

@@ -20,9 +20,9 @@ use crate::model::ShareName;
 use crate::model::Sharing;
 use crate::model::WeightedShare;
 use crate::scheduler::decision::Decision;
+use crate::scheduler::job_entry::Preemption;
 use crate::scheduler::policy::SharingPolicy;
 use crate::scheduler::pool::Amounts;
-use crate::scheduler::queued_job::Preemption;
 use crate::scheduler::quota::Quota;
 use crate::scheduler::share_state::ShareState;
 

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::model::ShareName;
 use crate::model::Timestamp;
+use crate::scheduler::job_entry::DispatchKey;
+use crate::scheduler::job_entry::Entry;
+use crate::scheduler::job_entry::Stake;
 use crate::scheduler::pool::Amounts;
-use crate::scheduler::queued_job::DispatchKey;
-use crate::scheduler::queued_job::Entry;
-use crate::scheduler::queued_job::Stake;
 
 /// Recent mean usage of a share.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::{Number, Value};
 
-use crate::yaml::excerpt::Problem;
+use crate::yaml::problem_excerpts::Problem;
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 32;

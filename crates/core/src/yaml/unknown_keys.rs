@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_path_to_error::Segment;
 
-use crate::yaml::excerpt::Problem;
+use crate::yaml::problem_excerpts::Problem;
 use crate::yaml::tree::{Origin, Path, Step, Tree};
 use crate::yaml::type_errors;
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::refused;
-use crate::reply::ApiError;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::ShareName;

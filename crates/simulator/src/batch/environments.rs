@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
+use crate::api_error::integer;
 use crate::arn;
 use crate::batch::Describe;
 use crate::batch::EXISTS;
@@ -16,8 +18,6 @@ use crate::batch::names;
 use crate::batch::page;
 use crate::batch::refused;
 use crate::batch::state;
-use crate::reply::ApiError;
-use crate::reply::integer;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::Policy;

@@ -10,7 +10,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
-use crate::batch::jobs;
+use crate::api_error::ApiError;
+use crate::batch::describe_jobs;
 use crate::batch::page_size;
 use crate::batch::page_token;
 use crate::batch::queue;
@@ -19,7 +20,6 @@ use crate::page_token::PageToken;
 use crate::quirks::CreatedAtFilters;
 use crate::quirks::ListOrder;
 use crate::quirks::Quirks;
-use crate::reply::ApiError;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::Timestamp;
@@ -85,7 +85,7 @@ pub(super) fn list_service_jobs(world: &mut World, input: &List) -> Result<Value
     });
     let mut shown = Vec::with_capacity(jobs.len());
     for job in jobs {
-        shown.push((job.id.clone(), jobs::summary(world, job)));
+        shown.push((job.id.clone(), describe_jobs::summary(world, job)));
     }
     for (id, summary) in &mut shown {
         world.faults.disguise(id, summary);

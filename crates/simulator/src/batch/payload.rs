@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::reply::integer;
+use crate::api_error::integer;
 use crate::training_job_input;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::InstanceType;

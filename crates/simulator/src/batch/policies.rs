@@ -7,13 +7,13 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::Describe;
 use crate::batch::EXISTS;
 use crate::batch::control_plane_state::Tags;
 use crate::batch::page;
 use crate::batch::refused;
-use crate::reply::ApiError;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::WeightedShare;
 

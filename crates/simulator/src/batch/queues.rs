@@ -7,6 +7,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::Describe;
 use crate::batch::EXISTS;
@@ -21,7 +22,6 @@ use crate::batch::policies;
 use crate::batch::queue;
 use crate::batch::refused;
 use crate::batch::state;
-use crate::reply::ApiError;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::scheduler::Blocked;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::queue;
-use crate::reply::ApiError;
 use trainspotter_core::model::InstanceType;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Policy;

@@ -8,12 +8,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
-use crate::batch::jobs;
+use crate::batch::describe_jobs;
 use crate::batch::payload;
 use crate::batch::queue;
 use crate::batch::refused;
-use crate::reply::ApiError;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::ShareName;
@@ -175,7 +175,7 @@ pub(super) struct Terminate {
 
 /// Succeeds for ended jobs too, like Batch.
 pub(super) fn terminate_service_job(world: &mut World, input: &Terminate) -> Result<Value, ApiError> {
-    let id = jobs::find(world, &input.job_id)?.id.clone();
+    let id = describe_jobs::find(world, &input.job_id)?.id.clone();
     world.scheduler.terminate(&id, &input.reason);
     Ok(json!({}))
 }
@@ -202,7 +202,7 @@ pub(super) struct Update {
 }
 
 pub(super) fn update_service_job(world: &mut World, input: &Update) -> Result<Value, ApiError> {
-    let job = jobs::find(world, &input.job_id)?;
+    let job = describe_jobs::find(world, &input.job_id)?;
     let (id, name) = (job.id.clone(), job.name.clone());
     if !world.scheduler.set_priority(&id, input.scheduling_priority) {
         return Err(refused(format!("Service job {id} has ended: its priority cannot be changed.")));

@@ -5,14 +5,14 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::control_plane_state::Tags;
 use crate::batch::environments;
 use crate::batch::policies;
 use crate::batch::queue;
+use crate::batch::quota_shares;
 use crate::batch::refused;
-use crate::batch::shares;
-use crate::reply::ApiError;
 
 /// Maximum tags per resource.
 const MAX_TAGS: usize = 50;
@@ -74,7 +74,7 @@ fn of(world: &World, arn: &str) -> Result<Tags, ApiError> {
     } else if is_of("scheduling-policy") {
         policies::find(world, arn)?;
     } else if arn::queue_and_share(arn).is_some() {
-        shares::find(world, arn)?;
+        quota_shares::find(world, arn)?;
     } else if is_of("job-queue") {
         queue(world, arn)?;
     } else {

@@ -7,10 +7,10 @@ use ciborium::Value;
 use serde::Deserialize;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::cloudwatch::period_statistics::Summary;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 /// Maximum metric queries per alarm.

@@ -9,10 +9,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::cloudwatch::invalid_value;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 /// Maximum widgets per dashboard, variables, and metrics per widget.

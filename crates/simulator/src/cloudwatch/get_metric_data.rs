@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::gpu;
@@ -15,7 +16,6 @@ use crate::cloudwatch::period_statistics::MINUTE_MILLIS;
 use crate::cloudwatch::period_statistics::Summary;
 use crate::cloudwatch::search::Search;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 const MAX_QUERIES: usize = 500;

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::get_metric_data;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
 use crate::cloudwatch::period_statistics::Summary;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 /// Maximum data points per call.

@@ -2,12 +2,12 @@
 //! the container runs, and delayed. Computed on request, so that it needs no memory.
 
 use crate::World;
+use crate::batch_training_jobs;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::period_statistics::MINUTE_MILLIS;
 use crate::cloudwatch::period_statistics::Summary;
 use crate::gpu;
-use crate::training_jobs;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::Phase;
 
@@ -61,9 +61,9 @@ fn of_host(world: &mut World, metric: &str, host: &str, from: Timestamp, to: Tim
     let (name, number) = host.split_once("/algo-")?;
     let number: u32 = number.parse().ok()?;
     let visible_until = world.now - world.gpus.delay;
-    let id = training_jobs::find(world, name)?.job.id.clone();
+    let id = batch_training_jobs::find(world, name)?.job.id.clone();
     let shape = gpu::shape_of(world, world.scheduler.job(&id)?);
-    let run = training_jobs::find(world, name)?;
+    let run = batch_training_jobs::find(world, name)?;
     let job = run.job;
     let gpus = f64::from(gpu::gpus_of_host(&job.demand, number)?);
     let span = run.spans().find(|span| span.phase == Phase::Running)?;

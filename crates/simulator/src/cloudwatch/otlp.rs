@@ -18,7 +18,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 use crate::signature;
 use crate::signature::Signed;
 use trainspotter_core::model::Timestamp;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::api_error::ApiError;
 use crate::cloudwatch::Dimension;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::invalid_combination;
 use crate::cloudwatch::invalid_value;
+use crate::cloudwatch::metric_store::Metrics;
 use crate::cloudwatch::period_statistics::Summary;
-use crate::cloudwatch::series::Metrics;
-use crate::reply::ApiError;
 use trainspotter_core::model::Timestamp;
 
 const MAX_DATA: usize = 1_000;

@@ -4,11 +4,11 @@
 //! words, OR and NOT are rejected by name.
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::cloudwatch::Metric;
 use crate::cloudwatch::gpu;
 use crate::cloudwatch::invalid_value;
 use crate::cloudwatch::period_statistics::Summary;
-use crate::reply::ApiError;
 
 /// Maximum series per expression: AWS's limit.
 const MAX_SERIES: usize = 500;

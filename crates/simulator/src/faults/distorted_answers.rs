@@ -5,9 +5,9 @@
 use serde_json::Value;
 use serde_json::json;
 
+use crate::api_error::ApiError;
 use crate::faults::Faults;
 use crate::faults::syntax::Kind;
-use crate::reply::ApiError;
 use trainspotter_core::model::JobId;
 
 const SNAPSHOT: &str = "GetJobQueueSnapshot";

@@ -1,9 +1,9 @@
 //! Client errors in each service's format.
 
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::faults::Refusals;
 use crate::http::{Call, EXPIRED, Service};
-use crate::reply::ApiError;
 
 impl Call {
     /// The service's errors for faults.

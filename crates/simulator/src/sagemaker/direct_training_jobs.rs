@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::{REPEATED, SWITCHES, output};
 use crate::World;
+use crate::api_error::{ApiError, integer};
 use crate::arn;
 use crate::batch::payload::{self, DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED};
-use crate::reply::{ApiError, integer};
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::scheduler::{Plan, PlannedOutcome};
 
@@ -65,7 +65,7 @@ impl DirectJob {
 /// Creates a job. Its run time is determined as for the payload of a service job.
 pub(super) fn create(world: &mut World, request: &Value) -> Result<Value, ApiError> {
     let Named { training_job_name: name } = super::input(request)?;
-    if world.direct_jobs.contains_key(&name) || crate::training_jobs::find(world, &name).is_some() {
+    if world.direct_jobs.contains_key(&name) || crate::batch_training_jobs::find(world, &name).is_some() {
         return Err(ApiError::bad("ResourceInUse", format!("Training job names must be unique: {name}")));
     }
     let algorithm = &request["AlgorithmSpecification"];

@@ -3,7 +3,7 @@
 use super::direct_training_jobs::DirectJob;
 use super::{last_modified, statuses};
 use crate::World;
-use crate::training_jobs::{self, Run};
+use crate::batch_training_jobs::{self, Run};
 use trainspotter_core::model::Timestamp;
 
 /// An entry of the list.
@@ -17,7 +17,7 @@ pub(super) enum Listed<'a> {
 
 /// All current training jobs.
 pub(super) fn all(world: &World) -> Vec<Listed<'_>> {
-    let of_batch = world.scheduler.jobs().flat_map(training_jobs::runs).map(Listed::OfBatch);
+    let of_batch = world.scheduler.jobs().flat_map(batch_training_jobs::runs).map(Listed::OfBatch);
     let direct = world.direct_jobs.iter().filter(|(_, job)| job.created_at <= world.now);
     of_batch.chain(direct.map(|(name, job)| Listed::Direct(name, job, world.now))).collect()
 }

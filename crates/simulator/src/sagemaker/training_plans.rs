@@ -6,8 +6,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
-use crate::reply::ApiError;
 
 const NAME: &str = "reserved-p5";
 const INSTANCE: &str = "ml.p5.48xlarge";

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use url::Host;
 use url::Url;
 
-use crate::reply::without_nulls;
+use crate::api_error::without_nulls;
 use crate::sns::message::{Message, Subscription};
 use trainspotter_clock::Clock;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::aws_query::Form;
 use crate::aws_query::element;
 use crate::page_token::PageToken;
-use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;
 use crate::sns::message::Subscription;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::aws_query::Form;
 use crate::aws_query::element;
-use crate::reply::ApiError;
 use crate::sns::delivery;
 use crate::sns::invalid;
 use crate::sns::manage::element_of;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::reply::ApiError;
+use crate::api_error::ApiError;
 use crate::sns::delivery::Delivery;
 use crate::sns::message::{Message, Subscription};
 use trainspotter_core::model::Timestamp;

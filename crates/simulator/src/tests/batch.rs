@@ -11,11 +11,11 @@ use aws_sdk_sagemaker::types::TrainingJobStatus;
 use aws_sdk_sagemaker::types::TrainingJobSummary;
 use serde_json::json;
 
-use crate::tests::account::Account;
-use crate::tests::account::BEGAN;
-use crate::tests::account::INSTANCE;
-use crate::tests::account::JOBS;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::BEGAN;
+use crate::tests::fixture::INSTANCE;
+use crate::tests::fixture::JOBS;
+use crate::tests::fixture::client;
 
 const PAYLOAD: &str = r#"{"ResourceConfig": {"InstanceType": "ml.p5.48xlarge", "InstanceCount": 2}}"#;
 

@@ -6,8 +6,8 @@ use aws_sdk_batch::error::ProvideErrorMetadata;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::tests::account::Account;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::client;
 use trainspotter_core::model::Timestamp;
 
 fn moment(text: &Value) -> Timestamp {

@@ -17,8 +17,8 @@ use aws_sdk_batch::types::ServiceEnvironmentType;
 use aws_sdk_batch::types::ServiceJobType;
 use serde_json::json;
 
-use crate::tests::account::Account;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::client;
 
 /// The simulated clock is paused, so nothing changes between calls.
 #[tokio::test]

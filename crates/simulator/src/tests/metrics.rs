@@ -13,10 +13,10 @@ use aws_sdk_cloudwatch::types::MetricStat;
 
 use serde_json::json;
 
-use crate::tests::account::Account;
-use crate::tests::account::BEGAN;
-use crate::tests::account::JOBS;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::BEGAN;
+use crate::tests::fixture::JOBS;
+use crate::tests::fixture::client;
 
 const HOUR: i64 = 3_600;
 

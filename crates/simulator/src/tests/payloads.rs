@@ -14,9 +14,9 @@ use aws_sdk_sagemaker::types::TrainingJobStatus;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::tests::account::Account;
-use crate::tests::account::INSTANCE;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::INSTANCE;
+use crate::tests::fixture::client;
 
 async fn submit(batch: &aws_sdk_batch::Client, name: &str, payload: &str) -> String {
     let submit = batch.submit_service_job().job_name(name).job_queue("dev").service_request_payload(payload);

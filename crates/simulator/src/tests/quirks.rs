@@ -6,9 +6,9 @@ use aws_sdk_batch::types::ServiceJobStatus;
 use serde_json::json;
 
 use crate::scenario;
-use crate::tests::account::Account;
-use crate::tests::account::BEGAN;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::BEGAN;
+use crate::tests::fixture::client;
 
 async fn account(quirk: &str) -> Account {
     Account::with(&scenario::parse("quirk", &format!("quirks: {{{quirk}}}")).unwrap()).await

@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::tests::account::Account;
-use crate::tests::account::client;
+use crate::tests::fixture::Account;
+use crate::tests::fixture::client;
 
 /// An HTTP subscriber on a free port: its URL, and the messages it receives.
 async fn subscriber() -> (String, mpsc::Receiver<(HeaderMap, Value)>) {

@@ -1,7 +1,7 @@
 //! Realistic traces, and longer ones generated from a seed.
 
-#[path = "../../../../tests/support/recorded_trace.rs"]
-mod recorded_trace;
+#[path = "../../../../tests/support/generated_trace.rs"]
+mod generated_trace;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -108,17 +108,17 @@ fn limits_of_batch_are_limits_of_a_trace() {
 
 #[test]
 fn a_recorded_trace_comes_out_as_it_went_in() {
-    let recorded = recorded_trace::jobs(SEED);
-    let scheduler = play(&recorded_trace::csv(&recorded), 10_000);
-    for share in recorded_trace::shares().map(Some).chain([None]) {
+    let recorded = generated_trace::jobs(SEED);
+    let scheduler = play(&generated_trace::csv(&recorded), 10_000);
+    for share in generated_trace::shares().map(Some).chain([None]) {
         let of_share = |job: &&Job| share.is_none_or(|share| job.share == Some(share.into()));
         let jobs = scheduler.jobs().filter(of_share);
         let mut waits: Vec<_> = jobs.filter_map(|job| job.first_wait()).map(|wait| wait.as_secs()).collect();
         waits.sort_unstable();
         assert!(waits.len() > 5, "seed {SEED}, {share:?}: {} jobs started", waits.len());
-        assert_eq!(waits, recorded_trace::waits(&recorded, share), "seed {SEED}, {share:?}");
+        assert_eq!(waits, generated_trace::waits(&recorded, share), "seed {SEED}, {share:?}");
     }
-    assert_eq!(scheduler.jobs().count(), recorded_trace::JOBS);
+    assert_eq!(scheduler.jobs().count(), generated_trace::JOBS);
     let waiting: Vec<_> = scheduler.jobs().filter(|job| job.status == JobStatus::Runnable).collect();
     assert!(waiting.is_empty(), "seed {SEED}: all that never started ended as recorded: {waiting:?}");
 }

@@ -1,7 +1,7 @@
 //! Objects of a log whose bytes are not those that were written.
 
 use super::*;
-use crate::mutation::try_mutated;
+use crate::mutated_inputs::try_mutated;
 use crate::store::{Changes, Saved};
 use trainspotter_core::model::{SavedForecast, SavedJobs, SavedQueue};
 

@@ -2,7 +2,7 @@
 
 use crate::metrics::reasons::queue_position::MAX_COUNTED_AHEAD;
 use crate::metrics::reasons::{Evidence, QueuePosition, Reason, Why};
-use crate::model::units::{amount, duration};
+use crate::model::format::{amount, duration};
 
 impl Why {
     /// A few sentences, one per line: the reason with its numbers, the queue position, the wait by reason, and the

@@ -8,8 +8,8 @@ use crate::metrics::single_jobs;
 use crate::model::{PLACE_LABELS, check_glob};
 use crate::rules::check::{Check, values};
 use crate::rules::file::ClauseText;
+use crate::rules::parse_threshold::Threshold;
 use crate::rules::rule::{self, Aggregation, Clause, Condition, Fold, Stat};
-use crate::rules::threshold::Threshold;
 use crate::yaml::{HumanDuration, nearest};
 
 /// Maximum `increase` and `change_over`: past values are kept in memory.

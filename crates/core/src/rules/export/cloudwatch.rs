@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::metrics::catalogue::{Kind, Label, Metric, cloudwatch_dimension, cloudwatch_dimension_value};
-use crate::model::units::counted;
+use crate::model::format::counted;
 use crate::rules::export::prometheus::{Spelling, expression};
 use crate::rules::export::{Exported, PLACE, is_placed};
 use crate::rules::rule::{Aggregation, Clause, Combine, Condition, Fold, NoData, Rule, Stat};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::metrics::catalogue::{CloudWatch, DURATION_BOUNDS, Kind, Metric, Range, Stability, Subject, Unit};
 use crate::metrics::{Distribution, Frame, Labels, Quantiles, QueueFigures, Sample, SourceHealth, Value};
 use crate::model::{QueueName, Source, Timestamp};
-use crate::rules::threshold::Threshold;
+use crate::rules::parse_threshold::Threshold;
 
 /// Window of distributions.
 const RECENT: Duration = Duration::from_secs(3_600);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Config, Inhibition, Receiver};
 use crate::notify::outbox::RECEIVER_IN_TROUBLE;
 use trainspotter_core::model::{
-    LabelValue, Matcher, Matchers, Overlap, PLACE_LABELS, Place, Timestamp, check_place, units,
+    LabelValue, Matcher, Matchers, Overlap, PLACE_LABELS, Place, Timestamp, check_place, format,
 };
 use trainspotter_core::rules::{Rule, usual_labels};
 use trainspotter_core::yaml::nearest;
@@ -56,7 +56,7 @@ fn heard(receiver: &Receiver, all: &[Receiver], rule: &Rule) -> Option<String> {
         to_this && overlap(&other.matchers, rule) != Overlap::Never
     };
     let (from, escalation) = all.iter().filter(escalating).find_map(|other| Some((other, other.escalate.as_ref()?)))?;
-    Some(format!("{name} ({} after {})", units::duration(escalation.after.as_secs_f64()), from.name))
+    Some(format!("{name} ({} after {})", format::duration(escalation.after.as_secs_f64()), from.name))
 }
 
 fn held_back_by(config: &Config, rules: &[Rule], rule: &Rule) -> Vec<String> {

@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use crate::notify::silence::Silence;
 use crate::web::Pages;
 use crate::web::error::ApiError;
-use crate::web::operations::{Change, Operation, Outcome, Refusal, Reply, asked};
+use crate::web::operation_messages::{Change, Operation, Outcome, Refusal, Reply, asked};
 use crate::web::outbox::{NotificationPage, OutboxFilter};
-use crate::web::targets::{PlaceFilter, WatchedTarget};
 use crate::web::test_notifications::{TestRequest, TestResult};
+use crate::web::watched_targets::{PlaceFilter, WatchedTarget};
 
 /// Wall time limit per target for an operation on all: less than half of a request's, since some targets are asked
 /// twice.

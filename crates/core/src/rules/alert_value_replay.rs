@@ -7,9 +7,9 @@ use crate::metrics::{Frame, Sample};
 use crate::model::Place;
 use crate::rules::alert::Alert;
 use crate::rules::evaluation_context::Context;
-use crate::rules::history::History;
 use crate::rules::rule::{Clause, Condition, Rule};
 use crate::rules::selected_series::{By, Index};
+use crate::rules::window_history::History;
 
 /// Computes the value of one condition for one instance frame by frame, as the evaluator would.
 #[derive(Debug)]

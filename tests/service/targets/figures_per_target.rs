@@ -8,7 +8,7 @@ use serde_json::json;
 use trainspotter_core::metrics::{Distribution, Frame, Value as Figure};
 
 use super::{Cloud, PLACES, Running, files};
-use crate::support::stored_ticks::ticks;
+use crate::support::read_frames::ticks;
 use serde_json::Value;
 
 /// On a busy machine all jobs may have ended after fewer.

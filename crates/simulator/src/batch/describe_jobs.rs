@@ -5,11 +5,11 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::payload::resource_config;
 use crate::batch::refused;
 use crate::quirks::StartedAt;
-use crate::reply::ApiError;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source_files::{code_of, files, root};
+use crate::read_sources::{code_of, files, root};
 
 /// What stands before the name of a limit where it is counted.
 const BEFORE_A_NAME: [&str; 4] = ["limit_hit(\"", ".hit(\"", "(\"limit\", \"", "limit: \""];

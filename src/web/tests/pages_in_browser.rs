@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::web::tests::Server;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 use crate::web::{Access, Token};
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn the_link_of_a_message_leads_to_its_alert() {
         assert!(dom.contains("above 30m for 10m; resolves at 20m"), "{path}: {dom}");
         assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
     }
-    let ended = fixture::past_alerts().pop().unwrap().alert.id;
+    let ended = fixture_snapshot::past_alerts().pop().unwrap().alert.id;
     let Some((dom, _)) = open(&format!("http://{}/alerts/{ended}", server.address)).await else { return };
     assert!(dom.contains("2026-02-24 23:40 UTC") && dom.contains("the condition no longer holds"), "{dom}");
     let Some((dom, _)) = open(&format!("http://{}/alerts/0123456789abcdef", server.address)).await else { return };
@@ -77,7 +77,7 @@ async fn the_pages_work_behind_a_path_of_a_proxy() {
     let Some((dom, messages)) = open(&format!("http://{}/trainspotter", server.address)).await else { return };
     assert!(dom.contains(">research</a></h3>"), "{dom}");
     assert!(!messages.contains("CONSOLE"), "the browser complains: {messages}");
-    let id = &fixture::snapshot().alerts[1].id;
+    let id = &fixture_snapshot::snapshot().alerts[1].id;
     let Some((dom, _)) = open(&format!("http://{}/trainspotter/alerts/{id}", server.address)).await else { return };
     assert!(dom.contains("/trainspotter/queues/research\""), "{dom}");
 }

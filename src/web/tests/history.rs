@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::web::PastQuery;
 use crate::web::tests::Server;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 use trainspotter_core::metrics::Distribution;
 use trainspotter_core::metrics::Frame;
 use trainspotter_core::metrics::Quantiles;
@@ -41,12 +41,12 @@ pub(super) async fn answer_with(mut questions: mpsc::Receiver<PastQuery>, frame:
                 let _ = reply.send(Ok(serde_json::json!({ "by": by, "jobs": 0 })));
             }
             PastQuery::Episodes { alert, reply } => {
-                let mut known = fixture::past_alerts();
+                let mut known = fixture_snapshot::past_alerts();
                 known.retain(|transition| transition.alert.id.as_str() == alert);
                 let _ = reply.send(known);
             }
             PastQuery::Alerts { from, to, queue, share, reply, .. } => {
-                let mut known = fixture::past_alerts();
+                let mut known = fixture_snapshot::past_alerts();
                 known.retain(|transition| {
                     let of = |label: &str, wanted: &Option<String>| {
                         wanted.as_ref().is_none_or(|wanted| transition.alert.by.get(label) == Some(wanted))

@@ -45,7 +45,7 @@ that reclaims its capacity stops borrowing jobs, which repeat their work from th
 A GPU counts as utilised if its host reports at least 10 %, polled every two minutes. The first ten minutes of a job do not count,
 so even a full cluster shows less than 100 %.
 
-Measured by `tests/models/utilisation.rs`; `UPDATE_DOCS=1 cargo test --test models utilisation` regenerates this page.
+Measured by `tests/models/fifo_vs_shares.rs`; `UPDATE_DOCS=1 cargo test --test models fifo_vs_shares` regenerates this page.
 ";
     page
 }

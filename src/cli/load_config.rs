@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::Failure;
 use crate::cli::config_text::ConfigText;
 use crate::config::{self, Config, ObjectPlace};
-use crate::notify::routing_table;
+use crate::notify::routing_check;
 use crate::service::{self, RuleSources};
 use trainspotter_clock::Clock;
 use trainspotter_core::rules::Rule;
@@ -43,7 +43,7 @@ impl Source {
         let missing = sources.problems().await.into_iter();
         self.refuse(missing.map(|(index, problem)| (format!("rules[{index}]"), problem.to_string())).collect())?;
         let rules = sources.load().await.map_err(Failure::usage)?;
-        self.refuse(routing_table::problems(&self.config, &rules))?;
+        self.refuse(routing_check::problems(&self.config, &rules))?;
         Ok(rules)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue};
 use trainspotter_clock::Clock;
 
-use super::account::{SEED, workload};
+use super::fixture::{SEED, workload};
 use crate::{Accounts, Simulation};
 
 const ROLE: &str = "arn:aws:iam::210987654321:role/Reader";

@@ -7,7 +7,7 @@ use crate::metrics::{Frame, Notes, Reason, Sample};
 use crate::model::{JobId, Timestamp};
 use crate::rules::active_alerts::ActiveAlerts;
 use crate::rules::alert::{Alert, Transition};
-use crate::rules::likely_reasons::{LIKELY_REASON, NEXT_STEP};
+use crate::rules::queue_annotations::{LIKELY_REASON, NEXT_STEP};
 use crate::rules::rule::{Clause, Rule};
 
 /// Annotation that names the jobs behind an alert about a queue.

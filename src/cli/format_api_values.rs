@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::table::NOTHING;
-use trainspotter_core::model::units;
+use trainspotter_core::model::format;
 use trainspotter_core::rules::{Unit, in_words};
 
 /// Formats a text.
@@ -21,12 +21,12 @@ pub(super) fn label(name: &str, value: &Value) -> String {
 
 /// Formats a duration in seconds.
 pub(super) fn seconds(value: &Value) -> String {
-    value.as_f64().map_or_else(|| NOTHING.to_owned(), units::duration)
+    value.as_f64().map_or_else(|| NOTHING.to_owned(), format::duration)
 }
 
 /// Formats an amount.
 pub(super) fn amount(value: &Value) -> String {
-    value.as_f64().map_or_else(|| NOTHING.to_owned(), units::trimmed)
+    value.as_f64().map_or_else(|| NOTHING.to_owned(), format::trimmed)
 }
 
 /// Formats a value in a unit of the API.

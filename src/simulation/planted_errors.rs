@@ -2,7 +2,7 @@
 
 use super::scenario::Scenario;
 use super::{run, run_and, run_distorted};
-use crate::mutation::number_from;
+use crate::mutated_inputs::number_from;
 
 /// What is wrong with the world during the whole run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

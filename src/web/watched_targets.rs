@@ -12,9 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::notify::silence::Silence;
 use crate::web::error::ApiError;
 use crate::web::jobs::{JobQuery, ask};
-use crate::web::operations::Operation;
-use crate::web::past_queries::PastQuery;
+use crate::web::operation_messages::Operation;
 use crate::web::query::{given_twice, pairs, unknown_parameter};
+use crate::web::store_queries::PastQuery;
 use crate::web::{Pages, Snapshot};
 use trainspotter_core::model::Place;
 
@@ -84,9 +84,9 @@ impl PlaceRow {
 /// Implements [`InPlace`] for rows with a field `place`.
 macro_rules! in_place {
     ($($row:ty),+) => {
-        $(impl $crate::web::targets::InPlace for $row {
+        $(impl $crate::web::watched_targets::InPlace for $row {
             fn at(self, place: &trainspotter_core::model::Place) -> Self {
-                Self { place: $crate::web::targets::PlaceRow::new(place), ..self }
+                Self { place: $crate::web::watched_targets::PlaceRow::new(place), ..self }
             }
         })+
     };

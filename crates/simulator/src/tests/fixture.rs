@@ -52,7 +52,7 @@ macro_rules! client {
             $sdk::Config::builder()
                 .behavior_version($sdk::config::BehaviorVersion::v2026_01_12())
                 .region($sdk::config::Region::new("us-east-1"))
-                .credentials_provider($crate::tests::account::credentials())
+                .credentials_provider($crate::tests::fixture::credentials())
                 .retry_config($sdk::config::retry::RetryConfig::disabled())
                 .http_client(aws_smithy_http_client::Builder::new().build_http())
                 .endpoint_url(&$account.url)

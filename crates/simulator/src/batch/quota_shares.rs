@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::World;
+use crate::api_error::ApiError;
 use crate::arn;
 use crate::batch::control_plane_state::Tags;
 use crate::batch::control_plane_state::Work;
@@ -16,7 +17,6 @@ use crate::batch::page;
 use crate::batch::queue;
 use crate::batch::refused;
 use crate::batch::state;
-use crate::reply::ApiError;
 use trainspotter_core::model::Policy;
 use trainspotter_core::model::QueueName;
 use trainspotter_core::model::QuotaShare;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::aws::Poller;
 use crate::aws::failure::Failure;
 use crate::aws::topology::{MAX_QUEUES, Topology};
-use trainspotter_core::model::units::duration;
+use trainspotter_core::model::format::duration;
 use trainspotter_core::model::{Observation, QueueName, Source, Timestamp};
 
 /// Maximum queue names listed in the error that no queue matches.
@@ -87,12 +87,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::aws::fake;
+    use crate::aws::scripted_endpoint;
     use crate::config::Poll;
 
     /// What the first poll of so many queues says about them: how many are watched, why that is a problem, and limits that were reached.
     async fn first_poll(queues: usize, calls_per_second: f64) -> (usize, Option<String>, Vec<String>) {
-        let (endpoint, _) = fake::serve(move |operation, _| match operation {
+        let (endpoint, _) = scripted_endpoint::serve(move |operation, _| match operation {
             "describejobqueues" => {
                 let queue = |number: usize| {
                     json!({"jobQueueName": format!("queue-{number:04}"), "jobQueueArn": format!("arn:{number}"), "priority": 1,
@@ -103,12 +103,12 @@ mod tests {
             _ => (200, json!({"serviceEnvironments": []})),
         })
         .await;
-        let poll = Poll { calls_per_second, ..fake::poll_config() };
-        let (mut poller, clients, _) = fake::poller(&endpoint, poll).await;
-        let (out, mut from) = fake::channel();
+        let poll = Poll { calls_per_second, ..scripted_endpoint::poll_config() };
+        let (mut poller, clients, _) = scripted_endpoint::poller(&endpoint, poll).await;
+        let (out, mut from) = scripted_endpoint::channel();
         poller.begin(&out).await;
         let mut said = None;
-        for observation in fake::received(&mut from) {
+        for observation in scripted_endpoint::received(&mut from) {
             if let Observation::TooManyQueues { why } = observation {
                 said = why;
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trainspotter_core::model::{JobId, JobSeen, Timestamp, TrainingJobName, Undescribed, units};
+use trainspotter_core::model::{JobId, JobSeen, Timestamp, TrainingJobName, Undescribed, format};
 
 /// Maximum items logged at a time. The page *Health* names others.
 const MAX_LOGGED: usize = 100;
@@ -95,7 +95,7 @@ impl RefusalLog {
 
     fn described(&mut self, item: &Undescribed, at: Timestamp) {
         if let Some(logged) = self.forget(item) {
-            let after = units::duration(at.seconds_since(logged.since));
+            let after = format::duration(at.seconds_since(logged.since));
             tracing::info!(id = item.as_str(), after = %after, "AWS describes a job again");
         }
     }

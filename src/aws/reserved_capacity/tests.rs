@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::aws::fake;
-use crate::aws::fake::error;
+use crate::aws::scripted_endpoint;
+use crate::aws::scripted_endpoint::error;
 use crate::config::{Poll, Reserved as Watched};
 
 fn plan(name: &str, status: &str, types: &[&str], counts: [i32; 3]) -> Value {
@@ -50,7 +50,8 @@ fn answer(operation: &str, body: &Value) -> (u16, Value) {
                 "ResourceConfig": {"InstanceType": "ml.p4d.24xlarge", "InstanceCount": 2, "KeepAlivePeriodInSeconds": 1800},
             }),
         ),
-        _ => fake::one_queue(operation).map_or_else(|| fake::page(&[], None), |answer| (200, answer)),
+        _ => scripted_endpoint::one_queue(operation)
+            .map_or_else(|| scripted_endpoint::page(&[], None), |answer| (200, answer)),
     }
 }
 
@@ -58,18 +59,18 @@ fn answer(operation: &str, body: &Value) -> (u16, Value) {
 async fn look_twice(
     watched: Watched,
     script: impl Fn(&str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
-) -> (Vec<String>, fake::Log) {
-    let (endpoint, log) = fake::serve(script).await;
+) -> (Vec<String>, scripted_endpoint::Log) {
+    let (endpoint, log) = scripted_endpoint::serve(script).await;
     // It is never due by time, however slow the machine.
-    let poll = Poll { utilisation_every: Duration::from_secs(365 * 86_400), ..fake::poll_config() };
-    let (mut poller, _, clock) = fake::poller(&endpoint, poll).await;
+    let poll = Poll { utilisation_every: Duration::from_secs(365 * 86_400), ..scripted_endpoint::poll_config() };
+    let (mut poller, _, clock) = scripted_endpoint::poller(&endpoint, poll).await;
     poller.target.reserved = watched;
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.poll_reserved(&out).await;
     poller.reserved_due = clock.now();
     poller.poll_reserved(&out).await;
     poller.poll_reserved(&out).await;
-    let shown = fake::received(&mut from).into_iter().filter_map(|observation| {
+    let shown = scripted_endpoint::received(&mut from).into_iter().filter_map(|observation| {
         if let Observation::Reserved { all, .. } = observation {
             let one = |one: &Reserved| {
                 let Reserved { kind, name, unit, total, in_use, idle, .. } = one;
@@ -144,13 +145,13 @@ async fn pages_without_end_keep_what_was_found_and_count_the_limit() {
         }
         _ => answer(operation, body),
     };
-    let (endpoint, _) = fake::serve(just_so).await;
-    let (mut poller, clients, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, _) = scripted_endpoint::serve(just_so).await;
+    let (mut poller, clients, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     poller.target.reserved = pools;
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.poll_reserved(&out).await;
     let answered = |one: &Observation| matches!(one, Observation::Answered { source: Source::Reserved, .. });
-    assert!(fake::received(&mut from).iter().any(answered));
+    assert!(scripted_endpoint::received(&mut from).iter().any(answered));
     assert!(clients.limits().drain().is_empty(), "as many pages as there may be are no error");
 }
 
@@ -174,12 +175,12 @@ async fn only_plans_that_training_jobs_may_use_count_and_their_end_is_known() {
         }
         _ => answer(operation, body),
     };
-    let (endpoint, _) = fake::serve(plans).await;
-    let (mut poller, _, _) = fake::poller(&endpoint, fake::poll_config()).await;
+    let (endpoint, _) = scripted_endpoint::serve(plans).await;
+    let (mut poller, _, _) = scripted_endpoint::poller(&endpoint, scripted_endpoint::poll_config()).await;
     poller.target.reserved = Watched { training_plans: true, warm_pools: false };
-    let (out, mut from) = fake::channel();
+    let (out, mut from) = scripted_endpoint::channel();
     poller.poll_reserved(&out).await;
-    let observations = fake::received(&mut from);
+    let observations = scripted_endpoint::received(&mut from);
     let Some(Observation::Reserved { all, .. }) = observations.first() else { panic!("{observations:?}") };
     let found: Vec<_> = all.iter().map(|plan| (plan.name.as_str(), plan.ends_at)).collect();
     let end = Some(Timestamp::from_millis(1_800_000_000_000));

@@ -1,7 +1,7 @@
 //! One workload on the same hundred instances, divided in two ways: five FIFO queues with a fifth each, and one queue
 //! with five quota shares that lend. `docs/UTILISATION.md` shows Trainspotter's figures of both.
 //!
-//! `UPDATE_DOCS=1 cargo test --test models utilisation` regenerates the page and its picture. Everything runs in virtual
+//! `UPDATE_DOCS=1 cargo test --test models fifo_vs_shares` regenerates the page and its picture. Everything runs in virtual
 //! time from one seed, so the page is the same on every machine.
 
 #![expect(
@@ -41,7 +41,7 @@ fn lending_shares_use_what_fixed_parts_leave_idle() {
         let written = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             written == text,
-            "docs/{file} is not what comes out; run: UPDATE_DOCS=1 cargo test --test models utilisation"
+            "docs/{file} is not what comes out; run: UPDATE_DOCS=1 cargo test --test models fifo_vs_shares"
         );
     }
 }

@@ -7,7 +7,7 @@
 //! - A mute window, silence or inhibition holds back firings, never the resolve of a firing that was sent.
 //! - A delivery is recorded before anything else is sent, however long the store takes to recover.
 
-mod repeat;
+mod repost_firing;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use crate::notify::OutboxRow;
 use crate::notify::message::Message;
 use crate::notify::sample_alerts::{Sample, Scene};
 use crate::service::NoTarget;
-use crate::service::senders::{ReceiverError, integration};
+use crate::service::receiver_clients::{ReceiverError, integration};
 use trainspotter_clock::Clock;
 
 /// Wall time limit per message.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::web::Snapshot;
-use crate::web::tests::fixture;
+use crate::web::tests::fixture_snapshot;
 use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::gpu_part_names::{Part, UnallocatedCause};
 use trainspotter_core::metrics::{Distribution, Estimate, Frame, Labels, Quantiles, Sample, Value};
@@ -18,7 +18,7 @@ const GAP: (f64, f64) = (4.6, 4.1);
 
 /// A realistic service: with prices, advice, and a stuck receiver.
 pub(super) fn snapshot() -> Snapshot {
-    let mut snapshot = fixture::snapshot();
+    let mut snapshot = fixture_snapshot::snapshot();
     let frame = Arc::make_mut(&mut snapshot.frame);
     for waterfall in &mut frame.waterfall {
         let dollars = |(part, gpus): (&Part, &f64)| (*part, gpus * 12.3);
@@ -83,7 +83,7 @@ pub(super) fn snapshot() -> Snapshot {
 
 /// The figures of a moment. In the gap the frame is empty: nothing is known.
 pub(super) fn frame(at: Timestamp, _number: u32) -> Frame {
-    let ago = fixture::now().seconds_since(at) / 3_600.0;
+    let ago = fixture_snapshot::now().seconds_since(at) / 3_600.0;
     if ago < GAP.0 && ago > GAP.1 {
         return Frame { at, ..Frame::default() };
     }

@@ -66,7 +66,7 @@ async fn what_happens_is_seen_before_the_next_poll_and_made_up_events_change_not
     world.all_read(&python, &moto, &queue).await;
     let jobs = world.get("/api/v1/jobs").await;
     assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
-    let metrics = crate::support::metrics::without_place(&world.text("/metrics").await);
+    let metrics = crate::support::without_place_labels::without_place(&world.text("/metrics").await);
     let failures = metrics.lines().find(|line| line.starts_with("trainspotter_source_failures_total{source=\"jobs\""));
     assert!(failures.is_some_and(|line| line.ends_with(" 0")), "{failures:?}");
     assert!(metrics.contains("trainspotter_source_failures_total{source=\"events\"} 0\n"), "{metrics}");

@@ -8,15 +8,15 @@ use crate::notify::Deliver;
 use crate::notify::Failure;
 use crate::notify::RetryClass;
 use crate::notify::message::Message;
-use crate::notify::notifier::FENCED_RECHECK;
-use crate::notify::notifier::Notifier;
-use crate::notify::notifier::STORE_PAUSE;
-use crate::notify::notifier::TROUBLE_AFTER;
 use crate::notify::outbox;
 use crate::notify::outbox::Outbox;
 use crate::notify::outbox::OutboxRow;
+use crate::notify::receiver_task::FENCED_RECHECK;
+use crate::notify::receiver_task::Notifier;
+use crate::notify::receiver_task::STORE_PAUSE;
+use crate::notify::receiver_task::TROUBLE_AFTER;
 use crate::notify::retry;
-use trainspotter_core::model::{Timestamp, units};
+use trainspotter_core::model::{Timestamp, format};
 use trainspotter_core::rules::Alert;
 use trainspotter_core::rules::Transition;
 use trainspotter_core::rules::TransitionKind;
@@ -73,7 +73,7 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
             biased;
             result = self.integration.deliver(&message, &self.clock) => result.map(|_| ()),
             () = self.clock.sleep(self.clock.of_wall(self.attempt_timeout)) => {
-                let wait = units::duration(self.attempt_timeout.as_secs_f64());
+                let wait = format::duration(self.attempt_timeout.as_secs_f64());
                 Err(Failure::retry(format!("no response within {wait}"), None))
             }
         }
