@@ -116,3 +116,90 @@ impl PastArrivals {
 
 /// Minimum history for predicting arrivals.
 const MIN_SPAN: Duration = Duration::from_secs(1800);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn now() -> Timestamp {
+        Timestamp::from_millis(0) + DAY * 100
+    }
+
+    /// Jobs submitted so many hours before now.
+    fn rows(hours_ago: &[u32]) -> Vec<SharedArrival> {
+        let traits = Arc::new(JobTraits {
+            queue: "prod".into(),
+            share: None,
+            owner: None,
+            name: "train".to_owned(),
+            instances: 1.0,
+        });
+        let row = |hours: &u32| SharedArrival {
+            at: now() - HOUR * *hours,
+            of: Arc::clone(&traits),
+            priority: 3,
+            demand: Demand::default(),
+            id: u64::from(*hours),
+            started: None,
+        };
+        hours_ago.iter().map(row).collect()
+    }
+
+    fn past(hours_ago: &[u32]) -> PastArrivals {
+        PastArrivals::until(now(), rows(hours_ago).iter(), &mut Runtimes::default(), |_, _| true)
+    }
+
+    /// Hours from now at which jobs arrive in a run, and how many hours ago the one that each repeats arrived.
+    fn run(past: &PastArrivals, u: f64, hours: u32) -> Vec<(u64, u64)> {
+        let in_hours = |duration: Duration| duration.as_secs() / 3_600;
+        let of_run = past.of_run(u, HOUR * hours).into_iter();
+        of_run.map(|(at, one)| (in_hours(at.since(now())), in_hours(now().since(one.at)))).collect()
+    }
+
+    #[test]
+    fn whole_days_are_repeated_one_by_one_at_their_hours() {
+        // Three whole days; the day from 72 hours ago on has an arrival at its beginning and one 20 hours later.
+        let past = past(&[72, 52, 40, 10, 0]);
+        assert!(!past.is_empty());
+        assert_eq!((past.of_run(0.0, HOUR * 20)[0].1.priority, past.span), (3, HOUR * 72));
+        // The latest day first, then the one before it, then the oldest, and again. That of now is of the next day.
+        assert_eq!(run(&past, 0.0, 100), [(14, 10), (32, 40), (48, 72), (68, 52), (86, 10)]);
+        // The run begins with the day that `u` selects: days 0, 1 and 2 have a third each.
+        assert_eq!(run(&past, 0.34, 25), [(8, 40), (24, 72)]);
+        assert_eq!(run(&past, 0.99, 47), [(0, 72), (20, 52), (38, 10)]);
+        // None after the end, one at the end.
+        assert_eq!(run(&past, 0.0, 14), [(14, 10)]);
+        assert_eq!(run(&past, 0.0, 13), []);
+    }
+
+    #[test]
+    fn less_than_a_day_is_repeated_from_a_random_offset() {
+        let past = past(&[10, 9, 4, 0]);
+        // From half way on: four hours ago is one hour after it.
+        assert_eq!(run(&past, 0.5, 12), [(1, 4), (5, 10), (6, 9), (11, 4)]);
+        assert_eq!(run(&past, 0.0, 11), [(0, 10), (1, 9), (6, 4), (10, 10), (11, 9)]);
+    }
+
+    #[test]
+    fn what_is_too_short_too_old_or_in_the_future_predicts_nothing() {
+        let short = PastArrivals { span: MIN_SPAN - Duration::from_secs(1), ..past(&[9, 1]) };
+        assert!(short.is_empty() && short.of_run(0.5, DAY).is_empty());
+        let enough = PastArrivals { span: MIN_SPAN, ..past(&[9, 1]) };
+        assert!(!enough.is_empty());
+        assert_eq!(past(&[168, 167]).all.len(), 1, "seven days exactly are too long ago");
+        let rows = rows(&[6, 5, 4]);
+        let earlier = PastArrivals::until(now() - HOUR * 5, rows.iter(), &mut Runtimes::default(), |_, _| true);
+        assert_eq!(earlier.all.len(), 2, "what was submitted later is not known yet");
+        let unwanted = PastArrivals::until(now(), rows.iter(), &mut Runtimes::default(), |_, _| false);
+        assert!(unwanted.is_empty());
+    }
+
+    #[test]
+    fn a_run_has_a_limit() {
+        let hours: Vec<u32> = std::iter::once(24).chain(std::iter::repeat_n(20, MAX_OF_RUN + 1)).collect();
+        let past = past(&hours);
+        assert_eq!(past.of_run(0.0, HOUR * 24 * 9).len(), MAX_OF_RUN);
+    }
+}

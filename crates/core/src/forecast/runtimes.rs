@@ -230,4 +230,101 @@ mod tests {
         let names = runtimes.levels.keys().filter(|level| of("train", "new").0[..PARTICULAR].contains(level)).count();
         assert_eq!((names, runtimes.levels.len()), (0, MAX_LEVELS + 3), "its size, share and queue");
     }
+
+    fn kind() -> JobKind {
+        JobKind::new("train", Some("ann"), 2.0, None, &"prod".into())
+    }
+
+    fn of(attempts: &[(f64, bool)]) -> Profile {
+        let mut runtimes = Runtimes::default();
+        attempts.iter().for_each(|(seconds, ended)| runtimes.record(kind(), *seconds, *ended));
+        runtimes.of(kind())
+    }
+
+    fn is_about(value: f64, expected: f64) -> bool {
+        (value - expected).abs() < 1e-6 * expected
+    }
+
+    #[test]
+    fn a_curve_has_the_quantiles_of_the_attempts_that_lasted_as_long() {
+        let curve = |attempts: &[(f64, bool)]| Curve::of(&attempts.iter().copied().collect());
+        let tens: Vec<(f64, bool)> = (1..=10).map(|n| (f64::from(n) * 10.0, true)).collect();
+        let ten = curve(&tens);
+        assert_eq!((ten.at_risk(35.0), ten.at_risk(30.0), ten.at_risk(100.0)), (7, 7, 0));
+        assert!(
+            is_about(ten.survival(35.0), 0.7) && is_about(ten.survival(9.0), 1.0) && is_about(ten.survival(30.0), 0.7)
+        );
+        // The first time by which fewer than 55 % go on; of those that lasted 35 s, fewer than 55 % of 70 %.
+        assert!(is_about(ten.quantile(0.0, 0.45), 50.0) && is_about(ten.quantile(35.0, 0.45), 70.0));
+        // One ended after 10 s, one was preempted after 20 s: beyond that, each halving doubles the time.
+        let tail = curve(&[(10.0, true), (20.0, false)]);
+        assert!(is_about(tail.quantile(0.0, 0.45), 10.0));
+        assert!(is_about(tail.quantile(0.0, 0.75), 40.0) && is_about(tail.quantile(0.0, 0.9), 100.0));
+        assert!(is_about(tail.quantile(0.0, 1.0), 2_000.0), "a hundred times the longest at most");
+        assert!(is_about(tail.quantile(50.0, 0.5), 100.0), "its own age counts as the longest");
+    }
+
+    #[test]
+    fn a_level_weighs_as_many_attempts_as_it_has_against_eight() {
+        // Eight attempts have half of the weight at each of six levels, and the rest is unknown.
+        let eight = of(&[(100.0, true); 8]);
+        for (u, expected) in [(0.0, 100.0), (0.4, 100.0), (0.95, 100.0)] {
+            assert!(is_about(eight.quantile(0.0, u), expected), "{u}");
+        }
+        // After six levels 0.999 is 1 - 0.001 * 64 of the unknown: an age of at least a minute, divided by the rest.
+        assert!(is_about(eight.quantile(0.0, 0.999), 60.0 / 0.064));
+        assert!(is_about(eight.quantile(120.0, 0.5), 240.0), "no attempt lasted this long");
+        assert!(is_about(of(&[]).quantile(600.0, 0.75), 2_400.0));
+        assert!(is_about(of(&[]).quantile(600.0, 1.0), 60_000.0), "a hundred times at most");
+        // 24 attempts have three quarters of the weight: 0.6 is the quantile 0.8 of the first level.
+        let spread: Vec<(f64, bool)> = (1..=24).map(|n| (f64::from(n), true)).collect();
+        assert!(is_about(of(&spread).quantile(0.0, 0.6), 20.0));
+        // 0.8 is 0.2 beyond the first level, and so 0.2 / 0.75 of the second one.
+        assert!(is_about(of(&spread).quantile(0.0, 0.8), 7.0));
+        assert_eq!((eight.usual(), of(&[]).usual()), (Some(100.0), None));
+        assert_eq!(of(&[(50.0, false)]).usual(), None, "none has ended");
+        let certain = Profile::certain(30.0);
+        assert_eq!(
+            (certain.quantile(0.0, 0.9), certain.quantile(40.0, 0.1), certain.usual()),
+            (30.0, 40.0, Some(30.0))
+        );
+    }
+
+    #[test]
+    fn draws_are_the_middles_of_equal_parts() {
+        assert!(is_about(middle(0), 0.5 / 31.0) && is_about(middle(15), 0.5) && is_about(middle(30), 30.5 / 31.0));
+    }
+
+    #[test]
+    fn only_possible_durations_of_the_latest_attempts_are_kept() {
+        let mut runtimes = Runtimes::default();
+        for (seconds, ended) in [(-1.0, true), (f64::NAN, true), (f64::INFINITY, true), (0.0, true), (5.0, false)] {
+            runtimes.record(kind(), seconds, ended);
+        }
+        assert_eq!(runtimes.ended(), 1);
+        let kept = |runtimes: &Runtimes| runtimes.levels.get(&kind().0[0]).map(|level| level.attempts.len());
+        assert_eq!(kept(&runtimes), Some(2));
+        (0..MAX_ATTEMPTS).for_each(|_| runtimes.record(kind(), 7.0, true));
+        assert_eq!(kept(&runtimes), Some(MAX_ATTEMPTS));
+        assert!(runtimes.levels.values().all(|level| level.attempts.iter().all(|(seconds, _)| *seconds == 7.0)));
+    }
+
+    #[test]
+    fn a_stem_has_no_numbers_dates_and_hashes() {
+        for (name, stem) in [
+            ("Train-Llama_7b", "train-llama-7b"),
+            ("train-2026-12-01", "train"),
+            ("train-3", "train"),
+            ("train-v12", "train"),
+            ("train-v1x", "train-v1x"),
+            ("train-abcde1", "train"),
+            ("train-a1b2c", "train-a1b2c"),
+            ("train-deadbeef", "train-deadbeef"),
+            ("train-abc12z9", "train-abc12z9"),
+            ("train-20261201t", "train"),
+            ("42", ""),
+        ] {
+            assert_eq!(name_stem(name), stem, "{name}");
+        }
+    }
 }

@@ -388,3 +388,34 @@ fn uniform(thing: impl Hash, run: u64) -> f64 {
     let jitter = ((within.wrapping_mul(2_654_435_761).wrapping_add(run.wrapping_mul(40_503))) % 1_000) as f64;
     (stratum as f64 + (jitter + 0.5) / 1_000.0) / STRATA as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Over the runs of a forecast, each key has one number in each stratum; the strata of two keys come in different orders.
+    #[test]
+    fn numbers_are_stratified_over_the_runs_and_independent_between_keys() {
+        let strata = STRATA as f64;
+        let mut orders = BTreeSet::new();
+        for key in 0..200_u64 {
+            let numbers: Vec<f64> = (0..STRATA).map(|run| uniform(key, run)).collect();
+            assert!(numbers.iter().all(|number| (0.0..1.0).contains(number)), "{key}");
+            let order: Vec<u64> = numbers.iter().map(|number| (number * strata).floor() as u64).collect();
+            let all: BTreeSet<u64> = order.iter().copied().collect();
+            assert_eq!(all.len() as u64, STRATA, "{key} misses a stratum");
+            let within: f64 = numbers.iter().map(|number| (number * strata).fract()).sum::<f64>() / strata;
+            assert!((0.2..0.8).contains(&within), "{key}: {within} is the mean place within a stratum");
+            orders.insert(order);
+        }
+        assert!(orders.len() > 190, "only {} of 200 keys have an order of their own", orders.len());
+        // The first and the second number of a key are independent: each pair of halves has about a quarter of the keys.
+        let mut pairs = [0_u32; 4];
+        for key in 0..1_000_u64 {
+            pairs[usize::from(uniform(key, 0) < 0.5) * 2 + usize::from(uniform(key, 1) < 0.5)] += 1;
+        }
+        assert!(pairs.iter().all(|count| (180..320).contains(count)), "{pairs:?}");
+    }
+}

@@ -366,3 +366,6 @@ fn utilisation(job: &Job, inputs: &Inputs<'_>) -> Option<f64> {
     }
     host_utilisation::mean(host_utilisation::reporting(job, inputs)).map(|(_, busy)| busy)
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,98 @@ pub(super) fn replay(past: &Past, prices: &Prices, mut progress: impl FnMut(f64)
     }
     collector.outcome(prices)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServiceEnvironment;
+    use crate::scheduler::QueueSetup;
+    use crate::what_if::past::{PastJob, Seen};
+
+    const TYPE: &str = "ml.p5.48xlarge";
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    /// Begin and end in seconds, and whether it was preempted.
+    type Period = (i64, Option<i64>, bool);
+
+    /// Two hours of a queue with four instances and of one without an environment. Each job has a submission, its
+    /// instances, and the periods in which it held them.
+    fn past(jobs: &[(i64, f64, &[Period])]) -> Past {
+        let limits = vec![Capacity::new(TYPE, 4.0)];
+        let setup = Setup {
+            environments: vec![ServiceEnvironment { name: "gpus".to_owned(), enabled: true, limits }],
+            queues: vec![QueueSetup::new("prod", "gpus", Policy::Fifo), QueueSetup::new("other", "none", Policy::Fifo)],
+            ..Setup::default()
+        };
+        let job = |(submitted, quantity, held): &(i64, f64, &[Period])| PastJob {
+            at: at(*submitted),
+            queue: "prod".into(),
+            share: None,
+            priority: 0,
+            demand: vec![Capacity::new(TYPE, *quantity)],
+            seconds: 600.0,
+            seen: Some(Seen { held: held.iter().map(|(from, to, lost)| (at(*from), to.map(at), *lost)).collect() }),
+        };
+        Past::new(setup, jobs.iter().map(job).collect(), Some(at(7_200)))
+    }
+
+    #[test]
+    fn waits_use_and_losses_are_what_was_recorded() {
+        let past = past(&[
+            (0, 2.0, &[(600, Some(4_200), false)]),
+            // Preempted after half an hour; its second attempt was still running in the end.
+            (1_000, 1.0, &[(4_200, Some(6_000), true), (7_000, None, false)]),
+            // It never started, and one ended after the period.
+            (2_000, 3.0, &[]),
+            (5_000, 1.0, &[(6_200, Some(9_000), false)]),
+        ]);
+        let outcome = happened(&past).unwrap();
+        let [share] = outcome.shares.as_slice() else { panic!("{outcome:?}") };
+        // Waits of 600, 1,200 and 3,200 seconds.
+        assert_eq!((share.jobs, share.started), (4, 3));
+        assert_eq!((share.p50, share.p90, share.p95), (Some(1_200.0), Some(3_200.0), Some(3_200.0)));
+        assert!((share.mean.unwrap() - 5_000.0 / 3.0).abs() < 1e-9);
+        let queue = outcome.queue(&"prod".into()).unwrap();
+        // 2 * 3,600 + 1,800 + 200 + 1,000 instance-seconds of four instances over two hours.
+        assert!((queue.utilisation.unwrap() - 10_200.0 / (4.0 * 7_200.0)).abs() < 1e-9);
+        assert_eq!((queue.preemptions, queue.lost_instance_hours), (1, 0.5));
+        assert_eq!((queue.lost_dollars, queue.capacity_dollars), (None, None), "no prices");
+        let without = outcome.queue(&"other".into()).unwrap();
+        assert_eq!((without.utilisation, without.preemptions), (None, 0));
+    }
+
+    #[test]
+    fn losses_and_capacity_have_their_price() {
+        let past = past(&[(0, 2.0, &[])]);
+        let mut collector = Collector::of(&past);
+        collector.held(0, at(3_600), at(7_200), true);
+        // What is lost counts in full, also beyond the period.
+        collector.held(0, at(5_400), at(9_000), true);
+        let outcome = collector.outcome(&Prices::from([(TYPE.into(), 10.0)]));
+        let queue = outcome.queue(&"prod".into()).unwrap();
+        assert_eq!((queue.lost_instance_hours, queue.lost_dollars), (4.0, Some(40.0)));
+        assert_eq!(queue.capacity_dollars, Some(4.0 * 2.0 * 10.0));
+        assert!((queue.utilisation.unwrap() - (7_200.0 + 3_600.0) / (4.0 * 7_200.0)).abs() < 1e-9);
+        assert_eq!(outcome.queue(&"other".into()).unwrap().lost_dollars.map(f64::to_bits), Some(0.0_f64.to_bits()));
+    }
+
+    #[test]
+    fn a_replay_reports_its_progress_and_ends_with_its_last_start() {
+        let mut past = past(&[(0, 4.0, &[]), (0, 4.0, &[]), (3_600, 4.0, &[])]);
+        past.jobs.iter_mut().for_each(|job| job.seconds = 3_000.0);
+        let mut parts = Vec::new();
+        let outcome = replay(&past, &Prices::new(), |part| parts.push(part));
+        assert!(parts.is_sorted() && parts.iter().all(|part| (0.0..=1.0).contains(part)), "{parts:?}");
+        let [share] = outcome.shares.as_slice() else { panic!("{outcome:?}") };
+        // The second waits for the first, the third for the second: 3,000 and 2,400 seconds, and some to examine them.
+        assert_eq!((share.jobs, share.started), (3, 3));
+        assert!((3_000.0..3_040.0).contains(&share.p95.unwrap()), "{share:?}");
+        assert!((2_400.0..2_460.0).contains(&share.p50.unwrap()), "{share:?}");
+        let used = outcome.queue(&"prod".into()).unwrap().utilisation.unwrap();
+        // All instances from the first start to the end of the period, in which the third job still runs.
+        assert!((0.98..=1.0).contains(&used), "{used}");
+    }
+}

@@ -117,3 +117,90 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::what_if::past::PastJob;
+
+    fn outcome(p95: f64, preemptions: usize) -> Outcome {
+        let share = ShareOutcome {
+            queue: "prod".into(),
+            share: None,
+            jobs: 9,
+            started: preemptions + 5,
+            p50: Some(p95 / 4.0),
+            p90: Some(p95 / 2.0),
+            p95: Some(p95),
+            mean: Some(p95 / 3.0),
+        };
+        let queue = QueueOutcome {
+            queue: "prod".into(),
+            utilisation: Some(p95 / 1_000.0),
+            preemptions,
+            lost_instance_hours: p95 / 10.0,
+            lost_dollars: Some(p95 * 2.0),
+            capacity_dollars: Some(80.0),
+        };
+        let (from, to) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
+        Outcome { from, to, shares: vec![share], queues: vec![queue] }
+    }
+
+    #[test]
+    fn each_figure_is_the_median_of_the_replays_and_the_spread_is_beyond_the_largest_deviation() {
+        let all = vec![outcome(120.0, 3), outcome(90.0, 1), outcome(240.0, 2)];
+        let middle = medians_of(&all);
+        // Preemptions and starts have other medians than waits.
+        let expected = outcome(120.0, 2);
+        assert_eq!(middle, expected);
+        let repeated = Repeated { middle, all };
+        let spread = repeated.spread(&expected.shares[0], |share| share.p95);
+        assert!((spread - 120.0 * 1.5).abs() < 1e-9, "{spread}");
+        let unknown = ShareOutcome { share: Some("x".into()), ..expected.shares[0].clone() };
+        assert!(repeated.spread(&unknown, |share| share.p95).abs() < 1e-9);
+    }
+
+    fn past(seconds: &[f64]) -> Past {
+        let job = |seconds: &f64| PastJob {
+            at: Timestamp::default(),
+            queue: "prod".into(),
+            share: None,
+            priority: 0,
+            demand: Vec::new(),
+            seconds: *seconds,
+            seen: None,
+        };
+        Past::new(crate::scheduler::Setup::default(), seconds.iter().map(job).collect(), None)
+    }
+
+    #[test]
+    fn the_first_replay_is_of_the_past_itself_and_the_others_vary_it_within_bounds() {
+        let times: Vec<f64> = (0..400).map(|n| if n % 2 == 0 { 100.0 } else { 3_600.0 }).collect();
+        let past = past(&times);
+        assert_eq!(*varied(&past, 0), past);
+        for number in 1..REPLAYS {
+            let varied = varied(&past, number);
+            // A tenth of 100 s, and a minute of an hour.
+            let parts: Vec<f64> = varied
+                .jobs
+                .iter()
+                .zip(&times)
+                .map(|(job, before)| (job.seconds - before) / (before * 0.1).min(60.0))
+                .collect();
+            assert!(parts.iter().all(|part| part.abs() <= 1.0 + 1e-9), "{number}");
+            assert!(parts.iter().any(|part| *part > 0.9) && parts.iter().any(|part| *part < -0.9), "{number}");
+            assert!((parts.iter().sum::<f64>() / 400.0).abs() < 0.15, "{number}: longer and shorter alike");
+        }
+        assert_ne!(*varied(&past, 1), *varied(&past, 2));
+    }
+
+    #[test]
+    fn a_short_past_is_replayed_five_times_with_a_progress_over_all() {
+        let mut parts = Vec::new();
+        let repeated = replay(&past(&[100.0]), &Prices::new(), |part| parts.push(part));
+        assert_eq!(repeated.all.len(), 5);
+        assert!(parts.is_sorted() && parts.iter().all(|part| (0.0..=1.0).contains(part)), "{parts:?}");
+        let long = past(&vec![1.0; MAX_REPEATED_JOBS]);
+        assert_eq!(note(&long), None, "one more is replayed once");
+    }
+}
