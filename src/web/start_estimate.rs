@@ -97,10 +97,13 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
         None => "at most one starts within 30 days".to_owned(),
     };
     let last = match estimate.p90 {
-        Some(at) if at <= now => " and nine at any moment".to_owned(),
         Some(at) => format!(" and nine within {}", passes(at)),
         None if estimate.p10.is_none() => String::new(),
         None => " and at least one waits more than 30 days".to_owned(),
+    };
+    let of_ten = match estimate.p90 {
+        Some(at) if at <= now => "nine start at any moment".to_owned(),
+        _ => first + &last,
     };
     let right = match &estimate.quality {
         Some(quality) => {
@@ -115,7 +118,7 @@ fn sentence(estimate: &Estimate, now: Timestamp) -> String {
         Some(Rough::Young) => " It is rough: the estimates verified so far span only a few hours.",
         Some(Rough::OftenWrong) => " It is rough: too many such intervals missed the actual start.",
     };
-    format!("Likely to start {likely} (P50). Of ten such jobs, {first}{last}.{right}{rough}")
+    format!("Likely to start {likely} (P50). Of ten such jobs, {of_ten}.{right}{rough}")
 }
 
 #[cfg(test)]
@@ -153,12 +156,7 @@ mod tests {
         assert_eq!((view.outlook, view.p90, view.coverage), ("expected", None, Some(0.82)));
         for (p10, p50, p90, said) in [
             (after(1), after(3), after(7), "in 3h (P50). Of ten such jobs, one starts within 1h and nine within 7h."),
-            (
-                after(0),
-                after(0),
-                after(0),
-                "at any moment (P50). Of ten such jobs, one starts at any moment and nine at any moment.",
-            ),
+            (after(0), after(0), after(0), "at any moment (P50). Of ten such jobs, nine start at any moment."),
             (None, None, None, "in more than 30 days (P50). Of ten such jobs, at most one starts within 30 days."),
         ] {
             let found = sentence(&Estimate { p10, p50, p90, ..estimate.clone() }, now);
