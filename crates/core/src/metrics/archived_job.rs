@@ -171,3 +171,6 @@ pub fn account_and_region(arn: &str) -> (Option<String>, Option<String>) {
     let part = |index| arn.split(':').nth(index).filter(|part| !part.is_empty()).map(str::to_owned);
     (part(4), part(3))
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,3 +253,6 @@ pub(super) fn queue_figures(queue: &Queue, inputs: &Inputs<'_>) -> QueueFigures 
     let (arn, policy) = (queue.arn.clone(), queue.policy.as_str().into());
     QueueFigures { queue: queue.name.clone(), arn, policy, jobs, oldest_wait_seconds }
 }
+
+#[cfg(test)]
+mod tests;

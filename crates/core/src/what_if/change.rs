@@ -338,3 +338,6 @@ fn policy(kind: Kind, past: &Past, index: usize) -> Policy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
