@@ -264,7 +264,7 @@ pub(crate) fn is_not_found<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
 }
 
 /// The chain of causes of an error, outermost first, without repetitions.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
     for cause in chain(error) {
         let text = match cause.downcast_ref::<ErrorMetadata>() {
