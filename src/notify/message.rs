@@ -11,8 +11,8 @@ use std::fmt::Write as _;
 use crate::notify::outbox::Kind;
 use crate::notify::outbox::NotificationId;
 use crate::notify::outbox::OutboxRow;
-use trainspotter_core::model::{readable, readable_line};
-use trainspotter_core::rules::{REPORT, Transition};
+use trainspotter_core::model::{PLACE_LABELS, readable, readable_line};
+use trainspotter_core::rules::{Alert, AlertId, REPORT, Transition};
 
 use links::linked;
 
@@ -128,7 +128,11 @@ impl Message {
         let of_group = self.group.iter().flatten().filter(|(label, value)| *label != "alertname" && !value.is_empty());
         let rules: BTreeSet<&str> = self.transitions().map(|transition| transition.alert.rule.as_str()).collect();
         push_str(&mut line, format_args!(" {}", rules.into_iter().collect::<Vec<_>>().join(", ")));
-        for (at, (label, value)) in of_group.enumerate() {
+        // A message is about one target.
+        let is_new = |label: &str| self.group.as_ref().is_none_or(|group| !group.contains_key(label));
+        let place = one_of_several(&self.transition.alert).filter(|(label, _)| is_new(label));
+        let of_group = of_group.map(|(label, value)| (label.as_str(), value));
+        for (at, (label, value)) in place.chain(of_group).enumerate() {
             push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
         }
         line
@@ -149,10 +153,23 @@ fn in_one_line(words: &str) -> String {
     words.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// Account and region of an alert, unless its rule names them.
+fn place(alert: &Alert) -> impl Iterator<Item = (&str, &String)> {
+    let is_new = move |label: &&str| !alert.by.contains_key(*label);
+    PLACE_LABELS.into_iter().filter(is_new).filter_map(move |label| Some((label, alert.labels.get(label)?)))
+}
+
+/// As [`place`], if the alert is of one of several targets, whose alerts have ids of their own: titles have little room.
+fn one_of_several(alert: &Alert) -> impl Iterator<Item = (&str, &String)> {
+    let is_apart = alert.id != AlertId::of(&alert.rule, &alert.by);
+    place(alert).filter(move |_| is_apart)
+}
+
 fn titled(transition: &Transition) -> String {
     let alert = &transition.alert;
     let mut line = format!("[{}] {}", status(transition), alert.rule);
-    for (at, (label, value)) in alert.by.iter().filter(|(_, value)| !value.is_empty()).enumerate() {
+    let by = alert.by.iter().map(|(label, value)| (label.as_str(), value));
+    for (at, (label, value)) in one_of_several(alert).chain(by.filter(|(_, value)| !value.is_empty())).enumerate() {
         push_str(&mut line, format_args!("{} {label} {value}", if at == 0 { ":" } else { "," }));
     }
     line
@@ -237,6 +254,42 @@ mod tests {
         AWS console:   https://eu-west-1.console.aws.amazon.com/batch/home?region=eu-west-1#queues/detail/arn:aws:batch:eu-west-1:123456789012:job-queue/prod-a
         Alert id:      be601bcecd67135b
         ");
+    }
+
+    #[test]
+    fn the_text_names_account_and_region_once_whether_the_rule_does_or_not() {
+        let mut row = sample_alerts::row(TransitionKind::Fired);
+        row.transition.alert.labels.insert("account".to_owned(), "444455556666".to_owned());
+        row.transition.alert.labels.insert("region".to_owned(), "eu-west-1".to_owned());
+        for by in [None, Some("account")] {
+            row.transition.alert.by.extend(by.map(|label| (label.to_owned(), "444455556666".to_owned())));
+            for message in [Message::of(&row, None), Message::of_group(&row, None, Some(&[]))] {
+                let text = &message.text;
+                assert_eq!(text.matches("\nAccount:       444455556666\n").count(), 1, "{text}");
+                assert_eq!(text.matches("\nRegion:        eu-west-1\n").count(), 1, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_title_names_account_and_region_of_one_of_several_targets() {
+        let mut row = sample_alerts::row(TransitionKind::Fired);
+        let alert = &mut row.transition.alert;
+        alert.labels.insert("account".to_owned(), "444455556666".to_owned());
+        alert.labels.insert("region".to_owned(), "eu-west-1".to_owned());
+        alert.id = AlertId::of(&alert.rule, &alert.by);
+        assert_eq!(Message::of(&row, None).subject, "[FIRING] ShareWaitsTooLong: queue prod-a, share research");
+        let alert = &mut row.transition.alert;
+        alert.id = AlertId::within(Some("444455556666/eu-west-1"), &alert.rule, &alert.by);
+        let place = "account 444455556666, region eu-west-1";
+        let title = format!("[FIRING] ShareWaitsTooLong: {place}, queue prod-a, share research");
+        assert_eq!(Message::of(&row, None).subject, title);
+        let mut other = row.clone();
+        other.transition.alert.id = AlertId::of("other", &BTreeMap::new());
+        row.together.push(other);
+        let group = ["account", "queue"].map(str::to_owned);
+        let title = Message::of_group(&row, None, Some(&group)).title();
+        assert!(title.matches("444455556666").count() == 1 && title.matches("eu-west-1").count() == 1, "{title}");
     }
 
     #[test]

@@ -147,7 +147,7 @@ struct Publication {
 fn publication(message: &Message) -> Publication {
     let mut attributes: BTreeMap<&'static str, String> = BTreeMap::new();
     let mut is_cut = false;
-    for name in ["severity", "state", "rule", "queue", "share", "owner"] {
+    for name in ["severity", "state", "rule", "queue", "share", "owner", "account", "region"] {
         let values = message.transitions().map(|transition| readable_line(attribute(transition, name)));
         // SNS refuses empty values, and characters that are invalid in XML.
         let values: BTreeSet<Cow<'_, str>> = values.filter(|value| !value.is_empty()).collect();
@@ -239,7 +239,11 @@ mod tests {
         );
         let mut row = sample_alerts::row(TransitionKind::Fired);
         row.transition.alert.labels.insert("share".to_owned(), String::new());
-        assert!(!publication(&Message::of(&row, None)).attributes.contains_key("share"));
+        row.transition.alert.labels.insert("account".to_owned(), "444455556666".to_owned());
+        row.transition.alert.labels.insert("region".to_owned(), "eu-west-1".to_owned());
+        let attributes = publication(&Message::of(&row, None)).attributes;
+        assert!(!attributes.contains_key("share"));
+        assert_eq!((&*attributes["account"], &*attributes["region"]), ("444455556666", "eu-west-1"));
     }
 
     #[test]

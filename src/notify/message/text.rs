@@ -1,7 +1,7 @@
 //! Plain-text messages: one alert, or a paragraph per alert.
 
 use crate::notify::message::Message;
-use crate::notify::message::{in_one_line, push_str};
+use crate::notify::message::{in_one_line, place, push_str};
 use crate::notify::outbox::Kind;
 use crate::runbooks;
 use trainspotter_core::model::format;
@@ -28,9 +28,7 @@ impl Message {
                     (Kind::Resolved, Some(words)) => fact(&mut text, "Was", words),
                     (Kind::Fired | Kind::Resolved, None) => {}
                 }
-                for (label, value) in &alert.by {
-                    fact(&mut text, &capitalised(label), value);
-                }
+                write_subject(&mut text, alert);
                 write_times(&mut text, transition);
                 write_values(&mut text, transition);
                 write_annotations(&mut text, transition, &["description"]);
@@ -66,9 +64,7 @@ impl Message {
                 }
             }
         }
-        for (label, value) in &alert.by {
-            fact(&mut text, &capitalised(label), value);
-        }
+        write_subject(&mut text, alert);
         write_times(&mut text, &self.transition);
         write_values(&mut text, &self.transition);
         write_annotations(&mut text, &self.transition, &[]);
@@ -79,6 +75,14 @@ impl Message {
         }
         fact(&mut text, "Alert id", alert.id.as_str());
         text
+    }
+}
+
+/// Writes what the alert is about. Its target is part of that even if the rule does not name it: with several targets,
+/// two queues may have the same name.
+fn write_subject(text: &mut String, alert: &Alert) {
+    for (label, value) in alert.by.iter().map(|(label, value)| (label.as_str(), value)).chain(place(alert)) {
+        fact(text, &capitalised(label), value);
     }
 }
 
