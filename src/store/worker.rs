@@ -37,6 +37,9 @@ const QUEUE: usize = 64;
 const LOCK_ATTEMPTS: u32 = 240;
 const LOCK_PAUSE: Duration = Duration::from_millis(250);
 
+/// The attempt at which the wait is logged: a changed target of this process itself releases its file within a second.
+const LOGGED_ATTEMPT: u32 = 5;
+
 /// Condition of the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
@@ -230,7 +233,7 @@ async fn served(path: &Path, now: Timestamp) -> Result<Store, StoreError> {
         let file = path.to_owned();
         match thread_pool::run(move || Store::serve(&file, now)).await? {
             Err(error) if in_use(&error) && attempt < LOCK_ATTEMPTS => {
-                if attempt == 1 {
+                if attempt == LOGGED_ATTEMPT {
                     tracing::warn!(
                         path = %path.display(),
                         "another process uses this state file; waiting until it exits"
