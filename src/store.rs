@@ -337,9 +337,19 @@ impl Store {
         if let Some(fallback) = self.fallback.as_mut().filter(|_| !has_log) {
             committed.wants_all_jobs = fallback.remember_jobs(&commit.jobs);
         }
+        if !has_log {
+            self.release_pages();
+        }
         self.series.clone_from(&commit.series);
         self.committed_at = self.fallback.is_none().then_some(commit.at);
         Ok(committed)
+    }
+
+    /// Releases the pages in memory after a commit. A service has one connection per target, all of them idle until the
+    /// next commit, and the system caches the file.
+    fn release_pages(&self) {
+        // Pages that cannot be released cost memory only.
+        let _ = self.connection.release_memory();
     }
 
     /// Bytes of the state file, without its write-ahead log.

@@ -196,6 +196,7 @@ impl Store {
     pub fn keep_batch(&mut self, changes: &Changes, position: &Position) -> Result<(), StoreError> {
         let was_open = self.batch.as_mut().is_some_and(|batch| std::mem::take(&mut batch.open));
         let kept = if was_open { end(&self.connection, position) } else { self.write_position(position) };
+        self.release_pages();
         match kept {
             Err(because) if was_open => {
                 let _ = self.connection.execute_batch("ROLLBACK");
@@ -231,13 +232,15 @@ impl Store {
             changed_rows::forget(transaction)?;
             write_position(transaction, position)
         };
-        match memory_fallback::run(&mut self.connection, &apply) {
+        let done = match memory_fallback::run(&mut self.connection, &apply) {
             Err(because) if self.may_fall_back(&because) => {
                 self.fall_back(because)?;
                 memory_fallback::run(&mut self.connection, &apply)
             }
             done => done,
-        }
+        };
+        self.release_pages();
+        done
     }
 
     /// Saves the position in the log.

@@ -69,7 +69,7 @@ impl Forecaster {
         let mut rows = Rows::default();
         rows.restore(saved);
         let latest_at = rows.named(LATEST).find_map(|(_, at)| serde_json::from_str(at).ok());
-        let mut forecaster = Self { kept: PendingEstimates::restore(&rows), latest_at, ..Self::default() };
+        let mut forecaster = Self { kept: PendingEstimates::restore(&mut rows), latest_at, ..Self::default() };
         forecaster.restore_rings(&mut rows);
         let first_truth = |(group, at): (&str, &String)| {
             Some((serde_json::from_str::<Group>(group).ok()?, serde_json::from_str::<Timestamp>(at).ok()?))
@@ -117,6 +117,7 @@ impl Forecaster {
     /// Changes since the last call, to be stored.
     pub fn take_unsaved(&mut self) -> SavedForecast {
         let mut unsaved = self.rows.take_unsaved();
+        self.kept.take_unsaved(&mut unsaved);
         self.attempts.take_unsaved(&mut unsaved);
         self.arrivals.take_unsaved(&mut unsaved);
         self.truths.take_unsaved(&mut unsaved);
@@ -195,6 +196,7 @@ impl Forecaster {
     /// All rows by name, as they are stored.
     pub fn rows(&self) -> BTreeMap<String, String> {
         let mut all = self.rows.all().clone();
+        all.extend(self.kept.rows());
         all.extend(self.attempts.stored().chain(self.arrivals.stored()).chain(self.truths.stored()));
         all
     }
@@ -203,7 +205,7 @@ impl Forecaster {
     pub fn wait_ended(&mut self, job: &JobId, at: Timestamp, end: WaitEnd) {
         self.outlooks.remove(job);
         let after = self.latest_at.unwrap_or(at);
-        for truth in self.kept.resolve(job, at, end, after, &mut self.rows) {
+        for truth in self.kept.resolve(job, at, end, after) {
             self.record_resolved(&truth);
         }
     }
@@ -269,7 +271,7 @@ impl Forecaster {
     pub fn take(&mut self, initial: &InitialState, starts: &Starts) {
         let after = self.latest_at.replace(initial.now).unwrap_or(initial.now);
         self.rows.put(format!("{LATEST}/all"), &initial.now);
-        for late in self.kept.take_late(initial.now, after, &mut self.rows) {
+        for late in self.kept.take_late(initial.now, after) {
             self.calibration.record_late(&late);
         }
         self.calibration.settle(initial.now);
@@ -283,8 +285,7 @@ impl Forecaster {
                 let (queue, share) = (&job.queue, job.share.as_ref());
                 let may_keep =
                     self.kept.len() < PENDING_PER_WAITING * self.max_waiting() || self.kept.contains(&job.id);
-                let is_kept =
-                    may_keep && self.kept.keep(&job.id, queue, share, initial.now, raw, shown, &mut self.rows);
+                let is_kept = may_keep && self.kept.keep(&job.id, queue, share, initial.now, raw, shown);
                 self.not_kept += u64::from(!is_kept);
             }
             outlooks.insert(job.id.clone(), outlook);

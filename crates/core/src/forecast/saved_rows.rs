@@ -1,5 +1,5 @@
-//! Rows that survive a restart and are kept as text: pending estimates, and what there is only one of. Those of which
-//! there are many are in [rings](crate::forecast::stored_ring).
+//! Rows that survive a restart and are kept as text: what there is only one of, or few. Pending estimates write their own;
+//! rows of which there are very many are in [rings](crate::forecast::stored_ring).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -213,7 +213,7 @@ fn rule(text: &RuleText, clauses: Vec<Clause>, combine: Combine, by: Vec<Label>,
         no_data: text.no_data,
         limit: text.limit.unwrap_or(DEFAULT_LIMIT),
         labels: text.labels.clone(),
-        templates,
+        templates: templates.into(),
         objective: None,
     }
 }

@@ -1,6 +1,7 @@
 //! A checked rule.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -26,7 +27,8 @@ pub struct Rule {
     pub(super) no_data: NoData,
     pub(super) limit: usize,
     pub(super) labels: BTreeMap<String, String>,
-    pub(super) templates: Templates,
+    /// Compiled; shared by the engines of all targets.
+    pub(super) templates: Arc<Templates>,
     /// The objective over first waits that it belongs to, if any.
     pub(super) objective: Option<Objective>,
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::forecast::pending_estimates::{PendingEstimates, WaitEnd};
-use crate::forecast::saved_rows::Rows;
 use crate::model::JobId;
 
 fn truth(raw: Interval, shown: Option<Interval>, actual: f64) -> Truth {
@@ -152,18 +151,18 @@ fn settled(raw: Interval) -> Calibration {
 fn a_job_that_waits_beyond_its_interval_widens_the_next_at_once_and_counts_once() {
     let raw = Interval { low: 100.0, middle: 200.0, high: 300.0 };
     let now = Timestamp::default() + Duration::from_secs(3_600 * 200);
-    let (queue, mut rows, mut kept) = (QueueName::new("q"), Rows::default(), PendingEstimates::default());
+    let (queue, mut kept) = (QueueName::new("q"), PendingEstimates::default());
     let ids: Vec<JobId> = (0..40).map(|index| JobId::new(format!("job-{index}"))).collect();
     for id in &ids {
-        assert!(kept.keep(id, &queue, None, now, raw, Some(raw), &mut rows));
+        assert!(kept.keep(id, &queue, None, now, raw, Some(raw)));
     }
     let mut calibration = settled(raw);
     calibration.settle(now);
     let before = calibration.correct(raw, &queue, None).unwrap();
-    assert_eq!(kept.take_late(now + Duration::from_secs(290), now, &mut rows), []);
+    assert_eq!(kept.take_late(now + Duration::from_secs(290), now), []);
     let later = now + Duration::from_secs(600);
-    let late = kept.take_late(later, now, &mut rows);
-    assert_eq!((late.len(), kept.take_late(later, later, &mut rows).len()), (40, 0), "each is late once");
+    let late = kept.take_late(later, now);
+    assert_eq!((late.len(), kept.take_late(later, later).len()), (40, 0), "each is late once");
     late.iter().for_each(|late| calibration.record_late(late));
     calibration.settle(later);
     let after = calibration.correct(raw, &queue, None).unwrap();
@@ -171,7 +170,7 @@ fn a_job_that_waits_beyond_its_interval_widens_the_next_at_once_and_counts_once(
     assert_eq!((after.low, after.middle), (before.low, before.middle));
     // They start at last: that they missed their high end is not counted again, and they did not miss the low one.
     for id in &ids {
-        for truth in kept.resolve(id, later, WaitEnd::Dispatched, later, &mut rows) {
+        for truth in kept.resolve(id, later, WaitEnd::Dispatched, later) {
             assert_eq!(truth.late_after, Some(now));
             calibration.record(&truth);
         }
