@@ -9,6 +9,7 @@ pub mod alert_traces;
 mod alertmanager;
 mod grouping;
 mod http;
+mod inhibition;
 pub mod message;
 pub mod outbox;
 mod pagerduty;

@@ -20,6 +20,8 @@ mod network;
 mod planted_errors;
 mod process;
 mod product_hooks;
+mod read_pages;
+mod record;
 mod regressions;
 mod scenario;
 mod shrink;
@@ -44,10 +46,11 @@ use tokio_util::sync::CancellationToken;
 use checks::{Failure, Past};
 use network::{ask, get};
 use planted_errors::Distortion;
+use record::Look;
 use scenario::Scenario;
 use trainspotter_clock::Clock;
 use truth::TrueJob;
-use world::{Look, Shared, World};
+use world::{Shared, World};
 
 /// Seconds without faults at the end, after all jobs have ended.
 const CALM: u64 = 400;
@@ -122,7 +125,7 @@ async fn run_to_the_end(world: &Shared) -> Vec<TrueJob> {
     for fault in scenario.faults {
         tokio::task::spawn_local(inject_faults::begin_fault(world.clone(), fault));
     }
-    let looking = tokio::task::spawn_local(inject_faults::look(world.clone()));
+    let looking = tokio::task::spawn_local(read_pages::look(world.clone()));
     tokio::time::sleep(Duration::from_secs(scenario.lasts)).await;
     while !true_jobs(world).await.iter().all(|job| job.is_ended) {
         tokio::time::sleep(Duration::from_secs(30)).await;

@@ -1,8 +1,8 @@
 //! The HTTP interface: a JSON API, probes, `/metrics`, and pages that render the API's data.
 //!
 //! Handlers read an immutable [`Snapshot`] of the last tick from a watch channel, so no request blocks the engine
-//! and a slow client blocks nobody. Only queries about single jobs go to the owner of the ledger, as a [`JobQuery`]
-//! with a reply channel.
+//! and a slow client blocks nobody. What a snapshot does not have, such as jobs and start estimates, is queried from the
+//! owner of the ledger by a [`JobQuery`] with a reply channel.
 //!
 //! Requests that change something are POSTs with an operator token. They go to the owner of silences and outbox as
 //! an [`Operation`].
@@ -18,10 +18,12 @@ mod conditional;
 mod cursor;
 mod error;
 mod frame_tables;
+mod health;
 mod history;
 mod host_and_origin;
 mod job_context;
 mod jobs;
+mod json_body;
 mod listen;
 mod live_updates;
 mod merged_jobs;
@@ -29,6 +31,7 @@ mod operation_messages;
 mod operations_on_all_targets;
 mod outbox;
 mod page;
+mod place_filter;
 mod probes;
 mod query;
 mod replica_headers;
@@ -36,10 +39,12 @@ mod report;
 mod request_limits;
 mod routes_and_openapi;
 mod runbooks;
+mod security_headers;
 mod service_figures;
 mod share_job_counts;
 mod silences;
 mod start_estimate;
+mod status_and_problems;
 mod store_queries;
 mod test_notifications;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::aws::Poller;
+use crate::aws::endless_listing::Listing;
 use crate::aws::failure::{Failure, Fault, is_not_found};
-use crate::aws::listing::Listing;
 use crate::aws::poller::{is_due, send};
 use crate::aws::translate;
 use crate::aws::translate::{MeanUtilisation, Unknowns};

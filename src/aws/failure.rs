@@ -8,8 +8,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::aws::endless_listing::EndlessListing;
 use crate::aws::incomplete_answers::{self, Incomplete};
-use crate::aws::listing::EndlessListing;
 
 /// Description of a response that is not from AWS.
 const FOREIGN: &str = "the response is not AWS's";

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::aws::Poller;
 use crate::aws::describe::Answer;
+use crate::aws::endless_listing::Listing;
 use crate::aws::failure::{Failure, is_not_found};
-use crate::aws::listing::Listing;
 use crate::aws::poller::{ObservationSender, send};
 use crate::aws::translate::{self, Unknowns, present};
 use trainspotter_core::model::{Observation, Source, Timestamp, TrainingJobName, Undescribed};

@@ -11,11 +11,11 @@ use aws_sdk_batch::types::{KeyValuesPair, ServiceJobStatus};
 use tokio::sync::mpsc;
 
 use crate::aws::Clients;
+use crate::aws::endless_listing::Listing;
 use crate::aws::failure::Failure;
 use crate::aws::full_list_limit::{SWEEP_PAGES_MIN, SweepPages};
 use crate::aws::identity::Identity;
 use crate::aws::job_list_page::PageReader;
-use crate::aws::listing::Listing;
 use crate::aws::rewrite_body::AnswerBody;
 use crate::aws::topology;
 use crate::aws::translate;

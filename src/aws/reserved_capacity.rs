@@ -7,8 +7,8 @@ use aws_sdk_sagemaker::types::{SortOrder, TrainingPlanFilter, TrainingPlanFilter
 use aws_smithy_types::DateTime;
 
 use crate::aws::Poller;
+use crate::aws::endless_listing::Listing;
 use crate::aws::failure::{Failure, is_not_found};
-use crate::aws::listing::Listing;
 use crate::aws::poller::{ObservationSender, is_due, send};
 use crate::aws::translate::{self, Pools, Unknowns};
 use trainspotter_core::model::{Capacity, Observation, Reserved, Source, Timestamp};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use aws_sdk_batch::types::{JobQueueDetail, SchedulingPolicyDetail};
 
 use crate::aws::Clients;
+use crate::aws::endless_listing::Listing;
 use crate::aws::failure::Failure;
-use crate::aws::listing::Listing;
 use crate::aws::rewrite_body::AnswerBody;
 use crate::aws::translate;
 use crate::aws::translate::Unknowns;

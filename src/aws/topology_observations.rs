@@ -1,4 +1,5 @@
-//! Which queues a target watches, and what is said of those that it does not watch, or not in time.
+//! What a poll of the topology reports to the engine: the watched queues, those without a complete description, and a
+//! problem if there are too many queues to watch them all in time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

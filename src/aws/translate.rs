@@ -4,10 +4,11 @@
 //! types keep their spelling and are recorded in [`Unknowns`]. SDK enums are read through `as_str`, so that
 //! variants the SDK adds later are still understood.
 
+mod host_utilisation;
 mod job;
 mod reserved_capacity;
 mod topology;
-mod training;
+mod training_job;
 
 use std::collections::BTreeSet;
 
@@ -22,13 +23,14 @@ use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::accelerators_of;
 use trainspotter_core::model::unknown_value;
 
+pub(crate) use host_utilisation::MeanUtilisation;
 pub(crate) use job::{ListedJobs, described_job, snapshot};
 pub(crate) use reserved_capacity::{Pools, pool, training_plan, waiting_pool, warm_pool};
 pub(crate) use topology::{
     environment, environment_name, fair_share, invalid, is_covered, is_of_training_jobs, is_quota_policy, is_watched,
     queue, quota_share, scheduling_policy,
 };
-pub(crate) use training::{MeanUtilisation, outside_use, training_job};
+pub(crate) use training_job::{outside_use, training_job};
 
 /// Upper bound of a limit or of a sum over jobs: the range of `maxCapacity`.
 const MAX_CAPACITY: f64 = i32::MAX as f64;

@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let schema = match arguments.file {
         File::Config => config::schema(),
         File::Rules => rules::rules_schema(),
-        File::RuleTests => rules::rule_tests::rehearsals_schema(),
+        File::RuleTests => rules::rule_tests::rule_tests_schema(),
         File::Scenario => scenario::schema(),
     };
     print_json(&schema)

@@ -1,25 +1,19 @@
-//! Long-term data: the archive, archived job tags, and scheduled reports.
+//! `archive:` and `tags:`: location of the long-term archive, and the job tags kept in it.
 
 use std::path::Path;
 use std::time::Duration;
 
-use crate::config::Receiver;
 use crate::config::aws_names::partition_of;
 use crate::config::check::Check;
-use crate::config::file::{self, ArchiveForm, ArchiveKeys, Every};
+use crate::config::file::{ArchiveForm, ArchiveKeys};
 use crate::config::object_place::ObjectPlace;
+use crate::config::reports::REPORT_KEYS;
 
 /// Default delay after the end of a day before its files are written.
 const GRACE: Duration = Duration::from_secs(3_600);
 
 /// Maximum job tags beside the owner's.
 const MAX_TAGS: usize = 20;
-
-/// Maximum grouping keys of a report: it has a row per combination of values.
-pub const MAX_REPORT_KEYS: usize = 4;
-
-/// Grouping keys of a report, besides tags.
-pub const REPORT_KEYS: [&str; 6] = ["queue", "share", "owner", "account", "region", "instance_type"];
 
 /// Location of the long-term archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +40,6 @@ impl Archive {
     pub fn at(place: ObjectPlace) -> Self {
         Self { place, region: None, endpoint: None, role: None, grace: GRACE }
     }
-}
-
-/// A scheduled report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScheduledReport {
-    /// Its interval.
-    pub every: Every,
-    /// Name of its receiver.
-    pub to: String,
-    /// Grouping keys.
-    pub by: Vec<String>,
 }
 
 impl Check<'_> {
@@ -119,46 +102,4 @@ impl Check<'_> {
         }
         tags.to_vec()
     }
-
-    pub(super) fn reports(
-        &mut self,
-        reports: &[file::Report],
-        tags: &[String],
-        receivers: &[Receiver],
-    ) -> Vec<ScheduledReport> {
-        let mut checked: Vec<ScheduledReport> = Vec::new();
-        for (index, report) in reports.iter().enumerate() {
-            let at = |key: &str| format!("reports[{index}].{key}");
-            if !receivers.iter().any(|receiver| receiver.name == report.to) {
-                self.problem(&at("to"), format!("there is no receiver `{}`", report.to));
-            }
-            self.distinct(&at("by"), &report.by);
-            if report.by.len() > MAX_REPORT_KEYS {
-                self.problem(&at("by"), format!("must be {MAX_REPORT_KEYS} keys at most"));
-            }
-            for (number, key) in report.by.iter().enumerate() {
-                self.refuse(&at(&format!("by[{number}]")), check_report_key(key, tags));
-            }
-            let report = ScheduledReport { every: report.every, to: report.to.clone(), by: report.by.clone() };
-            if checked.contains(&report) {
-                self.problem(&format!("reports[{index}]"), "is a duplicate, and would be sent only once");
-            }
-            checked.push(report);
-        }
-        checked
-    }
-}
-
-/// Checks a grouping key of a report.
-///
-/// # Errors
-/// The key is unknown; the text lists the possible ones.
-pub fn check_report_key(key: &str, tags: &[String]) -> Result<(), String> {
-    if REPORT_KEYS.contains(&key) || tags.iter().any(|tag| tag == key) {
-        return Ok(());
-    }
-    let known = REPORT_KEYS.iter().copied().chain(tags.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
-    Err(format!(
-        "unknown key `{key}`; known keys are {known}. To use another job tag, add it to `tags` in the configuration"
-    ))
 }

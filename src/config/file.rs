@@ -7,8 +7,10 @@ mod archive;
 mod forecast;
 mod history;
 mod publish;
+mod receivers;
 mod reports;
 mod rule_locations;
+mod store;
 mod target;
 pub(super) mod text_or_keys;
 
@@ -18,8 +20,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::store::StoreForm;
-use trainspotter_core::model::{Matchers, SharesShown};
+use trainspotter_core::model::SharesShown;
 use trainspotter_core::yaml::HumanDuration;
 
 pub(super) use api::Api;
@@ -28,9 +29,11 @@ pub(super) use archive::{ArchiveForm, ArchiveKeys};
 pub(super) use forecast::Forecast;
 pub(super) use history::History;
 pub(super) use publish::{CloudWatchMetrics, Compression, Dollars, Histograms, Otlp, Protocol, Publish};
+pub(super) use receivers::{Escalation, Group, Inhibition, MuteWindow, Receiver, Slack, Sns, Webhook};
 pub use reports::Every;
 pub(super) use reports::Report;
 pub(super) use rule_locations::{RulesForm, RulesKeys};
+pub(super) use store::{StoreForm, StoreKeys};
 pub(super) use target::{Reserved, Target};
 
 /// Trainspotter's configuration.
@@ -159,178 +162,6 @@ impl Default for Poll {
     }
 }
 
-/// A receiver of alerts: exactly one of sns, webhook, slack, pagerduty and alertmanager.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Receiver {
-    /// Unique; part of each notification's id.
-    pub(super) name: String,
-    /// An SNS topic, standard or FIFO.
-    #[serde(default)]
-    pub(super) sns: Option<Sns>,
-    /// An HTTP endpoint that accepts Alertmanager's version 4 body.
-    #[serde(default)]
-    pub(super) webhook: Option<Webhook>,
-    /// A Slack channel: by an incoming webhook, or by an app's token, which can update the message on resolve.
-    #[serde(default)]
-    pub(super) slack: Option<Slack>,
-    /// A PagerDuty service, by Events API v2.
-    #[serde(default)]
-    pub(super) pagerduty: Option<PagerDuty>,
-    /// An Alertmanager, by its API v2.
-    #[serde(default)]
-    pub(super) alertmanager: Option<Alertmanager>,
-    /// Only alerts whose labels match: globs (* and ?) over label values, or a list of matchers in Alertmanager's notation. All must match.
-    #[serde(default, rename = "match")]
-    pub(super) matchers: Matchers,
-    /// Recurring windows in which no firing is sent. Resolves of sent firings are always sent.
-    #[serde(default)]
-    pub(super) mute: Vec<MuteWindow>,
-    /// How long a notification is retried before it is given up. At least 10m.
-    #[serde(default = "a_day")]
-    pub(super) give_up_after: HumanDuration,
-    /// Another receiver to notify if an alert keeps firing.
-    #[serde(default)]
-    pub(super) escalate: Option<Escalation>,
-    /// Interval of reminders while an alert keeps firing. At least 5m; none by default.
-    #[serde(default)]
-    pub(super) repeat_interval: Option<HumanDuration>,
-    /// Sends several alerts in one message. By default each alert has its own. Not for pagerduty.
-    #[serde(default)]
-    pub(super) group: Option<Group>,
-}
-
-/// Sends several alerts in one message. With a long wait this is a digest.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Group {
-    /// Labels that the alerts of a message have in common; a missing label counts as empty. Empty for one message
-    /// with all alerts.
-    #[serde(default)]
-    pub(super) by: Vec<String>,
-    /// How long the first alert of a message waits for others. From 1s to 24h.
-    pub(super) wait: HumanDuration,
-}
-
-/// Notifies another receiver of an alert that still fires.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Escalation {
-    /// How long after the firing. At least 1m.
-    pub(super) after: HumanDuration,
-    /// The name of another receiver. Its matchers do not apply; its mute windows do.
-    pub(super) to: String,
-}
-
-/// Suppresses alerts while another one fires.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Inhibition {
-    /// Labels of the firing alert, such as alertname; same format as `match` of a receiver.
-    pub(super) when: Matchers,
-    /// Labels of the suppressed alerts. Resolves of sent firings are always sent.
-    pub(super) mute: Matchers,
-    /// Labels whose values both alerts must have in common.
-    #[serde(default)]
-    pub(super) same: Vec<String>,
-}
-
-/// A recurring window.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MuteWindow {
-    /// Days on which it begins: mon, tue, wed, thu, fri, sat, sun. All by default.
-    #[serde(default)]
-    pub(super) days: Vec<String>,
-    /// When it begins, such as 22:00.
-    pub(super) from: String,
-    /// When it ends, such as 06:00; on the next day if that is not later.
-    pub(super) to: String,
-    /// Time zone by IANA name, such as Europe/Berlin.
-    #[serde(default = "utc")]
-    pub(super) zone: String,
-}
-
-/// An SNS topic.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Sns {
-    /// ARN of the topic. It may be in another region or account: the region is taken from the ARN.
-    pub(super) topic: String,
-    /// ARN of a role to assume for publishing. By default the service's own credentials, never a target's role.
-    #[serde(default)]
-    pub(super) role: Option<String>,
-    /// Overrides the endpoint. By default the target's, if it has one.
-    #[serde(default)]
-    pub(super) endpoint: Option<String>,
-}
-
-/// An HTTP endpoint.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Webhook {
-    /// Where to post. Take secrets from the environment or a file: ${NAME}, ${file:/path}.
-    pub(super) url: String,
-    /// Standard Webhooks secrets (whsec_...) to sign with. Two during a rotation.
-    #[serde(default)]
-    pub(super) secrets: Vec<String>,
-    /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
-    /// Whether the URL may lead to this machine.
-    #[serde(default)]
-    pub(super) allow_loopback: bool,
-}
-
-/// A Slack channel: url alone, or token and channel.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Slack {
-    /// URL of an incoming webhook. With a token: root of the Web API, instead of `https://slack.com/api`.
-    #[serde(default)]
-    pub(super) url: Option<String>,
-    /// A bot's token with chat:write.
-    #[serde(default)]
-    pub(super) token: Option<String>,
-    /// The channel's id (C...), which stays when it is renamed, or its name.
-    #[serde(default)]
-    pub(super) channel: Option<String>,
-    /// Slack user ids (U...) by owner: the user in an alert's label owner is mentioned.
-    #[serde(default)]
-    pub(super) owners: BTreeMap<String, String>,
-    /// Whether the URL may lead to this machine.
-    #[serde(default)]
-    pub(super) allow_loopback: bool,
-}
-
-/// A PagerDuty service.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PagerDuty {
-    /// Integration key.
-    pub(super) routing_key: String,
-    /// Events endpoint, for example of another region.
-    #[serde(default = "pagerduty_events")]
-    pub(super) url: String,
-    /// Whether the URL may lead to this machine.
-    #[serde(default)]
-    pub(super) allow_loopback: bool,
-}
-
-/// An Alertmanager.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Alertmanager {
-    /// Root URL, such as http://alertmanager:9093.
-    pub(super) url: String,
-    /// Sent with each request, such as Authorization: "Bearer ${TOKEN}". Take secrets from the environment or a file.
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, String>,
-    /// Whether the URL may lead to this machine.
-    #[serde(default)]
-    pub(super) allow_loopback: bool,
-}
-
 /// Log format.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -344,16 +175,4 @@ pub(super) enum Log {
 
 fn default_listen() -> String {
     "127.0.0.1:9464".to_owned()
-}
-
-fn a_day() -> HumanDuration {
-    HumanDuration(crate::config::GIVE_UP_AFTER)
-}
-
-fn utc() -> String {
-    "UTC".to_owned()
-}
-
-fn pagerduty_events() -> String {
-    "https://events.pagerduty.com/v2/enqueue".to_owned()
 }

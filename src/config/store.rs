@@ -1,17 +1,13 @@
-//! Location of the state: a file and, with replicas, a log.
+//! `store:`: checks the location of the state, which is a file and, with replicas, a log.
 
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
-
 use crate::config::aws_names::partition_of;
 use crate::config::check::Check;
-use crate::config::file::text_or_keys::text_or_keys;
+use crate::config::file::{StoreForm, StoreKeys};
 use crate::config::object_place::ObjectPlace;
-use trainspotter_core::yaml::HumanDuration;
 
 /// Default lease: how long a replica leads after writing a record.
 const LEASE: Duration = Duration::from_secs(45);
@@ -41,61 +37,6 @@ impl Replication {
     /// Whether the log is in a bucket, which costs money.
     pub fn is_in_a_bucket(&self) -> bool {
         matches!(self.log, ObjectPlace::Bucket { .. })
-    }
-}
-
-/// As written: the path of a file, or keys.
-#[derive(Clone, Debug, JsonSchema)]
-#[serde(untagged)]
-#[schemars(description = "State file, relative to this file; or an object with `file` and `log`.")]
-pub(super) enum StoreForm {
-    /// The path of the file.
-    File(String),
-    /// File and log.
-    More(StoreKeys),
-}
-
-/// The state file, and the log shared by replicas.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct StoreKeys {
-    /// File for the persistent state, relative to this file. With a log it is a copy of that, separate for each
-    /// replica.
-    #[serde(default = "default_file")]
-    pub(super) file: String,
-    /// Log of the replicas: `s3://bucket/prefix`, or `file:///folder` on one machine. Without it there is one
-    /// service per file.
-    #[serde(default)]
-    pub(super) log: Option<String>,
-    /// Region of the bucket; by default the first target's.
-    #[serde(default)]
-    pub(super) region: Option<String>,
-    /// Overrides the S3 endpoint. By default the first target's, if it has one.
-    #[serde(default)]
-    pub(super) endpoint: Option<String>,
-    /// ARN of a role to assume for the bucket. By default the service's own credentials, never a target's role.
-    #[serde(default)]
-    pub(super) role: Option<String>,
-    /// How long a replica leads without a sign of life before another one takes over. From 3s to 10m, 45s by
-    /// default.
-    #[serde(default)]
-    pub(super) lease: Option<HumanDuration>,
-}
-
-impl Default for StoreForm {
-    fn default() -> Self {
-        Self::File(default_file())
-    }
-}
-
-fn default_file() -> String {
-    "trainspotter.db".to_owned()
-}
-
-impl<'de> Deserialize<'de> for StoreForm {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "the path of a file, or `{ file: trainspotter.db, log: \"s3://bucket/prefix\" }`";
-        text_or_keys(deserializer, expected, Self::File, Self::More)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::config::Group;
+use crate::notify::inhibition::value;
 use crate::notify::outbox::OutboxRow;
-use crate::notify::routing::value;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::AlertId;
 

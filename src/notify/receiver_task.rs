@@ -28,6 +28,7 @@ use crate::notify::Receipt;
 use crate::notify::RetryClass;
 use crate::notify::alert_traces;
 use crate::notify::grouping;
+use crate::notify::inhibition;
 use crate::notify::message::Message;
 use crate::notify::outbox::Due;
 use crate::notify::outbox::Kind;
@@ -37,7 +38,6 @@ use crate::notify::outbox::OutboxError;
 use crate::notify::outbox::OutboxRow;
 use crate::notify::outbox::Verdict;
 use crate::notify::retry;
-use crate::notify::routing;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
@@ -313,9 +313,9 @@ impl<O: Outbox, C: Deliver> Notifier<O, C> {
         }
         let silence = due.silences.iter().find(|silence| silence.matches(&alert.labels));
         let silence = silence.map(|silence| (silence.ends_at, format!("silence {} of {}", silence.id, silence.author)));
-        let muted = || Some((now + HELD_RECHECK, routing::muted_by(&self.receiver.mute, now)?));
+        let muted = || Some((now + HELD_RECHECK, inhibition::muted_by(&self.receiver.mute, now)?));
         let inhibited = || {
-            let by = routing::inhibited_by(&self.receiver.inhibit, alert, firing)?;
+            let by = inhibition::inhibited_by(&self.receiver.inhibit, alert, firing)?;
             Some((now + HELD_RECHECK, format!("the alert {} {}", by.rule, by.id)))
         };
         let (until, because) = silence.or_else(muted).or_else(inhibited)?;

@@ -1,14 +1,12 @@
-//! Routing: which receiver gets an alert and when, by label matchers, escalation, reminders, inhibition and mute
-//! windows. PURE.
+//! Routing: which receiver gets an alert and when, by label matchers, escalation and reminders. PURE.
 //!
 //! All of these affect firings only; a resolve goes to every receiver that was notified.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::Inhibition;
-use crate::config::Mute;
 use crate::config::Receiver;
+use crate::notify::inhibition::value;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 
@@ -35,32 +33,8 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
     receiver.matchers.matches(&alert.labels).then(|| (number, fired_at + interval * number))
 }
 
-/// The firing alert that inhibits `alert`, if any. An alert never inhibits itself. Two alerts that each match both
-/// sides of a rule do not inhibit each other: otherwise neither would be sent.
-pub(crate) fn inhibited_by<'a>(rules: &[Inhibition], alert: &Alert, firing: &'a [Alert]) -> Option<&'a Alert> {
-    let is_both =
-        |rule: &Inhibition, alert: &Alert| rule.when.matches(&alert.labels) && rule.mute.matches(&alert.labels);
-    let inhibits = |rule: &Inhibition, other: &Alert| {
-        other.id != alert.id
-            && !(is_both(rule, alert) && is_both(rule, other))
-            && rule.mute.matches(&alert.labels)
-            && rule.when.matches(&other.labels)
-            && rule.same.iter().all(|label| value(&alert.labels, label) == value(&other.labels, label))
-    };
-    firing.iter().find(|other| rules.iter().any(|rule| inhibits(rule, other)))
-}
-
-/// Name of the mute window that contains `now`, if any.
-pub(crate) fn muted_by(windows: &[Mute], now: Timestamp) -> Option<String> {
-    windows.iter().find(|window| window.covers(now)).map(|window| format!("the mute window {window}"))
-}
-
-pub(super) fn value<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'a str {
-    labels.get(label).map_or("", String::as_str)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::config::Channel;
     use crate::config::Escalation;
@@ -69,7 +43,7 @@ mod tests {
     use trainspotter_core::rules::AlertId;
     use trainspotter_core::rules::TransitionKind;
 
-    fn matchers(pairs: &[(&str, &str)]) -> Matchers {
+    pub(in crate::notify) fn matchers(pairs: &[(&str, &str)]) -> Matchers {
         pairs.iter().map(|(label, glob)| Matchers::parse(&format!("{label}={glob}")).unwrap()).next().unwrap()
     }
 
@@ -77,7 +51,7 @@ mod tests {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn alert(pairs: &[(&str, &str)]) -> Alert {
+    pub(in crate::notify) fn alert(pairs: &[(&str, &str)]) -> Alert {
         let mut alert = sample_alerts::row(TransitionKind::Fired).transition.alert;
         alert.labels = labels(pairs);
         alert.id = AlertId::of("any", &alert.labels);
@@ -135,26 +109,5 @@ mod tests {
         let later = fired_at + Duration::from_secs(6_000);
         assert_eq!(reminder(&receiver("a", "page", None), &page, later), None);
         assert_eq!(reminder(&every_ten, &alert(&[("severity", "info")]), later), None);
-    }
-
-    #[test]
-    fn an_alert_is_held_back_by_another_that_shares_the_labels() {
-        let rule = Inhibition {
-            when: matchers(&[("alertname", "QueueDisabled")]),
-            mute: matchers(&[("alertname", "*Wait*")]),
-            same: vec!["queue".to_owned()],
-        };
-        let down = alert(&[("alertname", "QueueDisabled"), ("queue", "a")]);
-        let check = |pairs: &[(&str, &str)], held: bool| {
-            let by = inhibited_by(std::slice::from_ref(&rule), &alert(pairs), std::slice::from_ref(&down));
-            assert_eq!(by.is_some(), held, "{pairs:?}");
-        };
-        check(&[("alertname", "ShareWaits"), ("queue", "a"), ("share", "x")], true);
-        check(&[("alertname", "ShareWaits"), ("queue", "b")], false);
-        check(&[("alertname", "ShareWaits")], false);
-        check(&[("alertname", "Drift"), ("queue", "a")], false);
-        let all = Inhibition { when: rule.mute.clone(), ..rule.clone() };
-        let waits = alert(&[("alertname", "ShareWaits"), ("queue", "a")]);
-        assert_eq!(inhibited_by(&[all], &waits, std::slice::from_ref(&waits)), None, "none inhibits itself");
     }
 }

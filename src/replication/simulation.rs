@@ -6,6 +6,7 @@
 //! `TRAINSPOTTER_SEEDS=M..N` a part of them.
 
 mod bucket;
+mod faults;
 mod hand_over;
 pub(super) mod mutant;
 mod mutant_outbox;
@@ -60,7 +61,7 @@ fn world_after(seed: u64) -> Shared {
         for replica in 0..replicas {
             tokio::task::spawn_local(run_replica(Arc::clone(&world), replica));
         }
-        tokio::task::spawn_local(world::make_trouble(Arc::clone(&world)));
+        tokio::task::spawn_local(faults::make_trouble(Arc::clone(&world)));
         until_quiet(&world).await;
         world
     });

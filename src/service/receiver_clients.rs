@@ -1,4 +1,4 @@
-//! Clients for receivers and sinks.
+//! Clients of the configured receivers. Those of AWS's SNS count their requests.
 
 use std::sync::Arc;
 

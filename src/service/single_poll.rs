@@ -1,4 +1,4 @@
-//! Polls the configured queues once, without a service, for set-up checks.
+//! Polls the configured queues of the first target once, without a running service: for `check --live`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

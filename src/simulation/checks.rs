@@ -7,7 +7,7 @@ mod messages;
 use std::cell::Cell;
 use std::fmt;
 
-use super::inject_faults::LOOK_EVERY;
+use super::read_pages::LOOK_EVERY;
 use super::scenario::{FaultKind, Scenario};
 use super::truth::TrueJob;
 use super::world::World;

@@ -1,18 +1,15 @@
-//! Events of a run: AWS faults, clock steps, changed rules, silences; and a reader of the pages.
+//! Events of a run: AWS faults, clock steps, changed rules, silences.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::aws;
-use super::network::{ask, get, post};
+use super::network::{ask, post};
+use super::record::Silenced;
 use super::scenario::{Fault, FaultKind};
-use super::world::{self, Look, Page, Shared, Silenced};
-
-/// Seconds between two reads of the pages.
-pub(super) const LOOK_EVERY: u64 = 30;
+use super::world::{self, Shared};
 
 /// The rule that the checks evaluate on the truth themselves.
 pub(super) const WAITS: &str = "Waits";
@@ -103,46 +100,4 @@ async fn silence(world: &Shared, lasts: u64) {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-}
-
-/// Reads all pages repeatedly.
-pub(super) async fn look(world: Shared) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(LOOK_EVERY)).await;
-        let pages = world.lock().unwrap().pages.clone();
-        for page in pages {
-            look_at(&world, &page).await;
-        }
-    }
-}
-
-async fn look_at(world: &Shared, page: &Page) {
-    let refused = Mutex::new(None);
-    let text = async |path: &str| -> String {
-        let (status, text) = ask(page.router.clone(), get(path)).await;
-        if status != 200 {
-            refused.lock().unwrap().get_or_insert(format!("{path} answers {status}: {text}"));
-        }
-        text
-    };
-    let json = async |path: &str| -> Value { serde_json::from_str(&text(path).await).unwrap_or_default() };
-    let is_ready = async || ask(page.router.clone(), get("/readyz")).await.0 == 200;
-    let began_ready = is_ready().await;
-    let jobs = json("/api/v1/jobs?limit=500").await;
-    let (shares, waterfall) = (json("/api/v1/shares").await, json("/api/v1/waterfall").await);
-    let metrics = text("/metrics").await;
-    let health = json("/api/v1/health").await;
-    let replica = &health["replica"];
-    let leads = replica["leads"].as_bool().unwrap_or(true);
-    // The log may respond again while the last tick is not committed yet.
-    let has_trouble = !replica["trouble"].is_null() || !health["store_error"].is_null();
-    let is_behind = has_trouble && !replica.is_null();
-    let (leads, is_cut_off) = (leads && !is_behind, leads && is_behind);
-    let is_ready = began_ready && is_ready().await;
-    let mut world = world.lock().unwrap();
-    let at = world.passed();
-    let jobs = jobs["jobs"].as_array().cloned().unwrap_or_default();
-    let refused = refused.into_inner().unwrap().filter(|_| is_ready);
-    let look = Look { at, port: page.port, is_ready, leads, is_cut_off, refused, jobs, shares, waterfall, metrics };
-    world.looks.push(look);
 }

@@ -1,4 +1,4 @@
-//! Everything outside the processes: AWS, the bucket, the machines' clocks and disks, and a record of what was received and shown.
+//! Everything outside the processes: AWS, the bucket, and the machines' clocks and disks.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::aws;
 use super::planted_errors::Distortion;
 use super::scenario::{Fault, FaultKind, Scenario};
+use crate::simulation::record::{Look, Received, Silenced};
 use crate::store::StoreError;
 use trainspotter_clock::Clock;
 use trainspotter_core::model::Timestamp;
@@ -50,45 +51,6 @@ pub(super) struct Page {
 pub(super) struct Disk {
     pub(super) delay: Duration,
     pub(super) error: Option<StoreError>,
-}
-
-/// One alert in a received message.
-#[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) at: f64,
-    pub(super) topic: String,
-    pub(super) rule: String,
-    /// The alert and its start time.
-    pub(super) episode: String,
-    pub(super) is_resolved: bool,
-    pub(super) because: String,
-    /// Whether the sender got no response.
-    pub(super) is_answer_lost: bool,
-}
-
-/// The contents of a process's pages.
-#[derive(Clone, Debug)]
-pub(super) struct Look {
-    pub(super) at: f64,
-    pub(super) port: u16,
-    pub(super) is_ready: bool,
-    /// Whether this replica leads and can write the log, or is the only one.
-    pub(super) leads: bool,
-    /// Whether it believes to lead, but cannot write the log, or has not committed what it shows.
-    pub(super) is_cut_off: bool,
-    /// A page without a response although the process was ready.
-    pub(super) refused: Option<String>,
-    pub(super) jobs: Vec<Value>,
-    pub(super) shares: Value,
-    pub(super) waterfall: Value,
-    pub(super) metrics: String,
-}
-
-/// A silence that the service has confirmed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Silenced {
-    pub(super) from: f64,
-    pub(super) to: f64,
 }
 
 /// Random numbers for one purpose.

@@ -1,4 +1,4 @@
-//! Forecast state, by row.
+//! Loads the forecast state, by row. `keyed_rows.rs` saves it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Jobs, and the time up to which the lists of their queues are complete.
+//! Loads jobs, and the time up to which the lists of their queues are complete. `keyed_rows.rs` saves both.
 
 use rusqlite::Connection;
 use rusqlite::Row;

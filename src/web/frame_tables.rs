@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
+use crate::web::place_filter::{InPlace, PlaceFilter, PlaceRow, in_place};
 use crate::web::share_job_counts::jobs_of;
-use crate::web::watched_targets::{InPlace, PlaceFilter, PlaceRow, in_place};
 use trainspotter_core::metrics::Estimate;
 use trainspotter_core::metrics::FailureFigures;
 use trainspotter_core::metrics::FairShareFigures;

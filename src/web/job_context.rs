@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, lower_case};
+use crate::web::place_filter::PlaceFilter;
 use crate::web::query::shown;
-use crate::web::watched_targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::ask_each;
 use trainspotter_core::metrics::{Alike, AttemptEnd, HostFigures, JobContext, Neighbour};
 use trainspotter_core::model::{InstanceType, JobId, JobStatus, ShareName, Timestamp, TrainingJobName};
 

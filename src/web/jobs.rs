@@ -1,4 +1,4 @@
-//! Single jobs: the only routes that query the owner of the ledger.
+//! Jobs: a page of the list, and one job. Both send a [`JobQuery`] to the owner of the ledger; other routes send their own.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +20,11 @@ use crate::web::error::ApiError;
 use crate::web::error::ErrorBody;
 use crate::web::job_context::JobWithContext;
 use crate::web::merged_jobs;
+use crate::web::place_filter::PlaceFilter;
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::start_estimate::StartView;
 use crate::web::wait_reason::WhyView;
-use crate::web::watched_targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::ask_each;
 use trainspotter_core::forecast::{Hypothetical, InitialState, Outlook, Starts};
 use trainspotter_core::jobs::Filter;
 use trainspotter_core::metrics::Reason;

@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::web::GRACE;
 use crate::web::access::Peer;
 use crate::web::host_and_origin::Hosts;
-use crate::web::request_limits;
+use crate::web::security_headers;
 
 /// Maximum open connections. A browser opens up to six.
 const MAX_CONNECTIONS: usize = 256;
@@ -101,7 +101,7 @@ async fn connection(
                     request.extensions_mut().insert(peer);
                     answered(service, request).await
                 }
-                Err(refusal) => request_limits::with_headers(*refusal),
+                Err(refusal) => security_headers::with_headers(*refusal),
             };
             Ok::<_, Infallible>(response.map(|body| Body::new(Sent { body, state })))
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::web::Pages;
-use crate::web::probes::{self, Status};
+use crate::web::status_and_problems::{self, Status};
 use trainspotter_core::model::Timestamp;
 
 /// A summary small enough to be polled every few seconds.
@@ -53,15 +53,15 @@ pub(super) async fn tick(State(pages): State<Pages>) -> Json<TickBody> {
         *firing.entry(alert.labels.get("severity").cloned().unwrap_or_default()).or_default() += 1;
     }
     Json(TickBody {
-        status: probes::status_of_all(&pages, &latest),
-        not_ready: probes::all_not_ready(&pages, &latest),
+        status: status_and_problems::status_of_all(&pages, &latest),
+        not_ready: status_and_problems::all_not_ready(&pages, &latest),
         now: pages.clock.now(),
         clock_speed: pages.clock.speed(),
         started_at: pages.started_at,
         ticked_at: latest.iter().filter_map(|snapshot| snapshot.ticked_at).max(),
         tick_every_seconds: pages.tick_every.as_secs_f64(),
         firing,
-        problems: probes::all_problems(&pages, &latest),
+        problems: status_and_problems::all_problems(&pages, &latest),
         store_error: latest.iter().find_map(|snapshot| snapshot.store_error.clone()),
         targets: latest.len(),
         version: env!("CARGO_PKG_VERSION"),

@@ -10,8 +10,9 @@ use crate::web::Pages;
 use crate::web::error::ApiError;
 use crate::web::operation_messages::{Change, Operation, Outcome, Refusal, Reply, asked};
 use crate::web::outbox::{NotificationPage, OutboxFilter};
+use crate::web::place_filter::PlaceFilter;
 use crate::web::test_notifications::{TestRequest, TestResult};
-use crate::web::watched_targets::{PlaceFilter, WatchedTarget};
+use crate::web::watched_targets::WatchedTarget;
 
 /// Wall time limit per target for an operation on all: less than half of a request's, since some targets are asked
 /// twice.

@@ -11,7 +11,8 @@ use crate::notify::outbox::RowState;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operation_messages::{Body, Change, author};
+use crate::web::json_body::Body;
+use crate::web::operation_messages::{Change, author};
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use trainspotter_core::model::Timestamp;
 

@@ -1,4 +1,4 @@
-//! Limits on size and time for every request, and headers for every response.
+//! Limits on size and time of every request, and the layers that every route has.
 
 use std::time::Duration;
 
@@ -6,8 +6,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::http::HeaderName;
-use axum::http::HeaderValue;
 use axum::http::header;
 use axum::middleware::Next;
 use axum::middleware::from_fn;
@@ -20,6 +18,7 @@ use crate::web::access;
 use crate::web::access::Access;
 use crate::web::conditional::conditional;
 use crate::web::error::ApiError;
+use crate::web::security_headers::with_headers;
 
 /// Time limit of a response, in wall time.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,20 +34,6 @@ pub(super) const MAX_BODY: u64 = 16 * 1024;
 
 /// Maximum length of path and query, in bytes.
 const MAX_URI: usize = 8 * 1024;
-
-/// Pages load only the service's own files, and must not be framed.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Headers of every response, unless a route sets them.
-const HEADERS: [(HeaderName, &str); 6] = [
-    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
-    (header::CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-];
 
 /// Applies limits and headers to all routes of `router` and its fallback.
 pub(super) fn guarded(router: Router, access: Access) -> Router {
@@ -76,14 +61,6 @@ async fn guard(request: Request, next: Next) -> Response {
         })
     };
     with_headers(response)
-}
-
-/// Adds the common headers.
-pub(super) fn with_headers(mut response: Response) -> Response {
-    for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    response
 }
 
 /// The `Content-Length` of a request; 0 without one: a chunked body is read up to the same limit.

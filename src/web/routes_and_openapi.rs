@@ -14,6 +14,7 @@ use crate::web::access;
 use crate::web::alert_detail;
 use crate::web::alerts;
 use crate::web::frame_tables;
+use crate::web::health;
 use crate::web::history;
 use crate::web::job_context;
 use crate::web::jobs;
@@ -74,7 +75,7 @@ pub(super) fn routes() -> OpenApiRouter<Pages> {
         .routes(routes!(what_if::what_if))
         .routes(routes!(what_if::candidates))
         .routes(routes!(live_updates::tick))
-        .routes(routes!(probes::health))
+        .routes(routes!(health::health))
         .routes(routes!(service_figures::service))
         .routes(routes!(openapi))
         .routes(routes!(probes::healthz))

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::JobQuery;
-use crate::web::watched_targets::{PlaceFilter, ask_each};
+use crate::web::place_filter::PlaceFilter;
+use crate::web::watched_targets::ask_each;
 use crate::web::{Pages, Snapshot};
 use trainspotter_core::metrics::catalogue::{self, Metric};
 use trainspotter_core::metrics::{Sample, Value};

@@ -13,7 +13,8 @@ use crate::notify::silence::Silence;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operation_messages::{Body, author};
+use crate::web::json_body::Body;
+use crate::web::operation_messages::author;
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use trainspotter_core::model::{Matchers, Timestamp};
 

@@ -1,4 +1,4 @@
-//! Start estimates in the API.
+//! Response body: a job's start estimate.
 
 use serde::Serialize;
 use utoipa::ToSchema;

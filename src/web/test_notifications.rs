@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use crate::web::Pages;
 use crate::web::access::Caller;
 use crate::web::error::{ApiError, ErrorBody};
-use crate::web::operation_messages::{Body, author};
+use crate::web::json_body::Body;
+use crate::web::operation_messages::author;
 
 /// A request for test notifications: samples to a receiver, or a sample of a rule's alert to all its receivers.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! The routes over real sockets, against a fixture: response shapes, documentation, refusals, headers, limits.
 
+mod bad_requests;
 mod connections;
 mod fixture_busy;
 mod fixture_jobs;
@@ -7,13 +8,14 @@ mod fixture_snapshot;
 mod history;
 mod hosts;
 mod job_context;
-mod limits;
 mod mutated_requests;
 mod openapi_schema;
 mod page_scripts;
 mod pages_in_browser;
+mod response_headers;
 mod response_shapes;
 mod roles;
+mod timeouts;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,9 +11,10 @@ use trainspotter_core::model::{Capacity, InstanceType, MAX_INSTANCES, QueueName,
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
+use crate::web::place_filter::PlaceFilter;
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::start_estimate::StartView;
-use crate::web::watched_targets::{PlaceFilter, ask_each};
+use crate::web::watched_targets::ask_each;
 
 /// Forecasts run one at a time: each takes a core for a second or two.
 static RUNNING: Semaphore = Semaphore::const_new(1);

@@ -1,4 +1,4 @@
-//! Why a job waits, for the API.
+//! Response body: why a job waits, with the evidence.
 
 use std::collections::BTreeMap;
 

@@ -17,8 +17,9 @@ use trainspotter_core::what_if::{self, Before, Change, Past, QueueReport, Report
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::jobs::{JobQuery, ask};
+use crate::web::place_filter::PlaceFilter;
 use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
-use crate::web::watched_targets::{PlaceFilter, WatchedTarget};
+use crate::web::watched_targets::WatchedTarget;
 use crate::web::what_if::cached_recordings::{CachedRecording, MAX_CACHED_RECORDINGS};
 
 pub(crate) use crate::web::what_if::cached_recordings::CachedRecordings;

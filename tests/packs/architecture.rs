@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use trainspotter_core::metrics::{catalogue, single_jobs};
-
 use crate::read_sources::{File, code_of, files, root};
+use trainspotter_core::metrics::{catalogue, single_jobs};
 
 /// Modules that each module may use, those of its own crate by name and other crates as `crate`. Read from top to
 /// bottom, this is the data flow. The core's manifest excludes async runtimes, the AWS SDK and databases.
@@ -130,9 +129,6 @@ const IMPURE: &[&str] = &["std::fs", "std::net", "std::env", "std::thread", "std
 /// Dependencies that the core's manifest must not have.
 const NOT_IN_CORE: &[&str] = &["tokio", "aws-", "axum", "reqwest", "rusqlite"];
 
-/// Longer files hide a second subject.
-const MAX_LINES: usize = 500;
-
 #[test]
 fn modules_only_name_those_before_them() {
     let allowed: BTreeMap<_, _> = ALLOWED.iter().map(|(of, module, allowed)| ((*of, *module), *allowed)).collect();
@@ -193,43 +189,6 @@ fn only_the_catalogue_knows_metrics_by_their_names() {
             // Parts of a name count too, such as an argument of `starts_with`.
             let is_name = names().any(|name| name.starts_with(literal) && literal.len() > 1);
             assert!(!is_name, "{} knows a metric as {literal:?}; make it a column of the catalogue", path.display());
-        }
-    }
-}
-
-#[test]
-fn no_file_is_longer_than_a_reader_can_hold() {
-    for File { path, text, .. } in files() {
-        let lines = text.lines().count();
-        assert!(lines <= MAX_LINES, "{} has {lines} lines; the limit is {MAX_LINES}", path.display());
-    }
-}
-
-#[test]
-fn every_file_has_a_module_doc() {
-    for File { path, text, .. } in files() {
-        assert!(text.starts_with("//!"), "{} has no module doc", path.display());
-    }
-}
-
-/// A line of the log in JSON has these keys of its own, and a field with the same name would be a second one. The target
-/// of a line is a field of its span.
-#[test]
-fn no_field_of_a_log_line_is_named_as_a_key_of_all_lines() {
-    const KEYS: [&str; 5] = ["target", "level", "timestamp", "message", "span"];
-    for File { path, text, .. } in files() {
-        let code = code_of(&text);
-        for call in ["trace", "debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!(")) {
-            for line in code.split(&call).skip(1).filter_map(|rest| rest.split(");").next()) {
-                let fields = line.split(',').map(|field| field.trim_start());
-                // `name = value`, or one of the short forms `name`, `%name` and `?name`.
-                let is_key = |field: &&str| {
-                    let name = field.trim().trim_start_matches(['%', '?']);
-                    KEYS.contains(&name.split_once(" = ").map_or(name, |(name, _)| name))
-                };
-                let named = fields.into_iter().find(is_key);
-                assert!(named.is_none(), "{}: {named:?} of a log line; name the target by a span", path.display());
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whoever is paged because of a limit learns what it leaves out.
+//! The runbook `docs/runbooks/LimitReached.md` has a row for each name of a limit that the code counts, and no others.
 
 use std::collections::BTreeSet;
 

@@ -17,6 +17,8 @@ mod dashboards;
 mod deploy;
 mod exports;
 mod limit_names_in_runbook;
+mod links_in_documents;
 mod names_in_documents;
 mod paths_in_documents;
 mod read_sources;
+mod source_rules;

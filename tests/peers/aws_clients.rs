@@ -1,4 +1,5 @@
-//! Real peers against parts of this project. A peer that is not available is skipped with a message.
+//! AWS clients against the simulator: boto3, the SageMaker SDK, and moto as another server of the same API. A client
+//! that is not installed is skipped with a message.
 //!
 //! Each test serves a simulator and runs one script of `tests/peers/` against it. The script contains the checks,
 //! described in its first words, and exits with 0 if all hold.

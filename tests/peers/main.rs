@@ -1,4 +1,5 @@
-//! Independent programs at both ends: AWS clients, Prometheus, OTLP receivers.
+//! Independent programs that talk to the project: AWS clients and emulators, Prometheus, receivers of metrics, readers of
+//! Parquet files and of the OpenAPI document.
 
 #![expect(
     clippy::unwrap_used,

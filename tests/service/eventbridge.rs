@@ -1,5 +1,5 @@
-//! Events through moto's SQS: changes are seen long before the next poll, and duplicate, late, forged or invalid
-//! events change nothing.
+//! EventBridge events, received through an SQS queue of moto: changes are seen long before the next poll, and duplicate,
+//! late, forged or invalid events change nothing.
 
 use crate::support;
 

@@ -5,10 +5,12 @@
 
 mod clocks;
 mod deployments;
+mod log_size;
 mod log_trouble;
 mod many_waiting;
 mod only_leader_calls_aws;
 mod operators;
+mod takeover_calls;
 mod world;
 
 use crate::support;

@@ -1,5 +1,4 @@
-//! A recorded trace of a busy cluster, generated from a seed: most jobs start at once, a few wait for hours, some
-//! never start.
+//! Generates the trace of a busy cluster from a seed: most jobs start at once, a few wait for hours, some never start.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -6,6 +6,7 @@
 //!
 //! Supports YAML 1.2's core schema without anchors, tags and multiple documents per file.
 
+mod nearest_word;
 mod problem_excerpts;
 mod tree;
 mod type_errors;
@@ -21,9 +22,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::parse_duration;
 
+pub use nearest_word::nearest;
 pub use problem_excerpts::{Problem, Problems};
 pub use tree::Text;
-pub use unknown_keys::nearest;
 
 use tree::{Path, Step, Tree};
 use unknown_keys::Mistake;

@@ -5,8 +5,6 @@ mod input_constraints;
 mod list_training_jobs;
 mod training_plans;
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,8 +19,6 @@ use crate::batch::payload::{DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_EXCEEDED, r
 use crate::batch_training_jobs;
 use crate::batch_training_jobs::Run;
 use crate::cbor;
-use crate::page_token::PageToken;
-use list_training_jobs::Listed;
 use trainspotter_core::model::JobId;
 use trainspotter_core::model::JobStatus;
 use trainspotter_core::model::Timestamp;
@@ -33,8 +29,6 @@ use trainspotter_core::scheduler::Phase;
 /// The prefix of `X-Amz-Target`.
 pub(super) const TARGET: &str = "SageMaker";
 
-/// Default entries per page.
-const DEFAULT_RESULTS: usize = 10;
 /// Members of `CreateTrainingJob` that descriptions repeat unchanged, if present.
 const REPEATED: [&str; 14] = [
     "HyperParameters",
@@ -66,7 +60,7 @@ pub(super) fn answer(world: &mut World, operation: &str, body: &Value) -> Result
         "CreateTrainingJob" => direct_training_jobs::create(world, body)?,
         "DescribeTrainingJob" => describe_training_job(world, &input(body)?)?,
         "DescribeTrainingPlan" => training_plans::describe(world, &input(body)?)?,
-        "ListTrainingJobs" => list_training_jobs(world, &input(body)?)?,
+        "ListTrainingJobs" => list_training_jobs::list(world, &input(body)?)?,
         "ListTags" => list_tags(world, &input(body)?)?,
         "ListTrainingPlans" => training_plans::list(world, &input(body)?)?,
         "StopTrainingJob" => direct_training_jobs::stop(world, &input(body)?)?,
@@ -244,110 +238,4 @@ fn failure_reason<'a>(run: Run<'a>, status: &str) -> Option<&'a str> {
 
 fn last_modified(run: Run<'_>) -> Timestamp {
     run.spans().next_back().map_or(run.created_at(), |span| span.to.unwrap_or(span.from))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct List {
-    max_results: Option<i64>,
-    next_token: Option<String>,
-    status_equals: Option<String>,
-    name_contains: Option<String>,
-    creation_time_after: Option<f64>,
-    creation_time_before: Option<f64>,
-    last_modified_time_after: Option<f64>,
-    last_modified_time_before: Option<f64>,
-    sort_by: Option<String>,
-    sort_order: Option<String>,
-    warm_pool_status_equals: Option<String>,
-    training_plan_arn_equals: Option<String>,
-}
-
-/// Newest first by default. Filters by status apply after pagination, as the API reference says of `StatusEquals`: short
-/// and empty pages are normal. Filters by name and time apply before it.
-fn list_training_jobs(world: &World, input: &List) -> Result<Value, ApiError> {
-    let size = input.max_results.and_then(|size| usize::try_from(size).ok()).unwrap_or(DEFAULT_RESULTS);
-    let token = input
-        .next_token
-        .as_deref()
-        .map(|text| PageToken::decode(text).ok_or_else(|| ApiError::bad("ValidationException", "Invalid NextToken")))
-        .transpose()?;
-    let ascending = input.sort_order.as_deref() == Some("Ascending");
-    let mut jobs = list_training_jobs::all(world);
-    jobs.retain(|job| input.is_about(*job));
-    let key = |job: &Listed<'_>| match input.sort_by.as_deref() {
-        Some("Name") => (0, job.name().to_owned()),
-        Some("Status") => (0, format!("{} {}", job.statuses().0, job.name())),
-        _ => (job.created_at().millis(), job.name().to_owned()),
-    };
-    if let Some(token) = &token {
-        let last = (token.order, token.key.clone());
-        jobs.retain(|job| if ascending { key(job) > last } else { key(job) < last });
-    }
-    jobs.sort_by_cached_key(key);
-    if !ascending {
-        jobs.reverse();
-    }
-    let more = jobs.len() > size;
-    jobs.truncate(size);
-    let page = token.map_or(1, |token| token.page);
-    let next_token = jobs.last().filter(|_| more).map(|last| {
-        let (order, key) = key(last);
-        PageToken { page: page.saturating_add(1), order, key }.encode()
-    });
-    let summaries: Vec<_> =
-        jobs.into_iter().filter(|job| input.shows(world, *job)).map(|job| summary(world, job)).collect();
-    Ok(json!({"TrainingJobSummaries": summaries, "NextToken": next_token}))
-}
-
-impl List {
-    fn is_about(&self, job: Listed<'_>) -> bool {
-        let (created, modified) = (job.created_at().secs_f64(), job.last_modified().secs_f64());
-        self.name_contains.as_deref().is_none_or(|part| job.name().contains(part))
-            && self.creation_time_after.is_none_or(|after| created > after)
-            && self.creation_time_before.is_none_or(|before| created < before)
-            && self.last_modified_time_after.is_none_or(|after| modified > after)
-            && self.last_modified_time_before.is_none_or(|before| modified < before)
-    }
-
-    fn shows(&self, world: &World, job: Listed<'_>) -> bool {
-        self.status_equals.as_deref().is_none_or(|status| status == job.statuses().0)
-            && self.warm_pool_status_equals.as_deref().is_none_or(|status| warm_pool(world, job).is_some_and(|pool| pool["Status"] == status))
-            // No simulated job runs on a training plan.
-            && self.training_plan_arn_equals.is_none()
-    }
-}
-
-fn summary(world: &World, job: Listed<'_>) -> Value {
-    let (status, secondary) = job.statuses();
-    json!({
-        "TrainingJobName": job.name(),
-        "TrainingJobArn": arn::training_job(job.name()),
-        "CreationTime": job.created_at().secs_f64(),
-        "TrainingEndTime": job.ended_at().map(Timestamp::secs_f64),
-        "LastModifiedTime": job.last_modified().secs_f64(),
-        "TrainingJobStatus": status,
-        "SecondaryStatus": secondary,
-        "WarmPoolStatus": warm_pool(world, job),
-    })
-}
-
-/// Warm pool of a run that requested one: after completion its instances are kept for the keep-alive period. No job
-/// reuses them.
-fn warm_pool(world: &World, job: Listed<'_>) -> Option<Value> {
-    let Listed::OfBatch(run) = job else { return None };
-    let kept = asked_for(world, &run.job.id)["ResourceConfig"]["KeepAlivePeriodInSeconds"]
-        .as_u64()
-        .filter(|kept| *kept > 0)?;
-    let (status, _) = statuses(run);
-    let kept_for = Duration::from_secs(kept);
-    Some(match run.ended_at() {
-        None => json!({"Status": "InUse"}),
-        Some(ended_at) if status == "Completed" => {
-            let (waits, waited) = (world.now < ended_at + kept_for, world.now.since(ended_at).min(kept_for));
-            let status = if waits { "Available" } else { "Terminated" };
-            json!({"Status": status, "ResourceRetainedBillableTimeInSeconds": integer(waited.as_secs_f64())})
-        }
-        Some(_) => json!({"Status": "Terminated", "ResourceRetainedBillableTimeInSeconds": 0}),
-    })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_sagemaker::operation::describe_training_job::DescribeTrainingJobOutput;
 use aws_sdk_sagemaker::types::{TrainingJobSummary, TrainingPlanSummary};
 
-use crate::aws::translate::training::instances;
+use crate::aws::translate::training_job::instances;
 use crate::aws::translate::{Unknowns, date_time, present};
 use trainspotter_core::model::{Capacity, InstanceType, Reserved, ReservedKind, accelerators_of};
 

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::Past;
 use crate::simulation::process::POLL;
+use crate::simulation::record::Look;
 use crate::simulation::scenario::FaultKind;
 use crate::simulation::truth::State;
-use crate::simulation::world::Look;
 
 /// Maximum age of figures in seconds without faults: two polls and their duration.
 pub(super) const AGE: f64 = 2.0 * POLL as f64 + 10.0;

@@ -6,9 +6,9 @@ use super::Past;
 use crate::simulation::aws::{FAILING_TOPIC, TOPICS};
 use crate::simulation::inject_faults::WAITS;
 use crate::simulation::process::POLL;
+use crate::simulation::record::Received;
 use crate::simulation::scenario::FaultKind;
 use crate::simulation::truth::waited;
-use crate::simulation::world::Received;
 
 /// Maximum age in seconds of a message's content without faults.
 const AGE: f64 = 2.0 * POLL as f64 + 15.0;

@@ -1,4 +1,4 @@
-//! The target of an engine.
+//! Account and region that an engine watches: set at the start, and the account as soon as an ARN shows it.
 
 use crate::engine::Engine;
 use crate::model::{Place, Queue};

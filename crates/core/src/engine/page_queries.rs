@@ -72,7 +72,7 @@ fn waiting(filter: &Filter) -> Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::tests::job_figures::{engine, job, minute, observations};
+    use crate::engine::tests::fixture::{engine, job, minute, observations};
     use crate::jobs::FailureCategory;
     use crate::model::{Capacity, JobDetails, JobSeen, JobStatus};
 

@@ -13,10 +13,15 @@ use crate::model::{
 
 mod ages_and_limits;
 mod alert_annotations;
-pub(super) mod job_figures;
+mod charged_time;
+pub(super) mod fixture;
+mod future_times;
+mod job_story;
 mod lagging_lists;
 mod refused_descriptions;
+mod repeated_descriptions;
 mod restarts;
+mod shares_and_demand;
 
 fn second(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)

@@ -3,9 +3,10 @@
 //! AWS may describe jobs late or not at all for a while and list them all the same. Then a job that is no longer where it was counts for
 //! nothing there, so that what is counted by state is what the lists show.
 
+use crate::jobs::find_jobs::Filter;
 use crate::jobs::listed_state::ListedState;
 use crate::jobs::poll_plan::Urgency;
-use crate::jobs::sort_orders::{Filter, Listed};
+use crate::jobs::sorted_indexes::Listed;
 use crate::jobs::{Job, LISTS_MAY_LAG, Ledger, Moment};
 use crate::model::{JobId, JobSeen, JobStatus, QueueName, Timestamp};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::jobs::poll_plan::Urgency;
-use crate::jobs::sort_orders::{AgeKey, age_key_of};
+use crate::jobs::sorted_indexes::{AgeKey, age_key_of};
 use crate::jobs::{Class, CompactSet, Job, ShareJobs};
 use crate::model::{Demand, JobDetails, JobId, JobSeen, JobStatus, QueueName, ShareName};
 

@@ -3,7 +3,8 @@
 use crate::jobs::FailureCategory;
 use crate::metrics::catalogue::{ClosedLabel, Label, Metric};
 use crate::metrics::gpu_part_names::{Part, UnallocatedCause};
-use crate::metrics::quota_share_use::{self, CHECKPOINTS};
+use crate::metrics::lost_work::CHECKPOINTS;
+use crate::metrics::quota_share_use;
 use crate::metrics::{Reason, misconfiguration};
 use crate::model::{JobStatus, ReservedKind, Source};
 

@@ -9,17 +9,19 @@ use crate::metrics::Inputs;
 use crate::metrics::archived_job::EndedJob;
 use crate::metrics::borrowed_and_lent::LastUse;
 use crate::metrics::catalogue::{self, Label};
+use crate::metrics::censored_wait_quantiles::Waiting;
 use crate::metrics::counters::Counters;
 use crate::metrics::dispatched_wait_quantiles::Waits;
 use crate::metrics::failure_ratio::Outcomes;
 use crate::metrics::fair_share::RecentUse;
 use crate::metrics::frame::{FailureFigures, Labels, Loan, ReasonFigures, Sample, WaitFigures, Waterfall, labels};
+use crate::metrics::lost_work;
 use crate::metrics::quota_share_use;
 use crate::metrics::reasons::Diagnosis;
 use crate::metrics::recent_failures::Failures;
 use crate::metrics::shares_with_series::{Demanded, no_share};
+use crate::metrics::starving_shares::StarvingShares;
 use crate::metrics::uncounted_events::HeldBack;
-use crate::metrics::wait_estimates::Waiting;
 use crate::model::{
     CallOutcome, Calls, JobId, PriorityBands, Queue, QueueName, SavedEvent, SavedSeries, ShareName, Timestamp,
 };
@@ -56,6 +58,7 @@ pub struct Counting {
     pub(super) last_use: LastUse,
     pub(super) recent_use: RecentUse,
     pub(super) waiting: Waiting,
+    pub(super) starving: StarvingShares,
     pub(super) demanded: Demanded,
     /// Counted ends not yet taken.
     ended: Vec<Event>,
@@ -368,8 +371,8 @@ impl Counting {
                 let (ran, gpus) = (ran_seconds.unwrap_or(0.0), gpus.unwrap_or(0.0));
                 let lost = with(labels(), "cause", "preempted");
                 self.tallies.add(&catalogue::JOB_LOST, lost, ran * gpus);
-                for (name, interval) in quota_share_use::CHECKPOINTS {
-                    let lost = quota_share_use::lost_since_checkpoint(ran, interval, gpus);
+                for (name, interval) in lost_work::CHECKPOINTS {
+                    let lost = lost_work::lost_since_checkpoint(ran, interval, gpus);
                     let labels = with(labels(), "checkpoints", name);
                     self.tallies.add(&catalogue::JOB_LOST_CHECKPOINTED, labels, lost);
                 }

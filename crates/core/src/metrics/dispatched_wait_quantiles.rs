@@ -1,4 +1,4 @@
-//! First waits since counting began: exact mean and maximum, and quantiles with a bounded error.
+//! First waits that ended in a dispatch, since counting began: exact mean and maximum, and quantiles with a bounded error.
 
 use std::collections::BTreeMap;
 

@@ -12,17 +12,18 @@ use crate::model::{Accelerators, QueueName, ShareName, accelerators_of};
 
 /// Quota used by the share itself.
 pub const OWN: &str = "own";
+
 /// Quota used by other shares.
 pub const LENT: &str = "lent";
+
 /// Unused quota while no job of the share waits.
 pub const IDLE: &str = "idle";
+
 /// Unused quota while jobs of the share wait.
 pub const IDLE_WHILE_WAITING: &str = "idle_while_waiting";
+
 /// Used beyond the quota.
 pub const BORROWED: &str = "borrowed";
-
-/// Assumed checkpoint intervals, with labels: a preempted job loses its work since the last checkpoint.
-pub const CHECKPOINTS: [(&str, f64); 3] = [("10m", 600.0), ("30m", 1_800.0), ("1h", 3_600.0)];
 
 /// GPUs by queue, share and part. Except for [`BORROWED`], the parts of a share sum to its quota.
 pub(super) type Parts = BTreeMap<(QueueName, ShareName, &'static str), f64>;
@@ -60,11 +61,6 @@ pub(super) fn pairs(rows: &[ShareFigures]) -> Pairs {
         }
     }
     pairs
-}
-
-/// GPU-seconds lost when an attempt is stopped after `ran` seconds, with a checkpoint every `interval` seconds.
-pub(super) fn lost_since_checkpoint(ran: f64, interval: f64, gpus: f64) -> f64 {
-    ran % interval * gpus
 }
 
 fn gpus_each(row: &ShareFigures) -> f64 {
@@ -110,13 +106,5 @@ mod tests {
             of_share.map(|(_, gpus)| gpus).sum::<f64>()
         };
         assert_eq!(["a", "b", "c", "d"].map(of_quota), [64.0; 4]);
-    }
-
-    #[test]
-    fn a_checkpoint_saves_what_was_done_before_it() {
-        let lost = CHECKPOINTS.map(|(_, interval)| lost_since_checkpoint(4_000.0, interval, 8.0));
-        assert_eq!(lost, [3_200.0, 3_200.0, 3_200.0]);
-        assert_eq!(lost_since_checkpoint(2_000.0, 1_800.0, 2.0), 400.0);
-        assert_eq!(lost_since_checkpoint(500.0, 600.0, 2.0), 1_000.0, "before the first one all is lost");
     }
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::jobs::ShareJobs;
 use crate::metrics::catalogue;
+use crate::metrics::censored_wait_quantiles::BandEstimate;
 use crate::metrics::frame::{Estimate, ReasonFigures};
 use crate::metrics::gauges::Gauges;
 use crate::metrics::kaplan_meier::QUANTILES;
 use crate::metrics::reasons::Reason;
 use crate::metrics::shares_with_series::{Demanded, Subjects, no_share, share_of};
-use crate::metrics::wait_estimates::BandEstimate;
 use crate::metrics::{ForecastFigures, Inputs};
 use crate::model::{InstanceType, JobStatus, Policy, PriorityBands, QueueName, ShareName, accelerators_of};
 

@@ -38,7 +38,7 @@ impl JsonSchema for Threshold {
 }
 
 impl Threshold {
-    /// A level as text.
+    /// A threshold as text.
     pub(super) fn written(text: &str) -> Self {
         Self(serde_json::Value::from(text))
     }

@@ -56,7 +56,7 @@ pub fn parse_rule_tests(file: &str, text: &str) -> Result<RuleTests, Problems> {
 }
 
 /// The JSON Schema of a test file, for editors.
-pub fn rehearsals_schema() -> serde_json::Value {
+pub fn rule_tests_schema() -> serde_json::Value {
     schemars::schema_for!(file::TestFile).to_value()
 }
 

@@ -4,10 +4,12 @@
 //! `!` the source failed, `s` the source is silent, `_` no evaluation.
 //! Alerts: `.` inactive, `P` pending, `F` firing, `R` the minute in which the resolution is notified.
 
-mod combined;
+mod combined_conditions;
 mod laws;
 mod mutated_files;
+mod objectives;
 mod pack;
+mod single_jobs;
 mod syntax;
 mod windows;
 

@@ -1,4 +1,4 @@
-//! State transitions of jobs.
+//! The life of a job in the model: it arrives, is dispatched, starts, runs, and ends or is requeued; each event at its time.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Worked examples of user-visible behaviour.
 
 mod changes;
-mod policies;
+mod fair_share;
+mod preemption;
 mod retries_and_limits;
 
 use std::collections::BTreeMap;

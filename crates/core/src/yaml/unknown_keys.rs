@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_path_to_error::Segment;
 
+use crate::yaml::nearest_word::nearest;
 use crate::yaml::problem_excerpts::Problem;
 use crate::yaml::tree::{Origin, Path, Step, Tree};
 use crate::yaml::type_errors;
@@ -75,31 +76,4 @@ fn suggest(message: &str, word: &str) -> String {
         Some(near) => format!("{message}; did you mean `{near}`?"),
         None => message.to_owned(),
     }
-}
-
-/// The candidate most similar to `word`, if any is similar enough.
-pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let tolerated = word.chars().count().div_ceil(3);
-    let near = |candidate: &&str| distance(word, candidate);
-    candidates.min_by_key(near).filter(|candidate| near(candidate) <= tolerated)
-}
-
-/// Levenshtein distance, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, other) in row.iter_mut().skip(1).zip(&b) {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = *cell;
-            left = changed.min(*cell + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Accounts whose roles are assumed while others use theirs.
+//! Roles are assumed while requests with sessions are answered: the two take their locks in the same order.
 
 use std::sync::mpsc;
 use std::thread;

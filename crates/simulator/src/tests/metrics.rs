@@ -1,4 +1,4 @@
-//! CloudWatch over CBOR.
+//! CloudWatch: metrics that are put, GPU metrics of hosts, metrics of Batch, alarms and dashboards, in every protocol.
 
 use std::time::Duration;
 

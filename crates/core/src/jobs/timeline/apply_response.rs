@@ -1,4 +1,4 @@
-//! The spans of one timeline while a response changes them.
+//! Applies a response of AWS to a job's timeline: extends, splits and corrects its spans.
 
 use crate::jobs::CLOCKS_MAY_DIFFER;
 use crate::jobs::timeline::{Moment, Phase, Span};

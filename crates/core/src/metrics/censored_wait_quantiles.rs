@@ -1,19 +1,19 @@
-//! Current waits: time waited by reason, estimates that include unfinished waits, and starving shares.
+//! Quantiles of first waits by share and priority band, as Kaplan-Meier estimates: they include waits that are not
+//! finished yet, or ended without a dispatch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::jobs::{Event, EventKind, Job};
 use crate::metrics::Inputs;
-use crate::metrics::fair_share;
-use crate::metrics::frame::{Estimate, FairShareFigures, ReasonFigures};
+use crate::metrics::frame::Estimate;
 use crate::metrics::kaplan_meier::KaplanMeier;
-use crate::metrics::reasons::{Diagnosis, Reason};
+use crate::metrics::reasons::Reason;
 use crate::metrics::shares_with_series::no_share;
 use crate::metrics::time_waited_by_reason::WaitByReason;
 use crate::model::{PriorityBands, QueueName, ShareName, Timestamp};
 
-type Key = (QueueName, ShareName);
+pub(super) type Key = (QueueName, ShareName);
 type BandKey = (Key, Arc<str>);
 
 /// Waiting time of a share and priority band.
@@ -62,26 +62,6 @@ pub(super) struct Waiting {
     of_shares: FirstWaits<Key>,
     of_bands: FirstWaits<BandKey>,
     pub(super) waited: WaitByReason,
-    starved_since: BTreeMap<Key, Timestamp>,
-}
-
-/// Waiting jobs by queue, share and reason.
-pub(super) fn reasons(diagnosis: &[Diagnosis<'_>]) -> Vec<ReasonFigures> {
-    let mut rows: BTreeMap<(&QueueName, Option<&ShareName>, Reason), (u64, f64)> = BTreeMap::new();
-    for one in diagnosis {
-        let (jobs, gpus) = rows.entry((one.job.queue(), one.job.share(), one.reason)).or_default();
-        *jobs += one.jobs as u64;
-        *gpus += one.gpus();
-    }
-    rows.into_iter()
-        .map(|((queue, share, reason), (jobs, gpus))| ReasonFigures {
-            queue: queue.clone(),
-            share: share.cloned().unwrap_or_else(no_share),
-            reason,
-            jobs,
-            gpus,
-        })
-        .collect()
 }
 
 impl Waiting {
@@ -148,28 +128,4 @@ impl Waiting {
         let of_bands = of_bands.into_iter().map(|((key, band), seconds)| BandEstimate { key, band, seconds });
         (of_shares.into_iter().map(estimate).collect(), of_bands.collect())
     }
-
-    /// Seconds that each share has starved: a job within its quota or entitlement waits for capacity that others
-    /// hold.
-    pub(super) fn starved(
-        &mut self,
-        diagnosis: &[Diagnosis<'_>],
-        fair_shares: &[FairShareFigures],
-        now: Timestamp,
-    ) -> BTreeMap<Key, f64> {
-        let held_by_others =
-            |one: &&Diagnosis<'_>| one.entitled && matches!(one.reason, Reason::Reclaiming | Reason::CapacityInUse);
-        let of_quotas = diagnosis.iter().filter(held_by_others).map(|one| key_of(one.job));
-        let starved: BTreeSet<Key> = of_quotas.chain(fair_share::starved(fair_shares, diagnosis)).collect();
-        let since = &mut self.starved_since;
-        since.retain(|key, _| starved.contains(key));
-        for key in starved {
-            since.entry(key).or_insert(now);
-        }
-        since.iter().map(|(key, since)| (key.clone(), now.seconds_since(*since))).collect()
-    }
-}
-
-fn key_of(job: &Job) -> Key {
-    (job.queue().clone(), job.share().cloned().unwrap_or_else(no_share))
 }

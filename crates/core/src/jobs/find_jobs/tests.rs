@@ -5,15 +5,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{Capacity, JobDetails};
 
-#[test]
-fn runs_are_merged_in_order_and_no_further_than_asked() {
-    let looked_at = std::cell::Cell::new(0);
-    let endless = |from: u64| (from..).step_by(3).inspect(|_| looked_at.set(looked_at.get() + 1));
-    let merged: Vec<u64> = Merged::of([2, 0, 1].into_iter().map(endless)).take(1_000).collect();
-    assert_eq!(merged, (0..1_000).collect::<Vec<_>>());
-    assert_eq!(looked_at.get(), 1_003);
-}
-
 fn second(seconds: usize) -> Timestamp {
     Timestamp::from_millis(i64::try_from(seconds).unwrap() * 1_000)
 }

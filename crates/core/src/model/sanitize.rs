@@ -1,25 +1,6 @@
-//! Names of rules, receivers and priority bands; and sanitizing of external text for display.
+//! Sanitizes external text for display: control characters, text direction, and length.
 
 use std::borrow::Cow;
-
-/// Maximum length: names are used as labels, titles and columns.
-const MAX_NAME: usize = 200;
-
-/// Checks that a name is distinguishable wherever it is displayed.
-///
-/// # Errors
-///
-/// What is wrong with it, to be appended to the name of its key.
-pub fn check_name(name: &str) -> Result<(), String> {
-    if let Some(letter) = name.chars().find(|letter| is_invisible(*letter)) {
-        return Err(format!("contains U+{:04X}, which is invisible", u32::from(letter)));
-    }
-    if name.trim() != name {
-        return Err("begins or ends with a space".to_owned());
-    }
-    let length = name.chars().count();
-    if length > MAX_NAME { Err(format!("has {length} characters, and at most {MAX_NAME} are shown")) } else { Ok(()) }
-}
 
 /// Maximum length of a value that this build does not know: AWS's own states and instance types are much shorter.
 const MAX_UNKNOWN: usize = 100;
@@ -30,12 +11,6 @@ pub fn unknown_value(text: &str) -> Cow<'_, str> {
         Some((end, _)) => Cow::Owned(format!("{}...", text.get(..end).unwrap_or_default())),
         None => Cow::Borrowed(text),
     }
-}
-
-/// Line feeds and other control characters, direction marks, and zero-width characters.
-fn is_invisible(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// External text that is safe to display: characters that a terminal interprets, or that change text direction, are
@@ -65,24 +40,6 @@ fn is_unsafe_to_display(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_what_is_seen_of_it() {
-        for name in ["LongWait", "a b", "Wartezeit über 30 m", "待ち時間", "X-1h", &"x".repeat(200)] {
-            assert_eq!(check_name(name), Ok(()), "{name}");
-        }
-        for (name, why) in [
-            ("a\nb", "contains U+000A"),
-            ("a\u{202e}b", "contains U+202E"),
-            ("Long\u{200b}Wait", "contains U+200B"),
-            ("\u{feff}a", "contains U+FEFF"),
-            (" a", "begins or ends with a space"),
-            (&"x".repeat(201), "has 201 characters"),
-        ] {
-            let reported = check_name(name).unwrap_err();
-            assert!(reported.contains(why), "{name:?}: {reported}");
-        }
-    }
 
     #[test]
     fn an_unknown_value_is_no_longer_than_a_label_may_be() {

@@ -1,9 +1,10 @@
-//! Bounds listings. AWS returns a token for the next page, and nothing guarantees that it ever stops: tokens may
-//! repeat, or keep changing while the pages have nothing new. Every pagination loop uses a [`Listing`].
+//! Guards against listings without end. AWS returns a token for the next page, and nothing guarantees that it ever
+//! stops: tokens may repeat, or keep changing while the pages have nothing new. Every pagination loop uses a [`Listing`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::aws::limit_hits::Limits;
 
 /// Consecutive pages without new entries before a listing is abandoned. AWS may paginate before it filters, so some
 /// pages may be empty.
@@ -11,22 +12,6 @@ const MAX_FRUITLESS_PAGES: usize = 100;
 
 /// Name of the limit that counts abandoned listings.
 pub(crate) const LIST_PAGES: &str = "list_pages";
-
-/// How often built-in limits were hit. Clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub struct Limits(Arc<Mutex<BTreeMap<&'static str, u64>>>);
-
-impl Limits {
-    /// Counts one hit.
-    pub(crate) fn hit(&self, limit: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(limit).or_default() += 1;
-    }
-
-    /// Returns and resets the counts.
-    pub fn drain(&self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// A listing in progress, with what is needed to detect that it will not end.
 #[derive(Clone, Debug)]
