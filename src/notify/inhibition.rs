@@ -34,18 +34,23 @@ pub(super) fn value<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notify::routing::tests::{alert, matchers};
+    use crate::notify::sample_alerts::firing_with;
+    use trainspotter_core::model::Matchers;
+
+    fn matcher(label: &str, glob: &str) -> Matchers {
+        Matchers::parse(&format!("{label}={glob}")).unwrap()
+    }
 
     #[test]
     fn an_alert_is_held_back_by_another_that_shares_the_labels() {
         let rule = Inhibition {
-            when: matchers(&[("alertname", "QueueDisabled")]),
-            mute: matchers(&[("alertname", "*Wait*")]),
+            when: matcher("alertname", "QueueDisabled"),
+            mute: matcher("alertname", "*Wait*"),
             same: vec!["queue".to_owned()],
         };
-        let down = alert(&[("alertname", "QueueDisabled"), ("queue", "a")]);
+        let down = firing_with(&[("alertname", "QueueDisabled"), ("queue", "a")]);
         let check = |pairs: &[(&str, &str)], held: bool| {
-            let by = inhibited_by(std::slice::from_ref(&rule), &alert(pairs), std::slice::from_ref(&down));
+            let by = inhibited_by(std::slice::from_ref(&rule), &firing_with(pairs), std::slice::from_ref(&down));
             assert_eq!(by.is_some(), held, "{pairs:?}");
         };
         check(&[("alertname", "ShareWaits"), ("queue", "a"), ("share", "x")], true);
@@ -53,7 +58,7 @@ mod tests {
         check(&[("alertname", "ShareWaits")], false);
         check(&[("alertname", "Drift"), ("queue", "a")], false);
         let all = Inhibition { when: rule.mute.clone(), ..rule.clone() };
-        let waits = alert(&[("alertname", "ShareWaits"), ("queue", "a")]);
+        let waits = firing_with(&[("alertname", "ShareWaits"), ("queue", "a")]);
         assert_eq!(inhibited_by(&[all], &waits, std::slice::from_ref(&waits)), None, "none inhibits itself");
     }
 }

@@ -34,28 +34,19 @@ pub(crate) fn reminder(receiver: &Receiver, alert: &Alert, now: Timestamp) -> Op
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::config::Channel;
     use crate::config::Escalation;
-    use crate::notify::sample_alerts;
+    use crate::notify::sample_alerts::firing_with;
     use trainspotter_core::model::Matchers;
-    use trainspotter_core::rules::AlertId;
-    use trainspotter_core::rules::TransitionKind;
 
-    pub(in crate::notify) fn matchers(pairs: &[(&str, &str)]) -> Matchers {
+    fn matchers(pairs: &[(&str, &str)]) -> Matchers {
         pairs.iter().map(|(label, glob)| Matchers::parse(&format!("{label}={glob}")).unwrap()).next().unwrap()
     }
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect()
-    }
-
-    pub(in crate::notify) fn alert(pairs: &[(&str, &str)]) -> Alert {
-        let mut alert = sample_alerts::row(TransitionKind::Fired).transition.alert;
-        alert.labels = labels(pairs);
-        alert.id = AlertId::of("any", &alert.labels);
-        alert
     }
 
     fn receiver(name: &str, severity: &str, escalate: Option<(u64, &str)>) -> Receiver {
@@ -95,7 +86,7 @@ pub(super) mod tests {
     #[test]
     fn reminders_count_from_the_firing() {
         let every_ten = Receiver { repeat_interval: Some(Duration::from_secs(600)), ..receiver("a", "page", None) };
-        let page = alert(&[("severity", "page")]);
+        let page = firing_with(&[("severity", "page")]);
         let fired_at = page.state.fired_at().unwrap();
         let check = |seconds: u64, number: Option<u32>| {
             let expected = number.map(|number| (number, fired_at + Duration::from_secs(600) * number));
@@ -108,6 +99,6 @@ pub(super) mod tests {
         check(6_000, Some(10));
         let later = fired_at + Duration::from_secs(6_000);
         assert_eq!(reminder(&receiver("a", "page", None), &page, later), None);
-        assert_eq!(reminder(&every_ten, &alert(&[("severity", "info")]), later), None);
+        assert_eq!(reminder(&every_ten, &firing_with(&[("severity", "info")]), later), None);
     }
 }

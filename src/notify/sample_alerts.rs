@@ -194,6 +194,15 @@ pub(crate) fn row(kind: TransitionKind) -> OutboxRow {
     of(transition(kind), "oncall")
 }
 
+/// A firing alert with these labels.
+#[cfg(test)]
+pub(in crate::notify) fn firing_with(labels: &[(&str, &str)]) -> Alert {
+    let mut alert = row(TransitionKind::Fired).transition.alert;
+    alert.labels = labels.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect();
+    alert.id = AlertId::of("any", &alert.labels);
+    alert
+}
+
 /// The row of a transition for a receiver.
 fn of(transition: Transition, receiver: &str) -> OutboxRow {
     let at = transition.at;
