@@ -5,7 +5,6 @@ use std::process::{Output, Stdio};
 
 use crate::support;
 use support::config_file::configured;
-use support::hook::hook;
 use support::http;
 use support::process::{listening, trainspotter};
 use support::ready_service::ready_service;
