@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::Receiver;
-use crate::notify::inhibition::value;
 use trainspotter_core::model::Timestamp;
 use trainspotter_core::rules::Alert;
 

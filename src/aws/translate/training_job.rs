@@ -9,7 +9,6 @@ use crate::aws::translate::instances_of_job;
 use crate::aws::translate::present;
 use trainspotter_core::model::Capacity;
 use trainspotter_core::model::JobId;
-use trainspotter_core::model::Timestamp;
 use trainspotter_core::model::TrainingJobName;
 use trainspotter_core::model::TrainingJobSeen;
 
@@ -71,6 +70,7 @@ mod tests {
     use super::*;
     use aws_sdk_sagemaker::types::{InstanceGroup, SecondaryStatus, SecondaryStatusTransition, TrainingInstanceType};
     use aws_smithy_types::DateTime;
+    use trainspotter_core::model::Timestamp;
 
     fn step(status: &str, start: i64) -> SecondaryStatusTransition {
         SecondaryStatusTransition::builder()
