@@ -90,8 +90,16 @@ fn of_jobs() -> Vec<Column<EndedJob>> {
         field!(Time, started_at, "start of the first attempt that ran; null if none did"),
         field!(Time, ended_at, "end time; its day is the day of the file"),
         field!(Number, wait_seconds, "total wait"),
-        field!(Number, first_wait_seconds, "first wait, until dispatch to SageMaker or the end"),
-        field!(Whole, attempts, "attempts, including preempted ones; 0 if never dispatched to SageMaker"),
+        field!(
+            Number,
+            first_wait_seconds,
+            "first wait, until dispatch to SageMaker or the end; null if earlier attempts may not have been seen"
+        ),
+        field!(
+            Whole,
+            attempts,
+            "attempts, including preempted ones; 0 if never dispatched to SageMaker; null likewise"
+        ),
         field!(Whole, preemptions, "preempted attempts; null if the job was never described"),
         field!(Number, run_seconds, "running time over all attempts"),
         field!(Number, gpu_seconds, "GPU-seconds held, from SCHEDULED to the end of each attempt"),

@@ -50,8 +50,8 @@ const SHORT: [&str; 21] = [
     "schedulingPriority",
 ];
 
-/// Latest plausible time in seconds: the year 5138.
-const MAX_SECONDS: f64 = 1e11;
+/// Latest plausible time, in seconds or, where AWS means them, in milliseconds: the year 2286.
+const MAX_TIME: f64 = 1e13;
 
 /// Corrects the responses of a client.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ fn fits(key: &[u8], number: &str) -> bool {
     } else if SHORT.contains(&key) {
         (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value)
     } else if key.ends_with("Time") {
-        value.abs() <= MAX_SECONDS
+        value.abs() <= MAX_TIME
     } else {
         value.is_finite()
     }

@@ -232,7 +232,8 @@ fn budget(sink: &CloudWatch, targets: usize) -> Option<String> {
 }
 
 /// Prints the watched queues and findings about them. Findings are advice and do not fail the check.
-fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Failure> {
+fn set_up(found: &LiveCheck) -> Result<(), Failure> {
+    let LiveCheck { frame, clock_skew_seconds, undescribed_outside } = found;
     match clock_skew_seconds.map(|skew| (skew, format::duration(skew.abs()))) {
         None => print(format_args!("clock     not compared with AWS's: too few responses"))?,
         Some((skew, by)) if skew >= 1.0 => print(format_args!("clock     {by} ahead of AWS's"))?,
@@ -245,6 +246,12 @@ fn set_up(LiveCheck { frame, clock_skew_seconds }: &LiveCheck) -> Result<(), Fai
     }
     for finding in &frame.setup {
         print(format_args!("finding   {}", in_words(finding)))?;
+    }
+    if *undescribed_outside > 0 {
+        print(format_args!(
+            "note      {} outside of the queues not described, because there are too many; findings about quotas lack them",
+            format::counted(*undescribed_outside as u64, "training job")
+        ))?;
     }
     if frame.setup.is_empty() {
         print(format_args!("set-up    no problems found"))?;

@@ -4,6 +4,9 @@ use crate::config::Receiver;
 use crate::config::check::Check;
 use crate::config::file::{self, Every};
 
+/// Maximum keys of a report that are named in an error.
+const MAX_KEYS_NAMED: usize = 30;
+
 /// Maximum grouping keys of a report: it has a row per combination of values.
 pub const MAX_REPORT_KEYS: usize = 4;
 
@@ -59,8 +62,11 @@ pub fn check_report_key(key: &str, tags: &[String]) -> Result<(), String> {
     if REPORT_KEYS.contains(&key) || tags.iter().any(|tag| tag == key) {
         return Ok(());
     }
-    let known = REPORT_KEYS.iter().copied().chain(tags.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
+    let all = REPORT_KEYS.iter().copied().chain(tags.iter().map(String::as_str));
+    let known = all.take(MAX_KEYS_NAMED).collect::<Vec<_>>().join(", ");
+    let more = (REPORT_KEYS.len() + tags.len()).saturating_sub(MAX_KEYS_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Err(format!(
-        "unknown key `{key}`; known keys are {known}. To use another job tag, add it to `tags` in the configuration"
+        "unknown key `{key}`; known keys are {known}{more}. To use another job tag, add it to `tags` in the configuration"
     ))
 }

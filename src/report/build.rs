@@ -22,7 +22,7 @@ const MAX_ROWS: usize = 10_000;
 /// Maximum waits kept for quantiles, over all rows. With more, quantiles are those of the first.
 const MAX_WAITS: usize = 10_000_000;
 
-/// Maximum distinct tags remembered.
+/// Maximum distinct tags remembered for messages, beside those of the report's keys.
 const MAX_TAGS: usize = 1_000;
 
 /// Minimum GPU-hours without a price for a note.
@@ -117,7 +117,8 @@ impl Builder {
         self.jobs += 1;
         self.coverage.entry((job.account.clone(), job.region.clone())).or_default().take_job(job);
         for tag in job.tags.keys() {
-            if self.tags.len() < MAX_TAGS && !self.tags.contains(tag) {
+            let is_key = || self.by.iter().any(|key| key.as_str() == tag);
+            if !self.tags.contains(tag) && (self.tags.len() < MAX_TAGS || is_key()) {
                 self.tags.insert(tag.clone());
             }
         }

@@ -294,3 +294,12 @@ fn queues_without_prices_do_not_make_those_of_others_cheaper() {
     assert!(report.notes.iter().any(|one| one.starts_with(note)), "{:?}", report.notes);
     assert!(!made(&[]).notes.iter().any(|one| one.starts_with("prices are missing")));
 }
+
+#[test]
+fn a_tag_that_a_report_is_grouped_by_is_known_however_many_others_there_are() {
+    let mut builder = Builder::new(at(0), at(24), vec![Key::named("team")], Vec::new());
+    let others = (0..2_000).map(|number| (format!("a-{number:04}"), String::new()));
+    builder.take_job(&EndedJob { tags: others.collect(), ..job(1, "research", None, None) });
+    builder.take_job(&job(2, "research", None, None));
+    assert_eq!((builder.tags().len(), builder.tags().contains("team")), (1_001, true));
+}

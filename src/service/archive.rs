@@ -109,7 +109,7 @@ impl ArchiveRows {
         let begin = store.call(|store| store.hour_begin()).await.map_err(failed)?;
         // If the saved state is unreadable, start from scratch: counters continue, and only the current hour is
         // incomplete.
-        let begin = begin.and_then(|body| serde_json::from_slice(&body).ok());
+        let begin = begin.and_then(|body| serde_json::from_slice(&body).inspect_err(warn_of_lost_hour).ok());
         let keep = config.archive.is_none().then_some(config.history.keep);
         Ok(Self {
             hourly: Hourly::restored(begin, series),
@@ -163,6 +163,10 @@ impl ArchiveRows {
         if left_out > 0 {
             engine.counting().add(&catalogue::LIMIT_HITS, [("limit", "uncommitted_archive_rows".into())], left_out);
         }
+        let unknown_hours = self.hourly.take_unknown_hours();
+        if unknown_hours > 0 {
+            engine.counting().add(&catalogue::LIMIT_HITS, [("limit", "remembered_hours".into())], unknown_hours);
+        }
         let Some(status) = &self.status else { return };
         let status = status.borrow().clone();
         let failures = status.failures.saturating_sub(std::mem::replace(&mut self.failures_counted, status.failures));
@@ -171,6 +175,13 @@ impl ArchiveRows {
         engine.service().archive = Some(PendingArchive { rows: status.rows, oldest_age });
         problems.set_archive(status.trouble);
     }
+}
+
+fn warn_of_lost_hour(error: &serde_json::Error) {
+    tracing::warn!(
+        %error,
+        "the saved state of the current hour is unreadable; the archive will lack the part of the hour before the start"
+    );
 }
 
 fn packed(

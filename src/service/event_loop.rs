@@ -177,7 +177,8 @@ impl EventLoop {
     }
 
     fn observe(&mut self, observations: Vec<Observation>) {
-        self.source_log.observe(&observations, self.clock.now());
+        let ledger = self.engine.ledger();
+        self.source_log.observe(&observations, self.clock.now(), |id| ledger.is_ended(id));
         self.memory.problems.set_queues(self.source_log.queues_problem());
         self.engine.observe(observations);
         let account = self.engine.service().place.account.clone();

@@ -98,7 +98,6 @@ fn with_wait_reasons(mut jobs: Vec<JobView>, engine: &Engine, now: Timestamp) ->
 fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
     let latest = &job.latest;
     let spans = job.timeline.spans();
-    let first_wait = spans.first().filter(|span| span.phase == Phase::Waiting);
     JobView {
         id: latest.id.clone(),
         name: latest.name.to_string(),
@@ -114,12 +113,12 @@ fn view(job: &Job, with_spans: bool, now: Timestamp) -> JobView {
         scheduled_at: latest.scheduled_at,
         started_at: latest.started_at,
         stopped_at: latest.stopped_at,
-        wait_seconds: first_wait.map(|span| {
+        wait_seconds: job.first_wait().map(|span| {
             let until = span.to.map_or(job.seen_at, |to| to.latest);
             until.seconds_since(span.from.latest)
         }),
         waiting_seconds: job.waiting_since().map(|since| now.seconds_since(since)),
-        attempts: spans.last().map_or(0, |span| span.attempt),
+        attempts: job.attempts(),
         preemptions: job.details.as_ref().map(|details| details.preemptions),
         retries_left: job.details.as_ref().and_then(|details| details.retries_left()),
         preemptions_left: job.details.as_ref().and_then(|details| details.preemptions_left()),

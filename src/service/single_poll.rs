@@ -29,6 +29,8 @@ pub struct LiveCheck {
     pub frame: Frame,
     /// Seconds by which the local clock is ahead of AWS's; `None` with too few responses to tell.
     pub clock_skew_seconds: Option<f64>,
+    /// Training jobs outside the queues that were not described, because there are too many. They count for no quota.
+    pub undescribed_outside: usize,
 }
 
 /// Why the check has no result.
@@ -108,7 +110,8 @@ pub async fn look(config: &Config, clock: Clock) -> Result<LiveCheck, LiveCheckE
     if !problems.is_empty() {
         return Err(LiveCheckError::Problems(problems));
     }
+    let undescribed_outside = engine.undescribed_outside();
     let clock_skew_seconds = clock.comparison().map(|comparison| comparison.skew_seconds);
     engine.service().clock_skew_seconds = clock_skew_seconds;
-    Ok(LiveCheck { frame: engine.tick(clock.now()).frame, clock_skew_seconds })
+    Ok(LiveCheck { frame: engine.tick(clock.now()).frame, clock_skew_seconds, undescribed_outside })
 }

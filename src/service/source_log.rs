@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use undescribed_log::RefusalLog;
 
 use crate::config::{CloudWatchMetrics, Config, Target};
-use trainspotter_core::model::{Observation, Queue, QueueName, Source, Timestamp, format};
+use trainspotter_core::model::{JobId, Observation, Queue, QueueName, Source, Timestamp, Undescribed, format};
 
 /// Maximum queues named in one line.
 const MAX_NAMED: usize = 50;
@@ -79,8 +79,9 @@ impl SourceLog {
         }
     }
 
-    /// Logs changes in these observations, which were made by `now`.
-    pub(super) fn observe(&mut self, observations: &[Observation], now: Timestamp) {
+    /// Logs changes in these observations, which were made by `now`. `has_ended` tells which jobs have ended by what was observed before:
+    /// those are not described again, and nothing depends on it.
+    pub(super) fn observe(&mut self, observations: &[Observation], now: Timestamp, has_ended: impl Fn(&JobId) -> bool) {
         for observation in observations {
             match observation {
                 Observation::Topology { at, queues } => self.watch(queues, *at),
@@ -94,6 +95,9 @@ impl SourceLog {
                 // One queue of a source may succeed while another fails.
                 Observation::Answered { source, queue, at } if !is_failing(observations, *source, queue.as_ref()) => {
                     self.recovered(*source, *at, |failing| *failing == *queue);
+                }
+                Observation::Undescribed { item: Undescribed::Job(id), error, is_own: true, .. } if has_ended(id) => {
+                    tracing::debug!(id = id.as_str(), error, "AWS does not describe a job that has ended");
                 }
                 // Otherwise the source's failure is logged.
                 Observation::Undescribed { item, at, error, is_own: true } => {
@@ -232,7 +236,7 @@ fn normalized(error: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trainspotter_core::model::{JobSeen, JobStatus, TrainingJobSeen, Undescribed};
+    use trainspotter_core::model::{JobSeen, JobStatus, TrainingJobSeen};
 
     /// Log lines for a sequence of polls, each a list of observations.
     fn logged(polls: &[Vec<Observation>]) -> Vec<String> {
@@ -243,7 +247,9 @@ mod tests {
             sinks: "/metrics".to_owned(),
             state: "state.db".to_owned(),
         });
-        crate::log_capture::lines(|| polls.iter().for_each(|observations| log.observe(observations, second(121))))
+        crate::log_capture::lines(|| {
+            polls.iter().for_each(|observations| log.observe(observations, second(121), |id| id.as_str() == "ended"))
+        })
     }
 
     fn second(second: i64) -> Timestamp {
@@ -337,6 +343,7 @@ mod tests {
             seen("a", true),
             seen("a", true),
             refused("a", "odd, request 4"),
+            refused("ended", "odd, request 5"),
         ]);
         let expected = ["WARN odd", "WARN locked", "INFO 1m", "WARN odd"];
         assert_eq!(lines.len(), expected.len(), "{lines:#?}");
@@ -391,6 +398,20 @@ mod tests {
         let lines = logged(&[(0..150).map(refused).collect(), vec![ended], vec![refused(150), refused(151)]]);
         let of = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
         assert_eq!((of("id="), of("more than 100 jobs"), lines.len()), (101, 2, 103), "{lines:#?}");
+    }
+
+    #[test]
+    fn more_refused_jobs_than_are_logged_are_said_again_once_the_old_ones_are_forgotten() {
+        let refused = |number: i64, at: i64| Observation::Undescribed {
+            item: Undescribed::Job(format!("job-{number:03}").as_str().into()),
+            at: second(at),
+            is_own: true,
+            error: "DescribeServiceJob: ClientException: odd".to_owned(),
+        };
+        let day = |day: i64| (0..150).map(|number| refused(day * 1_000 + number, day * 86_400)).collect();
+        let lines = logged(&[day(0), day(1)]);
+        let of = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+        assert_eq!((of("id="), of("more than 100 jobs")), (200, 2), "{lines:#?}");
     }
 
     #[test]

@@ -165,12 +165,32 @@ impl Store {
             }
             Ok(())
         })?;
+        self.forget_unreadable_forecast()?;
         let bad = self.guarded(|store| bad_rows(&store.connection, now))?;
         if bad.is_empty() {
             return Ok(bad);
         }
         self.transact(|transaction| set_aside(transaction, &bad, now))?;
         Ok(bad)
+    }
+}
+
+impl Store {
+    /// Deletes unreadable rows of what forecasts have learned. There may be thousands, and they are learned again.
+    fn forget_unreadable_forecast(&mut self) -> Result<(), StoreError> {
+        let count = "SELECT count(*) FROM forecast WHERE NOT json_valid(body)";
+        let unreadable: i64 = self.guarded(|store| Ok(store.connection.query_row(count, [], |row| row.get(0))?))?;
+        if unreadable > 0 {
+            self.transact(|transaction| {
+                transaction.execute("DELETE FROM forecast WHERE NOT json_valid(body)", [])?;
+                Ok(())
+            })?;
+            tracing::warn!(
+                rows = unreadable,
+                "deleted unreadable rows of the start estimates from the state file; estimates are less exact until as much is learned again"
+            );
+        }
+        Ok(())
     }
 }
 
@@ -203,7 +223,14 @@ fn set_aside(transaction: &Connection, bad: &[BadRow], now: Timestamp) -> Result
             transaction.execute("DELETE FROM job WHERE CAST(id AS BLOB) = ?1", [id])?;
         }
     }
-    transaction.execute("DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM set_aside) - ?1", [MAX_BAD_ROWS])?;
+    let oldest = "DELETE FROM set_aside WHERE seq <= (SELECT max(seq) FROM set_aside) - ?1";
+    let deleted = transaction.execute(oldest, [MAX_BAD_ROWS])?;
+    if deleted > 0 {
+        tracing::warn!(
+            deleted,
+            "the table `set_aside` of the state file keeps the latest {MAX_BAD_ROWS} unreadable rows; older ones are in the log only"
+        );
+    }
     // A missing job is found only by listing everything again.
     if bad.iter().any(|row| row.table == "job") {
         transaction.execute("DELETE FROM queue", [])?;

@@ -203,12 +203,13 @@ pub struct JobView {
     /// When the job ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub stopped_at: Option<Timestamp>,
-    /// First wait: until now, or until the job was dispatched. Null if unknown.
+    /// First wait: until now, or until the job was dispatched. Null if unknown: for a job that was first listed after it
+    /// had been dispatched, until it is described.
     pub wait_seconds: Option<f64>,
     /// Duration of the current uninterrupted wait; null if the job does not wait.
     pub waiting_seconds: Option<f64>,
-    /// Number of attempts so far.
-    pub attempts: u32,
+    /// Number of attempts so far; null if unknown, as for `wait_seconds`.
+    pub attempts: Option<u32>,
     /// Number of preempted attempts; null before the job was described.
     pub preemptions: Option<u32>,
     /// Number of further attempts that may fail before the job does; null if unknown.

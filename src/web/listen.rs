@@ -51,6 +51,9 @@ const MAX_ANSWERING: Duration = Duration::from_secs(60);
 /// A connection whose request is incomplete after this long is the first to be closed when slots run out.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// Wall time between log lines about too many connections.
+const LOG_EVERY: Duration = Duration::from_secs(3_600);
+
 /// Maximum size of a request head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -181,6 +184,8 @@ struct Connections(Arc<Mutex<Open>>);
 struct Open {
     next: u64,
     slots: BTreeMap<u64, OpenConnection>,
+    /// When it was last logged that there are too many.
+    logged_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -207,8 +212,10 @@ impl Connections {
         let mut open = self.lock();
         let of_address = open.slots.values().filter(|taken| taken.peer == peer).count();
         if of_address >= MAX_OF_ADDRESS {
+            open.log_limit(now, peer, MAX_OF_ADDRESS);
             open.make_room(now, |taken| taken.peer == peer)?;
         } else if open.slots.len() >= MAX_CONNECTIONS {
+            open.log_limit(now, peer, MAX_CONNECTIONS);
             open.make_room(now, |_| true)?;
         }
         let state = watch::Sender::new(ConnectionState::Reading(now));
@@ -224,6 +231,18 @@ impl Connections {
 }
 
 impl Open {
+    /// Logs that a limit of connections is reached, unless that was logged lately.
+    fn log_limit(&mut self, now: Instant, peer: IpAddr, limit: usize) {
+        if self.logged_at.is_none_or(|at| now.duration_since(at) >= LOG_EVERY) {
+            self.logged_at = Some(now);
+            let open = self.slots.len();
+            tracing::warn!(
+                %peer, open, limit,
+                "too many connections to the pages, in all or from one address: slow and idle ones are closed, and new ones refused while all are answered"
+            );
+        }
+    }
+
     /// Closes the least important of the connections that match.
     fn make_room(&mut self, now: Instant, among: impl Fn(&OpenConnection) -> bool) -> Option<()> {
         let rank = |(number, taken): (&u64, &OpenConnection)| (taken.state.borrow().rank(now), *number);
@@ -320,5 +339,33 @@ impl HttpBody for Sent {
 impl Drop for Sent {
     fn drop(&mut self) {
         self.state.send_replace(ConnectionState::Idle(Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_connections_are_said_once_in_an_hour() {
+        let connections = Connections::default();
+        let mut open = Vec::new();
+        let mut connect = |address: u8, number: usize| {
+            let peer = SocketAddr::from(([127, 0, 0, address], 1));
+            let lines = crate::log_capture::lines(|| {
+                open.extend((0..number).filter_map(|_| connections.slot_for(peer, CancellationToken::new())));
+            });
+            lines.into_iter().filter(|line| line.contains("too many connections")).collect::<Vec<_>>()
+        };
+        assert_eq!(connect(1, MAX_OF_ADDRESS), [""; 0]);
+        let lines = connect(1, 3);
+        assert!(
+            matches!(lines.as_slice(), [line] if line.contains("limit=192") && line.contains("127.0.0.1")),
+            "{lines:?}"
+        );
+        assert_eq!(connect(2, MAX_CONNECTIONS), [""; 0], "said just now");
+        tokio::time::advance(LOG_EVERY).await;
+        let lines = connect(3, 1);
+        assert!(matches!(lines.as_slice(), [line] if line.contains("limit=256")), "{lines:?}");
     }
 }

@@ -10,7 +10,7 @@ use utoipa::IntoParams;
 use crate::web::Pages;
 use crate::web::error::{ApiError, ErrorBody};
 use crate::web::history::moment;
-use crate::web::query::{given_twice, pairs, unknown_parameter};
+use crate::web::query::{given_twice, pairs, shown, unknown_parameter};
 use crate::web::store_queries::{PastQuery, ask};
 
 /// Default period.
@@ -63,6 +63,11 @@ pub(super) async fn report(State(pages): State<Pages>, RawQuery(query): RawQuery
         by.iter().flat_map(|by| by.split(',')).filter(|key| !key.is_empty()).map(str::to_owned).collect();
     if by.len() > MAX_KEYS {
         return Err(ApiError::bad_request(format!("`by` takes {MAX_KEYS} keys at most")));
+    }
+    if let Some((_, twice)) =
+        by.iter().enumerate().find(|(index, key)| by.iter().take(*index).any(|other| other == *key))
+    {
+        return Err(ApiError::bad_request(format!("`by` has the key {} twice", shown(twice))));
     }
     // A report covers all targets, and any of them can build it.
     let targets = pages.targets.borrow().clone();

@@ -217,6 +217,11 @@ impl Engine {
         Questions { since, outside: self.outside.to_describe(&self.facts.ledger, now), ..questions }
     }
 
+    /// Number of listed training jobs outside the queues whose capacity is unknown.
+    pub fn undescribed_outside(&self) -> usize {
+        self.outside.undescribed(&self.facts.ledger)
+    }
+
     /// Status of polls, sinks and deliveries, to be updated by the caller. Counters go through
     /// [`Engine::counting`].
     pub fn service(&mut self) -> &mut Service {

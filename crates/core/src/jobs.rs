@@ -104,7 +104,7 @@ pub struct Ledger {
 }
 
 /// Maximum by which AWS's clock may be ahead of ours: a job's end may lie after the time at which it was seen.
-const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
+pub(crate) const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
 
 /// Maximum lag of a list, including the remaining difference of compared clocks. A list requested now is complete up
 /// to this long ago.
@@ -163,6 +163,9 @@ impl Ledger {
         let Some(job) = self.jobs.get_mut(&seen.id) else {
             return self.observe_first(seen, at);
         };
+        if job.is_over && job.may_have_unseen_attempts && seen.details.is_some() && seen.status.is_ended() {
+            return self.describe_ended(seen, at);
+        }
         if !job.accepts(at.earliest) || job.timeline.is_ahead_of(&seen, at.earliest) {
             return;
         }
@@ -206,6 +209,19 @@ impl Ledger {
             let id = job.latest.id.clone();
             self.has_ended(id, at.earliest);
         }
+    }
+
+    /// A description of a job that a list first showed when it had ended: its history is made anew, with all attempts.
+    /// What was counted of it stays.
+    fn describe_ended(&mut self, mut seen: JobSeen, at: Moment) {
+        let Some(job) = self.jobs.get_mut(&seen.id) else { return };
+        job.complete(&mut seen);
+        let before = Listed::of(job);
+        self.index.forget(job);
+        job.describe_ended(seen, at);
+        self.index.share_details(job);
+        self.index.add(job);
+        self.listing.moved(&before, job);
     }
 
     fn observe_first(&mut self, mut seen: JobSeen, at: Moment) {
@@ -288,7 +304,10 @@ impl Ledger {
             self.unsaved.add_id(id);
             return;
         }
-        let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        if job.is_over {
+            return self.index.no_longer_wanted(job);
+        }
         if let Some(coverage) = self.queues.get_mut(&job.latest.queue) {
             coverage.verified(job);
         }

@@ -54,8 +54,9 @@ pub(super) fn of(source: &Source, rules: &[Rule], looks: &Looks) -> Value {
 fn look((name, found): &(String, Result<LiveCheck, LiveCheckError>)) -> Value {
     match found {
         Err(error) => json!({ "target": name, "error": error.to_string() }),
-        Ok(LiveCheck { frame, clock_skew_seconds }) => json!({
+        Ok(LiveCheck { frame, clock_skew_seconds, undescribed_outside }) => json!({
             "target": name, "error": null, "clock_skew_seconds": clock_skew_seconds, "queues": frame.queues, "findings": frame.setup,
+            "undescribed_outside": undescribed_outside,
         }),
     }
 }

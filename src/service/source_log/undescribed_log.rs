@@ -41,6 +41,7 @@ impl RefusalLog {
         } else {
             if self.logged.len() >= MAX_LOGGED {
                 self.logged.retain(|_, logged| at.since(logged.at) <= FORGOTTEN_AFTER);
+                self.has_more &= self.logged.len() >= MAX_LOGGED;
             }
             if self.logged.len() >= MAX_LOGGED {
                 if !std::mem::replace(&mut self.has_more, true) {

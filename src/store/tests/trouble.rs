@@ -361,6 +361,38 @@ fn a_row_that_cannot_be_read_costs_itself_and_is_set_aside() {
     }
 }
 
+#[test]
+fn unreadable_rows_beyond_a_limit_are_deleted_and_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    serve(&path).commit(&tick(1.0)).unwrap();
+    for seq in [1, MAX_BAD_ROWS] {
+        flip(&path, &format!("INSERT INTO set_aside VALUES ({seq}, 0, 'event', 'earlier', 'broken')"));
+    }
+    flip(&path, "UPDATE queue SET body = '{'");
+    let mut store = serve(&path);
+    let lines = crate::log_capture::lines(|| assert_eq!(store.set_bad_rows_aside(now()).unwrap().len(), 1));
+    let kept: i64 = store.connection.query_row("SELECT count(*) FROM set_aside", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 2, "the last one of before, and this one");
+    assert!(lines.iter().any(|line| line.contains("WARN") && line.contains("deleted=1")), "{lines:#?}");
+}
+
+#[test]
+fn unreadable_rows_of_forecasts_are_forgotten_and_said_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    serve(&path).commit(&tick(1.0)).unwrap();
+    for (name, body) in [("arrival/91", "{"), ("arrival/92", "{}"), ("attempt/93", "")] {
+        flip(&path, &format!("INSERT INTO forecast VALUES ('{name}', '{body}')"));
+    }
+    let mut store = serve(&path);
+    let lines = crate::log_capture::lines(|| assert_eq!(store.set_bad_rows_aside(now()).unwrap(), []));
+    assert!(matches!(lines.as_slice(), [line] if line.contains("WARN") && line.contains("rows=2")), "{lines:#?}");
+    let rows = store.load().unwrap().forecast;
+    let found = ["arrival/91", "arrival/92", "attempt/93"].map(|name| rows.contains_key(name));
+    assert_eq!(found, [false, true, false]);
+}
+
 /// Changed and removed jobs.
 fn changed<const N: usize>(changes: [(&str, Option<f64>); N]) -> SavedJobs {
     let mut changed = SavedJobs::default();

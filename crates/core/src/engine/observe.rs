@@ -26,7 +26,8 @@ impl Engine {
             Observation::InFlightListed { queue, since } => self.facts.ledger.in_flight_listed(&queue, since),
             Observation::WaitingListed { queue, since } => self.facts.ledger.waiting_listed(&queue, since),
             // For queue positions only; figures use the job lists, which are complete.
-            Observation::Snapshot(snapshot) => {
+            Observation::Snapshot(mut snapshot) => {
+                plausible_amounts::places(&mut snapshot);
                 if let Some(queue) = snapshot.queue.clone() {
                     self.facts.fronts.insert(queue, snapshot);
                 }

@@ -50,6 +50,11 @@ impl Outside {
         unknown.take(MAX_DESCRIBED_PER_POLL).cloned().collect()
     }
 
+    /// Number of listed training jobs outside the queues whose capacity is unknown.
+    pub(super) fn undescribed(&self, ledger: &Ledger) -> usize {
+        self.names(ledger).into_iter().filter(|name| !self.described.contains_key(*name)).count()
+    }
+
     /// Capacity in use outside the queues; `None` while unknown.
     pub(super) fn in_use(&self, ledger: &Ledger, now: Timestamp) -> Option<OutsideUse> {
         let list = self.listed.as_ref().filter(|list| now.since(list.at) <= LIST_STALE)?;
@@ -117,6 +122,7 @@ mod tests {
         outside.described("early".into(), vec![Capacity::new(UNIT, 9.0)]);
         outside.listed(at(5), names(&["ours", "theirs", "odd"]), true);
         assert_eq!(outside.to_describe(&ledger, at(5)), ["odd".into(), "theirs".into()], "ours is known");
+        assert_eq!(outside.undescribed(&ledger), 2);
         outside.described("theirs".into(), vec![Capacity::new(UNIT, 2.0), Capacity::new("ml.m5.large", 1.0)]);
         let partial = outside.in_use(&ledger, at(6)).unwrap();
         assert_eq!((partial.of(&UNIT.into()), partial.is_complete), (2.0, false), "one is not described yet");

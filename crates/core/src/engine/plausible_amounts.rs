@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::model::{Capacity, JobSeen, Policy, Queue, Reserved, Timestamp};
+use crate::jobs::CLOCKS_MAY_DIFFER;
+use crate::model::{Capacity, JobSeen, Policy, Queue, QueueSnapshot, Reserved, Timestamp};
 
 /// Maximum age of a job: AWS Batch has supported SageMaker jobs for less time.
 const MAX_AGE: Duration = Duration::from_secs(3_653 * 86_400);
@@ -50,6 +51,12 @@ pub(super) fn moments(jobs: &mut Vec<JobSeen>, now: Timestamp, mut odd: impl FnM
         }
         was_created
     });
+}
+
+/// Removes times at which a job reached its place in the queue that lie after the snapshot.
+pub(super) fn places(snapshot: &mut QueueSnapshot) {
+    let latest = snapshot.at + CLOCKS_MAY_DIFFER;
+    snapshot.front.iter_mut().for_each(|place| place.since = place.since.filter(|since| *since <= latest));
 }
 
 /// Whether all amounts are possible.

@@ -71,6 +71,9 @@ pub struct Job {
     pub requeue_waits: Option<Box<RequeueWaits>>,
     /// Whether the timeline has ended, as a cached flag: most responses contain nothing new.
     pub(super) is_over: bool,
+    /// Whether attempts may have preceded the first response: a list shows the latest one only, and the times of it. False
+    /// once the job was described.
+    pub(super) may_have_unseen_attempts: bool,
     /// Reported preemptions, by this run and earlier ones; `None` until a description has given their number.
     pub(super) preemptions_reported: Option<u32>,
     /// Whether it was restored from an earlier run.
@@ -87,8 +90,9 @@ impl Job {
         let details = seen.details.take();
         let last_known = before.as_ref().and_then(|before| Some(before.timeline.spans().last()?.from.latest));
         // A list does not show attempts that started and ended before the first poll.
-        let may_have_made_attempts =
-            seen.status.is_in_flight() || (seen.status.is_waiting() && seen.training_job.is_some());
+        let was_dispatched = seen.status.is_in_flight() || seen.training_job.is_some() || seen.scheduled_at.is_some();
+        let may_have_made_attempts = was_dispatched && !seen.status.is_ended();
+        let may_have_unseen_attempts = was_dispatched && before.is_none();
         let before = before.unwrap_or_else(|| Past::beginning(seen.created_at));
         let mut job = Self {
             timeline: before.timeline,
@@ -102,6 +106,7 @@ impl Job {
             waited: None,
             requeue_waits: None,
             is_over: false,
+            may_have_unseen_attempts,
             preemptions_reported: before.preemptions,
             is_restored: false,
             is_unverified: false,
@@ -195,6 +200,7 @@ impl Job {
             self.details = Some(Arc::from(details));
             self.described_at = Some(at);
             self.wants_description_since = None;
+            self.may_have_unseen_attempts = false;
         }
         self.is_over = self.timeline.current().is_none();
         if self.is_over {
@@ -203,6 +209,13 @@ impl Job {
         } else {
             self.emit_unless_awaited(at, events);
         }
+    }
+
+    /// Applies the first description of a job that was first seen when it had ended. No event is reported.
+    pub(super) fn describe_ended(&mut self, seen: JobSeen, at: Moment) {
+        let is_restored = self.is_restored;
+        let mut events = Vec::new();
+        *self = Self { is_restored, ..Self::first_seen(seen, None, at, &mut events) };
     }
 
     /// Reports events, unless a pending description can tell more precisely when the attempt of a requeued job ended.
@@ -313,6 +326,18 @@ impl Job {
         let spans = self.timeline.spans();
         let span = spans.iter().find(|span| span.phase == Phase::Waiting && span.attempt == attempt);
         if span.is_some_and(|span| is_wait_of(span, first.values().sum())) { first } else { BTreeMap::new() }
+    }
+
+    /// Number of attempts so far; `None` if the job was never described, and others may have preceded those it was seen in.
+    pub fn attempts(&self) -> Option<u32> {
+        let last = self.timeline.spans().last().map_or(0, |span| span.attempt);
+        (!self.may_have_unseen_attempts).then_some(last)
+    }
+
+    /// The first wait; `None` if it is unknown, as for [`Job::attempts`].
+    pub fn first_wait(&self) -> Option<Span> {
+        let first = self.timeline.spans().first().copied().filter(|span| span.phase == Phase::Waiting);
+        first.filter(|_| !self.may_have_unseen_attempts)
     }
 
     /// The job's owner, if a description contained one.

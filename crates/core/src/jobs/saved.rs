@@ -114,6 +114,8 @@ struct Body {
     /// The part of `waited` that belongs to waits after the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requeue_waits: Option<Box<RequeueWaits>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    unseen_attempts: bool,
     /// Number of counted preemptions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preemptions: Option<u32>,
@@ -157,6 +159,7 @@ impl Body {
             training_job_known: job.training_job_known,
             waited: job.waited.clone(),
             requeue_waits: job.requeue_waits.clone(),
+            unseen_attempts: job.may_have_unseen_attempts,
             preemptions: job.preemptions_reported.map(|reported| reported.saturating_sub(uncounted)),
             left,
             missing: millis(missing),
@@ -202,6 +205,7 @@ impl Body {
             waited: self.waited,
             requeue_waits: self.requeue_waits,
             is_over,
+            may_have_unseen_attempts: self.unseen_attempts,
             preemptions_reported: self.preemptions,
             is_restored: true,
             is_unverified: !is_over,

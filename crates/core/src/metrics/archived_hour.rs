@@ -70,17 +70,24 @@ pub struct Hourly {
     begin: Option<HourBegin>,
     last: Vec<SavedSeries>,
     places: BTreeMap<String, (Option<String>, Option<String>)>,
+    /// Hours that may be completed a second time: the clock was set back beyond the hours that are remembered.
+    unknown_hours: u64,
 }
 
 impl Hourly {
     /// Resumes from the saved state: the beginning of the hour, and the last values of the counters.
     pub fn restored(begin: Option<HourBegin>, series: &[SavedSeries]) -> Self {
-        Self { begin, last: archived(series), places: BTreeMap::new() }
+        Self { begin, last: archived(series), ..Self::default() }
     }
 
     /// State at the beginning of the hour, to be saved.
     pub fn begin(&self) -> Option<&HourBegin> {
         self.begin.as_ref()
+    }
+
+    /// Takes the number of hours that may have two rows in the archive since the last call.
+    pub fn take_unknown_hours(&mut self) -> u64 {
+        std::mem::take(&mut self.unknown_hours)
     }
 
     /// Updates with the counters of a tick. Returns the rows of the previous hour if it has been completed.
@@ -99,6 +106,8 @@ impl Hourly {
             None => None,
             // A clock that was ahead has been corrected.
             Some(begin) if hour <= begin.hour => {
+                let is_unknown = begin.made.len() >= MAX_MADE && begin.made.first().is_some_and(|first| hour < *first);
+                self.unknown_hours += u64::from(is_unknown && hour < begin.hour);
                 begin.hour = first_incomplete(hour, &begin.made);
                 None
             }
@@ -415,6 +424,9 @@ mod tests {
         let sum: f64 = rows.iter().filter_map(|row| row.figures.get("running_busy_gpu_seconds")).sum();
         // All but minutes 240 to 250, whose hour is not completed.
         assert_eq!(sum, (16 + 76 + 231 - 11) as f64 * 60.0);
+        assert_eq!(hourly.take_unknown_hours(), 0);
+        (251..=2_000).chain([91, 92]).for_each(|minute| drop(hourly.tick(at(minute), &counters.saved(), &[])));
+        assert_eq!(hourly.take_unknown_hours(), 1, "that hour is not remembered any more");
         // State saved by an earlier release has no completed hours.
         let mut kept = serde_json::to_value(hourly.begin().unwrap()).unwrap();
         kept.as_object_mut().unwrap().remove("made");

@@ -53,14 +53,14 @@ pub struct EndedJob {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// Total time of all waits.
+    /// Total time of all waits; unknown if earlier attempts may not have been seen.
     pub wait_seconds: Option<f64>,
-    /// The first wait: until it was dispatched to SageMaker, or ended.
+    /// The first wait: until it was dispatched to SageMaker, or ended; unknown likewise.
     pub first_wait_seconds: Option<f64>,
     /// Wait by reason, as far as observed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waited: BTreeMap<String, f64>,
-    /// Number of attempts, including preempted ones; 0 if it was never dispatched to SageMaker.
+    /// Number of attempts, including preempted ones; 0 if it was never dispatched to SageMaker; unknown likewise.
     pub attempts: Option<u32>,
     /// Number of preempted attempts.
     pub preemptions: Option<u32>,
@@ -142,10 +142,10 @@ impl EndedJob {
             submitted_at: Some(latest.created_at),
             scheduled_at: began(Phase::Scheduled),
             started_at: began(Phase::Running),
-            wait_seconds: Some(waited),
-            first_wait_seconds: spans.first().and_then(Span::seconds),
+            wait_seconds: job.attempts().map(|_| waited),
+            first_wait_seconds: job.first_wait().as_ref().and_then(Span::seconds),
             waited: job.waited.as_ref().map(|waited| waited.0.clone()).unwrap_or_default(),
-            attempts: u32::try_from(attempts).ok(),
+            attempts: job.attempts().and(u32::try_from(attempts).ok()),
             preemptions: details.map(|details| details.preemptions),
             run_seconds: ran,
             gpu_seconds: gpus.zip(held).map(|(gpus, held)| held * gpus),

@@ -200,10 +200,9 @@ fn alike(job: &Job, inputs: &Inputs<'_>) -> Option<Alike> {
         Wanted { newest_first: true, examine: MAX_EXAMINED, also: &is_alike, ..Wanted::of(&filter, MAX_EXAMINED) };
     let found = inputs.ledger.find(wanted).jobs;
     let waited = |other: &&Job| {
-        let spans = other.timeline.spans();
-        let first = spans.first().filter(|span| span.phase == Phase::Waiting)?;
         // Jobs cancelled before dispatch do not show how long dispatch takes.
-        (spans.len() > 1).then(|| first.seconds()).flatten()
+        let was_dispatched = other.timeline.spans().len() > 1;
+        other.first_wait().filter(|_| was_dispatched)?.seconds()
     };
     let mut waits: Vec<f64> = found.iter().filter_map(waited).collect();
     if waits.len() < MIN_ALIKE {

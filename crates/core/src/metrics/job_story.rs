@@ -89,6 +89,13 @@ fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
 /// Completed waits: how long each lasted until dispatch or end.
 fn waits(job: &Job) -> Option<String> {
     let spans = job.timeline.spans();
+    if job.attempts().is_none() {
+        let dispatched = spans.iter().find(|span| span.phase > Phase::Waiting)?;
+        let after = duration(dispatched.from.latest.seconds_since(job.latest.created_at));
+        return Some(format!(
+            "Its latest known attempt was dispatched {after} after it was submitted; whether others preceded it is not known."
+        ));
+    }
     let over = spans.iter().filter(|span| span.phase == Phase::Waiting);
     let over: Vec<f64> = over.filter_map(Span::seconds).collect();
     match over.as_slice() {

@@ -14,10 +14,11 @@ pub fn amount(amount: f64, unit: &str) -> String {
     format!("{text} {unit}{plural}")
 }
 
-/// With one decimal, unless it is 0.
+/// With one decimal, unless it is 0. Zero has no sign.
 pub fn trimmed(value: f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+    let text = if text == "-0.0" { "0" } else { text.strip_suffix(".0").unwrap_or(&text) };
+    text.to_owned()
 }
 
 /// Seconds in their two largest units, rounded down: `1h 5m`, `2d`, `45s`.
@@ -44,6 +45,11 @@ mod tests {
     fn one_is_not_many() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "job")), ["0 jobs", "1 job", "2 jobs"]);
         assert_eq!([1.0, 1.04, 1.5, 16.0].map(|gpus| amount(gpus, "GPU")), ["1 GPU", "1 GPU", "1.5 GPUs", "16 GPUs"]);
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!([0.0, -0.0, -0.04, -2.8e-16, -0.26].map(trimmed), ["0", "0", "0", "0", "-0.3"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::parse_duration::MAX_DURATION;
 use crate::model::{InstanceType, JobId, QueueName, ShareName, Timestamp, TrainingJobName, unknown_value};
 
 /// Status of a service job, in Batch's terms and order.
@@ -285,11 +286,12 @@ impl JobDetails {
     /// as `4h`.
     pub const START_BY_TAG: &str = "start-by";
 
-    /// Parses that tag of a job submitted at `created_at`; `None` if it is neither a time nor a duration.
+    /// Parses that tag of a job submitted at `created_at`; `None` if it is neither a duration nor a time within ten years of that.
     pub fn start_by(tag: &str, created_at: Timestamp) -> Option<Timestamp> {
         let tag = tag.trim();
         let moment = tag.parse::<jiff::Timestamp>().ok().map(|at| Timestamp::from_millis(at.as_millisecond()));
-        moment.or_else(|| crate::model::parse_duration(tag).ok().map(|after| created_at + after))
+        let moment = moment.or_else(|| crate::model::parse_duration(tag).ok().map(|after| created_at + after));
+        moment.filter(|at| (created_at - MAX_DURATION..=created_at + MAX_DURATION).contains(at))
     }
 
     /// Attempts that may still fail before the job fails; preempted attempts do not count. `None` if AWS does not
@@ -342,4 +344,37 @@ pub struct StoppedAttempt {
     pub stopped_at: Option<Timestamp>,
     /// Why it was stopped.
     pub status_reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_deadline_is_a_time_or_a_duration_and_nothing_else() {
+        let created_at: Timestamp = serde_json::from_value("2026-12-01T08:00:00Z".into()).unwrap();
+        let minutes =
+            |tag: &str| JobDetails::start_by(tag, created_at).map(|at| (at.millis() - created_at.millis()) / 60_000);
+        for (tag, expected) in [
+            ("4h", Some(240)),
+            (" 1h 30m ", Some(90)),
+            ("0s", Some(0)),
+            ("2026-12-01T10:00:00Z", Some(120)),
+            ("2026-12-01T10:00:00+01:00", Some(60)),
+            // It was submitted again after its deadline.
+            ("2026-12-01T07:00:00Z", Some(-60)),
+            ("30M", None),
+            ("-4h", None),
+            ("100y", None),
+            ("tomorrow", None),
+            ("2026-12-02", None),
+            ("2026-12-02T08:00:00", None),
+            ("1764576000", None),
+            ("9999-12-31T23:59:59Z", None),
+            ("-009999-01-01T00:00:00Z", None),
+            ("", None),
+        ] {
+            assert_eq!(minutes(tag), expected, "{tag}");
+        }
+    }
 }

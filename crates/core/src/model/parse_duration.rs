@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Maximum duration: ten years. A longer one is a typo, and arithmetic on times stays in range.
-const MAX_DURATION: Duration = Duration::from_secs(3_653 * 86_400);
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(3_653 * 86_400);
 
 /// Parses a duration. Rejects `M`, which humantime reads as months and users mean as minutes.
 ///

@@ -72,13 +72,13 @@ fn a_time_limit_of_the_queue_shows_when_a_waiting_job_will_end() {
     let limit =
         |reason: &str, minutes: u64| TimeLimit { reason: reason.to_owned(), after: Duration::from_secs(60 * minutes) };
     queues[0].time_limits = vec![limit("CAPACITY:", 300), limit("CAPACITY:INSUFFICIENT", 120)];
-    let place = Position { job_arn: "arn:aws:batch:us-east-1:1:service-job/first".to_owned(), since: Some(minute(70)) };
-    all.push(Observation::Snapshot(QueueSnapshot {
-        queue: Some("prod".into()),
-        at: minute(100),
-        front: vec![place],
-        ..QueueSnapshot::default()
-    }));
+    let snapshot = |since: u64| {
+        let job_arn = "arn:aws:batch:us-east-1:1:service-job/first".to_owned();
+        let front = vec![Position { job_arn, since: Some(minute(since)) }];
+        let queue = Some("prod".into());
+        Observation::Snapshot(QueueSnapshot { queue, at: minute(100), front, ..QueueSnapshot::default() })
+    };
+    all.push(snapshot(70));
     engine.observe(all);
     engine.tick(minute(100));
     let at = |id: &str| engine.time_limit_at(&id.into());
@@ -87,6 +87,9 @@ fn a_time_limit_of_the_queue_shows_when_a_waiting_job_will_end() {
     for id in ["other", "silent", "ended", "nobody"] {
         assert_eq!(at(id), None, "{id}");
     }
+    engine.observe(vec![snapshot(100_000)]);
+    let first = engine.time_limit_at(&"first".into());
+    assert_eq!(first, Some(minute(10 + 120)), "it cannot have come to its place after the snapshot");
 }
 
 #[test]
