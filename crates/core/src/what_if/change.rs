@@ -1,6 +1,5 @@
 //! Changes to the setup of queues, such as `queue.research.share.speech.quota=8`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -182,15 +181,10 @@ fn amount(value: &str) -> Result<Amount, String> {
 /// Applies changes to the queues of a past, in order.
 ///
 /// # Errors
-/// A change refers to something that does not exist, or to what another one changes.
+/// A change refers to something that does not exist.
 pub fn with_changes(past: &Past, changes: &[Change]) -> Result<Past, ChangeError> {
     let mut changed = past.clone();
-    let mut keys = BTreeSet::new();
     for change in changes {
-        let key = change.text.split_once('=').map_or(change.text.as_str(), |(key, _)| key);
-        if !keys.insert(key) {
-            return Err(ChangeError(format!("{}: {key} is changed twice; give its final value once", change.text)));
-        }
         change.apply(&mut changed).map_err(|why| ChangeError(format!("{}: {why}", change.text)))?;
     }
     Ok(changed)

@@ -257,9 +257,6 @@ fn what_there_is_not_is_refused_with_what_there_is() {
     ] {
         assert!(fails(text).contains(said), "{text}: {}", fails(text));
     }
-    let twice = ["queue.research.capacity=+1", "queue.research.capacity=+2"].map(|text| parse(text).unwrap());
-    let refused = with_changes(&past, &twice).unwrap_err().to_string();
-    assert!(refused.contains("queue.research.capacity is changed twice"), "{refused}");
     let fifo = world(&setup(Policy::Fifo), &submissions(11, false)[..40]);
     let quota = parse("queue.research.share.speech.quota=8").unwrap();
     assert!(with_changes(&fifo, &[quota]).unwrap_err().to_string().contains("has no share"));
