@@ -89,7 +89,7 @@ fn of_jobs() -> Vec<Column<EndedJob>> {
         field!(Time, scheduled_at, "time of the first dispatch to SageMaker; null if never dispatched"),
         field!(Time, started_at, "start of the first attempt that ran; null if none did"),
         field!(Time, ended_at, "end time; its day is the day of the file"),
-        field!(Number, wait_seconds, "total wait"),
+        field!(Number, wait_seconds, "total wait; null if earlier attempts may not have been seen"),
         field!(
             Number,
             first_wait_seconds,

@@ -249,7 +249,7 @@ fn set_up(found: &LiveCheck) -> Result<(), Failure> {
     }
     if *undescribed_outside > 0 {
         print(format_args!(
-            "note      {} outside of the queues not described, because there are too many; findings about quotas lack them",
+            "note      {} outside of the queues not described; findings about quotas lack them",
             format::counted(*undescribed_outside as u64, "training job")
         ))?;
     }

@@ -29,7 +29,7 @@ pub struct LiveCheck {
     pub frame: Frame,
     /// Seconds by which the local clock is ahead of AWS's; `None` with too few responses to tell.
     pub clock_skew_seconds: Option<f64>,
-    /// Training jobs outside the queues that were not described, because there are too many. They count for no quota.
+    /// Training jobs outside the queues that were not described. They count for no quota.
     pub undescribed_outside: usize,
 }
 

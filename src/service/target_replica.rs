@@ -195,23 +195,15 @@ async fn with_log(watching: TargetService, replication: &Replication) -> Result<
 }
 
 /// Identity of the service that owns the log at a place; `None` if there is no log yet.
-async fn watches(
+pub(super) async fn watches(
     whole: &Config,
     replication: &Replication,
     log: &ObjectPlace,
     clock: Clock,
 ) -> Result<Option<String>, Failed> {
-    watches_of(&storage(whole, replication, log, clock).await?, replication, log).await
-}
-
-/// As above, of a storage that is open.
-pub(super) async fn watches_of(
-    storage: &AnyStorage,
-    replication: &Replication,
-    log: &ObjectPlace,
-) -> Result<Option<String>, Failed> {
-    let watches = replication::watches(storage, Terms::of(replication.lease)).await;
-    watches.map_err(|error| of_log(error, log))
+    let terms = Terms::of(replication.lease);
+    let storage = storage(whole, replication, log, clock).await?;
+    replication::watches(&storage, terms).await.map_err(|error| of_log(error, log))
 }
 
 /// Opens the log of a target that is no longer configured, on a copy in memory: the file, if there is one, belongs to
@@ -220,23 +212,23 @@ pub(super) async fn watches_of(
 pub(super) async fn open_removed(
     shared: &Shared,
     replication: &Replication,
-    root: &AnyStorage,
     known: &KnownTarget,
 ) -> Result<Option<Replicas>, Failed> {
     let (whole, clock) = (&*shared.config, shared.clock);
-    let below = replication.log.below(&known.name);
-    let is_in_root = watches_of(root, replication, &replication.log).await?.as_ref() == Some(&known.watches);
-    let is_same = |target: &Target| log_identity(std::slice::from_ref(target)) == known.watches;
-    if is_in_root && shared.targets.borrow().iter().any(is_same) {
+    let (root, below) = (&replication.log, replication.log.below(&known.name));
+    let log = if watches(whole, replication, root, clock).await?.as_ref() == Some(&known.watches) {
+        if shared.targets.borrow().iter().any(|target| log_identity(std::slice::from_ref(target)) == known.watches) {
+            return Ok(None);
+        }
+        root
+    } else if watches(whole, replication, &below, clock).await?.as_ref() == Some(&known.watches) {
+        &below
+    } else {
         return Ok(None);
-    }
-    let log = if is_in_root { &replication.log } else { &below };
-    let storage = storage(whole, replication, log, clock).await?;
-    if !is_in_root && watches_of(&storage, replication, log).await?.as_ref() != Some(&known.watches) {
-        return Ok(None);
-    }
+    };
     let failed = |error: StoreError| Failed::Lasting(StartError::new("opening the log", error));
     let (store, terms) = (Store::in_memory().map_err(failed)?, Terms::of(replication.lease));
+    let storage = storage(whole, replication, log, clock).await?;
     let identity = Identity { watches: known.watches.clone(), ..identity(whole, shared.assignment.writer()) };
     let opened = replication::open((store, None), storage, identity, terms, clock, false).await;
     opened.map(Some).map_err(|error| of_log(error, log))

@@ -304,11 +304,6 @@ impl Question {
                 (Some(is_second), _) => is_second,
                 (None, "past") => question.past.replace(value.to_string()).is_some(),
                 (None, "set") => {
-                    // What was written as `+4` would count as 4.
-                    if value.contains("= ") {
-                        let message = format!("{}: a `+` in a URL is a space; write it as %2B", shown(&value));
-                        return Err(ApiError::bad_request(message));
-                    }
                     let change = what_if::parse(&value).map_err(|error| ApiError::bad_request(error.to_string()))?;
                     question.changes.push(change);
                     false

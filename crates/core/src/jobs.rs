@@ -163,9 +163,6 @@ impl Ledger {
         let Some(job) = self.jobs.get_mut(&seen.id) else {
             return self.observe_first(seen, at);
         };
-        if job.is_over && job.may_have_unseen_attempts && seen.details.is_some() && seen.status.is_ended() {
-            return self.describe_ended(seen, at);
-        }
         if !job.accepts(at.earliest) || job.timeline.is_ahead_of(&seen, at.earliest) {
             return;
         }
@@ -209,19 +206,6 @@ impl Ledger {
             let id = job.latest.id.clone();
             self.has_ended(id, at.earliest);
         }
-    }
-
-    /// A description of a job that a list first showed when it had ended: its history is made anew, with all attempts.
-    /// What was counted of it stays.
-    fn describe_ended(&mut self, mut seen: JobSeen, at: Moment) {
-        let Some(job) = self.jobs.get_mut(&seen.id) else { return };
-        job.complete(&mut seen);
-        let before = Listed::of(job);
-        self.index.forget(job);
-        job.describe_ended(seen, at);
-        self.index.share_details(job);
-        self.index.add(job);
-        self.listing.moved(&before, job);
     }
 
     fn observe_first(&mut self, mut seen: JobSeen, at: Moment) {
@@ -304,10 +288,7 @@ impl Ledger {
             self.unsaved.add_id(id);
             return;
         }
-        let Some(job) = self.jobs.get_mut(id) else { return };
-        if job.is_over {
-            return self.index.no_longer_wanted(job);
-        }
+        let Some(job) = self.jobs.get_mut(id).filter(|job| job.timeline.current().is_some()) else { return };
         if let Some(coverage) = self.queues.get_mut(&job.latest.queue) {
             coverage.verified(job);
         }

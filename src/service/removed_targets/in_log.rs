@@ -5,13 +5,12 @@
 //! precedence: nothing is ended until no other replica has written to the log, or announced that it can lead the
 //! target, for two leases; and ending stops when one does.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 use crate::config::{Replication, Target};
 use crate::objects::{AnyStorage, Storage, StorageError};
@@ -46,12 +45,12 @@ pub(super) async fn end_alerts_except(
     // On failure the log cannot be opened either, and that error is reported.
     let Some(Ok(storage)) = stop.run_until_cancelled(opening).await else { return };
     let now = target_replica::known(now);
-    let (mut trouble, mut failures) = (Trouble::default(), Failures::default());
+    let mut trouble = Trouble::default();
     let noting = async {
         while !shared.assignment.has_open_logs() {
             tokio::time::sleep(target_replica::REOPEN_DELAY).await;
         }
-        if !is_own_log(replication, &storage, &now).await {
+        if !is_own_log(shared, replication, &storage, &now).await {
             return false;
         }
         while !trouble.is_none_after(&known_targets::note(&storage, &now, terms).await) {
@@ -68,11 +67,10 @@ pub(super) async fn end_alerts_except(
         };
         trouble.is_none_after(&removed);
         let ending = removed.iter().flatten().map(|known| {
-            let span = span_of(&known.name);
-            let ending = end(shared, replication, &storage, known, stop).instrument(span.clone());
-            async move { (known.name.clone(), ending.await.err(), span) }
+            let ending = end(shared, replication, &storage, known, stop);
+            ending.instrument(span_of(&known.name))
         });
-        failures.log(join_all(ending).await);
+        join_all(ending).await;
         if stop.run_until_cancelled(tokio::time::sleep(terms.lease * CHECK_EVERY)).await.is_none() {
             return;
         }
@@ -81,9 +79,9 @@ pub(super) async fn end_alerts_except(
 
 /// Whether the original log has no owner yet or belongs to this service: beside the log of another service nothing is
 /// noted. Retries until it can be read.
-async fn is_own_log(replication: &Replication, storage: &AnyStorage, now: &[KnownTarget]) -> bool {
+async fn is_own_log(shared: &Shared, replication: &Replication, storage: &AnyStorage, now: &[KnownTarget]) -> bool {
     loop {
-        match target_replica::watches_of(storage, replication, &replication.log).await {
+        match target_replica::watches(&shared.config, replication, &replication.log, shared.clock).await {
             Ok(None) => return true,
             Ok(Some(owner)) => {
                 let is_own = known_targets::is_own_log(storage, &owner, now, Terms::of(replication.lease)).await;
@@ -115,73 +113,60 @@ impl Trouble {
     }
 }
 
-/// The last problem with each removed target, so that it is logged when it changes and not at each check.
-#[derive(Default)]
-struct Failures(BTreeMap<String, String>);
-
-impl Failures {
-    /// Logs the problems that are new, each in the span of its target.
-    fn log(&mut self, ended: Vec<(String, Option<String>, Span)>) {
-        let mut before = std::mem::take(&mut self.0);
-        for (target, problem, span) in ended {
-            let Some(problem) = problem else { continue };
-            if before.remove(&target).as_ref() != Some(&problem) {
-                span.in_scope(|| {
-                    tracing::warn!(problem, "cannot resolve the alerts of a removed target; retrying later");
-                });
-            }
-            self.0.insert(target, problem);
-        }
-    }
-}
-
-/// Ends the alerts of a removed target, and forgets it once everything was sent. An error is why that failed.
+/// Ends the alerts of a removed target, and forgets it once everything was sent.
 async fn end(
     shared: &Shared,
     replication: &Replication,
     root: &AnyStorage,
     known: &KnownTarget,
     stop: &CancellationToken,
-) -> Result<(), String> {
+) {
     let opening = async {
         // A target that was removed just now ends its alerts itself.
         shared.running.until_ended(&known.name).await;
-        open(shared, replication, root, known).await
+        open(shared, replication, known).await
     };
-    let Some(opened) = stop.run_until_cancelled(opening).await else { return Ok(()) };
-    let is_over = match opened.map_err(|error| error.to_string())? {
-        Some((replicas, mut others)) => {
+    let Some(opened) = stop.run_until_cancelled(opening).await else { return };
+    let ended = match opened {
+        Ok(Some((replicas, mut others))) => {
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => Ok(false),
                 ended = lead_and_end(shared, &replicas, &mut others) => ended,
             };
             replicas.hand_over(true).await;
-            ended.map_err(|error| error.to_string())?
+            ended.map_err(|error| error.to_string())
         }
         // Without a log it has no alerts; or it has another name now, and the log and its alerts go on.
-        None => true,
+        Ok(None) => Ok(true),
+        Err(error) => Err(error.to_string()),
     };
-    if is_over {
-        let forgotten = known_targets::forget(root, &known.name, Terms::of(replication.lease)).await;
-        forgotten.map_err(|error| error.to_string())?;
+    let forgotten = match ended {
+        Ok(false) => return,
+        Ok(true) => known_targets::forget(root, &known.name, Terms::of(replication.lease)).await,
+        Err(error) => return log_failure(&error),
+    };
+    if let Err(error) = forgotten {
+        log_failure(&error.to_string());
     }
-    Ok(())
+}
+
+fn log_failure(problem: &str) {
+    tracing::warn!(problem, "cannot resolve the alerts of a removed target; retrying later");
 }
 
 /// Opens the log of a removed target. Retries until it can be reached.
 async fn open(
     shared: &Shared,
     replication: &Replication,
-    root: &AnyStorage,
     known: &KnownTarget,
 ) -> Result<Option<(Replicas, Others)>, StartError> {
     loop {
         let opening = async {
-            let Some(replicas) = target_replica::open_removed(shared, replication, root, known).await? else {
+            let storage = target_replica::storage(&shared.config, replication, &replication.log, shared.clock).await?;
+            let Some(replicas) = target_replica::open_removed(shared, replication, known).await? else {
                 return Ok(None);
             };
-            let storage = target_replica::storage(&shared.config, replication, &replication.log, shared.clock).await?;
             let members = Members::new(storage, shared.assignment.own(), Terms::of(replication.lease));
             let others = Others::new(members, &known.name, replication.lease, replicas.status.borrow().number);
             Ok(Some((replicas, others)))
@@ -305,22 +290,6 @@ mod tests {
             is_ahead: false,
             damaged_copy: None,
         }
-    }
-
-    #[test]
-    fn a_target_whose_alerts_cannot_be_ended_is_logged_when_the_problem_changes() {
-        let mut failures = Failures::default();
-        let mut check = |problems: &[(&str, Option<&str>)]| {
-            let ended = problems
-                .iter()
-                .map(|(target, problem)| ((*target).to_owned(), problem.map(str::to_owned), span_of(target)));
-            let ended = ended.collect();
-            crate::log_capture::lines(|| failures.log(ended)).len()
-        };
-        assert_eq!(check(&[("a", Some("no answer")), ("b", Some("no answer")), ("c", None)]), 2);
-        assert_eq!(check(&[("a", Some("no answer")), ("b", Some("damaged"))]), 1, "b has another problem");
-        assert_eq!(check(&[("a", None), ("b", Some("damaged"))]), 0);
-        assert_eq!(check(&[("a", Some("no answer")), ("b", Some("damaged"))]), 1, "a was well in between");
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,10 +51,13 @@ impl Index {
         if job.status().is_ended() {
             *self.ended.entry(latest.queue.clone()).or_default().entry(job.status().clone()).or_default() += 1;
         }
+        if is_over {
+            return;
+        }
         if let Some(urgency) = Urgency::of(job) {
             self.wanted.entry(urgency).or_default().insert(age_key_of(job));
         }
-        if is_over || job.has_left() {
+        if job.has_left() {
             return;
         }
         self.record_move(job, true);
@@ -71,10 +74,12 @@ impl Index {
     /// Removes an open job that has not changed since it was added.
     pub(super) fn remove(&mut self, job: &Job) {
         let latest = &job.latest;
-        self.no_longer_wanted(job);
+        if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
+            wanted.remove(&age_key_of(job));
+        }
         if job.has_left() {
             if job.status().is_ended() {
-                self.forget_end(job);
+                self.forget(job);
             }
             // Whatever follows of it, it comes from where it was.
             self.record_move(job, true);
@@ -89,20 +94,8 @@ impl Index {
         }
     }
 
-    /// A job is not to be described, although its own state asks for it.
-    pub(super) fn no_longer_wanted(&mut self, job: &Job) {
-        if let Some(wanted) = Urgency::of(job).and_then(|urgency| self.wanted.get_mut(&urgency)) {
-            wanted.remove(&age_key_of(job));
-        }
-    }
-
     /// Removes an ended job that is no longer kept in full.
     pub(super) fn forget(&mut self, job: &Job) {
-        self.no_longer_wanted(job);
-        self.forget_end(job);
-    }
-
-    fn forget_end(&mut self, job: &Job) {
         let of_queue = self.ended.get_mut(job.queue());
         if let Some(count) = of_queue.and_then(|of_queue| of_queue.get_mut(job.status())) {
             *count = count.saturating_sub(1);
@@ -151,7 +144,7 @@ impl Index {
     }
 
     /// Jobs to describe with this urgency, by age.
-    pub(super) fn wanted(&self, urgency: Urgency) -> impl DoubleEndedIterator<Item = &AgeKey> {
+    pub(super) fn wanted(&self, urgency: Urgency) -> impl Iterator<Item = &AgeKey> {
         self.wanted.get(&urgency).into_iter().flatten()
     }
 

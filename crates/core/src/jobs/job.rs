@@ -211,13 +211,6 @@ impl Job {
         }
     }
 
-    /// Applies the first description of a job that was first seen when it had ended. No event is reported.
-    pub(super) fn describe_ended(&mut self, seen: JobSeen, at: Moment) {
-        let is_restored = self.is_restored;
-        let mut events = Vec::new();
-        *self = Self { is_restored, ..Self::first_seen(seen, None, at, &mut events) };
-    }
-
     /// Reports events, unless a pending description can tell more precisely when the attempt of a requeued job ended.
     /// Returns whether there were any.
     pub(super) fn emit_unless_awaited(&mut self, at: Timestamp, events: &mut Vec<Event>) -> bool {

@@ -9,9 +9,9 @@ impl Ledger {
         self.jobs.get(id)
     }
 
-    /// Whether a job has ended, by its description or by a list.
+    /// Whether a job has ended and no description of it is awaited.
     pub fn is_ended(&self, id: &JobId) -> bool {
-        self.undescribed_ends.end_of(id).is_some() || self.jobs.get(id).is_some_and(|job| job.is_over)
+        self.jobs.get(id).is_some_and(|job| job.is_over)
     }
 
     /// Every job kept in full, in any order.

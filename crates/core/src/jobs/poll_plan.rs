@@ -42,9 +42,6 @@ const FRONT_OF_SHARE: usize = 3;
 /// Maximum jobs per poll that are described again because of the description's age alone.
 const REFRESHED_PER_POLL: usize = 40;
 
-/// Maximum ended jobs per poll that are described only because a list does not show their earlier attempts.
-const ENDED_PER_POLL: usize = 10;
-
 /// Intervals of verification.
 #[derive(Clone, Copy, Debug)]
 pub struct Cadence {
@@ -104,20 +101,13 @@ impl Ledger {
         let rest = of(Urgency::Requeued)
             .chain(unverified)
             .chain(of(Urgency::UnknownInFlight))
-            .chain(of(Urgency::UnknownWaiting))
-            .chain(self.ended_to_describe());
+            .chain(of(Urgency::UnknownWaiting));
         let mut reported: BTreeSet<&JobId> = left.iter().map(|job| &job.latest.id).collect();
         // Missing jobs may be found by a list instead, which leaves room for as many others.
         let rest: Vec<&Job> =
             rest.filter(is_due).filter(|job| reported.insert(&job.latest.id)).take(JOBS_PER_POLL).collect();
         left.extend(rest);
         left
-    }
-
-    /// Ended jobs whose earlier attempts are unknown, the newest first: people look at those.
-    fn ended_to_describe(&self) -> impl Iterator<Item = &Job> {
-        let newest_first = self.index.wanted(Urgency::UnknownEnded).rev();
-        newest_first.filter_map(|(_, key)| self.jobs.by_key(*key)).take(ENDED_PER_POLL)
     }
 
     /// The longest-waiting job of each share, and jobs in a status unknown to this build, which no list shows, if
@@ -242,14 +232,11 @@ pub(super) enum Urgency {
     Requeued,
     UnknownInFlight,
     UnknownWaiting,
-    UnknownEnded,
 }
 
 impl Urgency {
     pub(super) fn of(job: &Job) -> Option<Self> {
-        if job.is_over {
-            (job.may_have_unseen_attempts).then_some(Self::UnknownEnded)
-        } else if job.wants_description_since.is_some() {
+        if job.wants_description_since.is_some() {
             Some(Self::Requeued)
         } else if job.details.is_some() {
             None

@@ -165,13 +165,6 @@ impl Ledger {
     /// description is then applied as listed.
     pub fn observe_undescribed(&mut self, item: Undescribed, at: Timestamp, is_own: bool, error: String) -> Changes {
         let job = if let Undescribed::Job(id) = &item { Some(id.clone()) } else { None };
-        if let Some(ended) = job.as_ref().and_then(|id| self.jobs.get(id)).filter(|job| job.is_over) {
-            // Nothing depends on it: it is not tried again if the fault is its own, and is not told.
-            if is_own {
-                self.index.no_longer_wanted(ended);
-            }
-            return Changes::default();
-        }
         self.refused.add(item, at, is_own, error);
         let refused = job.filter(|id| self.refused.is_refused(id) && self.undescribed_ends.end_of(id).is_some());
         if let Some((at, seen)) = refused.and_then(|id| self.undescribed_ends.take(&id)) {

@@ -90,7 +90,7 @@ fn end(job: &Job, inputs: &Inputs<'_>) -> Vec<String> {
 fn waits(job: &Job) -> Option<String> {
     let spans = job.timeline.spans();
     if job.attempts().is_none() {
-        let dispatched = spans.iter().find(|span| span.phase > Phase::Waiting)?;
+        let dispatched = spans.iter().rfind(|span| span.phase == Phase::Scheduled)?;
         let after = duration(dispatched.from.latest.seconds_since(job.latest.created_at));
         return Some(format!(
             "Its latest known attempt was dispatched {after} after it was submitted; whether others preceded it is not known."
