@@ -453,8 +453,4 @@ pub(crate) async fn send(out: &ObservationSender, observations: Vec<Observation>
 }
 
 #[cfg(test)]
-mod odd_answers;
-#[cfg(test)]
-mod odd_times;
-#[cfg(test)]
 mod tests;

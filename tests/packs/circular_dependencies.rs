@@ -116,7 +116,6 @@ fn circles(files: &[File]) -> Vec<Circle> {
 fn is_of_tests(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str().to_string_lossy().contains("tests"))
         || path.ends_with("aws/scripted_endpoint.rs")
-        || path.ends_with("aws/poller/odd_answers.rs")
 }
 
 fn circles_of(module: &Module) -> Vec<Circle> {

@@ -1,5 +1,8 @@
 //! The poller against a scripted endpoint: the requests, their order, and the resulting observations.
 
+mod odd_answers;
+mod odd_times;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

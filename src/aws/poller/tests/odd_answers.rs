@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::*;
+use crate::aws::poller::*;
 use crate::aws::scripted_endpoint;
 use crate::aws::scripted_endpoint::{asked, error, job, page, shown};
 use trainspotter_core::model::Capacity;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::*;
+use crate::aws::poller::*;
 use crate::aws::scripted_endpoint;
 use crate::config::Reserved as Watched;
 use trainspotter_core::engine::{Engine, Saved, cadence};
