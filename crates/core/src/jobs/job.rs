@@ -72,7 +72,7 @@ pub struct Job {
     /// Whether the timeline has ended, as a cached flag: most responses contain nothing new.
     pub(super) is_over: bool,
     /// Whether attempts may have preceded the first response: a list shows the latest one only, and the times of it. False
-    /// once the job was described.
+    /// once the job was described, and for one that was first listed when it had ended.
     pub(super) may_have_unseen_attempts: bool,
     /// Reported preemptions, by this run and earlier ones; `None` until a description has given their number.
     pub(super) preemptions_reported: Option<u32>,
@@ -92,7 +92,8 @@ impl Job {
         // A list does not show attempts that started and ended before the first poll.
         let was_dispatched = seen.status.is_in_flight() || seen.training_job.is_some() || seen.scheduled_at.is_some();
         let may_have_made_attempts = was_dispatched && !seen.status.is_ended();
-        let may_have_unseen_attempts = was_dispatched && before.is_none();
+        // An ended job is not described any more: what its list entry shows is the best that is known.
+        let may_have_unseen_attempts = may_have_made_attempts && before.is_none();
         let before = before.unwrap_or_else(|| Past::beginning(seen.created_at));
         let mut job = Self {
             timeline: before.timeline,
