@@ -1,7 +1,7 @@
 //! CloudWatch: metrics put by clients, the GPU utilisation reported by SageMaker, and the job metrics of Batch.
 //!
 //! Every protocol of CloudWatch is decoded to one tree of values, which is checked against the model's constraints
-//! ([`input_shapes`]) before an operation reads it. Limits, codes and messages are those of the API reference.
+//! ([`input_constraints`]) before an operation reads it. Limits, codes and messages are those of the API reference.
 
 mod alarms;
 pub(super) mod batch_metrics;

@@ -139,10 +139,11 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn check(policy: &Policy, seed: u64, has_shares: bool, texts: &[&str], most_excused: usize) {
     let jobs = submissions(seed, has_shares);
     let recorded = world(&setup(policy.clone()), &jobs);
+    let unchanged = before(&recorded, &Prices::new(), |_| {});
     let mut excused = Vec::new();
     for text in texts {
         let changes: Vec<Change> = text.split(' ').map(|one| parse(one).unwrap()).collect();
-        let said = answer(&recorded, &changes, &Prices::new(), |_, _| {}).unwrap();
+        let said = answer_beside(&recorded, &unchanged, &changes, &Prices::new(), |_| {}).unwrap();
         let worlds = changed_worlds(&recorded, &changes, &jobs);
         for share in &said.after.shares {
             let p95 = |world: &Outcome| world.share(&share.queue, share.share.as_ref()).unwrap().p95.unwrap();
