@@ -79,8 +79,8 @@ impl SourceLog {
         }
     }
 
-    /// Logs changes in these observations, which were made by `now`. `has_ended` tells which jobs have ended by what was observed before:
-    /// those are not described again, and nothing depends on it.
+    /// Logs changes in these observations, which were made by `now`. `has_ended` is true for jobs that had ended before them: these are
+    /// not described again, and no figure lacks it.
     pub(super) fn observe(&mut self, observations: &[Observation], now: Timestamp, has_ended: impl Fn(&JobId) -> bool) {
         for observation in observations {
             match observation {

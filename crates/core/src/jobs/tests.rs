@@ -1,6 +1,6 @@
 //! Properties of the ledger over random histories, and drawn examples.
 
-mod first_listed_as_ended;
+mod first_listed_after_dispatch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is told of a single job: its story, its time limit, and what it used.
+//! Figures of a single job: its story, its time limit, and what it used.
 
 use std::time::Duration;
 
